@@ -1,0 +1,115 @@
+"""The exceptions of the package: one small tree under ``VssError``.
+
+Errors of SQLite itself (a locked file, a full disk, an SQL error in the caller's own statement) are not wrapped:
+they arrive as the driver's own classes, for example ``sqlite3.OperationalError``.
+
+    VssError
+    |- ConnectionSetupError         a connection cannot be used as it is
+    |  `- ExtensionLoadError        vss0 could not be loaded into it
+    |- ConfigurationError           an argument or option is unknown or contradicts another (also a ValueError)
+    |- MissingDependencyError       an optional package is not installed (also an ImportError)
+    |- InvalidVectorError           vectors or ids that cannot be stored or searched (also a ValueError)
+    |  |- DimensionError            their length is not the column's
+    |  `- DuplicateIdError          an id is there already, or twice in one call
+    |- QueryError                   a search that cannot be answered as asked (also a ValueError)
+    |- DamagedError                 stored bytes do not add up
+    |- EmbeddingError               texts could not be turned into vectors
+    |  |- ModelNotFoundError        the model or one of its files is not to be had
+    |  `- ProviderError             a hosted model refused, failed or answered nonsense
+    |- MigrationError               a schema change was refused; nothing was changed
+    |  `- SchemaVersionError        the file was written by a newer vssnative
+    `- SyncError                    the queue or a worker cannot go on
+"""
+
+from __future__ import annotations
+
+
+class VssError(Exception):
+    """Base of every exception that this package raises on purpose."""
+
+
+class ConnectionSetupError(VssError):
+    """The connection cannot be used: an unknown driver, a closed connection, a setting that was refused."""
+
+
+class ExtensionLoadError(ConnectionSetupError):
+    """vss0 could not be loaded. The message lists what was tried, what came of it, and what to do.
+
+    Attributes:
+        tried: one sentence per way that was tried, in order.
+    """
+
+    def __init__(self, message: str, tried: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.tried = tried
+
+
+class ConfigurationError(VssError, ValueError):
+    """An argument or option is unknown, has the wrong type, or contradicts another one."""
+
+
+class MissingDependencyError(VssError, ImportError):
+    """An optional package is needed for what was asked; the message names the command that installs it."""
+
+
+class InvalidVectorError(VssError, ValueError):
+    """Vectors or ids that cannot be taken: wrong dtype or layout, NaN, infinity, zero under cosine."""
+
+
+class DimensionError(InvalidVectorError):
+    """The vectors' length is not that of the column."""
+
+
+class DuplicateIdError(InvalidVectorError):
+    """An id is in the table already, or appears twice in one call. Nothing was added."""
+
+
+class QueryError(VssError, ValueError):
+    """A search that cannot be answered as asked, for example k < 1 or a ``where`` that SQLite refuses."""
+
+
+class DamagedError(VssError):
+    """Stored bytes do not add up; the message says which table and what ``repair`` can do."""
+
+
+class EmbeddingError(VssError):
+    """Texts could not be turned into vectors."""
+
+
+class ModelNotFoundError(EmbeddingError):
+    """The model, or one of its files, is not on this machine and could not be fetched."""
+
+
+class ProviderError(EmbeddingError):
+    """A hosted model refused, failed, or answered something that is no set of vectors.
+
+    Attributes:
+        status: HTTP status of the answer, None where there was no answer.
+        retry_after: seconds that the provider asked to wait, None where it did not say.
+        transient: whether the same call may succeed later (a limit, an outage) without any change of the texts.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        retry_after: float | None = None,
+        transient: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry_after = retry_after
+        self.transient = transient
+
+
+class MigrationError(VssError):
+    """A schema change was refused or failed; it was rolled back as a whole."""
+
+
+class SchemaVersionError(MigrationError):
+    """The file's own tables have a newer layout than this version of the package knows."""
+
+
+class SyncError(VssError):
+    """Synchronisation cannot go on, for example inside a transaction that somebody else holds open."""
