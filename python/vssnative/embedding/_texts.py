@@ -1,0 +1,31 @@
+"""Checks of the texts that callers hand in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..errors import EmbeddingError
+
+
+def checked_texts(texts: Sequence[str]) -> list[str]:
+    """The texts as a list.
+
+    Raises:
+        EmbeddingError: if ``texts`` is one string, or holds something that is no string or no valid Unicode text.
+    """
+    if isinstance(texts, (str, bytes)):
+        raise EmbeddingError(
+            f"texts must be a sequence of strings, not one {type(texts).__name__}; write [text]"
+        )
+    rows = list(texts)
+    for position, text in enumerate(rows):
+        if not isinstance(text, str):
+            raise EmbeddingError(f"texts[{position}] must be a string, not {type(text).__name__}")
+        if not text.isascii():
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                raise EmbeddingError(
+                    f"texts[{position}] is no valid Unicode text: lone surrogate at character {error.start}"
+                ) from None
+    return rows

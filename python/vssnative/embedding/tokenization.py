@@ -1,0 +1,134 @@
+"""Texts to token ids, by the model's own ``tokenizer.json``, cut at the model's own length."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import ConfigurationError, MissingDependencyError, ModelNotFoundError
+from .protocol import Int64Vector, Truncation
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Token ids of some texts.
+
+    Attributes:
+        ids: one list per text, special tokens included, no longer than the model's limit.
+        lengths: int64 ``(n,)``, length of each list.
+        truncation: what did not fit.
+    """
+
+    ids: list[list[int]]
+    lengths: Int64Vector
+    truncation: Truncation
+
+
+class TextTokenizer:
+    """The tokenizer of one model.
+
+    Safe to call from several threads. Work on many texts uses the tokenizers library's own threads
+    (environment variable ``TOKENIZERS_PARALLELISM``).
+
+    Args:
+        directory: holds ``tokenizer.json``.
+        max_tokens: longest list of ids, special tokens included.
+        lower_case: whether the model's files ask for lower-casing before the tokenizer's own normalization.
+
+    Raises:
+        ModelNotFoundError: if there is no ``tokenizer.json``.
+        ConfigurationError: if it cannot be read, or leaves no room for text.
+        MissingDependencyError: if the package tokenizers is not installed.
+    """
+
+    def __init__(self, directory: Path, max_tokens: int, lower_case: bool = False) -> None:
+        try:
+            from tokenizers import Tokenizer, normalizers
+        except ImportError as error:
+            raise MissingDependencyError(
+                "embedding needs the package tokenizers: pip install tokenizers"
+            ) from error
+        path = directory / "tokenizer.json"
+        if not path.is_file():
+            raise ModelNotFoundError(f"no tokenizer.json in {directory}: only fast tokenizers are supported")
+        try:
+            tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # noqa: BLE001 - the library raises bare Exception
+            raise ConfigurationError(f"{path}: no usable tokenizer: {error}") from None
+        tokenizer.no_padding()
+        if lower_case and not _lowers(tokenizer):
+            own = [tokenizer.normalizer] if tokenizer.normalizer is not None else []
+            tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *own])
+        self._special = int(tokenizer.num_special_tokens_to_add(False))
+        if max_tokens <= self._special:
+            raise ConfigurationError(
+                f"{directory}: max_tokens must be more than the {self._special} special tokens, not {max_tokens}"
+            )
+        tokenizer.enable_truncation(max_tokens)
+        self._tokenizer = tokenizer
+        self._max_tokens = max_tokens
+
+    def encode(self, texts: Sequence[str]) -> Tokens:
+        """Token ids of ``texts``, cut to ``max_tokens``."""
+        encodings = self._tokenizer.encode_batch_fast(list(texts))
+        ids = [encoding.ids for encoding in encodings]
+        lengths = np.fromiter(map(len, ids), dtype=np.int64, count=len(ids))
+        cut = lost = 0
+        for position in np.flatnonzero(lengths >= self._max_tokens):
+            rest = self._overflow(encodings[position])
+            cut += rest > 0
+            lost += rest
+        return Tokens(ids, lengths, Truncation(cut, lost))
+
+    def count(self, texts: Sequence[str]) -> Int64Vector:
+        """Tokens of each text before truncation, special tokens included: int64 ``(n,)``."""
+        encodings = self._tokenizer.encode_batch_fast(list(texts))
+        return np.fromiter(
+            (len(encoding.ids) + self._overflow(encoding) for encoding in encodings),
+            dtype=np.int64,
+            count=len(encodings),
+        )
+
+    def offsets(self, text: str) -> npt.NDArray[np.int64]:
+        """Where each token of the whole text stands: int64 ``(tokens, 2)``, start and end in characters.
+
+        Special tokens are left out, and nothing is cut.
+        """
+        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        spans = [*encoding.offsets, *(span for rest in encoding.overflowing for span in rest.offsets)]
+        return np.array(spans, dtype=np.int64).reshape(-1, 2)
+
+    @property
+    def special_tokens(self) -> int:
+        """Tokens that are added to every text."""
+        return self._special
+
+    def prompt_length(self, prompt: str) -> int:
+        """Leading tokens that a prompt takes up in a prompted text, the opening special token included."""
+        if not prompt:
+            return 0
+        ids = self._tokenizer.encode(prompt).ids
+        bare = self._tokenizer.encode(prompt, add_special_tokens=False).ids
+        closing = bool(ids) and (not bare or ids[-1] != bare[-1])
+        return len(ids) - closing
+
+    def _overflow(self, encoding: Any) -> int:
+        return sum(len(rest.ids) - self._special for rest in encoding.overflowing)
+
+
+def _lowers(tokenizer: Any) -> bool:
+    """Whether the tokenizer's own normalization makes lower case already."""
+    normalizer = json.loads(tokenizer.to_str()).get("normalizer")
+    parts = [normalizer] if normalizer else []
+    while parts:
+        part = parts.pop()
+        if part.get("type") == "Lowercase" or part.get("lowercase"):
+            return True
+        parts.extend(part.get("normalizers", []))
+    return False
