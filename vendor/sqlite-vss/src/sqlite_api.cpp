@@ -2,7 +2,7 @@
 
 #include <atomic>
 
-thread_local const sqlite3_api_routines* sqlite3_api = nullptr;
+constinit thread_local const sqlite3_api_routines* sqlite3_api = nullptr;
 
 namespace vss {
 namespace {

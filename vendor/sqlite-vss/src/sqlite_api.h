@@ -12,7 +12,7 @@
 #include <cstddef>
 #include <utility>
 
-extern thread_local const sqlite3_api_routines* sqlite3_api;
+extern constinit thread_local const sqlite3_api_routines* sqlite3_api;
 
 namespace vss {
 

@@ -1,0 +1,301 @@
+#include "cursor.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "parameters.h"
+#include "registry.h"
+#include "row_filter.h"
+#include "settings.h"
+#include "text.h"
+#include "vector_column.h"
+#include "vector_value.h"
+
+namespace vss {
+namespace {
+
+// Without k: the first portion of neighbours, unless a LIMIT says more, and by how much each later one grows.
+constexpr std::size_t first_portion = 64;
+constexpr std::size_t portion_growth = 4;
+
+Status count_of(sqlite3_value* value, std::string_view words, std::string_view what, std::size_t& out) {
+    if (sqlite3_value_numeric_type(value) != SQLITE_INTEGER || sqlite3_value_int64(value) < 0) {
+        return Status::invalid(cat(words, ": expected ", what, " as an integer of 0 or more, got ",
+                                   sqlite3_value_type(value) == SQLITE_INTEGER ? "a negative one"
+                                                                               : type_words(value)));
+    }
+    out = static_cast<std::size_t>(sqlite3_value_int64(value));
+    return Status::ok();
+}
+
+}  // namespace
+
+Status Cursor::filter(const char* plan, std::span<sqlite3_value*> values) {
+    at_end_ = true;
+    row_loaded_ = false;
+    found_.clear();
+    position_ = 0;
+    request_ = {};
+    is_limited_ = false;
+    is_sqlite_vss_search_ = false;
+    recall_ = 0;
+    VSS_TRY(Plan::decode(plan == nullptr ? "" : plan, plan_));
+    if (plan_.terms.size() != values.size()) {
+        return {Code::internal, "the plan does not match its values"};
+    }
+    return is_nearest() ? filter_nearest(values) : filter_rows(values);
+}
+
+Status Cursor::filter_rows(std::span<sqlite3_value*> values) {
+    const RowsCondition condition = rows_condition(table_.schema(), plan_);
+    std::string sql = table_.select_rows() + condition.sql;
+    if (plan_.order != RowOrder::none) {
+        sql += plan_.order == RowOrder::ascending ? " order by _rowid" : " order by _rowid desc";
+    }
+    if (rows_sql_ == sql && rows_.is_prepared()) {
+        rows_.reset();
+    } else {
+        rows_.finalize();
+        VSS_TRY(rows_.prepare(table_.name().db, sql));
+        rows_sql_ = sql;
+    }
+    int mark = 0;
+    for (const std::size_t i : condition.terms) {
+        rows_.bind_value(++mark, values[i]);
+    }
+    bool row = false;
+    VSS_TRY(rows_.step(row));
+    at_end_ = !row;
+    row_loaded_ = row;
+    return Status::ok();
+}
+
+Status Cursor::read_settings(std::span<sqlite3_value*> values) {
+    const std::string words = table_.name().words();
+    std::size_t limit = 0;
+    std::size_t offset = 0;
+    for (std::size_t i = 0; i < values.size(); ++i) {
+        const Term& term = plan_.terms[i];
+        switch (term.kind) {
+            case TermKind::k:
+                VSS_TRY(count_of(values[i], words, "k", request_.k));
+                is_limited_ = true;
+                break;
+            case TermKind::recall:
+                recall_ = sqlite3_value_double(values[i]);
+                if (!(recall_ > 0 && recall_ <= 1)) {
+                    return Status::invalid(cat(words, ": expected recall above 0 and at most 1, got ", recall_));
+                }
+                break;
+            case TermKind::limit: limit = static_cast<std::size_t>(std::max<std::int64_t>(0, sqlite3_value_int64(values[i]))); break;
+            case TermKind::offset: offset = static_cast<std::size_t>(std::max<std::int64_t>(0, sqlite3_value_int64(values[i]))); break;
+            case TermKind::distance: {
+                const int type = sqlite3_value_numeric_type(values[i]);
+                if (type != SQLITE_INTEGER && type != SQLITE_FLOAT) {
+                    return Status::invalid(
+                        cat(words, ": expected a number to compare distance with, got ", type_words(values[i])));
+                }
+                const double bound = sqlite3_value_double(values[i]);
+                RowFilter& filter = request_.filter;
+                const bool inclusive =
+                    term.op == SQLITE_INDEX_CONSTRAINT_GE || term.op == SQLITE_INDEX_CONSTRAINT_LE;
+                if (term.op == SQLITE_INDEX_CONSTRAINT_GT || term.op == SQLITE_INDEX_CONSTRAINT_GE) {
+                    if (bound > filter.distance_above || (bound == filter.distance_above && !inclusive)) {
+                        filter.distance_above = bound;
+                        filter.above_inclusive = inclusive;
+                    }
+                } else if (bound < filter.distance_below || (bound == filter.distance_below && !inclusive)) {
+                    filter.distance_below = bound;
+                    filter.below_inclusive = inclusive;
+                }
+                break;
+            }
+            default: break;
+        }
+    }
+    if (!is_limited_) {
+        request_.k = limit > 0 && limit < (std::size_t{1} << 40) && offset < (std::size_t{1} << 40)
+                         ? limit + offset
+                         : first_portion;
+    }
+    return Status::ok();
+}
+
+Status Cursor::read_query(const Term& term, sqlite3_value* value) {
+    const Column& column = table_.schema().vector(term.column);
+    const std::string words = table_.name().words(column);
+    sqlite3_value* query = value;
+    if (term.kind != TermKind::match) {
+        is_sqlite_vss_search_ = true;
+        if (term.kind == TermKind::search) {
+            const auto* parameters = static_cast<const SearchParameters*>(sqlite3_value_pointer(value, search_pointer));
+            if (parameters == nullptr) {
+                // sqlite-vss also takes a bare vector, with LIMIT in place of k.
+                if (sqlite3_value_type(value) == SQLITE_NULL) {
+                    return Status::invalid(cat(words, ": vss_search takes vss_search_params(vector, k) or a vector"));
+                }
+            } else {
+                query = parameters->query.get();
+                request_.k = static_cast<std::size_t>(parameters->k);
+                is_limited_ = true;
+                recall_ = parameters->recall > 0 ? parameters->recall : recall_;
+            }
+        } else {
+            const auto* parameters = static_cast<const RangeParameters*>(sqlite3_value_pointer(value, range_pointer));
+            if (parameters == nullptr) {
+                return Status::invalid(
+                    cat(words, ": vss_range_search takes vss_range_search_params(vector, distance)"));
+            }
+            query = parameters->query.get();
+            // Faiss's range search: strictly nearer; for inner products, strictly larger.
+            if (column.metric == Metric::inner_product) {
+                request_.filter.distance_below = std::min(request_.filter.distance_below, -parameters->distance);
+            } else {
+                request_.filter.distance_below = std::min(request_.filter.distance_below, parameters->distance);
+            }
+            request_.filter.below_inclusive = false;
+        }
+    }
+    std::span<const std::byte> bytes;
+    VSS_TRY(read_vector(query, column, words, query_, bytes));
+    if (bytes.data() != query_.data()) {
+        query_.assign(bytes.begin(), bytes.end());
+    }
+    request_.queries = {query_.data()};
+    return Status::ok();
+}
+
+Status Cursor::run_batch(std::int64_t ticket) {
+    const auto search = find_search(ticket);
+    const Column& column = table_.schema().vector(vector_);
+    const std::string words = table_.name().words(column);
+    if (search == nullptr) {
+        return Status::invalid(cat(words, ": vss_batch was given a ticket that this process did not issue"));
+    }
+    if (search->query_bytes != column.bytes()) {
+        return Status::invalid(cat(words, ": expected queries of ", column.bytes(), " bytes (", column.dim,
+                                   " dimensions of ", name_of(column.type), "), got ", search->query_bytes));
+    }
+    for (std::size_t i = 0; i < search->nq; ++i) {
+        request_.queries.push_back(search->queries + i * search->stride);
+        VSS_TRY(validate_vector(column.type, column.metric, request_.queries.back(), column.dim,
+                                cat(words, ", query ", i)));
+    }
+    request_.k = search->k;
+    request_.threads = search->nq > 1 ? threads() : 1;
+    std::vector<std::vector<Neighbor>> results;
+    VSS_TRY(exact_search(table_.store(vector_), request_, results));
+    for (std::size_t i = 0; i < search->nq; ++i) {
+        std::int64_t* ids = search->ids + i * search->k;
+        float* distances = search->distances + i * search->k;
+        for (std::size_t j = 0; j < search->k; ++j) {
+            const bool any = j < results[i].size();
+            ids[j] = any ? results[i][j].rowid : -1;
+            distances[j] = any ? results[i][j].distance : std::numeric_limits<float>::infinity();
+        }
+    }
+    return Status::ok();
+}
+
+Status Cursor::filter_nearest(std::span<sqlite3_value*> values) {
+    const auto at = std::find_if(plan_.terms.begin(), plan_.terms.end(),
+                                 [&](const Term& term) { return &term == plan_.nearest(); });
+    const auto i = static_cast<std::size_t>(at - plan_.terms.begin());
+    vector_ = at->column;
+    VSS_TRY(read_settings(values));
+    const auto* batch =
+        at->kind == TermKind::match
+            ? static_cast<const BatchParameters*>(sqlite3_value_pointer(values[i], batch_pointer))
+            : nullptr;
+    if (batch == nullptr) {
+        VSS_TRY(read_query(*at, values[i]));
+    }
+    VSS_TRY(build_row_filter(table_, plan_, values, vector_, request_));
+    if (batch != nullptr) {
+        return run_batch(batch->ticket);
+    }
+    return fetch(request_.k);
+}
+
+// Searches for the k nearest and goes on after those already handed out.
+Status Cursor::fetch(std::size_t k) {
+    request_.k = k;
+    std::vector<std::vector<Neighbor>> results;
+    VSS_TRY(exact_search(table_.store(vector_), request_, results));
+    found_ = std::move(results[0]);
+    at_end_ = position_ >= found_.size();
+    return Status::ok();
+}
+
+Status Cursor::next() {
+    row_loaded_ = false;
+    if (!is_nearest()) {
+        bool row = false;
+        VSS_TRY(rows_.step(row));
+        at_end_ = !row;
+        row_loaded_ = row;
+        return Status::ok();
+    }
+    ++position_;
+    at_end_ = position_ >= found_.size();
+    if (at_end_ && !is_limited_ && found_.size() >= request_.k) {
+        return fetch(std::max(request_.k, first_portion) * portion_growth);
+    }
+    return Status::ok();
+}
+
+std::int64_t Cursor::rowid() const { return is_nearest() ? found_[position_].rowid : rows_.int64(0); }
+
+Status Cursor::result_vector(sqlite3_context* context, std::size_t c, const Statement& row, std::int64_t rowid) {
+    const int position = table_.slot_position(c);
+    if (row.is_null(position)) {
+        return Status::ok();
+    }
+    const std::int64_t slot = row.int64(position);
+    VectorStore& store = table_.store(c);
+    std::vector<std::byte> vector(store.geometry().vector_bytes);
+    if (slot < 0) {
+        return Status::corrupt(cat(table_.name().words(store.column()), ": row ", rowid, " names slot ", slot));
+    }
+    VSS_TRY(store.read(static_cast<std::uint64_t>(slot), rowid, vector));
+    sqlite3_result_blob64(context, vector.data(), vector.size(), SQLITE_TRANSIENT);
+    return Status::ok();
+}
+
+Status Cursor::column(sqlite3_context* context, int column) {
+    const Schema& schema = table_.schema();
+    if (column >= schema.distance_column()) {
+        if (column == schema.distance_column() && is_nearest()) {
+            const double distance = found_[position_].distance;
+            const bool negated =
+                is_sqlite_vss_search_ && schema.vector(vector_).metric == Metric::inner_product;
+            sqlite3_result_double(context, negated ? -distance : distance);
+        }
+        return Status::ok();
+    }
+    if (sqlite3_vtab_nochange(context) != 0) {
+        return Status::ok();
+    }
+    if (!row_loaded_) {
+        const std::string sql = table_.select_rows() + " where _rowid = ?";
+        if (rows_sql_ != sql) {
+            rows_.finalize();
+            VSS_TRY(rows_.prepare(table_.name().db, sql));
+            rows_sql_ = sql;
+        }
+        rows_.reset();
+        rows_.bind(1, rowid());
+        VSS_TRY(rows_.step(row_loaded_));
+        if (!row_loaded_) {
+            return Status::corrupt(cat(table_.name().words(), ": row ", rowid(), " has a vector but no row"));
+        }
+    }
+    const auto i = static_cast<std::size_t>(column);
+    if (const auto c = schema.vector_index(i)) {
+        return result_vector(context, *c, rows_, rowid());
+    }
+    sqlite3_result_value(context, rows_.value(table_.value_position(*schema.value_index(i))));
+    return Status::ok();
+}
+
+}  // namespace vss

@@ -1,0 +1,275 @@
+// The glue: SQLite's virtual table callbacks, each a few lines over Table, Cursor and plan. No exception leaves here.
+#include <exception>
+#include <memory>
+#include <new>
+#include <string>
+#include <string_view>
+
+#include "buffer_table.h"
+#include "cursor.h"
+#include "functions.h"
+#include "parameters.h"
+#include "plan.h"
+#include "table.h"
+#include "text.h"
+#include "vss0.h"
+
+namespace vss {
+namespace {
+
+struct TableHandle : sqlite3_vtab {
+    const sqlite3_api_routines* api = nullptr;
+    std::unique_ptr<Table> table;
+};
+
+struct CursorHandle : sqlite3_vtab_cursor {
+    CursorHandle(const sqlite3_api_routines* a, Table& table) : sqlite3_vtab_cursor{}, api(a), cursor(table) {}
+    const sqlite3_api_routines* api;
+    Cursor cursor;
+};
+
+TableHandle& handle_of(sqlite3_vtab* table) { return *static_cast<TableHandle*>(table); }
+
+void set_error(char** error, const std::string& message) {
+    sqlite3_free(*error);
+    *error = message.empty() ? nullptr : sqlite3_mprintf("%s", message.c_str());
+}
+
+// Runs `body` (which gives a Status) for a library's callback: the api table in force, no exception out.
+template <class Body>
+int guarded(const sqlite3_api_routines* api, char** error, Body body) {
+    const ApiScope scope(api);
+    try {
+        const Status status = body();
+        if (!status.is_ok()) {
+            set_error(error, status.message());
+        }
+        // SQLite looks for the plain code to apply the statement's conflict clause.
+        const int rc = status.sqlite_code();
+        return (rc & 0xff) == SQLITE_CONSTRAINT ? SQLITE_CONSTRAINT : rc;
+    } catch (const std::bad_alloc&) {
+        return SQLITE_NOMEM;
+    } catch (const std::exception& exception) {
+        set_error(error, cat("vss0: ", exception.what()));
+        return SQLITE_ERROR;
+    } catch (...) {
+        return SQLITE_ERROR;
+    }
+}
+
+template <class Body>
+int guarded(sqlite3_vtab* table, Body body) {
+    return guarded(handle_of(table).api, &table->zErrMsg, body);
+}
+
+int make_table(sqlite3* db, void* aux, int argc, const char* const* argv, sqlite3_vtab** out, char** error,
+               bool is_new) {
+    const auto* api = static_cast<const sqlite3_api_routines*>(aux);
+    return guarded(api, error, [&] {
+        // argv: the module, the schema ("main"), the table, and then the arguments between the parentheses
+        Schema schema;
+        VSS_TRY(Schema::parse(argv[2], {argv + 3, static_cast<std::size_t>(argc - 3)}, schema));
+        const int rc = sqlite3_declare_vtab(db, schema.declaration().c_str());
+        if (rc != SQLITE_OK) {
+            return sqlite_error(db, rc, cat("table \"", argv[2], '"'));
+        }
+        sqlite3_vtab_config(db, SQLITE_VTAB_CONSTRAINT_SUPPORT, 1);
+        sqlite3_vtab_config(db, SQLITE_VTAB_INNOCUOUS);
+        auto handle = std::make_unique<TableHandle>();
+        handle->api = api;
+        handle->table = std::make_unique<Table>(TableName{db, argv[1], argv[2]}, std::move(schema));
+        VSS_TRY(is_new ? handle->table->create() : handle->table->open());
+        *out = handle.release();
+        return Status::ok();
+    });
+}
+
+int create(sqlite3* db, void* aux, int argc, const char* const* argv, sqlite3_vtab** out, char** error) {
+    return make_table(db, aux, argc, argv, out, error, true);
+}
+
+int connect(sqlite3* db, void* aux, int argc, const char* const* argv, sqlite3_vtab** out, char** error) {
+    return make_table(db, aux, argc, argv, out, error, false);
+}
+
+int best_index_of(sqlite3_vtab* base, sqlite3_index_info* info) {
+    return guarded(base, [&] {
+        const Table& table = *handle_of(base).table;
+        return best_index(table.schema(), table.name().words(), info);
+    });
+}
+
+int disconnect(sqlite3_vtab* base) {
+    const ApiScope scope(handle_of(base).api);
+    std::unique_ptr<TableHandle>(&handle_of(base));
+    return SQLITE_OK;
+}
+
+int destroy(sqlite3_vtab* base) {
+    const int rc = guarded(base, [&] { return handle_of(base).table->destroy(); });
+    return rc == SQLITE_OK ? disconnect(base) : rc;
+}
+
+int open(sqlite3_vtab* base, sqlite3_vtab_cursor** out) {
+    return guarded(base, [&] {
+        *out = std::make_unique<CursorHandle>(handle_of(base).api, *handle_of(base).table).release();
+        return Status::ok();
+    });
+}
+
+CursorHandle& handle_of(sqlite3_vtab_cursor* cursor) { return *static_cast<CursorHandle*>(cursor); }
+
+int close(sqlite3_vtab_cursor* base) {
+    const ApiScope scope(handle_of(base).api);
+    std::unique_ptr<CursorHandle>(&handle_of(base));
+    return SQLITE_OK;
+}
+
+int filter(sqlite3_vtab_cursor* base, int /*plan*/, const char* text, int argc, sqlite3_value** argv) {
+    return guarded(base->pVtab, [&] {
+        return handle_of(base).cursor.filter(text, {argv, static_cast<std::size_t>(argc)});
+    });
+}
+
+int next(sqlite3_vtab_cursor* base) {
+    return guarded(base->pVtab, [&] { return handle_of(base).cursor.next(); });
+}
+
+int eof(sqlite3_vtab_cursor* base) { return handle_of(base).cursor.at_end() ? 1 : 0; }
+
+int column(sqlite3_vtab_cursor* base, sqlite3_context* context, int i) {
+    return guarded(base->pVtab, [&] { return handle_of(base).cursor.column(context, i); });
+}
+
+int rowid(sqlite3_vtab_cursor* base, sqlite3_int64* out) {
+    const ApiScope scope(handle_of(base).api);
+    *out = handle_of(base).cursor.rowid();
+    return SQLITE_OK;
+}
+
+int update(sqlite3_vtab* base, int argc, sqlite3_value** argv, sqlite3_int64* out) {
+    return guarded(base, [&] {
+        Table& table = *handle_of(base).table;
+        if (argc == 1) {
+            return table.remove(argv[0]);
+        }
+        const std::span<sqlite3_value*> values(argv + 2, static_cast<std::size_t>(argc - 2));
+        if (sqlite3_value_type(argv[0]) != SQLITE_NULL) {
+            return table.update(argv[0], argv[1], values);
+        }
+        WriteResult result;
+        VSS_TRY(table.insert(argv[1], values, result));
+        *out = result.rowid;
+        return Status::ok();
+    });
+}
+
+int begin(sqlite3_vtab* base) {
+    return guarded(base, [&] {
+        handle_of(base).table->discard();
+        return Status::ok();
+    });
+}
+
+int sync(sqlite3_vtab* base) {
+    return guarded(base, [&] { return handle_of(base).table->flush(); });
+}
+
+int forget(sqlite3_vtab* base) {
+    return guarded(base, [&] {
+        handle_of(base).table->discard();
+        return Status::ok();
+    });
+}
+
+int savepoint(sqlite3_vtab* base, int /*number*/) {
+    return guarded(base, [&] { return handle_of(base).table->savepoint(); });
+}
+
+int release(sqlite3_vtab* /*base*/, int /*number*/) { return SQLITE_OK; }
+
+int rollback_to(sqlite3_vtab* base, int /*number*/) { return forget(base); }
+
+// Evaluated only where the planner could not hand the condition to the table.
+void refuse_search(sqlite3_context* context, int /*argc*/, sqlite3_value** /*argv*/) {
+    constexpr std::string_view message =
+        "vss_search and vss_range_search are conditions of a where clause, joined to others by \"and\"";
+    sqlite3_result_error(context, message.data(), static_cast<int>(message.size()));
+}
+
+int find_function(sqlite3_vtab* base, int argc, const char* name, ScalarFunction* function, void** data) {
+    const ApiScope scope(handle_of(base).api);
+    const int op = equal_ignoring_case(name, "vss_search")         ? search_function_op
+                   : equal_ignoring_case(name, "vss_range_search") ? range_search_function_op
+                                                                   : 0;
+    if (argc != 2 || op == 0) {
+        return 0;
+    }
+    *function = entry_for_current_api<&refuse_search>();
+    *data = nullptr;
+    return *function == nullptr ? 0 : op;
+}
+
+int rename(sqlite3_vtab* base, const char* name) {
+    return guarded(base, [&] { return handle_of(base).table->rename(name); });
+}
+
+int shadow_name(const char* suffix) { return Table::is_shadow_name(suffix) ? 1 : 0; }
+
+int register_module(sqlite3* db) {
+    static const sqlite3_module module = [] {
+        sqlite3_module m{};
+        m.iVersion = 3;
+        m.xCreate = create;
+        m.xConnect = connect;
+        m.xBestIndex = best_index_of;
+        m.xDisconnect = disconnect;
+        m.xDestroy = destroy;
+        m.xOpen = open;
+        m.xClose = close;
+        m.xFilter = filter;
+        m.xNext = next;
+        m.xEof = eof;
+        m.xColumn = column;
+        m.xRowid = rowid;
+        m.xUpdate = update;
+        m.xBegin = begin;
+        m.xSync = sync;
+        m.xCommit = forget;
+        m.xRollback = forget;
+        m.xFindFunction = find_function;
+        m.xRename = rename;
+        m.xSavepoint = savepoint;
+        m.xRelease = release;
+        m.xRollbackTo = rollback_to;
+        m.xShadowName = shadow_name;
+        return m;
+    }();
+    return sqlite3_create_module_v2(db, "vss0", &module,
+                                    const_cast<sqlite3_api_routines*>(sqlite3_api),  // NOLINT: SQLite's own signature
+                                    nullptr);
+}
+
+}  // namespace
+}  // namespace vss
+
+extern "C" VSS0_EXPORT int sqlite3_vss_init(sqlite3* db, char** error, const sqlite3_api_routines* api) {
+    return vss::guarded(api, error, [&] {
+        constexpr int oldest = 3031000;
+        if (sqlite3_libversion_number() < oldest) {
+            return vss::Status(vss::Code::unsupported, vss::cat("vss0 needs SQLite 3.31 or newer; this is ",
+                                                                sqlite3_libversion()));
+        }
+        int rc = vss::register_module(db);
+        if (rc == SQLITE_OK) {
+            rc = vss::register_buffer_table(db);
+        }
+        if (rc == SQLITE_OK) {
+            rc = vss::register_parameters(db);
+        }
+        if (rc == SQLITE_OK) {
+            rc = vss::register_functions(db);
+        }
+        return rc == SQLITE_OK ? vss::Status::ok() : vss::sqlite_error(db, rc, "registering vss0");
+    });
+}

@@ -1,0 +1,77 @@
+// The declaration of a vss0 table: what `create virtual table t using vss0(...)` says. No SQLite in here.
+//
+//   create virtual table t using vss0(
+//     a(384) metric_type=COSINE type=int8,      -- vector column: name(dimensions) options
+//     company text collate nocase indexed,      -- metadata column: can be filtered inside a search
+//     user_id integer partition key,            -- partition key: metadata with an index
+//     +note text)                               -- auxiliary column: stored and returned, never filtered inside
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "status.h"
+#include "types.h"
+
+namespace vss {
+
+enum class ColumnKind { vector, metadata, partition, auxiliary };
+
+struct Column {
+    std::string name;
+    ColumnKind kind = ColumnKind::vector;
+    // vector columns
+    std::size_t dim = 0;
+    ElementType type = ElementType::float32;
+    Metric metric = Metric::l2;
+    std::string factory;  // a Faiss factory string, or empty
+    // other columns
+    std::string declared_type;  // "text collate nocase", as SQLite is to see it
+    bool indexed = false;
+
+    [[nodiscard]] bool is_vector() const { return kind == ColumnKind::vector; }
+    [[nodiscard]] std::size_t bytes() const { return vector_bytes(type, dim); }
+};
+
+class Schema {
+  public:
+    // `args`: the module arguments after the table name, as SQLite hands them over.
+    static Status parse(std::string_view table, std::span<const char* const> args, Schema& out);
+
+    [[nodiscard]] const std::vector<Column>& columns() const { return columns_; }
+    [[nodiscard]] const Column& column(std::size_t i) const { return columns_[i]; }
+    // Positions in columns() of the vector columns and of the others, in order.
+    [[nodiscard]] const std::vector<std::size_t>& vectors() const { return vectors_; }
+    [[nodiscard]] const std::vector<std::size_t>& values() const { return values_; }
+    [[nodiscard]] const Column& vector(std::size_t c) const { return columns_[vectors_[c]]; }
+    [[nodiscard]] const Column& value(std::size_t v) const { return columns_[values_[v]]; }
+    // Which vector (value) column the table's i-th column is, if it is one.
+    [[nodiscard]] std::optional<std::size_t> vector_index(std::size_t i) const;
+    [[nodiscard]] std::optional<std::size_t> value_index(std::size_t i) const;
+
+    // Hidden columns follow the declared ones.
+    [[nodiscard]] int distance_column() const { return static_cast<int>(columns_.size()); }
+    [[nodiscard]] int k_column() const { return distance_column() + 1; }
+    [[nodiscard]] int recall_column() const { return distance_column() + 2; }
+    [[nodiscard]] int operation_column() const { return distance_column() + 3; }
+
+    // The CREATE TABLE statement for sqlite3_declare_vtab.
+    [[nodiscard]] std::string declaration() const;
+
+  private:
+    std::vector<Column> columns_;
+    std::vector<std::size_t> vectors_;
+    std::vector<std::size_t> values_;
+};
+
+// "name" with inner quotes doubled: the one way identifiers enter SQL.
+[[nodiscard]] std::string quote_identifier(std::string_view name);
+// 'text' with inner quotes doubled.
+[[nodiscard]] std::string quote_literal(std::string_view text);
+[[nodiscard]] bool equal_ignoring_case(std::string_view a, std::string_view b);
+
+}  // namespace vss

@@ -1,0 +1,125 @@
+#include "statement.h"
+
+#include "text.h"
+
+namespace vss {
+
+Status sqlite_error(sqlite3* db, int rc, std::string_view doing) {
+    const int primary = rc & 0xff;
+    if (db != nullptr && (sqlite3_errcode(db) & 0xff) == primary) {
+        rc = sqlite3_extended_errcode(db);
+    }
+    const Code code = primary == SQLITE_NOMEM        ? Code::no_memory
+                      : primary == SQLITE_INTERRUPT  ? Code::interrupted
+                      : primary == SQLITE_CONSTRAINT ? Code::constraint
+                      : primary == SQLITE_TOOBIG     ? Code::too_big
+                      : primary == SQLITE_CORRUPT    ? Code::corrupt
+                                                     : Code::io;
+    const char* message = db != nullptr && sqlite3_errcode(db) != SQLITE_OK ? sqlite3_errmsg(db) : sqlite3_errstr(rc);
+    // A broken constraint is the user's to read, and the statement behind it is not.
+    return {code, code == Code::constraint ? std::string(message) : cat(doing, ": ", message), rc};
+}
+
+Status Statement::prepare(sqlite3* db, const std::string& sql, bool persistent) {
+    if (handle_ != nullptr) {
+        return Status::ok();
+    }
+    sqlite3_stmt* statement = nullptr;
+    const unsigned flags = persistent ? SQLITE_PREPARE_PERSISTENT : 0;
+    const int rc =
+        sqlite3_prepare_v3(db, sql.data(), static_cast<int>(sql.size()), flags, &statement, nullptr);
+    handle_.reset(statement);
+    if (rc != SQLITE_OK) {
+        return sqlite_error(db, rc, cat("preparing [", sql, "]"));
+    }
+    return Status::ok();
+}
+
+void Statement::bind_text(int i, std::string_view text) {
+    sqlite3_bind_text(handle_.get(), i, text.data(), static_cast<int>(text.size()), SQLITE_STATIC);
+}
+
+void Statement::bind_blob(int i, std::span<const std::byte> bytes) {
+    sqlite3_bind_blob64(handle_.get(), i, bytes.data(), bytes.size(), SQLITE_STATIC);
+}
+
+Status Statement::step(bool& row) {
+    const int rc = sqlite3_step(handle_.get());
+    row = rc == SQLITE_ROW;
+    if (row) {
+        return Status::ok();
+    }
+    if (rc == SQLITE_DONE) {
+        reset();
+        return Status::ok();
+    }
+    Status status = sqlite_error(sqlite3_db_handle(handle_.get()), rc, sqlite3_sql(handle_.get()));
+    reset();
+    return status;
+}
+
+Status Statement::run() {
+    for (bool row = true; row;) {
+        VSS_TRY(step(row));
+    }
+    return Status::ok();
+}
+
+std::span<const std::byte> Statement::blob(int i) const {
+    // sqlite3_column_bytes after sqlite3_column_blob, as SQLite's manual asks.
+    const void* data = sqlite3_column_blob(handle_.get(), i);
+    const auto size = static_cast<std::size_t>(sqlite3_column_bytes(handle_.get(), i));
+    return {static_cast<const std::byte*>(data), data == nullptr ? 0 : size};
+}
+
+std::string_view Statement::text(int i) const {
+    const auto* data = reinterpret_cast<const char*>(sqlite3_column_text(handle_.get(), i));
+    const auto size = static_cast<std::size_t>(sqlite3_column_bytes(handle_.get(), i));
+    return data == nullptr ? std::string_view() : std::string_view(data, size);
+}
+
+Status execute(sqlite3* db, const std::string& sql) {
+    Statement statement;
+    VSS_TRY(statement.prepare(db, sql, false));
+    return statement.run();
+}
+
+Status Blob::open(sqlite3* db, const std::string& schema, const std::string& table, const char* column,
+                  std::int64_t rowid, bool write) {
+    sqlite3_blob* blob = nullptr;
+    const int rc = sqlite3_blob_open(db, schema.c_str(), table.c_str(), column, rowid, write ? 1 : 0, &blob);
+    handle_.reset(blob);
+    return rc == SQLITE_OK ? Status::ok() : sqlite_error(db, rc, cat("opening a blob of ", table));
+}
+
+Status Blob::move(sqlite3* db, std::int64_t rowid) {
+    const int rc = sqlite3_blob_reopen(handle_.get(), rowid);
+    if (rc != SQLITE_OK) {
+        Status status = sqlite_error(db, rc, cat("moving to blob ", rowid));
+        close();
+        return status;
+    }
+    return Status::ok();
+}
+
+std::size_t Blob::size() const { return static_cast<std::size_t>(sqlite3_blob_bytes(handle_.get())); }
+
+Status Blob::read(sqlite3* db, std::span<std::byte> out, std::size_t offset) {
+    if (offset > size() || out.size() > size() - offset) {
+        return Status::corrupt("a stored blob is shorter than its format says");
+    }
+    const int rc =
+        sqlite3_blob_read(handle_.get(), out.data(), static_cast<int>(out.size()), static_cast<int>(offset));
+    return rc == SQLITE_OK ? Status::ok() : sqlite_error(db, rc, "reading a blob");
+}
+
+Status Blob::write(sqlite3* db, std::span<const std::byte> bytes, std::size_t offset) {
+    if (offset > size() || bytes.size() > size() - offset) {
+        return Status::corrupt("a stored blob is shorter than its format says");
+    }
+    const int rc =
+        sqlite3_blob_write(handle_.get(), bytes.data(), static_cast<int>(bytes.size()), static_cast<int>(offset));
+    return rc == SQLITE_OK ? Status::ok() : sqlite_error(db, rc, "writing a blob");
+}
+
+}  // namespace vss

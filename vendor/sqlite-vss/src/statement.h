@@ -1,0 +1,94 @@
+// SQLite statements and blobs as values that clean up after themselves.
+//
+// Threads: like the connection they belong to. Lifetime: before the connection closes.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "sqlite_api.h"
+#include "status.h"
+
+namespace vss {
+
+// What the connection says of the last failed call, as a Status that keeps SQLite's result code.
+[[nodiscard]] Status sqlite_error(sqlite3* db, int rc, std::string_view doing);
+
+struct StatementDeleter {
+    void operator()(sqlite3_stmt* statement) const { sqlite3_finalize(statement); }
+};
+
+// A prepared statement, prepared on first use and kept.
+class Statement {
+  public:
+    Statement() = default;
+
+    [[nodiscard]] bool is_prepared() const { return handle_ != nullptr; }
+    Status prepare(sqlite3* db, const std::string& sql, bool persistent = true);
+    void finalize() { handle_.reset(); }
+
+    void bind(int i, std::int64_t value) { sqlite3_bind_int64(handle_.get(), i, value); }
+    void bind_null(int i) { sqlite3_bind_null(handle_.get(), i); }
+    void bind_text(int i, std::string_view text);
+    // The bytes must stay until the next reset.
+    void bind_blob(int i, std::span<const std::byte> bytes);
+    void bind_value(int i, sqlite3_value* value) { sqlite3_bind_value(handle_.get(), i, value); }
+
+    // One step: `row` tells whether there is a row to read. After the last row the statement is reset.
+    Status step(bool& row);
+    // Runs to the end and resets.
+    Status run();
+    void reset() { sqlite3_reset(handle_.get()); }
+
+    [[nodiscard]] std::int64_t int64(int i) const { return sqlite3_column_int64(handle_.get(), i); }
+    [[nodiscard]] bool is_null(int i) const { return sqlite3_column_type(handle_.get(), i) == SQLITE_NULL; }
+    [[nodiscard]] int type(int i) const { return sqlite3_column_type(handle_.get(), i); }
+    // Valid until the next step or reset.
+    [[nodiscard]] std::span<const std::byte> blob(int i) const;
+    [[nodiscard]] std::string_view text(int i) const;
+    [[nodiscard]] sqlite3_value* value(int i) const { return sqlite3_column_value(handle_.get(), i); }
+    [[nodiscard]] sqlite3_stmt* handle() const { return handle_.get(); }
+
+  private:
+    std::unique_ptr<sqlite3_stmt, StatementDeleter> handle_;
+};
+
+// Resets a statement at the end of a scope, so that no read transaction stays open behind an early return.
+class ResetAtEnd {
+  public:
+    explicit ResetAtEnd(Statement& statement) : statement_(statement) {}
+    ~ResetAtEnd() { statement_.reset(); }
+    ResetAtEnd(const ResetAtEnd&) = delete;
+    ResetAtEnd& operator=(const ResetAtEnd&) = delete;
+
+  private:
+    Statement& statement_;
+};
+
+// Runs one SQL statement without parameters.
+Status execute(sqlite3* db, const std::string& sql);
+
+// An open handle on one blob column, moved from row to row. Close it before the statement that uses it ends: an open
+// handle counts as a running statement.
+class Blob {
+  public:
+    Status open(sqlite3* db, const std::string& schema, const std::string& table, const char* column,
+                std::int64_t rowid, bool write);
+    void close() { handle_.reset(); }
+    [[nodiscard]] bool is_open() const { return handle_ != nullptr; }
+    Status move(sqlite3* db, std::int64_t rowid);
+    [[nodiscard]] std::size_t size() const;
+    Status read(sqlite3* db, std::span<std::byte> out, std::size_t offset);
+    Status write(sqlite3* db, std::span<const std::byte> bytes, std::size_t offset);
+
+  private:
+    struct Deleter {
+        void operator()(sqlite3_blob* blob) const { sqlite3_blob_close(blob); }
+    };
+    std::unique_ptr<sqlite3_blob, Deleter> handle_;
+};
+
+}  // namespace vss

@@ -1,0 +1,639 @@
+#include "storage.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cmath>
+#include <cstring>
+
+#include "kernels.h"
+#include "text.h"
+
+namespace vss {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "the file format is little-endian; add byte swaps here");
+
+constexpr std::size_t header_bytes = 16;
+constexpr std::size_t largest_block = std::size_t{1} << 16;
+constexpr std::size_t segment_target = std::size_t{2} << 20;
+constexpr std::size_t gathered_limit = std::size_t{256} << 10;
+constexpr std::size_t free_batch = 1024;
+
+enum class SlotState : std::uint32_t { unused = 0, live = 1, freed = 2 };
+
+struct SlotHeader {
+    std::int64_t rowid = 0;
+    std::uint32_t crc = 0;
+    std::uint32_t state = 0;
+};
+static_assert(sizeof(SlotHeader) == header_bytes);
+
+// The checksum binds the bytes to their row and slot, so that a copied or moved slot is noticed too.
+std::uint32_t checksum(std::uint64_t slot, std::int64_t rowid, SlotState state, std::span<const std::byte> vector) {
+    std::array<std::byte, 20> head{};
+    const auto tag = static_cast<std::uint32_t>(state);
+    std::memcpy(head.data(), &slot, 8);
+    std::memcpy(head.data() + 8, &rowid, 8);
+    std::memcpy(head.data() + 16, &tag, 4);
+    const std::uint32_t crc = crc32c(0, head.data(), head.size());
+    return state == SlotState::live ? crc32c(crc, vector.data(), vector.size()) : crc;
+}
+
+SlotHeader header_at(std::span<const std::byte> slot) {
+    SlotHeader header;
+    std::memcpy(&header, slot.data(), header_bytes);
+    return header;
+}
+
+// Bytes of the file that one block of `payload` bytes takes, by SQLite's rules for table b-tree pages.
+double file_bytes(std::size_t payload, std::size_t page) {
+    const std::size_t usable = page;
+    payload += 6;  // the record's header
+    std::size_t local = payload;
+    std::size_t overflow = 0;
+    if (payload > usable - 35) {
+        const std::size_t least = (usable - 12) * 32 / 255 - 23;
+        const std::size_t candidate = least + (payload - least) % (usable - 4);
+        local = candidate <= usable - 35 ? candidate : least;
+        overflow = (payload - local + usable - 5) / (usable - 4);
+    }
+    const std::size_t cell = local + 12 + (overflow > 0 ? 4 : 0);
+    const std::size_t cells_per_page = std::max<std::size_t>((usable - 8) / (cell + 2), 1);
+    return static_cast<double>(usable) / static_cast<double>(cells_per_page) + static_cast<double>(overflow * usable);
+}
+
+}  // namespace
+
+std::string TableName::shadow(std::string_view suffix) const {
+    return cat(quote_identifier(schema), '.', quote_identifier(cat(table, '_', suffix)));
+}
+
+std::string TableName::words() const { return cat("table \"", table, '"'); }
+
+std::string TableName::words(const Column& column) const { return cat(words(), ", column \"", column.name, '"'); }
+
+Geometry Geometry::choose(std::size_t vector_bytes, std::size_t page_bytes) {
+    Geometry geometry;
+    geometry.vector_bytes = vector_bytes;
+    geometry.slot_bytes = header_bytes + (vector_bytes + 7) / 8 * 8;
+    const std::size_t most = std::clamp<std::size_t>(largest_block / geometry.slot_bytes, 1, 64);
+    const auto cost = [&](std::size_t n) {
+        return file_bytes(n * geometry.slot_bytes, page_bytes) / static_cast<double>(n);
+    };
+    double best = cost(1);
+    for (std::size_t n = 2; n <= most; ++n) {
+        best = std::min(best, cost(n));
+    }
+    // The smallest block that wastes little: one row changed rewrites little.
+    geometry.block_slots = 1;
+    while (cost(geometry.block_slots) > best * 1.03) {
+        ++geometry.block_slots;
+    }
+    const std::size_t blocks = std::clamp<std::size_t>(segment_target / geometry.block_bytes(), 1, 1024);
+    geometry.segment_slots = blocks * geometry.block_slots;
+    return geometry;
+}
+
+bool Geometry::is_valid() const {
+    return vector_bytes > 0 && slot_bytes == header_bytes + (vector_bytes + 7) / 8 * 8 && block_slots > 0 &&
+           block_slots <= 64 && segment_slots > 0 && segment_slots <= (1U << 20) && segment_slots % block_slots == 0;
+}
+
+VectorStore::VectorStore(const TableName& name, const Column& column, std::size_t index, const Geometry& geometry)
+    : name_(name), column_(column), index_(index), geometry_(geometry) {}
+
+std::vector<std::string> VectorStore::table_suffixes(std::size_t index) {
+    return {cat("vectors", index), cat("segments", index), cat("free", index)};
+}
+
+Status VectorStore::create_tables(const TableName& name, std::size_t index) {
+    VSS_TRY(execute(name.db, cat("create table ", name.shadow(cat("vectors", index)),
+                                 "(block integer primary key, data blob not null)")));
+    VSS_TRY(execute(name.db, cat("create table ", name.shadow(cat("segments", index)),
+                                 "(segment integer primary key, version integer not null, live integer not null)")));
+    return execute(name.db, cat("create table ", name.shadow(cat("free", index)), "(slot integer primary key)"));
+}
+
+Status VectorStore::damaged(std::uint64_t slot, std::string_view what) const {
+    return Status::corrupt(
+        cat(name_.words(column_), ", block ", geometry_.block_of(slot), ", slot ", slot, ": ", what));
+}
+
+Status VectorStore::check_size(std::uint64_t block, std::size_t bytes) const {
+    if (bytes == geometry_.block_bytes()) {
+        return Status::ok();
+    }
+    return damaged(block * geometry_.block_slots,
+                   cat("expected a block of ", geometry_.block_bytes(), " bytes, got ", bytes));
+}
+
+// --- reading ---------------------------------------------------------------------------------------------------------
+
+Status VectorStore::read_block(std::uint64_t block, std::span<std::byte> out, bool& found) {
+    VSS_TRY(prepare(select_block_, cat("select data from ", name_.shadow(cat("vectors", index_)), " where block = ?")));
+    const ResetAtEnd guard(select_block_);
+    select_block_.bind(1, static_cast<std::int64_t>(block));
+    VSS_TRY(select_block_.step(found));
+    if (found) {
+        const std::span<const std::byte> data = select_block_.blob(0);
+        VSS_TRY(check_size(block, data.size()));
+        std::copy(data.begin(), data.end(), out.begin());
+    }
+    return Status::ok();
+}
+
+Status VectorStore::read(std::uint64_t slot, std::int64_t rowid, std::span<std::byte> out) {
+    if (slot > max_slots) {
+        return damaged(slot, cat("row ", rowid, " names a slot out of range"));
+    }
+    const std::uint64_t block = geometry_.block_of(slot);
+    const std::size_t offset = (slot % geometry_.block_slots) * geometry_.slot_bytes;
+    const auto take = [&](std::span<const std::byte> data) {
+        const std::span<const std::byte> bytes = data.subspan(offset, geometry_.slot_bytes);
+        const SlotHeader header = header_at(bytes);
+        const std::span<const std::byte> vector = bytes.subspan(header_bytes, geometry_.vector_bytes);
+        if (header.state != static_cast<std::uint32_t>(SlotState::live) || header.rowid != rowid) {
+            return damaged(slot, cat("expected the vector of row ", rowid, ", found that of row ", header.rowid,
+                                     ", state ", header.state));
+        }
+        if (checksum(slot, rowid, SlotState::live, vector) != header.crc) {
+            return damaged(slot, cat("the checksum of row ", rowid, " does not match its bytes"));
+        }
+        std::copy(vector.begin(), vector.end(), out.begin());
+        return Status::ok();
+    };
+    if (const auto at = pending_.find(block); at != pending_.end()) {
+        return take(at->second.data);
+    }
+    VSS_TRY(prepare(select_block_, cat("select data from ", name_.shadow(cat("vectors", index_)), " where block = ?")));
+    const ResetAtEnd guard(select_block_);
+    select_block_.bind(1, static_cast<std::int64_t>(block));
+    bool found = false;
+    VSS_TRY(select_block_.step(found));
+    if (!found) {
+        return damaged(slot, cat("the block of row ", rowid, " is missing"));
+    }
+    const std::span<const std::byte> data = select_block_.blob(0);
+    VSS_TRY(check_size(block, data.size()));
+    return take(data);
+}
+
+Status VectorStore::segments(std::vector<SegmentInfo>& out) {
+    out.clear();
+    VSS_TRY(prepare(select_segments_, cat("select segment, version, live from ",
+                                          name_.shadow(cat("segments", index_)), " order by segment")));
+    const ResetAtEnd guard(select_segments_);
+    const auto last_segment = static_cast<std::int64_t>(geometry_.segment_of(max_slots));
+    const auto accept = [&](std::int64_t id, std::uint64_t version, std::int64_t live) {
+        if (id < 0 || id > last_segment || live < 0 || live > static_cast<std::int64_t>(geometry_.segment_slots)) {
+            return Status::corrupt(cat(name_.words(column_), ": segment ", id, " with ", live,
+                                       " live rows is out of range"));
+        }
+        if (live > 0) {
+            out.push_back({static_cast<std::uint64_t>(id), version, static_cast<std::uint64_t>(live)});
+        }
+        return Status::ok();
+    };
+    auto state = segment_states_.begin();
+    const auto accept_states_before = [&](std::int64_t id) {
+        for (; state != segment_states_.end() && static_cast<std::int64_t>(state->first) < id; ++state) {
+            VSS_TRY(accept(static_cast<std::int64_t>(state->first), state->second.version, state->second.live));
+        }
+        return Status::ok();
+    };
+    for (bool row = true;;) {
+        VSS_TRY(select_segments_.step(row));
+        if (!row) {
+            break;
+        }
+        const std::int64_t id = select_segments_.int64(0);
+        VSS_TRY(accept_states_before(id));
+        if (state != segment_states_.end() && static_cast<std::int64_t>(state->first) == id) {
+            VSS_TRY(accept(id, state->second.version, state->second.live));
+            ++state;
+        } else {
+            VSS_TRY(accept(id, static_cast<std::uint64_t>(select_segments_.int64(1)), select_segments_.int64(2)));
+        }
+    }
+    VSS_TRY(accept_states_before(last_segment + 1));
+    for (auto& [id, known] : segment_states_) {
+        known.unread = false;
+    }
+    return Status::ok();
+}
+
+Status VectorStore::check_interrupt() {
+    // A statement asks at its first step, on every SQLite version.
+    VSS_TRY(prepare(select_nothing_, "select 1"));
+    const ResetAtEnd guard(select_nothing_);
+    bool row = false;
+    return select_nothing_.step(row);
+}
+
+Status VectorStore::decode_block(std::uint64_t block, std::span<const std::byte> data, Segment& segment) const {
+    VSS_TRY(check_size(block, data.size()));
+    const std::size_t capacity = segment.rows.size() / segment.stride;
+    for (std::size_t i = 0; i < geometry_.block_slots; ++i) {
+        const std::uint64_t slot = block * geometry_.block_slots + i;
+        const std::span<const std::byte> bytes = data.subspan(i * geometry_.slot_bytes, geometry_.slot_bytes);
+        const SlotHeader header = header_at(bytes);
+        if (header.state == static_cast<std::uint32_t>(SlotState::unused)) {
+            continue;
+        }
+        const std::span<const std::byte> vector = bytes.subspan(header_bytes, geometry_.vector_bytes);
+        const auto state = static_cast<SlotState>(header.state);
+        if ((state != SlotState::live && state != SlotState::freed) ||
+            checksum(slot, header.rowid, state, vector) != header.crc) {
+            return damaged(slot, cat("the checksum of row ", header.rowid, " does not match its bytes"));
+        }
+        if (state == SlotState::freed) {
+            continue;
+        }
+        const std::size_t n = segment.rowids.size();
+        if (n >= capacity) {
+            return damaged(slot, "the segment holds more live rows than it says");
+        }
+        std::memcpy(segment.rows.data() + n * segment.stride, vector.data(), vector.size());
+        segment.rowids.push_back(header.rowid);
+        segment.slots.push_back(static_cast<std::uint32_t>(slot));
+    }
+    return Status::ok();
+}
+
+Status VectorStore::segment(const SegmentInfo& info, std::uint64_t search, std::shared_ptr<const Segment>& out) {
+    const CacheKey key{info.version, CacheKind::segment, static_cast<std::uint32_t>(index_), info.id};
+    out = Cache::instance().get_as<Segment>(key);
+    if (out != nullptr && out->stride == geometry_.vector_bytes && out->size() == info.live) {
+        return Status::ok();
+    }
+    auto decoded = std::make_shared<Segment>();
+    decoded->stride = geometry_.vector_bytes;
+    decoded->rows = AlignedBytes(info.live * decoded->stride);
+    decoded->rowids.reserve(info.live);
+    decoded->slots.reserve(info.live);
+
+    VSS_TRY(prepare(select_blocks_, cat("select block, data from ", name_.shadow(cat("vectors", index_)),
+                                        " where block >= ? and block < ? order by block")));
+    const ResetAtEnd guard(select_blocks_);
+    const std::uint64_t blocks = geometry_.segment_slots / geometry_.block_slots;
+    const std::uint64_t first = info.id * blocks;
+    select_blocks_.bind(1, static_cast<std::int64_t>(first));
+    select_blocks_.bind(2, static_cast<std::int64_t>(first + blocks));
+    auto gathered = pending_.lower_bound(first);
+    const auto decode_gathered_before = [&](std::uint64_t block) {
+        for (; gathered != pending_.end() && gathered->first < block; ++gathered) {
+            VSS_TRY(decode_block(gathered->first, gathered->second.data, *decoded));
+        }
+        return Status::ok();
+    };
+    for (bool row = true;;) {
+        VSS_TRY(select_blocks_.step(row));
+        if (!row) {
+            break;
+        }
+        const auto block = static_cast<std::uint64_t>(select_blocks_.int64(0));
+        VSS_TRY(decode_gathered_before(block));
+        if (gathered != pending_.end() && gathered->first == block) {
+            VSS_TRY(decode_gathered_before(block + 1));
+        } else {
+            VSS_TRY(decode_block(block, select_blocks_.blob(1), *decoded));
+        }
+    }
+    VSS_TRY(decode_gathered_before(first + blocks));
+    if (decoded->size() != info.live) {
+        return Status::corrupt(cat(name_.words(column_), ": segment ", info.id, " says ", info.live,
+                                   " live rows and holds ", decoded->size()));
+    }
+    finish_segment(column_.type, column_.metric, column_.dim, *decoded);
+    out = decoded;
+    Cache::instance().put(key, std::move(decoded), search);
+    return Status::ok();
+}
+
+// --- writing ---------------------------------------------------------------------------------------------------------
+
+Status VectorStore::load_allocator() {
+    if (allocator_loaded_) {
+        return Status::ok();
+    }
+    const std::string vectors = name_.shadow(cat("vectors", index_));
+    std::int64_t last = -1;
+    {
+        Statement statement;
+        VSS_TRY(prepare(statement, cat("select max(block), (select max(slot) from ",
+                                       name_.shadow(cat("free", index_)), ") from ", vectors)));
+        bool row = false;
+        VSS_TRY(statement.step(row));
+        const ResetAtEnd guard(statement);
+        if (row && !statement.is_null(0)) {
+            last = statement.int64(0);
+        }
+        next_slot_ = row && !statement.is_null(1) ? static_cast<std::uint64_t>(statement.int64(1)) + 1 : 0;
+        more_free_ = row && !statement.is_null(1);
+        if (last > static_cast<std::int64_t>(geometry_.block_of(max_slots)) || next_slot_ > max_slots) {
+            return Status::corrupt(cat(name_.words(column_), ": the last block or free slot is out of range"));
+        }
+    }
+    if (last >= 0) {
+        // The last block's tail may never have been used.
+        std::vector<std::byte> data(geometry_.block_bytes());
+        bool found = false;
+        VSS_TRY(read_block(static_cast<std::uint64_t>(last), data, found));
+        std::size_t used = geometry_.block_slots;
+        while (used > 0 && header_at(std::span<const std::byte>(data).subspan((used - 1) * geometry_.slot_bytes))
+                                   .state == static_cast<std::uint32_t>(SlotState::unused)) {
+            --used;
+        }
+        next_slot_ = std::max(next_slot_, static_cast<std::uint64_t>(last) * geometry_.block_slots + used);
+    }
+    block_end_ = static_cast<std::uint64_t>(last + 1);
+    last_free_ = -1;
+    free_.clear();
+    allocator_loaded_ = true;
+    return Status::ok();
+}
+
+Status VectorStore::load_free_slots() {
+    VSS_TRY(prepare(select_free_, cat("select slot from ", name_.shadow(cat("free", index_)),
+                                      " where slot > ? order by slot limit ", free_batch)));
+    const ResetAtEnd guard(select_free_);
+    select_free_.bind(1, last_free_);
+    bool row = true;
+    while (true) {
+        VSS_TRY(select_free_.step(row));
+        if (!row) {
+            break;
+        }
+        last_free_ = select_free_.int64(0);
+        if (last_free_ < 0 || last_free_ > static_cast<std::int64_t>(max_slots)) {
+            return Status::corrupt(cat(name_.words(column_), ": free slot ", last_free_, " is out of range"));
+        }
+        free_.push_back(static_cast<std::uint64_t>(last_free_));
+    }
+    more_free_ = free_.size() == free_batch;
+    return Status::ok();
+}
+
+Status VectorStore::allocate(std::uint64_t& slot) {
+    VSS_TRY(load_allocator());
+    if (!released_.empty()) {
+        slot = released_.back();
+        released_.pop_back();
+        return Status::ok();
+    }
+    if (free_.empty() && more_free_) {
+        VSS_TRY(load_free_slots());
+    }
+    if (!free_.empty()) {
+        taken_.push_back(free_.front());
+        slot = free_.front();
+        free_.pop_front();
+        return Status::ok();
+    }
+    if (next_slot_ > max_slots) {
+        return {Code::too_big, cat(name_.words(column_), ": the column is full (", max_slots, " vectors)")};
+    }
+    slot = next_slot_++;
+    return Status::ok();
+}
+
+Status VectorStore::pending_block(std::uint64_t block, PendingBlock*& out) {
+    if (const auto at = pending_.find(block); at != pending_.end()) {
+        out = &at->second;
+        return Status::ok();
+    }
+    if (pending_.size() * geometry_.block_bytes() >= gathered_limit) {
+        VSS_TRY(flush());
+    }
+    PendingBlock pending;
+    pending.data.resize(geometry_.block_bytes());
+    if (block < block_end_) {
+        VSS_TRY(read_block(block, pending.data, pending.exists));
+    }
+    out = &pending_.emplace(block, std::move(pending)).first->second;
+    block_end_ = std::max(block_end_, block + 1);
+    return Status::ok();
+}
+
+Status VectorStore::segment_state(std::uint64_t slot, SegmentState*& out) {
+    const std::uint64_t id = geometry_.segment_of(slot);
+    if (const auto at = segment_states_.find(id); at != segment_states_.end()) {
+        out = &at->second;
+        return Status::ok();
+    }
+    VSS_TRY(prepare(select_segment_, cat("select version, live from ", name_.shadow(cat("segments", index_)),
+                                         " where segment = ?")));
+    const ResetAtEnd guard(select_segment_);
+    select_segment_.bind(1, static_cast<std::int64_t>(id));
+    bool row = false;
+    VSS_TRY(select_segment_.step(row));
+    SegmentState state;
+    if (row) {
+        state.version = static_cast<std::uint64_t>(select_segment_.int64(0));
+        state.live = select_segment_.int64(1);
+    }
+    out = &segment_states_.emplace(id, state).first->second;
+    return Status::ok();
+}
+
+Status VectorStore::touch_segment(std::uint64_t slot, int live_change) {
+    SegmentState* state = nullptr;
+    VSS_TRY(segment_state(slot, state));
+    const std::int64_t live = state->live + live_change;
+    if (live < 0 || live > static_cast<std::int64_t>(geometry_.segment_slots)) {
+        return Status::corrupt(
+            cat(name_.words(column_), ": segment ", geometry_.segment_of(slot), " counts ", live, " live rows"));
+    }
+    if (!state->unread) {
+        state->version = random_version();
+        state->unread = true;
+    }
+    state->live = live;
+    state->changed = true;
+    return Status::ok();
+}
+
+Status VectorStore::reserve(std::uint64_t slot) {
+    if (slot > max_slots) {
+        return damaged(slot, "the slot is out of range");
+    }
+    VSS_TRY(load_allocator());
+    PendingBlock* pending = nullptr;
+    VSS_TRY(pending_block(geometry_.block_of(slot), pending));
+    SegmentState* state = nullptr;
+    return segment_state(slot, state);
+}
+
+void VectorStore::give_back(std::uint64_t slot) {
+    if (slot + 1 == next_slot_) {
+        --next_slot_;
+    } else if (!taken_.empty() && taken_.back() == slot) {
+        taken_.pop_back();
+        free_.push_front(slot);
+    } else {
+        released_.push_back(slot);
+    }
+}
+
+Status VectorStore::put(std::uint64_t slot, std::int64_t rowid, std::span<const std::byte> vector) {
+    VSS_TRY(load_allocator());
+    PendingBlock* pending = nullptr;
+    VSS_TRY(pending_block(geometry_.block_of(slot), pending));
+    const std::size_t i = slot % geometry_.block_slots;
+    const std::span<std::byte> bytes =
+        std::span<std::byte>(pending->data).subspan(i * geometry_.slot_bytes, geometry_.slot_bytes);
+    const bool was_live = header_at(bytes).state == static_cast<std::uint32_t>(SlotState::live);
+    VSS_TRY(touch_segment(slot, was_live ? 0 : 1));
+    const SlotHeader header{rowid, checksum(slot, rowid, SlotState::live, vector),
+                            static_cast<std::uint32_t>(SlotState::live)};
+    std::memcpy(bytes.data(), &header, header_bytes);
+    std::memcpy(bytes.data() + header_bytes, vector.data(), geometry_.vector_bytes);
+    pending->dirty |= std::uint64_t{1} << i;
+    return Status::ok();
+}
+
+Status VectorStore::rename(std::uint64_t slot, std::int64_t old_rowid, std::int64_t new_rowid) {
+    std::vector<std::byte> vector(geometry_.vector_bytes);
+    VSS_TRY(read(slot, old_rowid, vector));
+    return put(slot, new_rowid, vector);
+}
+
+Status VectorStore::release(std::uint64_t slot, std::int64_t rowid) {
+    VSS_TRY(load_allocator());
+    PendingBlock* pending = nullptr;
+    VSS_TRY(pending_block(geometry_.block_of(slot), pending));
+    const std::size_t i = slot % geometry_.block_slots;
+    const std::span<std::byte> bytes =
+        std::span<std::byte>(pending->data).subspan(i * geometry_.slot_bytes, geometry_.slot_bytes);
+    const SlotHeader was = header_at(bytes);
+    if (was.state != static_cast<std::uint32_t>(SlotState::live) || was.rowid != rowid) {
+        return damaged(slot, cat("expected the vector of row ", rowid, ", found that of row ", was.rowid, ", state ",
+                                 was.state));
+    }
+    VSS_TRY(touch_segment(slot, -1));
+    const SlotHeader header{rowid, checksum(slot, rowid, SlotState::freed, {}),
+                            static_cast<std::uint32_t>(SlotState::freed)};
+    std::memcpy(bytes.data(), &header, header_bytes);
+    pending->dirty |= std::uint64_t{1} << i;
+    released_.push_back(slot);
+    return Status::ok();
+}
+
+Status VectorStore::flush_block(std::uint64_t block, PendingBlock& pending) {
+    bool any_live = false;
+    for (std::size_t i = 0; i < geometry_.block_slots; ++i) {
+        any_live |= header_at(std::span<const std::byte>(pending.data).subspan(i * geometry_.slot_bytes)).state ==
+                    static_cast<std::uint32_t>(SlotState::live);
+    }
+    const std::string vectors = name_.shadow(cat("vectors", index_));
+    if (!any_live) {
+        if (pending.exists) {
+            VSS_TRY(prepare(delete_block_, cat("delete from ", vectors, " where block = ?")));
+            delete_block_.bind(1, static_cast<std::int64_t>(block));
+            VSS_TRY(delete_block_.run());
+        }
+        return Status::ok();
+    }
+    if (!pending.exists) {
+        VSS_TRY(prepare(insert_block_, cat("insert into ", vectors, "(block, data) values(?, ?)")));
+        insert_block_.bind(1, static_cast<std::int64_t>(block));
+        insert_block_.bind_blob(2, pending.data);
+        return insert_block_.run();
+    }
+    Blob blob;
+    VSS_TRY(blob.open(name_.db, name_.schema, cat(name_.table, "_vectors", index_), "data",
+                      static_cast<std::int64_t>(block), true));
+    if (blob.size() != geometry_.block_bytes()) {
+        return check_size(block, blob.size());
+    }
+    for (std::size_t i = 0; i < geometry_.block_slots;) {
+        std::size_t end = i;
+        while (end < geometry_.block_slots && (pending.dirty >> end & 1) != 0) {
+            ++end;
+        }
+        if (end > i) {
+            const std::size_t offset = i * geometry_.slot_bytes;
+            VSS_TRY(blob.write(name_.db,
+                               std::span<const std::byte>(pending.data)
+                                   .subspan(offset, (end - i) * geometry_.slot_bytes),
+                               offset));
+        }
+        i = end + 1;
+    }
+    return Status::ok();
+}
+
+Status VectorStore::flush_segments() {
+    const std::string segments = name_.shadow(cat("segments", index_));
+    for (auto& [id, state] : segment_states_) {
+        if (!state.changed) {
+            continue;
+        }
+        if (state.live == 0) {
+            VSS_TRY(prepare(delete_segment_, cat("delete from ", segments, " where segment = ?")));
+            delete_segment_.bind(1, static_cast<std::int64_t>(id));
+            VSS_TRY(delete_segment_.run());
+        } else {
+            VSS_TRY(prepare(upsert_segment_,
+                            cat("insert into ", segments, "(segment, version, live) values(?1, ?2, ?3) ",
+                                "on conflict(segment) do update set version = ?2, live = ?3")));
+            upsert_segment_.bind(1, static_cast<std::int64_t>(id));
+            upsert_segment_.bind(2, static_cast<std::int64_t>(state.version));
+            upsert_segment_.bind(3, state.live);
+            VSS_TRY(upsert_segment_.run());
+        }
+        state.changed = false;
+    }
+    return Status::ok();
+}
+
+Status VectorStore::flush_free_slots() {
+    const std::string table = name_.shadow(cat("free", index_));
+    while (!taken_.empty()) {
+        VSS_TRY(prepare(delete_free_, cat("delete from ", table, " where slot = ?")));
+        delete_free_.bind(1, static_cast<std::int64_t>(taken_.back()));
+        VSS_TRY(delete_free_.run());
+        taken_.pop_back();
+    }
+    while (!released_.empty()) {
+        VSS_TRY(prepare(insert_free_, cat("insert or ignore into ", table, "(slot) values(?)")));
+        const std::uint64_t slot = released_.back();
+        insert_free_.bind(1, static_cast<std::int64_t>(slot));
+        VSS_TRY(insert_free_.run());
+        released_.pop_back();
+        // Still at hand for this transaction, unless a later page of t_free will bring it.
+        if (static_cast<std::int64_t>(slot) <= last_free_ || !more_free_) {
+            free_.push_back(slot);
+        }
+    }
+    return Status::ok();
+}
+
+Status VectorStore::flush() {
+    for (auto at = pending_.begin(); at != pending_.end();) {
+        if (at->second.dirty != 0) {
+            VSS_TRY(flush_block(at->first, at->second));
+        }
+        at = pending_.erase(at);
+    }
+    VSS_TRY(flush_segments());
+    return flush_free_slots();
+}
+
+void VectorStore::mark_savepoint() {
+    for (auto& [id, state] : segment_states_) {
+        state.unread = false;
+    }
+}
+
+void VectorStore::discard() {
+    pending_.clear();
+    segment_states_.clear();
+    allocator_loaded_ = false;
+    free_.clear();
+    taken_.clear();
+    released_.clear();
+}
+
+}  // namespace vss

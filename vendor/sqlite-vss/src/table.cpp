@@ -1,0 +1,552 @@
+#include "table.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+
+#include "text.h"
+#include "vector_column.h"
+
+namespace vss {
+namespace {
+
+constexpr std::array<std::string_view, 2> fixed_suffixes = {"config", "rows"};
+constexpr std::array<std::string_view, 5> numbered_suffixes = {"vectors", "segments", "free", "cells", "codes"};
+
+// Nested statements change what last_insert_rowid() says; the caller's INSERT alone should.
+class KeepLastRowid {
+  public:
+    explicit KeepLastRowid(sqlite3* db) : db_(db), rowid_(sqlite3_last_insert_rowid(db)) {}
+    ~KeepLastRowid() { sqlite3_set_last_insert_rowid(db_, rowid_); }
+    KeepLastRowid(const KeepLastRowid&) = delete;
+    KeepLastRowid& operator=(const KeepLastRowid&) = delete;
+
+  private:
+    sqlite3* db_;
+    std::int64_t rowid_;
+};
+
+std::string_view text_of(sqlite3_value* value) {
+    const auto* text = reinterpret_cast<const char*>(sqlite3_value_text(value));
+    return text == nullptr ? std::string_view()
+                           : std::string_view(text, static_cast<std::size_t>(sqlite3_value_bytes(value)));
+}
+
+bool is_unchanged(sqlite3_value* value) { return sqlite3_value_nochange(value) != 0; }
+
+Status page_size(const TableName& name, std::size_t& out) {
+    Statement statement;
+    VSS_TRY(statement.prepare(name.db, cat("pragma ", quote_identifier(name.schema), ".page_size")));
+    const ResetAtEnd guard(statement);
+    bool row = false;
+    VSS_TRY(statement.step(row));
+    out = row ? static_cast<std::size_t>(statement.int64(0)) : 4096;
+    return Status::ok();
+}
+
+}  // namespace
+
+bool Table::is_shadow_name(std::string_view suffix) {
+    if (std::find(fixed_suffixes.begin(), fixed_suffixes.end(), suffix) != fixed_suffixes.end()) {
+        return true;
+    }
+    const std::size_t digits = suffix.find_first_of("0123456789");
+    if (digits == std::string_view::npos ||
+        suffix.find_first_not_of("0123456789", digits) != std::string_view::npos) {
+        return false;
+    }
+    const std::string_view word = suffix.substr(0, digits);
+    return std::find(numbered_suffixes.begin(), numbered_suffixes.end(), word) != numbered_suffixes.end();
+}
+
+// --- the table's life ------------------------------------------------------------------------------------------------
+
+Status Table::create() {
+    std::size_t page = 0;
+    VSS_TRY(page_size(name_, page));
+    std::string rows = cat("create table ", name_.shadow("rows"), "(_rowid integer primary key");
+    for (std::size_t c = 0; c < schema_.vectors().size(); ++c) {
+        rows += cat(", _slot", c, " integer");
+    }
+    for (std::size_t v = 0; v < schema_.values().size(); ++v) {
+        const Column& column = schema_.value(v);
+        rows += cat(", ", quote_identifier(column.name), ' ', column.declared_type);
+    }
+    VSS_TRY(execute(name_.db, rows + ')'));
+    for (std::size_t v = 0; v < schema_.values().size(); ++v) {
+        if (schema_.value(v).indexed) {
+            // An index keeps its name when its table is renamed, so the name must not be one that a new table of the
+            // old name would want.
+            VSS_TRY(execute(name_.db, cat("create index ", name_.shadow(cat("rows_by_", random_version())), " on ",
+                                          quote_identifier(name_.table + "_rows"), '(',
+                                          quote_identifier(schema_.value(v).name), ')')));
+        }
+    }
+    VSS_TRY(execute(name_.db, cat("create table ", name_.shadow("config"), "(key text primary key, value)")));
+    Statement set;
+    VSS_TRY(set.prepare(name_.db, cat("insert into ", name_.shadow("config"), "(key, value) values(?, ?)")));
+    const auto put = [&](const std::string& key, std::size_t value) {
+        set.bind_text(1, key);
+        set.bind(2, static_cast<std::int64_t>(value));
+        return set.run();
+    };
+    VSS_TRY(put("format", format_version));
+    for (std::size_t c = 0; c < schema_.vectors().size(); ++c) {
+        const Geometry geometry = Geometry::choose(schema_.vector(c).bytes(), page);
+        VSS_TRY(VectorStore::create_tables(name_, c));
+        VSS_TRY(put(cat("block_slots", c), geometry.block_slots));
+        VSS_TRY(put(cat("segment_slots", c), geometry.segment_slots));
+    }
+    return open();
+}
+
+Status Table::open() { return read_config(); }
+
+Status Table::read_config() {
+    std::map<std::string, std::int64_t, std::less<>> config;
+    {
+        Statement statement;
+        VSS_TRY(statement.prepare(name_.db, cat("select key, value from ", name_.shadow("config")), false));
+        bool row = true;
+        while (true) {
+            VSS_TRY(statement.step(row));
+            if (!row) {
+                break;
+            }
+            config.emplace(statement.text(0), statement.int64(1));
+        }
+    }
+    const auto get = [&](std::string_view key) -> std::int64_t {
+        const auto at = config.find(key);
+        return at == config.end() ? -1 : at->second;
+    };
+    const std::int64_t format = get("format");
+    if (format > format_version) {
+        return {Code::unsupported, cat(name_.words(), ": written by a newer version (format ", format,
+                                       "; this one reads up to ", format_version, "); please upgrade vss0")};
+    }
+    if (format < 1) {
+        return Status::corrupt(cat(name_.words(), ": ", name_.table, "_config names no format"));
+    }
+    stores_.clear();
+    for (std::size_t c = 0; c < schema_.vectors().size(); ++c) {
+        Geometry geometry;
+        geometry.vector_bytes = schema_.vector(c).bytes();
+        geometry.slot_bytes = Geometry::choose(geometry.vector_bytes, 4096).slot_bytes;
+        geometry.block_slots = static_cast<std::size_t>(get(cat("block_slots", c)));
+        geometry.segment_slots = static_cast<std::size_t>(get(cat("segment_slots", c)));
+        if (!geometry.is_valid()) {
+            return Status::corrupt(cat(name_.words(schema_.vector(c)), ": ", name_.table,
+                                       "_config does not say how its vectors are laid out"));
+        }
+        stores_.push_back(std::make_unique<VectorStore>(name_, schema_.vector(c), c, geometry));
+    }
+    return Status::ok();
+}
+
+Status Table::destroy() {
+    std::vector<std::string> suffixes(fixed_suffixes.begin(), fixed_suffixes.end());
+    for (std::size_t c = 0; c < schema_.vectors().size(); ++c) {
+        for (std::string& suffix : VectorStore::table_suffixes(c)) {
+            suffixes.push_back(std::move(suffix));
+        }
+    }
+    discard();
+    for (const std::string& suffix : suffixes) {
+        VSS_TRY(execute(name_.db, cat("drop table if exists ", name_.shadow(suffix))));
+    }
+    return Status::ok();
+}
+
+Status Table::rename(const std::string& new_name) {
+    VSS_TRY(flush());
+    std::vector<std::string> suffixes(fixed_suffixes.begin(), fixed_suffixes.end());
+    for (std::size_t c = 0; c < schema_.vectors().size(); ++c) {
+        for (std::string& suffix : VectorStore::table_suffixes(c)) {
+            suffixes.push_back(std::move(suffix));
+        }
+    }
+    for (const std::string& suffix : suffixes) {
+        VSS_TRY(execute(name_.db, cat("alter table ", name_.shadow(suffix), " rename to ",
+                                      quote_identifier(cat(new_name, '_', suffix)))));
+    }
+    name_.table = new_name;
+    discard();
+    select_slots_.finalize();
+    insert_row_.finalize();
+    delete_row_.finalize();
+    updates_.clear();
+    return read_config();
+}
+
+Status Table::flush() {
+    const KeepLastRowid keep(name_.db);
+    for (auto& store : stores_) {
+        VSS_TRY(store->flush());
+    }
+    return Status::ok();
+}
+
+Status Table::savepoint() {
+    VSS_TRY(flush());
+    for (auto& store : stores_) {
+        store->mark_savepoint();
+    }
+    return Status::ok();
+}
+
+void Table::discard() {
+    for (auto& store : stores_) {
+        store->discard();
+    }
+}
+
+std::string Table::select_rows() const {
+    std::string sql = "select _rowid";
+    for (std::size_t c = 0; c < schema_.vectors().size(); ++c) {
+        sql += cat(", _slot", c);
+    }
+    for (std::size_t v = 0; v < schema_.values().size(); ++v) {
+        sql += cat(", ", quote_identifier(schema_.value(v).name));
+    }
+    return cat(sql, " from ", name_.shadow("rows"));
+}
+
+// --- writing ---------------------------------------------------------------------------------------------------------
+
+Status Table::duplicate(std::int64_t rowid) const {
+    return {Code::constraint,
+            cat(name_.words(), ": row ", rowid, " exists already; use insert or replace, or update, to change it")};
+}
+
+// A constraint of a metadata column (not null, check, unique) speaks of t_rows; say which table it is about.
+Status Table::in_words(const Status& status) const {
+    return status.code() == Code::constraint
+               ? Status(Code::constraint, cat(name_.words(), ": ", status.message()), status.sqlite_code())
+               : status;
+}
+
+Status Table::read_new_vectors(std::span<sqlite3_value*> values, std::vector<NewVector>& out) const {
+    out.resize(schema_.vectors().size());
+    for (std::size_t c = 0; c < out.size(); ++c) {
+        sqlite3_value* value = values[schema_.vectors()[c]];
+        NewVector& vector = out[c];
+        vector.given = !is_unchanged(value);
+        vector.is_null = sqlite3_value_type(value) == SQLITE_NULL;
+        if (vector.given && !vector.is_null) {
+            const Column& column = schema_.vector(c);
+            VSS_TRY(read_vector(value, column, name_.words(column), vector.storage, vector.bytes));
+        }
+    }
+    return Status::ok();
+}
+
+Status Table::read_slots(std::int64_t rowid, bool& found, Slots& out) {
+    if (!select_slots_.is_prepared()) {
+        VSS_TRY(select_slots_.prepare(name_.db, select_rows() + " where _rowid = ?"));
+    }
+    const ResetAtEnd guard(select_slots_);
+    select_slots_.bind(1, rowid);
+    VSS_TRY(select_slots_.step(found));
+    out.assign(schema_.vectors().size(), std::nullopt);
+    for (std::size_t c = 0; found && c < out.size(); ++c) {
+        const int position = slot_position(c);
+        if (select_slots_.is_null(position)) {
+            continue;
+        }
+        const std::int64_t slot = select_slots_.int64(position);
+        if (select_slots_.type(position) != SQLITE_INTEGER || slot < 0 ||
+            static_cast<std::uint64_t>(slot) > max_slots) {
+            return Status::corrupt(cat(name_.words(schema_.vector(c)), ": row ", rowid, " names slot ", slot));
+        }
+        out[c] = static_cast<std::uint64_t>(slot);
+    }
+    return Status::ok();
+}
+
+// Slots for the given vectors; where a column has a slot already it is used again.
+Status Table::allocate(const std::vector<NewVector>& vectors, Slots& slots) {
+    const Slots before = slots;
+    for (std::size_t c = 0; c < vectors.size(); ++c) {
+        Status status = Status::ok();
+        if (vectors[c].given && !vectors[c].is_null && !slots[c]) {
+            std::uint64_t slot = 0;
+            status = stores_[c]->allocate(slot);
+            if (status.is_ok()) {
+                slots[c] = slot;
+            }
+        }
+        if (status.is_ok() && slots[c]) {
+            status = stores_[c]->reserve(*slots[c]);
+        }
+        if (!status.is_ok()) {
+            for (std::size_t i = 0; i <= c; ++i) {
+                if (slots[i] && !before[i]) {
+                    stores_[i]->give_back(*slots[i]);
+                }
+            }
+            return status;
+        }
+    }
+    return Status::ok();
+}
+
+void Table::give_back(const std::vector<NewVector>& vectors, const Slots& slots) {
+    for (std::size_t c = 0; c < vectors.size(); ++c) {
+        if (slots[c]) {
+            stores_[c]->give_back(*slots[c]);
+        }
+    }
+}
+
+Status Table::put(std::int64_t rowid, const std::vector<NewVector>& vectors, const Slots& slots) {
+    for (std::size_t c = 0; c < vectors.size(); ++c) {
+        if (vectors[c].given && !vectors[c].is_null) {
+            VSS_TRY(stores_[c]->put(*slots[c], rowid, vectors[c].bytes));
+        }
+    }
+    return Status::ok();
+}
+
+Status Table::insert_row(std::optional<std::int64_t> rowid, std::span<sqlite3_value*> values,
+                         const std::vector<NewVector>& vectors, bool& exists, std::int64_t& out) {
+    exists = false;
+    Slots slots(vectors.size());
+    VSS_TRY(allocate(vectors, slots));
+    if (!insert_row_.is_prepared()) {
+        std::string names = "_rowid";
+        std::string marks = "?";
+        for (std::size_t c = 0; c < vectors.size(); ++c) {
+            names += cat(", _slot", c);
+            marks += ", ?";
+        }
+        for (std::size_t v = 0; v < schema_.values().size(); ++v) {
+            names += cat(", ", quote_identifier(schema_.value(v).name));
+            marks += ", ?";
+        }
+        VSS_TRY(insert_row_.prepare(
+            name_.db, cat("insert into ", name_.shadow("rows"), '(', names, ") values(", marks, ')')));
+    }
+    int i = 1;
+    rowid ? insert_row_.bind(i, *rowid) : insert_row_.bind_null(i);
+    for (const auto& slot : slots) {
+        ++i;
+        slot ? insert_row_.bind(i, static_cast<std::int64_t>(*slot)) : insert_row_.bind_null(i);
+    }
+    for (const std::size_t column : schema_.values()) {
+        insert_row_.bind_value(++i, values[column]);
+    }
+    Status status = insert_row_.run();
+    if (!status.is_ok()) {
+        give_back(vectors, slots);
+        exists = status.sqlite_code() == SQLITE_CONSTRAINT_PRIMARYKEY || status.sqlite_code() == SQLITE_CONSTRAINT_ROWID;
+        return exists ? Status::ok() : in_words(status);
+    }
+    out = rowid.value_or(sqlite3_last_insert_rowid(name_.db));
+    return put(out, vectors, slots);
+}
+
+// `values` may be empty: only vectors change.
+Status Table::change_row(std::int64_t old_rowid, std::int64_t new_rowid, std::span<sqlite3_value*> values,
+                         const std::vector<NewVector>& vectors, const Slots& old_slots) {
+    Slots slots = old_slots;
+    VSS_TRY(allocate(vectors, slots));
+    const auto undo = [&] {
+        for (std::size_t c = 0; c < slots.size(); ++c) {
+            if (slots[c] && !old_slots[c]) {
+                stores_[c]->give_back(*slots[c]);
+            }
+        }
+    };
+
+    std::string sets;
+    const auto set = [&](const std::string& column) { sets += cat(sets.empty() ? "" : ", ", column, " = ?"); };
+    if (new_rowid != old_rowid) {
+        set("_rowid");
+    }
+    Slots new_slots = slots;
+    for (std::size_t c = 0; c < vectors.size(); ++c) {
+        if (vectors[c].given && vectors[c].is_null) {
+            new_slots[c].reset();
+        }
+        if (new_slots[c] != old_slots[c]) {
+            set(cat("_slot", c));
+        }
+    }
+    for (const std::size_t column : schema_.values()) {
+        if (!values.empty() && !is_unchanged(values[column])) {
+            set(quote_identifier(schema_.column(column).name));
+        }
+    }
+    if (!sets.empty()) {
+        Statement& statement = updates_[sets];
+        Status status = statement.prepare(
+            name_.db, cat("update ", name_.shadow("rows"), " set ", sets, " where _rowid = ?"));
+        if (status.is_ok()) {
+            int i = 0;
+            if (new_rowid != old_rowid) {
+                statement.bind(++i, new_rowid);
+            }
+            for (std::size_t c = 0; c < vectors.size(); ++c) {
+                if (new_slots[c] != old_slots[c]) {
+                    ++i;
+                    new_slots[c] ? statement.bind(i, static_cast<std::int64_t>(*new_slots[c])) : statement.bind_null(i);
+                }
+            }
+            for (const std::size_t column : schema_.values()) {
+                if (!values.empty() && !is_unchanged(values[column])) {
+                    statement.bind_value(++i, values[column]);
+                }
+            }
+            statement.bind(++i, old_rowid);
+            status = statement.run();
+        }
+        if (!status.is_ok()) {
+            undo();
+            return in_words(status);
+        }
+    }
+    for (std::size_t c = 0; c < vectors.size(); ++c) {
+        if (vectors[c].given && vectors[c].is_null && old_slots[c]) {
+            VSS_TRY(stores_[c]->release(*old_slots[c], old_rowid));
+        } else if (!vectors[c].given && old_slots[c] && new_rowid != old_rowid) {
+            VSS_TRY(stores_[c]->rename(*old_slots[c], old_rowid, new_rowid));
+        }
+    }
+    return put(new_rowid, vectors, slots);
+}
+
+Status Table::remove_row(std::int64_t rowid, const Slots& slots) {
+    for (std::size_t c = 0; c < slots.size(); ++c) {
+        if (slots[c]) {
+            VSS_TRY(stores_[c]->reserve(*slots[c]));
+        }
+    }
+    VSS_TRY(delete_row_.prepare(name_.db, cat("delete from ", name_.shadow("rows"), " where _rowid = ?")));
+    delete_row_.bind(1, rowid);
+    VSS_TRY(delete_row_.run());
+    for (std::size_t c = 0; c < slots.size(); ++c) {
+        if (slots[c]) {
+            VSS_TRY(stores_[c]->release(*slots[c], rowid));
+        }
+    }
+    return Status::ok();
+}
+
+Status Table::insert(sqlite3_value* rowid, std::span<sqlite3_value*> values, WriteResult& result) {
+    const KeepLastRowid keep(name_.db);
+    sqlite3_value* operation = values[static_cast<std::size_t>(schema_.operation_column())];
+    if (sqlite3_value_type(operation) != SQLITE_NULL) {
+        return run_operation(text_of(operation), rowid, values, result);
+    }
+    std::vector<NewVector> vectors;
+    VSS_TRY(read_new_vectors(values, vectors));
+    std::optional<std::int64_t> wanted;
+    if (sqlite3_value_type(rowid) != SQLITE_NULL) {
+        wanted = sqlite3_value_int64(rowid);
+    }
+    bool exists = false;
+    VSS_TRY(insert_row(wanted, values, vectors, exists, result.rowid));
+    if (!exists) {
+        return Status::ok();
+    }
+    if (sqlite3_vtab_on_conflict(name_.db) != SQLITE_REPLACE) {
+        return duplicate(*wanted);
+    }
+    // REPLACE: the row is changed in place, as one statement, so that it fails whole or not at all.
+    Slots slots;
+    VSS_TRY(read_slots(*wanted, exists, slots));
+    result.rowid = *wanted;
+    return change_row(*wanted, *wanted, values, vectors, slots);
+}
+
+Status Table::update(sqlite3_value* old_rowid, sqlite3_value* new_rowid, std::span<sqlite3_value*> values) {
+    const KeepLastRowid keep(name_.db);
+    const std::int64_t from = sqlite3_value_int64(old_rowid);
+    if (sqlite3_value_type(new_rowid) != SQLITE_INTEGER) {
+        return Status::invalid(
+            cat(name_.words(), ": expected an integer as the new rowid of row ", from, ", got ", type_words(new_rowid)));
+    }
+    const std::int64_t to = sqlite3_value_int64(new_rowid);
+    std::vector<NewVector> vectors;
+    VSS_TRY(read_new_vectors(values, vectors));
+    Slots slots;
+    bool found = false;
+    if (to != from) {
+        VSS_TRY(read_slots(to, found, slots));
+        if (found) {
+            if (sqlite3_vtab_on_conflict(name_.db) != SQLITE_REPLACE) {
+                return duplicate(to);
+            }
+            VSS_TRY(remove_row(to, slots));
+        }
+    }
+    VSS_TRY(read_slots(from, found, slots));
+    return found ? change_row(from, to, values, vectors, slots) : Status::ok();
+}
+
+Status Table::remove(sqlite3_value* rowid) {
+    const KeepLastRowid keep(name_.db);
+    Slots slots;
+    bool found = false;
+    const std::int64_t id = sqlite3_value_int64(rowid);
+    VSS_TRY(read_slots(id, found, slots));
+    return found ? remove_row(id, slots) : Status::ok();
+}
+
+// insert into t(operation, rowid, a, ...) values('...', ...):
+//   add     sets the given vectors where the row has none there yet; else it is a duplicate
+//   upsert  sets the given vectors, whatever was there
+//   remove  sets the vectors NULL whose column is given (any value), and deletes a row that is left without any
+//   training  what sqlite-vss asked of its users; nothing needs it here
+Status Table::run_operation(std::string_view operation, sqlite3_value* rowid, std::span<sqlite3_value*> values,
+                            WriteResult& result) {
+    if (equal_ignoring_case(operation, "training")) {
+        std::vector<NewVector> vectors;
+        result.rowid = 0;
+        return read_new_vectors(values, vectors);
+    }
+    const bool add = equal_ignoring_case(operation, "add");
+    const bool upsert = equal_ignoring_case(operation, "upsert");
+    if (!add && !upsert && !equal_ignoring_case(operation, "remove")) {
+        return Status::invalid(
+            cat(name_.words(), ": unknown operation \"", operation, "\"; expected add, upsert, remove or training"));
+    }
+    if (sqlite3_value_type(rowid) != SQLITE_INTEGER) {
+        return Status::invalid(
+            cat(name_.words(), ": operation \"", operation, "\" needs an integer rowid, got ", type_words(rowid)));
+    }
+    result.rowid = sqlite3_value_int64(rowid);
+    std::vector<NewVector> vectors(schema_.vectors().size());
+    bool exists = true;
+    Slots slots;
+    if (add || upsert) {
+        VSS_TRY(read_new_vectors(values, vectors));
+        for (NewVector& vector : vectors) {
+            vector.given = !vector.is_null;
+        }
+        VSS_TRY(insert_row(result.rowid, values, vectors, exists, result.rowid));
+        if (!exists) {
+            return Status::ok();
+        }
+        VSS_TRY(read_slots(result.rowid, exists, slots));
+        for (std::size_t c = 0; add && c < vectors.size(); ++c) {
+            if (vectors[c].given && slots[c]) {
+                return duplicate(result.rowid);
+            }
+        }
+        return change_row(result.rowid, result.rowid, {}, vectors, slots);
+    }
+    VSS_TRY(read_slots(result.rowid, exists, slots));
+    if (!exists) {
+        return Status::ok();
+    }
+    bool any_left = false;
+    for (std::size_t c = 0; c < vectors.size(); ++c) {
+        vectors[c].given = sqlite3_value_type(values[schema_.vectors()[c]]) != SQLITE_NULL;
+        any_left |= slots[c] && !vectors[c].given;
+    }
+    return any_left ? change_row(result.rowid, result.rowid, {}, vectors, slots) : remove_row(result.rowid, slots);
+}
+
+}  // namespace vss

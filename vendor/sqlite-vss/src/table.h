@@ -1,0 +1,97 @@
+// One vss0 table on one connection: its rows, what writing does to them, and its share of the transaction.
+//
+// On disk: t_config(key, value) says how the other tables are laid out, t_rows(_rowid, _slot0, ..., values) holds one
+// row for each row of the table: the slot of each vector (or NULL) and the metadata and auxiliary values.
+//
+// Threads: like the connection. Callbacks (module.cpp) call in here; nothing here knows of sqlite3_vtab.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "schema.h"
+#include "statement.h"
+#include "status.h"
+#include "storage.h"
+
+namespace vss {
+
+inline constexpr int format_version = 1;
+
+// What a write did beside its status.
+struct WriteResult {
+    std::int64_t rowid = 0;
+};
+
+class Table {
+  public:
+    Table(TableName name, Schema schema) : name_(std::move(name)), schema_(std::move(schema)) {}
+    Table(const Table&) = delete;
+    Table& operator=(const Table&) = delete;
+
+    [[nodiscard]] const TableName& name() const { return name_; }
+    [[nodiscard]] const Schema& schema() const { return schema_; }
+    [[nodiscard]] VectorStore& store(std::size_t c) { return *stores_[c]; }
+
+    Status create();
+    Status open();
+    Status destroy();
+    Status rename(const std::string& new_name);
+    // The names (after "t_") that shadow tables can have.
+    static bool is_shadow_name(std::string_view suffix);
+
+    // xUpdate's three jobs. `values`: one for each declared column, then the hidden ones.
+    Status insert(sqlite3_value* rowid, std::span<sqlite3_value*> values, WriteResult& result);
+    Status update(sqlite3_value* old_rowid, sqlite3_value* new_rowid, std::span<sqlite3_value*> values);
+    Status remove(sqlite3_value* rowid);
+
+    // The transaction. flush() writes what is gathered; discard() forgets it, and what was known of the tables.
+    Status flush();
+    Status savepoint();
+    void discard();
+
+    // `select _rowid, _slot0, ..., values from t_rows`, for cursors; the columns by position.
+    [[nodiscard]] std::string select_rows() const;
+    [[nodiscard]] int slot_position(std::size_t c) const { return static_cast<int>(1 + c); }
+    [[nodiscard]] int value_position(std::size_t v) const { return static_cast<int>(1 + schema_.vectors().size() + v); }
+
+  private:
+    struct NewVector {
+        bool given = false;    // the statement says something about this column
+        bool is_null = true;
+        std::vector<std::byte> storage;
+        std::span<const std::byte> bytes;
+    };
+    using Slots = std::vector<std::optional<std::uint64_t>>;
+
+    Status read_config();
+    Status read_new_vectors(std::span<sqlite3_value*> values, std::vector<NewVector>& out) const;
+    Status read_slots(std::int64_t rowid, bool& found, Slots& out);
+    Status allocate(const std::vector<NewVector>& vectors, Slots& slots);
+    void give_back(const std::vector<NewVector>& vectors, const Slots& slots);
+    Status put(std::int64_t rowid, const std::vector<NewVector>& vectors, const Slots& slots);
+    Status insert_row(std::optional<std::int64_t> rowid, std::span<sqlite3_value*> values,
+                      const std::vector<NewVector>& vectors, bool& exists, std::int64_t& out);
+    Status change_row(std::int64_t old_rowid, std::int64_t new_rowid, std::span<sqlite3_value*> values,
+                      const std::vector<NewVector>& vectors, const Slots& old_slots);
+    Status remove_row(std::int64_t rowid, const Slots& slots);
+    Status run_operation(std::string_view operation, sqlite3_value* rowid, std::span<sqlite3_value*> values,
+                         WriteResult& result);
+    Status duplicate(std::int64_t rowid) const;
+    Status in_words(const Status& status) const;
+
+    TableName name_;
+    Schema schema_;
+    std::vector<std::unique_ptr<VectorStore>> stores_;
+    Statement select_slots_;
+    Statement insert_row_;
+    Statement delete_row_;
+    std::map<std::string, Statement> updates_;
+};
+
+}  // namespace vss
