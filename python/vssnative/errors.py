@@ -1,17 +1,17 @@
 """The exceptions of the package: one small tree under ``VssError``.
 
-Errors of SQLite itself (a locked file, a full disk, an SQL error in the caller's own statement) are not wrapped:
-they arrive as the driver's own classes, for example ``sqlite3.OperationalError``.
+Errors of SQLite itself (a locked file, a full disk, an SQL error in the caller's own statement) are not
+wrapped: they arrive as the driver's own classes, for example ``sqlite3.OperationalError``.
 
     VssError
     |- ConnectionSetupError         a connection cannot be used as it is
     |  `- ExtensionLoadError        vss0 could not be loaded into it
-    |- ConfigurationError           an argument or option is unknown or contradicts another (also a ValueError)
-    |- MissingDependencyError       an optional package is not installed (also an ImportError)
-    |- InvalidVectorError           vectors or ids that cannot be stored or searched (also a ValueError)
+    |- ConfigurationError           an argument or option is unknown or contradicts another (a ValueError)
+    |- MissingDependencyError       an optional package is not installed (an ImportError)
+    |- InvalidVectorError           vectors or ids that cannot be stored or searched (a ValueError)
     |  |- DimensionError            their length is not the column's
     |  `- DuplicateIdError          an id is there already, or twice in one call
-    |- QueryError                   a search that cannot be answered as asked (also a ValueError)
+    |- QueryError                   a search that cannot be answered as asked (a ValueError)
     |- DamagedError                 stored bytes do not add up
     |- EmbeddingError               texts could not be turned into vectors
     |  |- ModelNotFoundError        the model or one of its files is not to be had
@@ -86,7 +86,8 @@ class ProviderError(EmbeddingError):
     Attributes:
         status: HTTP status of the answer, None where there was no answer.
         retry_after: seconds that the provider asked to wait, None where it did not say.
-        transient: whether the same call may succeed later (a limit, an outage) without any change of the texts.
+        transient: whether the same call may succeed later (a limit, an outage) without any change of the
+        texts.
     """
 
     def __init__(
