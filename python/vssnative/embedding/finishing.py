@@ -7,13 +7,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from .. import _core
 from ..errors import ConfigurationError, EmbeddingError
-from .layout import DenseModule, ModelLayout
+from .layout import POOLING_MODES, DenseModule, ModelLayout
 from .protocol import Float32Matrix, Int64Vector
 from .storage import cached_digest
-
-# A vector shorter than this is left as it is, as torch.nn.functional.normalize does.
-_TINY = 1e-12
 
 
 class Finisher:
@@ -28,7 +26,7 @@ class Finisher:
         if dim is not None and not 1 <= dim <= layout.dim:
             raise ConfigurationError(f"dim must be from 1 to the model's {layout.dim}, not {dim}")
         self.dim = layout.dim if dim is None else dim
-        self._modes = layout.pooling
+        self._modes = [POOLING_MODES.index(mode) for mode in layout.pooling]
         self._dense = [_Dense(module) for module in layout.dense]
         self._normalize = layout.normalize or dim is not None
         self._hidden = layout.hidden_size
@@ -53,36 +51,18 @@ class Finisher:
         Raises:
             EmbeddingError: if a value is not finite.
         """
-        vectors = np.concatenate([_pool(mode, hidden, lengths, skip) for mode in self._modes], axis=1)
-        for layer in self._dense:
-            vectors = layer.apply(vectors)
-        vectors = vectors[:, : self.dim]
-        if self._normalize:
-            vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), _TINY)
-        if not np.isfinite(vectors).all():
+        if not self._dense:
+            finite = _core.pool_tokens(hidden, lengths, skip, self._modes, self._normalize, out, targets)
+        else:
+            # Scratch of the full width: Dense layers need every pooled value.
+            vectors = np.empty((len(lengths), self._hidden * len(self._modes)), dtype=np.float32)
+            rows = np.arange(len(lengths), dtype=np.int64)
+            _core.pool_tokens(hidden, lengths, skip, self._modes, False, vectors, rows)
+            for layer in self._dense:
+                vectors = layer.apply(vectors)
+            finite = _core.finish_rows(vectors, self._normalize, out, targets)
+        if not finite:
             raise EmbeddingError("the model gave a vector with a value that is no finite number")
-        out[targets] = vectors
-
-
-def _pool(mode: str, hidden: Float32Matrix, lengths: Int64Vector, skip: int) -> Float32Matrix:
-    places = np.arange(hidden.shape[1])
-    mask = ((places[None, :] < lengths[:, None]) & (places[None, :] >= skip))[:, :, None]
-    first = np.minimum(skip, lengths - 1)
-    rows = np.arange(len(lengths))
-    if mode == "cls":
-        return hidden[rows, first]
-    if mode == "lasttoken":
-        return hidden[rows, lengths - 1]
-    if mode == "max":
-        largest: Float32Matrix = np.where(mask, hidden, np.float32(-np.inf)).max(axis=1)
-        return largest
-    weights = mask.astype(np.float32)
-    if mode == "weightedmean":
-        weights = weights * (places[None, :, None] + 1).astype(np.float32)
-    total = (hidden * weights).sum(axis=1)
-    count = np.maximum(weights.sum(axis=1), np.float32(1e-9))
-    result: Float32Matrix = total / (np.sqrt(count) if mode == "mean_sqrt_len_tokens" else count)
-    return result
 
 
 class _Dense:

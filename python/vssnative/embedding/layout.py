@@ -15,6 +15,7 @@ from typing import Any
 
 from ..errors import ConfigurationError, ModelNotFoundError
 
+# In the order of the C++ core's enumeration (src/embedding/pooling.h).
 POOLING_MODES = ("cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
 _ACTIVATIONS = {
     "torch.nn.modules.linear.Identity": "identity",

@@ -1,0 +1,42 @@
+// From the vectors of a text's tokens to the one vector of the text.
+//
+// Pure functions over caller-owned memory: nothing is allocated, kept or locked. Sizes are the caller's to check.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace vss::embedding {
+
+// As sentence-transformers names them.
+enum class Pooling : std::uint8_t {
+    cls,
+    max,
+    mean,
+    mean_sqrt_len_tokens,
+    weightedmean,
+    lasttoken,
+};
+
+inline constexpr int kPoolingModes = 6;
+
+// One text's token vectors: `tokens` rows of `hidden` values; the first `skip` (those of a prompt) are left out by
+// every mode but lasttoken. At least one token counts: 1 <= tokens, and skip < tokens, else nothing but zeros results.
+struct TokenVectors {
+    const float* values = nullptr;
+    std::size_t tokens = 0;
+    std::size_t skip = 0;
+    std::size_t hidden = 0;
+};
+
+// Writes `hidden` values to `out`, which must not overlap the input.
+void pool(const TokenVectors& text, Pooling mode, float* out);
+
+// Scales `values` to unit length in place; a vector shorter than 1e-12 is divided by that instead, as
+// torch.nn.functional.normalize does.
+void normalize(float* values, std::size_t count);
+
+// Whether no value is NaN or infinite.
+[[nodiscard]] bool all_finite(const float* values, std::size_t count);
+
+}  // namespace vss::embedding

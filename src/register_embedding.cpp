@@ -1,0 +1,136 @@
+// Python's way to pooling and normalization: checks shapes, lets go of the GIL, calls src/embedding.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "embedding/pooling.h"
+
+namespace py = pybind11;
+
+namespace {
+
+using vss::embedding::Pooling;
+using Floats = py::array_t<float, py::array::c_style>;
+using Int64s = py::array_t<std::int64_t, py::array::c_style>;
+
+// The rows of `out` that the batch is written to, checked against its shape.
+struct Target {
+    float* values;
+    std::size_t width;
+    const std::int64_t* rows;
+    std::size_t count;
+
+    Target(Floats& out, const Int64s& targets, std::size_t batch)
+        : values(nullptr), width(0), rows(targets.data()), count(batch) {
+        if (out.ndim() != 2 || !out.writeable()) {
+            throw py::value_error("out must be a writable float32 matrix");
+        }
+        if (targets.ndim() != 1 || static_cast<std::size_t>(targets.shape(0)) != batch) {
+            throw py::value_error("targets must name one row of out for each text");
+        }
+        for (std::size_t i = 0; i < batch; ++i) {
+            if (rows[i] < 0 || rows[i] >= out.shape(0)) {
+                throw py::index_error("target row " + std::to_string(rows[i]) + " is not in out");
+            }
+        }
+        values = out.mutable_data();
+        width = static_cast<std::size_t>(out.shape(1));
+    }
+
+    [[nodiscard]] float* row(std::size_t i) const { return values + static_cast<std::size_t>(rows[i]) * width; }
+};
+
+std::vector<Pooling> pooling_modes(const std::vector<int>& numbers) {
+    std::vector<Pooling> modes;
+    modes.reserve(numbers.size());
+    for (const int number : numbers) {
+        if (number < 0 || number >= vss::embedding::kPoolingModes) {
+            throw py::value_error("unknown pooling mode " + std::to_string(number));
+        }
+        modes.push_back(static_cast<Pooling>(number));
+    }
+    return modes;
+}
+
+bool pool_tokens(const Floats& hidden, const Int64s& lengths, std::size_t skip, const std::vector<int>& modes,
+                 bool normalize, Floats& out, const Int64s& targets) {
+    if (hidden.ndim() != 3 || lengths.ndim() != 1 || lengths.shape(0) != hidden.shape(0)) {
+        throw py::value_error("hidden must be (batch, sequence, hidden) and lengths (batch,)");
+    }
+    const auto batch = static_cast<std::size_t>(hidden.shape(0));
+    const auto sequence = static_cast<std::size_t>(hidden.shape(1));
+    const auto size = static_cast<std::size_t>(hidden.shape(2));
+    const std::vector<Pooling> poolings = pooling_modes(modes);
+    const Target target(out, targets, batch);
+    // Fewer columns than the pooled vector has: the first ones are kept (Matryoshka).
+    if (target.width == 0 || target.width > size * poolings.size()) {
+        throw py::value_error("out is wider than the pooled vectors");
+    }
+    for (std::size_t i = 0; i < batch; ++i) {
+        if (lengths.data()[i] < 1 || static_cast<std::size_t>(lengths.data()[i]) > sequence) {
+            throw py::value_error("a length must be from 1 to the sequence's " + std::to_string(sequence));
+        }
+    }
+    const float* values = hidden.data();
+    const std::int64_t* tokens = lengths.data();
+    const py::gil_scoped_release unlocked;
+    std::vector<float> pooled(size * poolings.size());
+    bool finite = true;
+    for (std::size_t i = 0; i < batch; ++i) {
+        const vss::embedding::TokenVectors text{values + i * sequence * size, static_cast<std::size_t>(tokens[i]), skip,
+                                                size};
+        for (std::size_t mode = 0; mode < poolings.size(); ++mode) {
+            vss::embedding::pool(text, poolings[mode], pooled.data() + mode * size);
+        }
+        if (normalize) {
+            vss::embedding::normalize(pooled.data(), target.width);
+        }
+        finite = finite && vss::embedding::all_finite(pooled.data(), target.width);
+        std::copy_n(pooled.data(), target.width, target.row(i));
+    }
+    return finite;
+}
+
+bool finish_rows(const Floats& vectors, bool normalize, Floats& out, const Int64s& targets) {
+    if (vectors.ndim() != 2) {
+        throw py::value_error("vectors must be (batch, size)");
+    }
+    const auto batch = static_cast<std::size_t>(vectors.shape(0));
+    const auto size = static_cast<std::size_t>(vectors.shape(1));
+    const Target target(out, targets, batch);
+    if (target.width == 0 || target.width > size) {
+        throw py::value_error("out is wider than the vectors");
+    }
+    const float* values = vectors.data();
+    const py::gil_scoped_release unlocked;
+    bool finite = true;
+    for (std::size_t i = 0; i < batch; ++i) {
+        float* row = target.row(i);
+        std::copy_n(values + i * size, target.width, row);
+        if (normalize) {
+            vss::embedding::normalize(row, target.width);
+        }
+        finite = finite && vss::embedding::all_finite(row, target.width);
+    }
+    return finite;
+}
+
+}  // namespace
+
+void register_embedding(py::module_& module) {
+    module.def("pool_tokens", &pool_tokens, py::arg("hidden").noconvert(), py::arg("lengths").noconvert(),
+               py::arg("skip"), py::arg("modes"), py::arg("normalize"), py::arg("out").noconvert(),
+               py::arg("targets").noconvert(),
+               "Pool float32 (batch, sequence, hidden) token vectors into rows `targets` of `out`, cut to its width.\n"
+               "Returns whether every value written is finite.");
+    module.def("finish_rows", &finish_rows, py::arg("vectors").noconvert(), py::arg("normalize"),
+               py::arg("out").noconvert(), py::arg("targets").noconvert(),
+               "Copy float32 (batch, size) vectors into rows `targets` of `out`, cut to its width and normalized.\n"
+               "Returns whether every value written is finite.");
+}
