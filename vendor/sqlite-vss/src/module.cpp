@@ -7,6 +7,7 @@
 
 #include "buffer_table.h"
 #include "cursor.h"
+#include "describe.h"
 #include "functions.h"
 #include "parameters.h"
 #include "plan.h"
@@ -269,6 +270,9 @@ extern "C" VSS0_EXPORT int sqlite3_vss_init(sqlite3* db, char** error, const sql
         }
         if (rc == SQLITE_OK) {
             rc = vss::register_functions(db);
+        }
+        if (rc == SQLITE_OK) {
+            rc = vss::register_describe(db);
         }
         return rc == SQLITE_OK ? vss::Status::ok() : vss::sqlite_error(db, rc, "registering vss0");
     });

@@ -90,6 +90,7 @@ std::string term_words(const Schema& schema, const Term& term) {
         case TermKind::distance: return value("distance");
         case TermKind::rowid: return value("rowid");
         case TermKind::value: return value(schema.value(term.column).name);
+        case TermKind::vector: return value(schema.vector(term.column).name);
     }
     return {};
 }
@@ -253,6 +254,14 @@ Status best_index(const Schema& schema, std::string_view words, sqlite3_index_in
         } else if (column >= 0 && column < schema.distance_column() && is_comparison(constraint.op)) {
             const std::optional<std::size_t> value = schema.value_index(static_cast<std::size_t>(column));
             if (!value) {
+                if (!takes_value(constraint.op)) {
+                    claim(i,
+                          {.kind = TermKind::vector,
+                           .column = *schema.vector_index(static_cast<std::size_t>(column)),
+                           .op = constraint.op},
+                          true);
+                    filtered = true;
+                }
                 continue;
             }
             // A comparison by a collation of the host's own is left to SQLite, which filters what comes out.

@@ -23,7 +23,8 @@ enum class TermKind : char {
     offset = 'o',  // a hint only
     distance = 'd',
     rowid = 'r',
-    value = 'v',  // a metadata, partition or auxiliary column
+    value = 'v',   // a metadata, partition or auxiliary column
+    vector = 'n',  // vector column is [not] null
 };
 
 struct Term {

@@ -40,13 +40,17 @@ RowsCondition rows_condition(const Schema& schema, const Plan& plan) {
     RowsCondition condition;
     for (std::size_t i = 0; i < plan.terms.size(); ++i) {
         const Term& term = plan.terms[i];
-        if (term.is_list || (term.kind != TermKind::rowid && term.kind != TermKind::value)) {
+        std::string left;
+        if (term.kind == TermKind::rowid) {
+            left = "_rowid";
+        } else if (term.kind == TermKind::vector) {
+            left = cat("_slot", term.column);
+        } else if (term.kind == TermKind::value) {
+            left = cat(quote_identifier(schema.value(term.column).name), collation_words(term.collation));
+        }
+        if (term.is_list || left.empty()) {
             continue;
         }
-        const std::string left = term.kind == TermKind::rowid
-                                     ? std::string("_rowid")
-                                     : cat(quote_identifier(schema.value(term.column).name),
-                                           collation_words(term.collation));
         condition.sql += cat(condition.sql.empty() ? " where " : " and ", left, ' ', operator_words(term.op),
                              takes_value(term.op) ? " ?" : "");
         if (takes_value(term.op)) {

@@ -4,6 +4,7 @@
 #include <array>
 #include <charconv>
 
+#include "describe.h"
 #include "text.h"
 #include "vector_column.h"
 
@@ -85,6 +86,12 @@ Status Table::create() {
     VSS_TRY(execute(name_.db, cat("create table ", name_.shadow("config"), "(key text primary key, value)")));
     Statement set;
     VSS_TRY(set.prepare(name_.db, cat("insert into ", name_.shadow("config"), "(key, value) values(?, ?)")));
+    const auto put_text = [&](const std::string& key, const std::string& value) {
+        set.bind_text(1, key);
+        set.bind_text(2, value);
+        return set.run();
+    };
+    VSS_TRY(put_text("columns", describe(schema_)));
     const auto put = [&](const std::string& key, std::size_t value) {
         set.bind_text(1, key);
         set.bind(2, static_cast<std::int64_t>(value));
@@ -94,6 +101,7 @@ Status Table::create() {
     for (std::size_t c = 0; c < schema_.vectors().size(); ++c) {
         const Geometry geometry = Geometry::choose(schema_.vector(c).bytes(), page);
         VSS_TRY(VectorStore::create_tables(name_, c));
+        VSS_TRY(put_text(cat("name", c), schema_.vector(c).name));
         VSS_TRY(put(cat("block_slots", c), geometry.block_slots));
         VSS_TRY(put(cat("segment_slots", c), geometry.segment_slots));
     }

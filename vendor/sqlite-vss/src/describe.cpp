@@ -1,0 +1,168 @@
+#include "describe.h"
+
+#include <exception>
+#include <string_view>
+
+#include "statement.h"
+#include "storage.h"
+#include "text.h"
+
+namespace vss {
+namespace {
+
+std::string json_text(std::string_view text) {
+    std::string out = "\"";
+    for (const char c : text) {
+        if (c == '"' || c == '\\') {
+            out += cat('\\', c);
+        } else if (static_cast<unsigned char>(c) < 0x20) {
+            constexpr std::string_view hex = "0123456789abcdef";
+            out += cat("\\u00", hex[static_cast<unsigned char>(c) >> 4], hex[static_cast<unsigned char>(c) & 15]);
+        } else {
+            out += c;
+        }
+    }
+    return out + '"';
+}
+
+std::string_view kind_words(ColumnKind kind) {
+    switch (kind) {
+        case ColumnKind::vector: return "vector";
+        case ColumnKind::metadata: return "metadata";
+        case ColumnKind::partition: return "partition";
+        case ColumnKind::auxiliary: return "auxiliary";
+    }
+    return "";
+}
+
+std::string text_argument(sqlite3_value* value) {
+    const auto* text = reinterpret_cast<const char*>(sqlite3_value_text(value));
+    return text == nullptr ? std::string() : std::string(text, static_cast<std::size_t>(sqlite3_value_bytes(value)));
+}
+
+TableName table_argument(sqlite3_context* context, sqlite3_value* table, sqlite3_value* schema) {
+    return {sqlite3_context_db_handle(context), schema == nullptr ? "main" : text_argument(schema),
+            text_argument(table)};
+}
+
+// The description kept in t_config; nothing where there is no such vss0 table.
+Status find_description(const TableName& name, std::string& out) {
+    out.clear();
+    Statement find;
+    VSS_TRY(find.prepare(name.db,
+                         cat("select sql from ", quote_identifier(name.schema),
+                             ".sqlite_master where type = 'table' and name = ? collate nocase"),
+                         false));
+    find.bind_text(1, name.table);
+    bool row = false;
+    VSS_TRY(find.step(row));
+    const ResetAtEnd guard(find);
+    constexpr std::string_view how = "create virtual table";
+    if (!row || !equal_ignoring_case(find.text(0).substr(0, how.size()), how)) {
+        return Status::ok();
+    }
+    Statement statement;
+    VSS_TRY(statement.prepare(
+        name.db, cat("select value from ", name.shadow("config"), " where key = 'columns'"), false));
+    VSS_TRY(statement.step(row));
+    const ResetAtEnd guard_statement(statement);
+    if (row) {
+        out = statement.text(0);
+    }
+    return Status::ok();
+}
+
+template <class Body>
+void guarded(sqlite3_context* context, Body body) {
+    try {
+        const Status status = body();
+        if (!status.is_ok()) {
+            sqlite3_result_error(context, status.message().data(), static_cast<int>(status.message().size()));
+            sqlite3_result_error_code(context, status.sqlite_code());
+        }
+    } catch (const std::bad_alloc&) {
+        sqlite3_result_error_nomem(context);
+    } catch (const std::exception& exception) {
+        sqlite3_result_error(context, exception.what(), -1);
+    }
+}
+
+void describe_function(sqlite3_context* context, int argc, sqlite3_value** argv) {
+    guarded(context, [&] {
+        std::string text;
+        VSS_TRY(find_description(table_argument(context, argv[0], argc > 1 ? argv[1] : nullptr), text));
+        if (!text.empty()) {
+            sqlite3_result_text64(context, text.data(), text.size(), SQLITE_TRANSIENT, SQLITE_UTF8);
+        }
+        return Status::ok();
+    });
+}
+
+void count_function(sqlite3_context* context, int argc, sqlite3_value** argv) {
+    guarded(context, [&] {
+        const TableName name = table_argument(context, argv[0], argc > 2 ? argv[2] : nullptr);
+        const std::string column = text_argument(argv[1]);
+        std::string text;
+        VSS_TRY(find_description(name, text));
+        if (text.empty()) {
+            return Status::invalid(cat("there is no vss0 table \"", name.table, '"'));
+        }
+        Statement position;
+        VSS_TRY(position.prepare(name.db,
+                                 cat("select substr(key, 5) from ", name.shadow("config"),
+                                     " where key like 'name%' and value = ? collate nocase"),
+                                 false));
+        position.bind_text(1, column);
+        bool row = false;
+        VSS_TRY(position.step(row));
+        const ResetAtEnd guard(position);
+        if (!row) {
+            return Status::invalid(cat(name.words(), " has no vector column \"", column, '"'));
+        }
+        Statement count;
+        VSS_TRY(count.prepare(name.db, cat("select count(_slot", position.int64(0), ") from ", name.shadow("rows")),
+                              false));
+        VSS_TRY(count.step(row));
+        const ResetAtEnd guard_count(count);
+        sqlite3_result_int64(context, count.int64(0));
+        return Status::ok();
+    });
+}
+
+}  // namespace
+
+std::string describe(const Schema& schema) {
+    std::string columns;
+    for (const Column& column : schema.columns()) {
+        columns += cat(columns.empty() ? "" : ", ", "{\"name\": ", json_text(column.name), ", \"kind\": ",
+                       json_text(kind_words(column.kind)));
+        if (column.is_vector()) {
+            columns += cat(", \"dim\": ", column.dim, ", \"type\": ", json_text(name_of(column.type)),
+                           ", \"metric\": ", json_text(name_of(column.metric)));
+            if (!column.factory.empty()) {
+                columns += cat(", \"factory\": ", json_text(column.factory));
+            }
+        } else {
+            columns += cat(", \"declared\": ", json_text(column.declared_type));
+        }
+        columns += '}';
+    }
+    return cat("{\"columns\": [", columns, "]}");
+}
+
+int register_describe(sqlite3* db) {
+    int rc = SQLITE_OK;
+    for (const int argc : {1, 2}) {
+        if (rc == SQLITE_OK) {
+            rc = register_scalar<&describe_function>(db, "vss_describe", argc, SQLITE_DIRECTONLY);
+        }
+    }
+    for (const int argc : {2, 3}) {
+        if (rc == SQLITE_OK) {
+            rc = register_scalar<&count_function>(db, "vss_count", argc, SQLITE_DIRECTONLY);
+        }
+    }
+    return rc;
+}
+
+}  // namespace vss
