@@ -13,20 +13,45 @@ from .registry import from_config, get_embedder
 from .simple import embed
 
 if TYPE_CHECKING:
+    from .chunking import Chunking, Passage, PassageVectors, embed_passages, split_text
+    from .hosted import HostedEmbedder, Usage
+    from .hub import HubEmbedder
     from .onnx_model import Encoding, OnnxEmbedder
+    from .service import EmbeddingService
 
 __all__ = [
+    "Chunking",
     "Embedder",
+    "EmbeddingService",
     "Encoding",
     "HashEmbedder",
+    "HostedEmbedder",
+    "HubEmbedder",
     "OnnxEmbedder",
+    "Passage",
+    "PassageVectors",
     "Truncation",
+    "Usage",
     "embed",
+    "embed_passages",
     "from_config",
     "get_embedder",
+    "split_text",
 ]
 
-_LAZY = {"Encoding": "onnx_model", "OnnxEmbedder": "onnx_model"}
+_LAZY = {
+    "Chunking": "chunking",
+    "EmbeddingService": "service",
+    "Encoding": "onnx_model",
+    "HostedEmbedder": "hosted",
+    "HubEmbedder": "hub",
+    "OnnxEmbedder": "onnx_model",
+    "Passage": "chunking",
+    "PassageVectors": "chunking",
+    "Usage": "hosted",
+    "embed_passages": "chunking",
+    "split_text": "chunking",
+}
 
 
 def __getattr__(name: str) -> Any:

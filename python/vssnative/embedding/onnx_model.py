@@ -23,6 +23,7 @@ from ._texts import checked_texts
 from .batching import token_batches
 from .finishing import Finisher
 from .graph import GRAPH_VERSION, build_bert_graph
+from .graph_check import check_graph
 from .layout import ModelLayout, read_layout
 from .protocol import Float32Matrix, Int64Vector, Truncation
 from .storage import cache_directory, cached_digest
@@ -445,6 +446,7 @@ def _weights_file(layout: ModelLayout) -> Path:
 
 def _graph_file(layout: ModelLayout, weights: Path) -> Path:
     if weights.suffix == ".onnx":
+        check_graph(weights, cached_digest(weights))
         return weights
     facts = f"{cached_digest(weights)} {cached_digest(layout.transformer / 'config.json')} {GRAPH_VERSION}"
     path = cache_directory("graphs") / f"{hashlib.sha256(facts.encode()).hexdigest()[:32]}.onnx"

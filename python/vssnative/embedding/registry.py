@@ -20,9 +20,10 @@ def get_embedder(model: str | Embedder = "minilm", **options: Any) -> Embedder:
     """An embedder from its name.
 
     Args:
-        model: ``"minilm"`` (all-MiniLM-L6-v2), ``"onnx:/path/to/directory"``, ``"hash"`` or ``"hash:64"``, or the
-            name of an entry point in the group ``vssnative.embedders``, with or without ``":argument"`` behind it;
-            an ``Embedder`` is returned as it is.
+        model: ``"minilm"`` (all-MiniLM-L6-v2), ``"onnx:/path/to/directory"``, ``"hf:owner/name"`` or
+            ``"hf:owner/name@revision"``, ``"openai:model"`` (any OpenAI-compatible server: ``base_url=``), ``"hash"``
+            or ``"hash:64"``, or the name of an entry point in the group ``vssnative.embedders``, with or without
+            ``":argument"`` behind it; an ``Embedder`` is returned as it is.
         options: passed on to the embedder's class.
 
     Raises:
@@ -61,6 +62,14 @@ def from_config(config: Config) -> Embedder:
         from .onnx_model import OnnxEmbedder
 
         return OnnxEmbedder.from_config(dict(config))
+    if kind == "hf":
+        from .hub import HubEmbedder
+
+        return HubEmbedder.from_config(dict(config))
+    if kind == "openai":
+        from .hosted import HostedEmbedder
+
+        return HostedEmbedder.from_config(dict(config))
     if not isinstance(kind, str):
         raise ConfigurationError(f"embedder config without a kind: {dict(config)!r}")
     loader = getattr(_entry_point(kind), "from_config", None)
@@ -99,7 +108,22 @@ def _onnx(argument: str, **options: Any) -> Embedder:
     return OnnxEmbedder(argument, **options)
 
 
-_NAMED: dict[str, Factory] = {"hash": _hash, "minilm": _minilm, "onnx": _onnx}
+def _hub(argument: str, **options: Any) -> Embedder:
+    from .hub import HubEmbedder
+
+    repository, _, revision = argument.partition("@")
+    if revision:
+        options["revision"] = revision
+    return HubEmbedder(repository, **options)
+
+
+def _openai(argument: str, **options: Any) -> Embedder:
+    from .hosted import HostedEmbedder
+
+    return HostedEmbedder(argument, **options)
+
+
+_NAMED: dict[str, Factory] = {"hash": _hash, "hf": _hub, "minilm": _minilm, "onnx": _onnx, "openai": _openai}
 
 
 def _entry_point(name: str) -> Factory:

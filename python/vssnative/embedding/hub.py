@@ -1,0 +1,166 @@
+"""Models from the Hugging Face hub, fetched once and then used from its local cache.
+
+Downloads are huggingface_hub's: resumed where they stopped, put in place whole. Only data files are fetched; code of a
+model's repository is neither fetched nor run, and pickled weights are left where they are.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigurationError, MissingDependencyError, ModelNotFoundError
+from .onnx_model import OnnxEmbedder
+
+_PATTERNS = [
+    "*.json",
+    "*/config.json",
+    "vocab.txt",
+    "onnx/model.onnx",
+    "model.onnx",
+    "model.safetensors",
+    "*/model.safetensors",
+]
+# Where a model's own files do not state its prompts, its authors' documentation does. Matched by the name's beginning.
+_DOCUMENTED_PROMPTS = {
+    "intfloat/e5-": ("query: ", "passage: "),
+    "intfloat/multilingual-e5-small": ("query: ", "passage: "),
+    "intfloat/multilingual-e5-base": ("query: ", "passage: "),
+    "intfloat/multilingual-e5-large": ("query: ", "passage: "),
+    "BAAI/bge-small-en": ("Represent this sentence for searching relevant passages: ", ""),
+    "BAAI/bge-base-en": ("Represent this sentence for searching relevant passages: ", ""),
+    "BAAI/bge-large-en": ("Represent this sentence for searching relevant passages: ", ""),
+    "BAAI/bge-small-zh": ("为这个句子生成表示以用于检索相关文章：", ""),
+    "BAAI/bge-base-zh": ("为这个句子生成表示以用于检索相关文章：", ""),
+    "BAAI/bge-large-zh": ("为这个句子生成表示以用于检索相关文章：", ""),
+    "nomic-ai/nomic-embed-text-v1": ("search_query: ", "search_document: "),
+    "mixedbread-ai/mxbai-embed-large-v1": ("Represent this sentence for searching relevant passages: ", ""),
+    "Snowflake/snowflake-arctic-embed": ("Represent this sentence for searching relevant passages: ", ""),
+}
+
+
+class HubEmbedder(OnnxEmbedder):
+    """A sentence-transformers model of the hub.
+
+    Args:
+        repository: ``"owner/name"``.
+        revision: branch, tag or commit; ``config()`` records the commit that it stood for, so that an embedder
+            rebuilt later reads the same files.
+        cache_dir: where the hub's files are kept; by default huggingface_hub's own cache.
+        offline: never ask the network. ``HF_HUB_OFFLINE`` is honoured too.
+        token: for private models; by default what huggingface_hub finds. Never recorded.
+        options: as for ``OnnxEmbedder``.
+
+    Raises:
+        ModelNotFoundError: if the model does not exist, or is not in the cache and the hub is out of reach.
+        MissingDependencyError: if huggingface_hub is not installed.
+    """
+
+    def __init__(
+        self,
+        repository: str,
+        *,
+        revision: str | None = None,
+        cache_dir: Path | str | None = None,
+        offline: bool = False,
+        token: str | None = None,
+        **options: Any,
+    ) -> None:
+        directory = fetch(repository, revision=revision, cache_dir=cache_dir, offline=offline, token=token)
+        # In the hub's cache a snapshot's directory is named by its commit.
+        source: dict[str, Any] = {"repository": repository, "revision": directory.name}
+        if cache_dir is not None:
+            source["cache_dir"] = str(cache_dir)
+        query, document = documented_prompts(repository)
+        for key, prompt, kind in (
+            ("query_prompt", query, "query"),
+            ("document_prompt", document, "document"),
+        ):
+            if options.get(key) is None and prompt and not _states_prompts(directory, kind):
+                options[key] = prompt
+        options.setdefault("name", repository)
+        super().__init__(directory, source=source, **options)
+
+    def config(self) -> dict[str, Any]:
+        return {**super().config(), "kind": "hf"}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> HubEmbedder:
+        """An equal embedder from what ``config()`` gave."""
+        options = {key: value for key, value in config.items() if key not in ("kind", "repository")}
+        return cls(config["repository"], **options)
+
+
+def documented_prompts(repository: str) -> tuple[str, str]:
+    """Query and document prompt that a model's authors ask for; empty where nothing is known of the model."""
+    return next(
+        (pair for start, pair in _DOCUMENTED_PROMPTS.items() if repository.startswith(start)), ("", "")
+    )
+
+
+def _states_prompts(directory: Path, kind: str) -> bool:
+    from .layout import read_layout
+
+    return bool(read_layout(directory).prompt(kind))
+
+
+def fetch(
+    repository: str,
+    *,
+    revision: str | None = None,
+    cache_dir: Path | str | None = None,
+    offline: bool = False,
+    token: str | None = None,
+) -> Path:
+    """The directory of a model's files, downloaded if need be.
+
+    Raises:
+        ConfigurationError: if the repository's name is malformed.
+        ModelNotFoundError: if it cannot be had.
+        MissingDependencyError: if huggingface_hub is not installed.
+    """
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import (
+            GatedRepoError,
+            HfHubHTTPError,
+            HFValidationError,
+            LocalEntryNotFoundError,
+            RepositoryNotFoundError,
+            RevisionNotFoundError,
+        )
+    except ImportError as error:
+        raise MissingDependencyError(
+            "models of the hub need the package huggingface_hub: pip install 'vssnative[hub]'"
+        ) from error
+    where = f"model {repository}" + (f" at {revision}" if revision else "")
+    try:
+        return Path(
+            snapshot_download(
+                repository,
+                revision=revision,
+                cache_dir=cache_dir,
+                local_files_only=offline,
+                token=token,
+                allow_patterns=_PATTERNS,
+            )
+        )
+    except HFValidationError as error:
+        raise ConfigurationError(f"hf:{repository}: expected hf:owner/name: {error}") from None
+    except GatedRepoError:
+        raise ModelNotFoundError(f"{where}: its owner grants access on request; give a token") from None
+    except RevisionNotFoundError:
+        raise ModelNotFoundError(f"{where}: the hub knows no such revision") from None
+    except RepositoryNotFoundError:
+        raise ModelNotFoundError(f"{where}: the hub knows no such model, or it is private") from None
+    except LocalEntryNotFoundError:
+        raise ModelNotFoundError(
+            f"{where} is not in the local cache, and the hub "
+            + ("was not asked (offline)" if offline else "cannot be reached from here")
+        ) from None
+    except (HfHubHTTPError, OSError) as error:
+        raise ModelNotFoundError(f"{where} could not be fetched: {_first_line(error)}") from None
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

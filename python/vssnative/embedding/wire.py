@@ -1,0 +1,118 @@
+"""Reads what a server of the OpenAI protocol answers. Nothing it says is taken on trust."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+import time
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import numpy as np
+
+from .protocol import Float32Matrix
+
+_LONGEST_VECTOR = 65_536
+_LONGEST_MESSAGE = 300
+
+
+def read_answer(content: bytes, count: int, dim: int | None) -> tuple[Float32Matrix, int | None]:
+    """Vectors of ``count`` texts in their order, and the tokens that the server counted, None if it did not say.
+
+    Args:
+        content: body of the answer.
+        count: texts that were sent.
+        dim: length that the vectors must have, None where any will do.
+
+    Raises:
+        ValueError: if the body is not ``count`` vectors of one length with finite values, not all zero, each text's
+            index once.
+    """
+    try:
+        answer = json.loads(content)
+    except ValueError:
+        raise ValueError(f"expected JSON, got {content[:60]!r}") from None
+    rows = answer.get("data") if isinstance(answer, dict) else None
+    if not isinstance(rows, list) or len(rows) != count:
+        raise ValueError(f"expected {count} vectors, got {len(rows) if isinstance(rows, list) else 'none'}")
+    vectors: list[Float32Matrix | None] = [None] * count
+    for position, row in enumerate(rows):
+        if not isinstance(row, dict):
+            raise ValueError(f"expected an object for vector {position}, got {type(row).__name__}")  # noqa: TRY004
+        index = row.get("index", position)
+        if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < count:
+            raise ValueError(f"expected an index from 0 to {count - 1}, got {index!r}")
+        if vectors[index] is not None:
+            raise ValueError(f"index {index} came twice")
+        vectors[index] = _vector(row.get("embedding"), index)
+    lengths = {len(vector) for vector in vectors if vector is not None}
+    if len(lengths) > 1 or (dim is not None and lengths - {dim}):
+        raise ValueError(
+            f"expected {'one length' if dim is None else f'{dim} values'}, got {sorted(lengths)}"
+        )
+    usage = answer.get("usage")
+    tokens = usage.get("prompt_tokens", usage.get("total_tokens")) if isinstance(usage, dict) else None
+    counted = tokens if isinstance(tokens, int) and not isinstance(tokens, bool) and tokens >= 0 else None
+    return np.stack([vector for vector in vectors if vector is not None]), counted
+
+
+def _vector(value: Any, index: int) -> Float32Matrix:
+    if isinstance(value, str):
+        try:
+            raw = base64.b64decode(value, validate=True)
+        except (binascii.Error, ValueError):
+            raise ValueError(f"vector {index}: expected numbers or base64") from None
+        if len(raw) % 4:
+            raise ValueError(f"vector {index}: {len(raw)} bytes are no float32 values")
+        vector = np.frombuffer(raw, dtype="<f4").astype(np.float32)
+    elif isinstance(value, list):
+        if len(value) > _LONGEST_VECTOR:
+            raise ValueError(f"vector {index}: {len(value)} values are too many")
+        if not all(isinstance(number, (int, float)) and not isinstance(number, bool) for number in value):
+            raise ValueError(f"vector {index}: expected numbers")
+        with np.errstate(over="ignore"):
+            try:
+                vector = np.array(value, dtype=np.float64).astype(np.float32)
+            except OverflowError:
+                raise ValueError(f"vector {index}: a value is out of range") from None
+    else:
+        raise ValueError(f"vector {index}: expected numbers, got {type(value).__name__}")  # noqa: TRY004
+    if not 0 < len(vector) <= _LONGEST_VECTOR:
+        raise ValueError(f"vector {index}: {len(vector)} values")
+    if not np.isfinite(vector).all():
+        raise ValueError(f"vector {index}: a value is no finite number")
+    if not vector.any():
+        raise ValueError(f"vector {index}: all values are zero")
+    return vector
+
+
+def retry_after(header: str | None) -> float | None:
+    """Seconds to wait by a Retry-After header (RFC 9110, section 10.2.3): a number, or a date."""
+    if header is None:
+        return None
+    try:
+        seconds = float(header)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(header).timestamp() - time.time()
+        except (TypeError, ValueError, OverflowError):
+            return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+def server_words(body: str) -> str:
+    """What a server says about a failure, short enough for a message."""
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        answer = None
+    if isinstance(answer, dict):
+        error = answer.get("error", answer.get("message", answer.get("detail")))
+        if isinstance(error, dict):
+            error = error.get("message")
+        if isinstance(error, str):
+            body = error
+    words = " ".join(body.split())
+    return words[:_LONGEST_MESSAGE] or "no explanation"
