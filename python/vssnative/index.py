@@ -399,7 +399,9 @@ def configure(*, memory: str | int | None = None, threads: int | None = None) ->
 
 
 def _bytes_of(memory: str | int) -> int:
-    if isinstance(memory, int) and not isinstance(memory, bool) and memory >= 0:
+    if isinstance(memory, int) and not isinstance(memory, bool):
+        if memory < 0:
+            raise ConfigurationError(f"memory: expected 0 bytes or more, got {memory}")
         return memory
     units = {"": 1, "b": 1, "k": 2**10, "m": 2**20, "g": 2**30}
     text = str(memory).strip().lower()

@@ -36,6 +36,8 @@ class [[nodiscard]] Status {
     [[nodiscard]] Code code() const { return code_; }
     // The SQLite result code to hand to SQLite for this status.
     [[nodiscard]] int sqlite_code() const;
+    // SQLite's own (extended) code where a call to SQLite failed, else 0.
+    [[nodiscard]] int extended_code() const { return sqlite_code_; }
     [[nodiscard]] const std::string& message() const { return message_; }
 
   private:

@@ -230,7 +230,7 @@ Status Table::duplicate(std::int64_t rowid) const {
 // A constraint of a metadata column (not null, check, unique) speaks of t_rows; say which table it is about.
 Status Table::in_words(const Status& status) const {
     return status.code() == Code::constraint
-               ? Status(Code::constraint, cat(name_.words(), ": ", status.message()), status.sqlite_code())
+               ? Status(Code::constraint, cat(name_.words(), ": ", status.message()), status.extended_code())
                : status;
 }
 
@@ -347,7 +347,7 @@ Status Table::insert_row(std::optional<std::int64_t> rowid, std::span<sqlite3_va
     Status status = insert_row_.run();
     if (!status.is_ok()) {
         give_back(vectors, slots);
-        exists = status.sqlite_code() == SQLITE_CONSTRAINT_PRIMARYKEY || status.sqlite_code() == SQLITE_CONSTRAINT_ROWID;
+        exists = status.extended_code() == SQLITE_CONSTRAINT_PRIMARYKEY || status.extended_code() == SQLITE_CONSTRAINT_ROWID;
         return exists ? Status::ok() : in_words(status);
     }
     out = rowid.value_or(sqlite3_last_insert_rowid(name_.db));

@@ -1,0 +1,291 @@
+"""Index: whole matrices in and out of one vector column."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import vssnative
+from tests.conftest import brute_force, vectors
+from vssnative import ConfigurationError, DimensionError, DuplicateIdError, Index, InvalidVectorError, QueryError
+
+
+@pytest.mark.parametrize("metric", ["l2", "inner_product", "cosine", "l1"])
+@pytest.mark.parametrize("dim", [1, 3, 16, 100, 384])
+def test_search_equals_brute_force(db: sqlite3.Connection, random: np.random.Generator, metric: str, dim: int) -> None:
+    matrix = vectors(random, 3000, dim)
+    ids = random.permutation(100_000)[:3000].astype(np.int64)
+    index = Index(db, metric=metric)
+    index.add(ids, matrix)
+    queries = vectors(random, 20, dim)
+    found, distances = index.search(queries, k=10)
+    expected, expected_distances = brute_force(queries, ids, matrix, 10, metric)
+    np.testing.assert_allclose(distances, expected_distances, rtol=1e-5, atol=1e-6)
+    assert (found == expected).mean() > 0.999  # numpy's own rounding may swap neighbours at the same float32
+    assert (index.dim, index.metric, len(index)) == (dim, metric, 3000)
+
+
+def test_one_query_gives_one_row(db: sqlite3.Connection, random: np.random.Generator) -> None:
+    index = Index(db)
+    matrix = vectors(random, 50, 8)
+    index.add(range(50), matrix)
+    ids, distances = index.search(matrix[7], k=3)
+    assert ids.shape == distances.shape == (3,)
+    assert ids.dtype == np.int64
+    assert distances.dtype == np.float32
+    assert ids[0] == 7
+    assert distances[0] == 0
+    assert index.search(matrix[7].tolist(), k=3)[0].tolist() == ids.tolist()
+
+
+def test_results_are_padded(db: sqlite3.Connection, random: np.random.Generator) -> None:
+    index = Index(db)
+    queries = vectors(random, 2, 8)
+    ids, distances = index.search(queries, k=4)
+    assert (ids == -1).all()
+    assert np.isinf(distances).all()
+    index.add([10, 20], vectors(random, 2, 8))
+    ids, distances = index.search(queries, k=4)
+    assert (ids[:, 2:] == -1).all()
+    assert np.isposinf(distances[:, 2:]).all()
+    assert (ids[:, :2] > 0).all()
+    assert index.search(queries, k=0)[0].shape == (2, 0)
+    assert index.search(queries, k=5000)[0].shape == (2, 5000)
+
+
+def test_where_holds_k(db: sqlite3.Connection, random: np.random.Generator) -> None:
+    matrix = vectors(random, 2000, 16)
+    db.execute("create virtual table v using vss0(embedding(16), company text, year integer)")
+    db.executemany(
+        "insert into v(rowid, embedding, company, year) values(?, ?, ?, ?)",
+        [(i, matrix[i].tobytes(), "acme" if i % 50 == 0 else "other", i % 30) for i in range(2000)],
+    )
+    db.execute("create table posts(id integer primary key, draft)")
+    db.executemany("insert into posts values(?, ?)", [(i, i % 3) for i in range(2000)])
+    index = Index(db, table="v")
+    queries = vectors(random, 5, 16)
+    for where, params, match in [
+        ("company = ?", ("acme",), lambda i: i % 50 == 0),
+        ("year < ? and company like ?", (7, "ac%"), lambda i: i % 30 < 7 and i % 50 == 0),
+        ("length(company) = 4", (), lambda i: i % 50 == 0),
+        ("rowid in (select id from posts where draft = ?) -- drafts", (1,), lambda i: i % 3 == 1),
+        ("rowid = 77", (), lambda i: i == 77),
+        ("0", (), lambda i: False),
+    ]:
+        ids = np.array([i for i in range(2000) if match(i)], np.int64)
+        expected, _ = brute_force(queries, ids, matrix[ids], 10)
+        assert index.search(queries, 10, where=where, params=params)[0].tolist() == expected.tolist(), where
+
+
+def test_replace_remove_get_contains(db: sqlite3.Connection, random: np.random.Generator) -> None:
+    index = Index(db)
+    first, second = vectors(random, 100, 8), vectors(random, 100, 8)
+    ids = np.arange(100, dtype=np.int64)
+    index.add(ids, first)
+    assert index.get([5, 3]).tolist() == first[[5, 3]].tolist()
+    with pytest.raises(DuplicateIdError, match="row 50 exists already"):
+        index.add(np.arange(50, 150, dtype=np.int64), second)
+    assert len(index) == 100
+    index.add(np.arange(50, 150, dtype=np.int64), second, replace=True)
+    assert len(index) == 150
+    assert index.get(range(50, 150)).tolist() == second.tolist()
+    assert index.get(range(50)).tolist() == first[:50].tolist()
+    assert index.remove([0, 1, 149, 9999]) == 3
+    assert 0 not in index
+    assert 2 in index
+    assert "2" not in index
+    with pytest.raises(KeyError, match="no vector for 2 ids: 0, 9999"):
+        index.get([0, 2, 9999])
+    assert index.get([]).shape == (0, 8)
+
+
+def test_several_vector_columns_keep_apart(db: sqlite3.Connection, random: np.random.Generator) -> None:
+    db.execute("create virtual table v using vss0(title(8) metric_type=COSINE, body(4))")
+    title, body = Index(db, "v", "title"), Index(db, "v", "body")
+    titles, bodies = vectors(random, 40, 8), vectors(random, 40, 4)
+    title.add(range(40), titles)
+    body.add(range(20, 60), bodies)
+    assert (len(title), len(body)) == (40, 40)
+    assert db.execute("select count(*) from v").fetchone() == (60,)
+    title.add([30], titles[:1], replace=True)
+    assert body.get([30]).tolist() == bodies[10:11].tolist()
+    assert title.remove([30, 5]) == 2
+    assert 30 in body
+    assert db.execute("select count(*) from v").fetchone() == (59,)
+    assert db.execute("select title is null, body is null from v where rowid = 30").fetchone() == (1, 0)
+
+
+def test_layouts_that_are_read_in_place(db: sqlite3.Connection, random: np.random.Generator, tmp_path: Path) -> None:
+    wide = vectors(random, 60, 20)
+    np.save(tmp_path / "m.npy", wide[:, :8])
+    read_only = wide[:20, :8].copy()
+    read_only.flags.writeable = False
+    mapped = np.load(tmp_path / "m.npy", mmap_mode="r")
+    index = Index(db, dim=8)
+    index.add(range(0, 20), read_only)
+    index.add(range(20, 40), mapped[20:40])
+    index.add(range(40, 50), wide[40:60:2, :8])
+    assert index.get(range(40)).tolist() == wide[:40, :8].tolist()
+    assert index.get(range(40, 50)).tolist() == wide[40:60:2, :8].tolist()
+
+
+def test_what_cannot_be_taken_says_what_to_call(db: sqlite3.Connection, random: np.random.Generator) -> None:
+    index = Index(db, dim=8)
+    good = vectors(random, 4, 8)
+    ids = np.arange(4, dtype=np.int64)
+    for bad_ids, bad, error, words in [
+        (ids, good.astype(np.float64), InvalidVectorError, r"got float64; call matrix.astype\('float32'\)"),
+        (ids, good.tolist(), InvalidVectorError, "numpy.asarray"),
+        (ids, np.asfortranarray(good), InvalidVectorError, "numpy.ascontiguousarray"),
+        (ids, good[::-1], InvalidVectorError, "numpy.ascontiguousarray"),
+        (ids, good[0], DimensionError, r"reshape\(1, -1\)"),
+        (ids, good[:, :7].copy(), DimensionError, r"has 8 dimensions, got shape \(4, 7\)"),
+        (ids[:3], good, DimensionError, "3 ids and 4 rows"),
+        (ids.astype(np.int32), good, InvalidVectorError, r"got int32; call ids.astype\('int64'\)"),
+        (ids.reshape(2, 2), good, InvalidVectorError, "shape"),
+        ([1, 2.5, 3, 4], good, InvalidVectorError, "expected integers"),
+        ([1, 2, 3, 2**63], good, InvalidVectorError, "64 bits"),
+        ([1, 2, 1, 3], good, DuplicateIdError, "row 1 exists already"),
+    ]:
+        with pytest.raises(error, match=words):
+            index.add(bad_ids, bad)
+        assert len(index) == 0
+    for value in (np.nan, np.inf, -np.inf):
+        bad = good.copy()
+        bad[2, 3] = value
+        with pytest.raises(InvalidVectorError, match='column "embedding"'):
+            index.add(ids, bad)
+        assert len(index) == 0
+        with pytest.raises(InvalidVectorError, match='column "embedding"'):
+            index.add(ids[:1], good[:1]) or index.search(bad)
+        index.remove(ids)
+    with pytest.raises(DimensionError, match="8 dimensions"):
+        index.search(vectors(random, 1, 9))
+    with pytest.raises(QueryError, match="k: expected"):
+        index.search(good, k=-1)
+    with pytest.raises(QueryError, match="recall"):
+        index.search(good, recall=1.5)
+
+
+def test_zero_vector_under_cosine(db: sqlite3.Connection) -> None:
+    index = Index(db, metric="cosine")
+    with pytest.raises(InvalidVectorError, match="zero"):
+        index.add([1], np.zeros((1, 4), np.float32))
+    assert len(index) == 0
+
+
+def test_existing_tables_are_held_to_what_is_asked(db: sqlite3.Connection) -> None:
+    db.execute("create virtual table v using vss0(a(8) metric_type=COSINE, note text)")
+    assert Index(db, "v", "a").metric == "cosine"
+    for kwargs, words in [
+        ({"column": "b"}, "has no vector column 'b'; it has a"),
+        ({"column": "note"}, "no vector column"),
+        ({"column": "a", "dim": 9}, "dim=8, not 9"),
+        ({"column": "a", "metric": "l2"}, "metric='cosine', not 'l2'"),
+        ({"column": "a", "type": "int8"}, "type='float32', not 'int8'"),
+        ({"column": "a", "metric": "fast"}, "metric: expected"),
+        ({"column": "a", "dim": 0}, "dim: expected"),
+    ]:
+        with pytest.raises(ConfigurationError, match=words):
+            Index(db, "v", **kwargs)
+
+
+def test_add_is_one_statement_of_the_callers_transaction(
+    open_db: Callable[..., sqlite3.Connection], random: np.random.Generator
+) -> None:
+    db, other = open_db(), open_db()
+    matrix = vectors(random, 500, 8)
+    index = Index(db, dim=8)
+    before = db.total_changes
+    index.add(range(500), matrix)
+    assert db.in_transaction
+    assert db.total_changes - before >= 500
+    assert len(index) == 500
+    assert len(Index(other)) == 0
+    db.rollback()
+    assert len(index) == 0
+    db.execute("create table mine(x)")
+    db.execute("insert into mine values(1)")
+    index.add(range(100), matrix[:100])
+    bad = matrix.copy()
+    bad[-1, 0] = np.nan
+    with pytest.raises(InvalidVectorError):
+        index.add(range(100, 600), bad)
+    assert db.in_transaction
+    assert len(index) == 100
+    db.commit()
+    assert len(Index(other)) == 100
+    assert other.execute("select x from mine").fetchall() == [(1,)]
+
+
+def test_interrupt_stops_an_add(db: sqlite3.Connection, random: np.random.Generator) -> None:
+    index = Index(db, dim=384)
+    matrix = np.broadcast_to(vectors(random, 1, 384), (2_000_000, 384))
+    stop = threading.Timer(0.2, db.interrupt)
+    stop.start()
+    with pytest.raises(sqlite3.OperationalError, match="interrupted"):
+        index.add(np.arange(len(matrix)), matrix)
+    stop.join()
+    assert len(index) == 0
+
+
+def test_the_gil_is_free_while_adding(db: sqlite3.Connection, random: np.random.Generator) -> None:
+    index = Index(db, dim=64)
+    matrix = vectors(random, 60_000, 64)
+    done = threading.Event()
+    ticks = 0
+
+    def count() -> None:
+        nonlocal ticks
+        while not done.is_set():
+            ticks += 1
+            time.sleep(0.001)
+
+    thread = threading.Thread(target=count)
+    thread.start()
+    index.add(range(len(matrix)), matrix)
+    done.set()
+    thread.join()
+    assert ticks > 1
+
+
+def test_names_are_quoted(db: sqlite3.Connection, random: np.random.Generator) -> None:
+    index = Index(db, table='my "odd" table', column='a "b"')
+    matrix = vectors(random, 5, 4)
+    index.add(range(5), matrix)
+    assert index.search(matrix[2], k=1)[0].tolist() == [2]
+    assert 2 in index
+    assert index.remove([2]) == 1
+
+
+def test_temp_and_attached_schemas(db: sqlite3.Connection, tmp_path: Path, random: np.random.Generator) -> None:
+    db.execute("attach ? as side", (str(tmp_path / "side.db"),))
+    matrix = vectors(random, 5, 4)
+    for schema in ("temp", "side"):
+        index = Index(db, table="v", schema=schema)
+        index.add(range(5), matrix)
+        assert len(index) == 5
+        assert index.search(matrix[3], k=1)[0].tolist() == [3]
+    assert db.execute("select count(*) from sqlite_master").fetchone() == (0,)
+
+
+def test_configure(db: sqlite3.Connection, random: np.random.Generator) -> None:
+    matrix = vectors(random, 4000, 32)
+    index = Index(db)
+    index.add(range(4000), matrix)
+    expected = index.search(matrix[:20], k=5)[0].tolist()
+    try:
+        for memory, threads in (("0", 1), ("64kB", 2), ("1GB", 0)):
+            vssnative.configure(memory=memory, threads=threads)
+            assert index.search(matrix[:20], k=5)[0].tolist() == expected
+        for bad in ({"memory": "lots"}, {"memory": -1}, {"threads": -1}, {"threads": True}):
+            with pytest.raises(ConfigurationError, match="expected"):
+                vssnative.configure(**bad)
+    finally:
+        vssnative.configure(memory="256MB", threads=0)
