@@ -39,12 +39,16 @@ __all__ = [
     "in_transaction",
     "is_busy",
     "load",
+    "load_by",
     "loadable_path",
     "transaction",
 ]
 
 Connection: TypeAlias = Any
 """A connection of any supported driver. They share no base class, so there is no narrower type."""
+
+Way: TypeAlias = Literal["loaded before", "by its own load_extension", "by vss0's entry point"]
+"""How vss0 got into a connection."""
 
 Parameters: TypeAlias = Sequence[Any] | dict[str, Any]
 
@@ -93,8 +97,13 @@ def load(conn: Connection) -> None:
         ConnectionSetupError: the connection is closed, belongs to another thread, or is of no known driver.
         ExtensionLoadError: vss0 could not be loaded; the message says what was tried and what to do.
     """
+    load_by(conn)
+
+
+def load_by(conn: Connection) -> Way:
+    """Like ``load``, and tells how vss0 got into the connection."""
     raw, run = _unwrap(conn)
-    run(lambda: _load(raw))
+    return run(lambda: _load(raw))
 
 
 @overload
@@ -199,7 +208,7 @@ def _switch_to_wal(conn: Connection, timeout: float) -> None:
         time.sleep(0.01)
 
 
-def _load(conn: Connection) -> None:
+def _load(conn: Connection) -> Way:
     driver = _driver_of(conn)
     try:
         [(version,)] = execute(conn, "select sqlite_version()")
@@ -212,14 +221,18 @@ def _load(conn: Connection) -> None:
             " a driver that carries its own SQLite: pip install pysqlite3-binary, or pip install apsw"
         )
     if _is_loaded(conn):
-        return
+        return "loaded before"
     tried: list[str] = []
-    for way in (_load_by_own_loader, _load_by_entry_point):
-        reason = way(conn, driver)
+    ways: tuple[tuple[Way, Callable[[Connection, _Driver], str | None]], ...] = (
+        ("by its own load_extension", _load_by_own_loader),
+        ("by vss0's entry point", _load_by_entry_point),
+    )
+    for way, attempt in ways:
+        reason = attempt(conn, driver)
         if reason is None and not _is_loaded(conn):
             reason = "it reported success, but vss_version() cannot be called on the connection"
         if reason is None:
-            return
+            return way
         tried.append(reason)
     lines = "\n".join(f"  {number}. {reason}" for number, reason in enumerate(tried, 1))
     raise ExtensionLoadError(
@@ -238,7 +251,7 @@ def _is_loaded(conn: Connection) -> bool:
         [(version,)] = execute(conn, "select vss_version()")
     except driver_error(conn):
         return False
-    if version == _core.vss0_version():
+    if version in (_core.vss0_version(), f"v{_core.vss0_version()}"):
         return True
     raise ExtensionLoadError(
         f"the connection already has another vss0, version {version!r}; this package brings"
@@ -267,8 +280,8 @@ _drivers: dict[type[Any], _Driver] = {}
 
 
 def _driver_of(conn: Connection) -> _Driver:
-    """The driver of an unwrapped connection, found by its class; ConnectionSetupError if it is of none we
-    know."""
+    """The driver of an unwrapped connection, found by its class; ConnectionSetupError if it is of none
+    known."""
     known = _drivers.get(type(conn))
     if known is not None:
         return known
@@ -280,10 +293,23 @@ def _driver_of(conn: Connection) -> _Driver:
             _drivers[type(conn)] = driver
             return driver
     raise ConnectionSetupError(
-        f"{type(conn).__module__}.{type(conn).__qualname__} is no SQLite connection that vssnative knows;"
-        " pass one of sqlite3, pysqlite3, sqlean or apsw, or a SQLAlchemy, aiosqlite, Django or sqlite-utils"
-        " object around one"
+        f"{type(conn).__module__}.{type(conn).__qualname__} is no SQLite connection that vssnative knows; pass"
+        " one of sqlite3, pysqlite3, sqlean or apsw, or a SQLAlchemy, aiosqlite, Django or sqlite-utils object"
+        " around one"
     )
+
+
+def _resolve(conn: Connection) -> tuple[Connection, _Driver]:
+    """The driver's own connection inside `conn`, for use in this thread, and its driver."""
+    if type(conn) in _drivers:
+        return conn, _drivers[type(conn)]
+    raw, run = _unwrap(conn)
+    if isinstance(run, functools.partial):
+        raise ConnectionSetupError(
+            "an aiosqlite connection can only be used by its own thread: load(conn) works, and SQL through it; for"
+            " all else open a connection of your own with vssnative.connect in a worker thread"
+        )
+    return raw, _driver_of(raw)
 
 
 def _unwrap(conn: Connection) -> tuple[Connection, Callable[[Callable[[], _T]], _T]]:
@@ -302,7 +328,10 @@ def _unwrap(conn: Connection) -> tuple[Connection, Callable[[Callable[[], _T]], 
             elif hasattr(cls, "connection"):
                 inner = conn.connection() if callable(cls.connection) else conn.connection
         elif package == "aiosqlite":
-            return conn._conn, functools.partial(_run_in_aiosqlite_thread, conn)
+            try:
+                return conn._conn, functools.partial(_run_in_aiosqlite_thread, conn)
+            except ValueError as error:
+                raise ConnectionSetupError(f"the aiosqlite connection cannot be used: {error}") from error
         elif package == "django":
             conn.ensure_connection()
             inner = conn.connection
@@ -329,8 +358,6 @@ class _NoLoop:
 
 def _run_in_aiosqlite_thread(conn: Connection, function: Callable[[], _T]) -> _T:
     """Only aiosqlite's own thread may touch its connection; it takes functions from a queue."""
-    if not getattr(conn, "_running", True):
-        raise ConnectionSetupError("the aiosqlite connection is closed")
     results: queue.SimpleQueue[tuple[_T | None, BaseException | None]] = queue.SimpleQueue()
 
     def work() -> None:
@@ -480,7 +507,7 @@ def execute(conn: Connection, sql: str, params: Parameters = ()) -> list[tuple[A
     Raises:
         The driver's own error, see ``driver_error``.
     """
-    driver = _driver_of(conn)
+    conn, driver = _resolve(conn)
     if driver.is_apsw:
         return _execute_apsw(conn, driver, sql, params)
     cursor = driver.connection_class.cursor(conn)
@@ -511,7 +538,8 @@ def _execute_apsw(conn: Connection, driver: _Driver, sql: str, params: Parameter
 
 def in_transaction(conn: Connection) -> bool:
     """Whether a transaction is open on the connection. Always so under Python 3.12's ``autocommit=False``."""
-    if _driver_of(conn).is_apsw:
+    conn, driver = _resolve(conn)
+    if driver.is_apsw:
         return not conn.getautocommit()
     return bool(conn.in_transaction)
 
@@ -546,7 +574,7 @@ def transaction(
 
 def driver_error(conn: Connection) -> type[Exception]:
     """Base class of the errors that the connection's driver raises, for ``except driver_error(conn):``."""
-    error: type[Exception] = _driver_of(conn).native.Error
+    error: type[Exception] = _resolve(conn)[1].native.Error
     return error
 
 

