@@ -65,6 +65,9 @@ std::optional<TermKind> nearest_kind(int op) {
     }
 }
 
+// SQLite does not say by which collation it would apply these: it names BINARY whatever the column's own is.
+bool hides_collation(int op) { return op == SQLITE_INDEX_CONSTRAINT_NE || op == SQLITE_INDEX_CONSTRAINT_ISNOT; }
+
 // Whether constraint i is an IN whose values can arrive all at once (SQLite 3.38).
 bool is_list(sqlite3_index_info* info, int i) {
     return sqlite3_libversion_number() >= 3038000 && sqlite3_vtab_in(info, i, -1) != 0;
@@ -265,7 +268,8 @@ Status best_index(const Schema& schema, std::string_view words, sqlite3_index_in
                 continue;
             }
             // A comparison by a collation of the host's own is left to SQLite, which filters what comes out.
-            const std::optional<char> collation = collation_code(sqlite3_vtab_collation(info, i));
+            const std::optional<char> collation =
+                hides_collation(constraint.op) ? 'c' : collation_code(sqlite3_vtab_collation(info, i));
             if (!collation) {
                 if (nearest >= 0) {
                     return Status::invalid(cat(words, ", column \"", schema.value(*value).name,
@@ -280,7 +284,7 @@ Status best_index(const Schema& schema, std::string_view words, sqlite3_index_in
                    .op = constraint.op,
                    .is_list = list,
                    .collation = *collation},
-                  true);
+                  !hides_collation(constraint.op));
             if (list) {
                 sqlite3_vtab_in(info, i, 1);
             }

@@ -15,7 +15,8 @@ constexpr std::size_t marks_per_statement = 500;
 constexpr std::size_t most_members = 65536;
 
 std::string_view collation_words(char code) {
-    return code == 'n' ? " collate nocase" : code == 'r' ? " collate rtrim" : "";
+    // Said wherever it is known: it need not be the column's own.
+    return code == 'b' ? " collate binary" : code == 'n' ? " collate nocase" : code == 'r' ? " collate rtrim" : "";
 }
 
 // Runs `sql` (which gives rowid and slot) and gathers what it finds.
