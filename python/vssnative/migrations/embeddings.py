@@ -1,0 +1,505 @@
+"""Adding embeddings to a table that exists already, and taking them away again: one recorded, atomic step each."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, overload
+
+from ..connection import Connection, execute, load, transaction
+from ..embedding.protocol import Embedder
+from ..embedding.registry import get_embedder
+from ..errors import ConfigurationError, MigrationError
+from ..sql import quote_identifier
+from . import triggers
+from .estimate import Estimate, estimate_work
+from .records import (
+    Chunk,
+    Embedding,
+    Field,
+    Generation,
+    fields_to_json,
+    load_embedding,
+    load_embeddings,
+    template_columns,
+)
+from .schema import ensure_schema, get_meta, installed_version, set_meta
+from .source import Source, column_of, describe
+
+_STORES = ("vss", "column", "both")
+_PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_DEFAULT_OVERLAP = 32
+EDIT_PRIORITY = 0
+BACKFILL_PRIORITY = 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What ``add_embeddings`` would do.
+
+    Attributes:
+        statements: the SQL on the user's table and the vss0 table, in order. Rows of the package's own tables
+            come beside it.
+        estimate: rows, texts, tokens, seconds and money of the backfill.
+        notes: what a careful person should know first.
+    """
+
+    statements: tuple[str, ...]
+    estimate: Estimate
+    notes: tuple[str, ...]
+
+
+@overload
+def add_embeddings(
+    conn: Connection,
+    table: str,
+    columns: Sequence[str] | None = None,
+    template: str | None = None,
+    model: str | Embedder = "minilm",
+    store: str = "vss",
+    chunk: int | tuple[int, int] | None = None,
+    name: str | None = None,
+    *,
+    plan: Literal[False] = False,
+    price: float | None = None,
+) -> Embedding: ...
+
+
+@overload
+def add_embeddings(
+    conn: Connection,
+    table: str,
+    columns: Sequence[str] | None = None,
+    template: str | None = None,
+    model: str | Embedder = "minilm",
+    store: str = "vss",
+    chunk: int | tuple[int, int] | None = None,
+    name: str | None = None,
+    *,
+    plan: Literal[True],
+    price: float | None = None,
+) -> Plan: ...
+
+
+def add_embeddings(
+    conn: Connection,
+    table: str,
+    columns: Sequence[str] | None = None,
+    template: str | None = None,
+    model: str | Embedder = "minilm",
+    store: str = "vss",
+    chunk: int | tuple[int, int] | None = None,
+    name: str | None = None,
+    *,
+    plan: bool = False,
+    price: float | None = None,
+) -> Embedding | Plan:
+    """Give a table embeddings. Its rows, indexes, foreign keys and triggers stay as they are.
+
+    Makes the vss0 table and the triggers that note changes, records the model, and queues every row; ``sync`` then
+    embeds them. All in one transaction, or within the caller's. Calling again with the same arguments changes
+    nothing.
+
+    Args:
+        conn: any supported connection; vss0 is loaded into it.
+        table: a table of the main database that has a primary key.
+        columns: text columns, each with vectors of its own.
+        template: instead of `columns`, one text made of several columns: ``"{title}\\n{summary}"``.
+        model: name of a model, or an embedder.
+        store: ``"vss"`` keeps vectors in a vss0 table; ``"column"`` in blob columns ``<column>_embedding`` added to
+            the user's table (searched by looking at every row); ``"both"`` in both.
+        chunk: split long texts into passages of so many tokens, or ``(tokens, overlap)``; vss only.
+        name: a name for these embeddings, where a table has several; the table's name otherwise.
+        plan: change nothing, return what would be done.
+        price: money per million tokens, for the plan.
+
+    Raises:
+        MigrationError: the table cannot carry embeddings as asked; nothing was changed.
+        ConfigurationError: an argument has no such value.
+    """
+    source = describe(conn, table)
+    embedder = get_embedder(model)
+    embedding = _design(source, embedder, columns, template, store, chunk, name or source.table)
+    existing = _existing(conn, embedding)
+    if plan:
+        return Plan(
+            () if existing else _up_statements(conn, embedding, source),
+            estimate_work(conn, embedding, embedder, price),
+            _notes(conn, embedding, source),
+        )
+    if existing is not None:
+        return existing
+    load(conn)
+    with transaction(conn):
+        ensure_schema(conn)
+        existing = _existing(conn, embedding)
+        if existing is not None:
+            return existing
+        [(embedding_id,)] = execute(conn, "select coalesce(max(id), 0) + 1 from vssnative_embeddings")
+        embedding = _numbered(embedding, embedding_id, new_generation_id(conn))
+        _check_free(conn, embedding, source)
+        statements = _up_statements(conn, embedding, source)
+        execute(
+            conn,
+            "insert into vssnative_embeddings(id, name, source, key_columns, keyed, store, created_at)"
+            " values (?, ?, ?, ?, ?, ?, ?)",
+            (
+                embedding.id,
+                embedding.name,
+                embedding.source,
+                json.dumps(embedding.key_columns),
+                int(embedding.keyed),
+                embedding.store,
+                time.time(),
+            ),
+        )
+        record_generation(conn, embedding.active)
+        for statement in statements:
+            execute(conn, statement)
+        enqueue_all(conn, embedding, BACKFILL_PRIORITY)
+        record_step(conn, embedding.name, "add_embeddings", "\n".join(statements))
+    return load_embedding(conn, embedding.name)
+
+
+def plan_embeddings(
+    conn: Connection,
+    table: str,
+    columns: Sequence[str] | None = None,
+    template: str | None = None,
+    model: str | Embedder = "minilm",
+    store: str = "vss",
+    chunk: int | tuple[int, int] | None = None,
+    name: str | None = None,
+    *,
+    price: float | None = None,
+) -> Plan:
+    """What ``add_embeddings`` with these arguments would do; changes nothing. Raises as it would."""
+    return add_embeddings(conn, table, columns, template, model, store, chunk, name, plan=True, price=price)
+
+
+def drop_embeddings(conn: Connection, table: str) -> None:
+    """Take embeddings away: triggers, vectors, blob columns, queue. The user's table is as it was before.
+
+    Also where the table itself was dropped or renamed meanwhile. In one transaction, or within the caller's.
+
+    Args:
+        conn: any supported connection; vss0 is loaded into it.
+        table: the embeddings' name, or the name of a table that has only one.
+
+    Raises:
+        MigrationError: there are none of that name.
+    """
+    load(conn)
+    with transaction(conn):
+        embedding = load_embedding(conn, table)
+        triggers.drop_triggers(conn, embedding)
+        for generation in embedding.generations:
+            drop_generation(conn, generation)
+        if embedding.uses_columns and _table_exists(conn, embedding.source):
+            present = {column.lower() for column in describe(conn, embedding.source).columns}
+            for field in embedding.active.fields:
+                if field.blob_column.lower() in present:
+                    execute(
+                        conn,
+                        f"alter table main.{quote_identifier(embedding.source)}"
+                        f" drop column {quote_identifier(field.blob_column)}",
+                    )
+        execute(conn, f"drop table if exists main.{embedding.key_table}")
+        for own in ("vssnative_queue", "vssnative_dead_letters"):
+            execute(conn, f"delete from {own} where embedding = ?", (embedding.id,))
+        execute(conn, "delete from vssnative_embeddings where id = ?", (embedding.id,))
+        record_step(conn, embedding.name, "drop_embeddings", None)
+
+
+def enqueue_all(conn: Connection, embedding: Embedding, priority: int) -> None:
+    """Queue every row of the table, and every row number that has vectors but no row.
+
+    What waits already keeps its place, but leases end: their holders looked at the rows before the change that this
+    call is about.
+    """
+    rows = (
+        f"select {embedding.row_id_sql('t')} from {embedding.rows_sql('t')}"
+        f" union select p.row_id from vssnative_provenance p join vssnative_generations g on g.id = p.generation"
+        f" where g.embedding = {embedding.id}"
+    )
+    if embedding.keyed:
+        key = [quote_identifier(column) for column in embedding.key_columns]
+        execute(
+            conn,
+            f"insert into {embedding.key_table}({', '.join(f'k{n}' for n in range(len(key)))})"
+            f" select {', '.join(key)} from main.{quote_identifier(embedding.source)}"
+            f" where {' and '.join(f'{k} is not null' for k in key)} on conflict do nothing",
+        )
+        rows += f" union select id from {embedding.key_table}"
+    execute(
+        conn,
+        "insert into vssnative_queue(embedding, row_id, priority, queued_at)"
+        f" select ?1, r.*, ?2, ?3 from ({rows}) as r where true"
+        " on conflict(embedding, row_id) do update set generation = generation + 1, lease = null, ready_at = 0,"
+        " priority = min(priority, excluded.priority)",
+        (embedding.id, priority, time.time()),
+    )
+
+
+def new_generation_id(conn: Connection) -> int:
+    """A number that no generation of this file ever had: leases and vectors of a dropped one cannot come back."""
+    number = get_meta(conn, "next_generation", 1)
+    set_meta(conn, "next_generation", number + 1)
+    return number
+
+
+def record_generation(conn: Connection, generation: Generation) -> None:
+    now = time.time()
+    chunk = (
+        {"tokens": generation.chunk.tokens, "overlap": generation.chunk.overlap} if generation.chunk else None
+    )
+    execute(
+        conn,
+        "insert into vssnative_generations(id, embedding, state, model, model_name, model_digest, dim, metric, fields,"
+        " chunk, vss_table, created_at, activated_at) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            generation.id,
+            generation.embedding,
+            generation.state,
+            json.dumps(generation.model, sort_keys=True),
+            generation.model_name,
+            generation.model_digest,
+            generation.dim,
+            generation.metric,
+            fields_to_json(generation.fields),
+            json.dumps(chunk) if chunk else None,
+            generation.vss_table,
+            now,
+            now if generation.state == "active" else None,
+        ),
+    )
+
+
+def drop_generation(conn: Connection, generation: Generation) -> None:
+    """Drop a generation's vectors and all that is recorded of it."""
+    if generation.vss_table is not None:
+        execute(conn, f"drop table if exists main.{quote_identifier(generation.vss_table)}")
+    for own in ("vssnative_provenance", "vssnative_passages", "vssnative_dead_letters"):
+        execute(conn, f"delete from {own} where generation = ?", (generation.id,))
+    execute(conn, "delete from vssnative_generations where id = ?", (generation.id,))
+
+
+def record_step(conn: Connection, name: str, action: str, detail: str | None) -> None:
+    execute(
+        conn,
+        "insert into vssnative_migrations(scope, name, action, detail, applied_at) values ('embeddings', ?, ?, ?, ?)",
+        (name, action, detail, time.time()),
+    )
+
+
+def create_vss_statement(generation: Generation) -> str:
+    """The ``CREATE VIRTUAL TABLE`` for a generation's vectors."""
+    assert generation.vss_table is not None
+    columns = ", ".join(
+        f"{field.vector_column}({generation.dim}) metric_type={generation.metric.upper()}"
+        for field in generation.fields
+    )
+    return f"create virtual table main.{quote_identifier(generation.vss_table)} using vss0({columns})"
+
+
+def first_vss_table(name: str) -> str:
+    """Name of the vss0 table of an embedding's first generation; later ones have ``_g`` and their number behind."""
+    return "vss_" + re.sub(r"[^A-Za-z0-9_]", "_", name)
+
+
+def make_generation(
+    source: Source,
+    embedder: Embedder,
+    columns: Sequence[str] | None,
+    template: str | None,
+    chunk: int | tuple[int, int] | None,
+    vss_table: str | None,
+) -> Generation:
+    """A generation as asked for, with no numbers yet.
+
+    Raises:
+        MigrationError, ConfigurationError: it cannot be.
+    """
+    return Generation(
+        0,
+        0,
+        "active",
+        dict(embedder.config()),
+        embedder.name,
+        embedder.digest,
+        embedder.dim,
+        embedder.metric,
+        _fields(source, columns, template),
+        checked_chunk(chunk),
+        vss_table,
+    )
+
+
+def checked_chunk(chunk: int | tuple[int, int] | None) -> Chunk | None:
+    """The `chunk` argument as a record.
+
+    Raises:
+        ConfigurationError: it is no number of tokens, and no pair of tokens and a smaller overlap.
+    """
+    if chunk is None:
+        return None
+    tokens, overlap = chunk if isinstance(chunk, tuple) else (chunk, min(_DEFAULT_OVERLAP, chunk // 4))
+    if tokens < 1 or not 0 <= overlap < tokens:
+        raise ConfigurationError(
+            f"chunk must be tokens or (tokens, overlap) with overlap < tokens, not {chunk!r}"
+        )
+    return Chunk(tokens, overlap)
+
+
+def _fields(source: Source, columns: Sequence[str] | None, template: str | None) -> tuple[Field, ...]:
+    if (columns is None) == (template is None):
+        raise ConfigurationError('give either columns=[...] or template="{title}\\n{summary}"')
+    if template is not None:
+        names = tuple(column_of(source, column) for column in template_columns(template))
+        return (Field("content", names, template, "content_embedding"),)
+    assert columns is not None
+    if isinstance(columns, str) or not columns:
+        raise ConfigurationError(f"columns must be a list of column names, not {columns!r}")
+    names = tuple(column_of(source, column) for column in columns)
+    if len(set(names)) != len(names):
+        raise ConfigurationError(f"columns names a column twice: {', '.join(names)}")
+    return tuple(
+        Field(
+            name,
+            (name,),
+            None,
+            f"{name}_embedding" if _PLAIN_NAME.match(name) else f"field{number}_embedding",
+        )
+        for number, name in enumerate(names)
+    )
+
+
+def _design(
+    source: Source,
+    embedder: Embedder,
+    columns: Sequence[str] | None,
+    template: str | None,
+    store: str,
+    chunk: int | tuple[int, int] | None,
+    name: str,
+) -> Embedding:
+    if store not in _STORES:
+        raise ConfigurationError(f"store must be one of {', '.join(_STORES)}, not {store!r}")
+    if chunk is not None and store != "vss":
+        raise ConfigurationError(
+            f"passages have no place in the table's own columns: chunk needs store='vss', not {store!r}"
+        )
+    vss_table = first_vss_table(name) if store != "column" else None
+    generation = make_generation(source, embedder, columns, template, chunk, vss_table)
+    return Embedding(
+        0,
+        name,
+        source.table,
+        tuple(column.name for column in source.key),
+        source.keyed,
+        store,
+        False,
+        (generation,),
+    )
+
+
+def _numbered(embedding: Embedding, embedding_id: int, generation_id: int) -> Embedding:
+    generation = replace(embedding.active, id=generation_id, embedding=embedding_id)
+    return replace(embedding, id=embedding_id, generations=(generation,))
+
+
+def _existing(conn: Connection, wanted: Embedding) -> Embedding | None:
+    """The embedding of that name if it is there already just as wanted."""
+    for found in load_embeddings(conn) if installed_version(conn) else []:
+        if found.name.lower() != wanted.name.lower():
+            continue
+        newest = found.live[-1]
+        new = wanted.active
+        same = (
+            found.source == wanted.source
+            and found.store == wanted.store
+            and (newest.model_digest, newest.fields, newest.chunk)
+            == (new.model_digest, new.fields, new.chunk)
+        )
+        if same:
+            return found
+        raise MigrationError(
+            f"{found.name} has embeddings already, of {', '.join(f.name for f in newest.fields)} by"
+            f" {newest.model_name} (store {found.store!r}); what was asked for differs. change_model(conn,"
+            f" {found.name!r}, ...) changes model, columns, template or chunk; name=... adds a second set beside it."
+        )
+    return None
+
+
+def _check_free(conn: Connection, embedding: Embedding, source: Source) -> None:
+    vss_table = embedding.active.vss_table
+    if vss_table is not None and execute(
+        conn, "select 1 from main.sqlite_master where name = ? collate nocase", (vss_table,)
+    ):
+        raise MigrationError(f"the name {vss_table} is taken by something else; choose another with name=...")
+    if embedding.uses_columns:
+        present = {column.lower() for column in source.columns}
+        for field in embedding.active.fields:
+            if field.blob_column.lower() in present:
+                raise MigrationError(
+                    f"{source.table} has a column {field.blob_column} already; rename it first"
+                )
+
+
+def _up_statements(conn: Connection, embedding: Embedding, source: Source) -> tuple[str, ...]:
+    statements = []
+    if embedding.uses_vss:
+        statements.append(create_vss_statement(embedding.active))
+    if embedding.uses_columns:
+        for field in embedding.active.fields:
+            statements.append(
+                f"alter table main.{quote_identifier(source.table)} add column {quote_identifier(field.blob_column)} blob"
+            )
+    if embedding.keyed:
+        statements.append(_key_table_statement(embedding, source))
+    statements.extend(triggers.trigger_statements(embedding, source).values())
+    return tuple(statements)
+
+
+def _key_table_statement(embedding: Embedding, source: Source) -> str:
+    columns = ", ".join(
+        f"k{number} {column.declared} not null collate {quote_identifier(column.collation)}"
+        for number, column in enumerate(source.key)
+    )
+    unique = ", ".join(f"k{number}" for number in range(len(source.key)))
+    return f"create table main.{embedding.key_table}(id integer primary key not null, {columns}, unique({unique}))"
+
+
+def _notes(conn: Connection, embedding: Embedding, source: Source) -> tuple[str, ...]:
+    notes = []
+    if embedding.keyed:
+        notes.append("rows are numbered by a key table of ours; rows whose key holds NULL get no vectors")
+    if source.has_odd_unique:
+        notes.append(
+            "a unique index on expressions or on part of the rows: rows that REPLACE deletes are found at sync"
+        )
+    own = [
+        row[0]
+        for row in execute(
+            conn,
+            "select name from main.sqlite_master where type = 'trigger' and tbl_name = ?"
+            " and name not glob 'vssnative_*' and sql like '%update%'",
+            (source.table,),
+        )
+    ]
+    if embedding.uses_columns and own:
+        notes.append(f"writing the blob columns fires triggers of your own: {', '.join(own)}")
+    return tuple(notes)
+
+
+def _table_exists(conn: Connection, table: str) -> bool:
+    return bool(
+        execute(
+            conn,
+            "select 1 from main.sqlite_master where type = 'table' and name = ? collate nocase",
+            (table,),
+        )
+    )

@@ -1,0 +1,60 @@
+"""What a backfill will cost, from a sample of the table's own texts."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..connection import Connection, execute
+from ..embedding.protocol import Embedder
+from ..sql import quote_identifier
+from .records import Embedding
+
+_SAMPLED_ROWS = 64
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The work of a backfill.
+
+    Attributes:
+        rows: rows of the table now.
+        texts: texts to embed, estimated from a sample: one per row and field, empty ones left out.
+        tokens: their tokens, as far as the model looks at them, estimated from the sample.
+        seconds: time for the embedding on this machine, from embedding the sample; None for an empty table.
+        cost: money, where a price per million tokens was given.
+    """
+
+    rows: int
+    texts: int
+    tokens: int
+    seconds: float | None
+    cost: float | None
+
+
+def estimate_work(
+    conn: Connection, embedding: Embedding, embedder: Embedder, price: float | None
+) -> Estimate:
+    """Estimate the backfill of an embedding that need not be recorded yet.
+
+    Args:
+        price: money per million tokens.
+    """
+    from ..sync.content import sample_texts
+
+    [(rows,)] = execute(conn, f"select count(*) from main.{quote_identifier(embedding.source)}")
+    texts = sample_texts(conn, embedding, embedding.active, _SAMPLED_ROWS)
+    if not texts:
+        return Estimate(rows, 0, 0, None if rows == 0 else 0.0, None if price is None else 0.0)
+    tokens = embedder.count_tokens(texts)
+    if embedder.max_tokens is not None:
+        tokens = np.minimum(tokens, embedder.max_tokens)
+    started = time.perf_counter()
+    embedder.embed_documents(texts)
+    seconds = time.perf_counter() - started
+    scale = max(1.0, rows / _SAMPLED_ROWS)
+    total = round(float(tokens.sum()) * scale)
+    cost = None if price is None else total * price / 1_000_000
+    return Estimate(rows, round(len(texts) * scale), total, seconds * scale, cost)

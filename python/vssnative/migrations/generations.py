@@ -1,0 +1,240 @@
+"""Changing model, columns, template or chunking: a new set of vectors beside the old, then an atomic switch.
+
+add_embeddings -> active
+change_model   -> building, kept in step with the table beside the active one, filled by sync
+switch         -> the building one is active, the old one is retired: not searched, not kept in step
+rollback_model -> the retired one is active again; rows that changed meanwhile are queued
+drop_retired   -> the retired one and its vectors are gone
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ..connection import Connection, execute, load, transaction
+from ..embedding.protocol import Embedder
+from ..embedding.registry import get_embedder
+from ..errors import ConfigurationError, MigrationError
+from ..sql import quote_identifier
+from . import triggers
+from .embeddings import (
+    BACKFILL_PRIORITY,
+    EDIT_PRIORITY,
+    create_vss_statement,
+    drop_generation,
+    enqueue_all,
+    first_vss_table,
+    make_generation,
+    new_generation_id,
+    record_generation,
+    record_step,
+)
+from .records import Embedding, Generation, load_embedding
+from .source import describe
+
+
+def change_model(
+    conn: Connection,
+    table: str,
+    model: str | Embedder | None = None,
+    *,
+    columns: Sequence[str] | None = None,
+    template: str | None = None,
+    chunk: int | tuple[int, int] | None = None,
+) -> Embedding:
+    """Begin to build new vectors beside the old: by another model, of other columns, or split otherwise.
+
+    ``sync`` fills them, resumable; searches are served by the old ones until every row is done, when the commit of
+    the last batch switches to the new ones. What is not given stays as it is, except that `chunk` left out means
+    whole texts.
+
+    Args:
+        table: the embeddings' name, or the name of a table that has only one.
+        model: name of a model, or an embedder.
+        columns, template, chunk: as for ``add_embeddings``.
+
+    Raises:
+        MigrationError: a change is under way already, or nothing would change.
+        ConfigurationError: an argument has no such value.
+    """
+    load(conn)
+    with transaction(conn):
+        embedding = load_embedding(conn, table)
+        if embedding.store == "column":
+            raise MigrationError(
+                f"{embedding.name} keeps vectors in columns only, where two sets have no place beside each other;"
+                " drop_embeddings and add_embeddings again, or store='both'"
+            )
+        if len(embedding.live) > 1:
+            raise MigrationError(
+                f"{embedding.name}: a change to {embedding.live[-1].model_name} is under way; let sync finish it, or"
+                " cancel_change it first"
+            )
+        active = embedding.active
+        source = describe(conn, embedding.source)
+        embedder = _recorded_embedder(active) if model is None else get_embedder(model)
+        if columns is None and template is None:
+            template = active.fields[0].template
+            columns = None if template is not None else [field.name for field in active.fields]
+        if embedding.uses_columns and chunk is not None:
+            raise ConfigurationError(
+                "passages have no place in the table's own columns: chunk needs store='vss'"
+            )
+        number = new_generation_id(conn)
+        vss_table = f"{first_vss_table(embedding.name)}_g{number}"
+        new = make_generation(source, embedder, columns, template, chunk, vss_table)
+        new = replace(new, id=number, embedding=embedding.id, state="building")
+        if (new.model_digest, new.fields, new.chunk) == (active.model_digest, active.fields, active.chunk):
+            raise MigrationError(f"{embedding.name} is embedded just so already, by {active.model_name}")
+        if embedding.uses_columns and new.fields != active.fields:
+            raise MigrationError(f"{embedding.name} has blob columns; with those only the model can change")
+        record_generation(conn, new)
+        execute(conn, create_vss_statement(new))
+        _refresh(conn, embedding, f"change_model to {new.model_name}")
+        enqueue_all(conn, embedding, BACKFILL_PRIORITY)
+    return load_embedding(conn, embedding.name)
+
+
+def cancel_change(conn: Connection, table: str) -> Embedding:
+    """Give up a change that is under way; its vectors are dropped.
+
+    Raises:
+        MigrationError: none is under way.
+    """
+    load(conn)
+    with transaction(conn):
+        embedding = load_embedding(conn, table)
+        building = [g for g in embedding.generations if g.state == "building"]
+        if not building:
+            raise MigrationError(f"{embedding.name}: no change of model is under way")
+        drop_generation(conn, building[0])
+        _refresh(conn, embedding, "cancel_change")
+    return load_embedding(conn, embedding.name)
+
+
+def switch(conn: Connection, table: str, *, force: bool = False) -> Embedding:
+    """Make the vectors under construction the ones that searches use.
+
+    Args:
+        force: also where rows are missing in them (given up, or not yet embedded).
+
+    Raises:
+        MigrationError: none are under construction, or rows are missing.
+    """
+    load(conn)
+    with transaction(conn):
+        embedding = load_embedding(conn, table)
+        building = [g for g in embedding.generations if g.state == "building"]
+        if not building:
+            raise MigrationError(f"{embedding.name}: no change of model is under way")
+        missing = _missing(conn, embedding, building[0])
+        if missing and not force:
+            raise MigrationError(
+                f"{embedding.name}: {missing} rows have no vectors by {building[0].model_name} yet (queued or given"
+                " up); sync first, or force=True"
+            )
+        _make_active(conn, embedding, building[0], "switch")
+    return load_embedding(conn, embedding.name)
+
+
+def switch_if_complete(conn: Connection, embedding: Embedding) -> bool:
+    """Switch where every row has its new vectors. In the caller's transaction."""
+    building = [g for g in embedding.generations if g.state == "building"]
+    if not building or _missing(conn, embedding, building[0]):
+        return False
+    _make_active(conn, embedding, building[0], "switch")
+    return True
+
+
+def rollback_model(conn: Connection, table: str) -> Embedding:
+    """Go back to the model before the last switch, whose vectors are still there.
+
+    Until the next ``sync`` has compared them, all rows count as stale: those whose texts changed meanwhile are found
+    by what that model made of the earlier text.
+
+    Raises:
+        MigrationError: there is no earlier one, or a change is under way.
+    """
+    load(conn)
+    with transaction(conn):
+        embedding = load_embedding(conn, table)
+        retired = [g for g in embedding.generations if g.state == "retired"]
+        if len(embedding.live) > 1:
+            raise MigrationError(f"{embedding.name}: a change is under way; cancel_change it first")
+        if not retired:
+            raise MigrationError(f"{embedding.name}: no earlier model's vectors are there to go back to")
+        _make_active(conn, embedding, retired[-1], "rollback_model")
+        enqueue_all(conn, embedding, EDIT_PRIORITY)
+    return load_embedding(conn, embedding.name)
+
+
+def drop_retired(conn: Connection, table: str) -> Embedding:
+    """Drop the vectors of models that searches do not use any more."""
+    load(conn)
+    with transaction(conn):
+        embedding = load_embedding(conn, table)
+        for generation in embedding.generations:
+            if generation.state == "retired":
+                drop_generation(conn, generation)
+        record_step(conn, embedding.name, "drop_retired", None)
+    return load_embedding(conn, embedding.name)
+
+
+def _recorded_embedder(generation: Generation) -> Embedder:
+    from ..sync.models import embedder_for
+
+    return embedder_for(generation)
+
+
+def _missing(conn: Connection, embedding: Embedding, building: Generation) -> int:
+    """Rows without vectors in the new set: queued and not done under it, or given up."""
+    [(missing,)] = execute(
+        conn,
+        "select (select count(*) from vssnative_queue q where q.embedding = ?1 and not exists"
+        " (select 1 from vssnative_provenance p where p.generation = ?2 and p.row_id = q.row_id))"
+        " + (select count(*) from vssnative_dead_letters d where d.embedding = ?1 and d.generation = ?2)",
+        (embedding.id, building.id),
+    )
+    return int(missing)
+
+
+def _make_active(conn: Connection, embedding: Embedding, generation: Generation, action: str) -> None:
+    execute(conn, "update vssnative_generations set state = 'retired' where id = ?", (embedding.active.id,))
+    execute(
+        conn,
+        "update vssnative_generations set state = 'active', activated_at = ? where id = ?",
+        (time.time(), generation.id),
+    )
+    if embedding.uses_columns:
+        _copy_to_columns(conn, embedding, generation)
+    _refresh(conn, embedding, f"{action} to {generation.model_name}")
+
+
+def _copy_to_columns(conn: Connection, embedding: Embedding, generation: Generation) -> None:
+    assert generation.vss_table is not None
+    key = ", ".join(f"t.{quote_identifier(column)}" for column in embedding.key_columns)
+    plain_key = ", ".join(quote_identifier(column) for column in embedding.key_columns)
+    for field in generation.fields:
+        rows = execute(
+            conn,
+            f"select v.{quote_identifier(field.vector_column)}, {key}"
+            f" from {embedding.rows_sql('t')} left join main.{quote_identifier(generation.vss_table)} as v"
+            f" on v.rowid = {embedding.row_id_sql('t')}",
+        )
+        marks = ", ".join("?" for _ in embedding.key_columns)
+        for vector, *values in rows:
+            execute(
+                conn,
+                f"update main.{quote_identifier(embedding.source)} set {quote_identifier(field.blob_column)} = ?"
+                f" where ({plain_key}) = ({marks})",
+                (vector, *values),
+            )
+
+
+def _refresh(conn: Connection, embedding: Embedding, step: str) -> None:
+    """Record the step, and make the triggers watch what the generations need now."""
+    record_step(conn, embedding.name, step, None)
+    now = load_embedding(conn, embedding.name)
+    triggers.create_triggers(conn, now, describe(conn, now.source))

@@ -1,0 +1,267 @@
+"""Embeddings and their generations as recorded in the file."""
+
+from __future__ import annotations
+
+import json
+import string
+from dataclasses import dataclass
+from typing import Any
+
+from ..connection import Connection, execute
+from ..errors import MigrationError
+from ..sql import quote_identifier
+from .schema import installed_version
+
+
+@dataclass(frozen=True)
+class Field:
+    """One text per row, and the vector column that holds its vectors.
+
+    Attributes:
+        name: the column's name, or ``content`` for a template.
+        columns: columns of the user's table that make the text, in the order of their first use.
+        template: how they make it, for example ``"{title}\\n{summary}"``; None for the bare column.
+        vector_column: its column in the vss0 table.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    template: str | None
+    vector_column: str
+
+    @property
+    def blob_column(self) -> str:
+        """The column that holds its vectors in the user's own table, where those are asked for."""
+        return f"{self.name}_embedding"
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """How long texts are split: tokens per passage, and tokens that neighbours share."""
+
+    tokens: int
+    overlap: int
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One set of vectors: all made by one model, from the same fields, split the same way."""
+
+    id: int
+    embedding: int
+    state: str
+    model: dict[str, Any]
+    model_name: str
+    model_digest: str
+    dim: int
+    metric: str
+    fields: tuple[Field, ...]
+    chunk: Chunk | None
+    vss_table: str | None
+
+    def field(self, name: str) -> Field:
+        """The field of that name.
+
+        Raises:
+            MigrationError: there is none.
+        """
+        for field in self.fields:
+            if field.name.lower() == name.lower():
+                return field
+        raise MigrationError(
+            f"no embedded column {name!r}; there are {', '.join(f.name for f in self.fields)}"
+        )
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """What one call of add_embeddings set up, with its generations, oldest first."""
+
+    id: int
+    name: str
+    source: str
+    key_columns: tuple[str, ...]
+    keyed: bool
+    store: str
+    paused: bool
+    generations: tuple[Generation, ...]
+
+    @property
+    def active(self) -> Generation:
+        """The generation that searches use."""
+        return next(g for g in self.generations if g.state == "active")
+
+    @property
+    def live(self) -> tuple[Generation, ...]:
+        """The generations that are kept in step with the table: the active one, and one that is being built."""
+        return tuple(g for g in self.generations if g.state in ("active", "building"))
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """Columns of the user's table whose changes matter."""
+        return tuple(dict.fromkeys(column for g in self.live for f in g.fields for column in f.columns))
+
+    @property
+    def key_table(self) -> str:
+        """Our table that gives numbers to rows which have no integer key."""
+        return f"vssnative_keys_{self.id}"
+
+    @property
+    def uses_vss(self) -> bool:
+        return self.store in ("vss", "both")
+
+    @property
+    def uses_columns(self) -> bool:
+        return self.store in ("column", "both")
+
+    def row_id_sql(self, alias: str) -> str:
+        """SQL for the row number, given the alias of the user's table in ``rows_sql``."""
+        return "vssnative_key.id" if self.keyed else f"{alias}.{quote_identifier(self.key_columns[0])}"
+
+    def rows_sql(self, alias: str, schema: str = "main.") -> str:
+        """A FROM clause over the user's table under `alias`, from which ``row_id_sql`` can be selected.
+
+        Within triggers no schema may be named: there `schema` is empty.
+        """
+        table = f"{schema}{quote_identifier(self.source)} as {alias}"
+        if not self.keyed:
+            return table
+        on = " and ".join(
+            f"vssnative_key.k{number} = {alias}.{quote_identifier(column)}"
+            for number, column in enumerate(self.key_columns)
+        )
+        return f"{table} join {schema}{self.key_table} as vssnative_key on {on}"
+
+    def matching_sql(self, where: str) -> str:
+        """A SELECT of the row numbers for which a condition of the user's on their own table holds."""
+        table = f"main.{quote_identifier(self.source)}"
+        if not self.keyed:
+            return f"select {quote_identifier(self.key_columns[0])} from {table} where ({where})"
+        # The condition stands alone with the user's table: a column of theirs may be called as one of ours.
+        key = ", ".join(quote_identifier(column) for column in self.key_columns)
+        on = " and ".join(
+            f"vssnative_key.k{number} = t.{quote_identifier(column)}"
+            for number, column in enumerate(self.key_columns)
+        )
+        return (
+            f"select vssnative_key.id from (select {key} from {table} where ({where})) as t"
+            f" join main.{self.key_table} as vssnative_key on {on}"
+        )
+
+
+def load_embeddings(conn: Connection, table: str | None = None) -> list[Embedding]:
+    """The recorded embeddings; with `table`, those of that name or of that table.
+
+    Raises:
+        MigrationError: `table` has none.
+        SchemaVersionError: the file was written by a newer version.
+    """
+    found: list[Embedding] = []
+    if installed_version(conn):
+        generations: dict[int, list[Generation]] = {}
+        for row in execute(
+            conn,
+            "select id, embedding, state, model, model_name, model_digest, dim, metric, fields, chunk, vss_table"
+            " from vssnative_generations order by id",
+        ):
+            generations.setdefault(row[1], []).append(_generation(row))
+        for row in execute(
+            conn,
+            "select id, name, source, key_columns, keyed, store, paused from vssnative_embeddings order by id",
+        ):
+            found.append(
+                Embedding(
+                    row[0],
+                    row[1],
+                    row[2],
+                    tuple(json.loads(row[3])),
+                    bool(row[4]),
+                    row[5],
+                    bool(row[6]),
+                    tuple(generations.get(row[0], ())),
+                )
+            )
+    if table is None:
+        return found
+    wanted = table.lower()
+    matches = [e for e in found if e.name.lower() == wanted] or [
+        e for e in found if e.source.lower() == wanted
+    ]
+    if not matches:
+        there = ", ".join(e.name for e in found) or "none"
+        raise MigrationError(
+            f"no embeddings on {table!r} (recorded here: {there}); vssnative.add_embeddings adds them"
+        )
+    return matches
+
+
+def load_embedding(conn: Connection, table: str) -> Embedding:
+    """The one embedding of that name, or of that table.
+
+    Raises:
+        MigrationError: there is none, or there are several and the table's name does not say which.
+    """
+    matches = load_embeddings(conn, table)
+    if len(matches) > 1:
+        names = ", ".join(e.name for e in matches)
+        raise MigrationError(f"{table!r} has several embeddings ({names}); give the name of one of them")
+    return matches[0]
+
+
+def fields_to_json(fields: tuple[Field, ...]) -> str:
+    return json.dumps(
+        [
+            {
+                "name": f.name,
+                "columns": list(f.columns),
+                "template": f.template,
+                "vector_column": f.vector_column,
+            }
+            for f in fields
+        ]
+    )
+
+
+def template_columns(template: str) -> tuple[str, ...]:
+    """The column names in a template, each once.
+
+    Raises:
+        MigrationError: it holds none, or more than plain ``{column}`` placeholders.
+    """
+    names: list[str] = []
+    try:
+        for _, name, spec, conversion in string.Formatter().parse(template):
+            if name is None:
+                continue
+            if not name or spec or conversion or any(c in name for c in ".[]") or name.isdigit():
+                raise MigrationError(
+                    f"template {template!r}: only plain placeholders such as {{title}} are understood, not {{{name}}}"
+                )
+            names.append(name)
+    except ValueError as error:
+        raise MigrationError(f"template {template!r}: {error}") from error
+    if not names:
+        raise MigrationError(
+            f"template {template!r} names no column; write for example '{{title}}\\n{{summary}}'"
+        )
+    return tuple(dict.fromkeys(names))
+
+
+def _generation(row: tuple[Any, ...]) -> Generation:
+    chunk = json.loads(row[9]) if row[9] is not None else None
+    fields = tuple(
+        Field(f["name"], tuple(f["columns"]), f["template"], f["vector_column"]) for f in json.loads(row[8])
+    )
+    return Generation(
+        row[0],
+        row[1],
+        row[2],
+        json.loads(row[3]),
+        row[4],
+        row[5],
+        row[6],
+        row[7],
+        fields,
+        Chunk(chunk["tokens"], chunk["overlap"]) if chunk else None,
+        row[10],
+    )

@@ -1,0 +1,132 @@
+"""What a user's table is: its columns, what identifies a row for good, and which indexes can displace rows.
+
+Vectors are kept under a 64-bit row number. Where the table has an INTEGER PRIMARY KEY that is the number itself.
+Where it has any other primary key (also WITHOUT ROWID), a key table of ours hands out numbers, because SQLite's own
+rowid of such a table is not for keeps: VACUUM may renumber it. A table without any primary key has nothing that
+would recognize a row again, and is refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..connection import Connection, execute
+from ..errors import MigrationError
+from ..sql import quote_identifier
+
+
+@dataclass(frozen=True)
+class KeyColumn:
+    """One column of a primary key; `declared` and `collation` make the key table compare as the table does."""
+
+    name: str
+    declared: str
+    collation: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """A table of the user's.
+
+    Attributes:
+        table: its name as the schema spells it.
+        columns: its columns, generated ones included.
+        key: the primary key's columns, in key order.
+        keyed: whether row numbers come from a key table of ours; else the only key column is the row number.
+        unique: columns of each plain unique index beside the primary key.
+        has_odd_unique: there are unique indexes on expressions or on part of the rows.
+    """
+
+    table: str
+    columns: tuple[str, ...]
+    key: tuple[KeyColumn, ...]
+    keyed: bool
+    unique: tuple[tuple[str, ...], ...]
+    has_odd_unique: bool
+
+
+def describe(conn: Connection, table: str) -> Source:
+    """Look a table up in the main database.
+
+    Raises:
+        MigrationError: there is no such table, or it cannot carry embeddings; the message says why and the way out.
+    """
+    rows = execute(
+        conn,
+        "select type, name, coalesce(sql, '') from main.sqlite_master"
+        " where type in ('table', 'view') and name = ? collate nocase",
+        (table,),
+    )
+    if not rows:
+        raise MigrationError(_no_such_table(conn, table))
+    kind, name, sql = rows[0]
+    if kind == "view":
+        raise MigrationError(
+            f"{name} is a view, and SQLite has no triggers that see its rows change. Add the embeddings to the table"
+            " below it; search then takes the view's condition as where=."
+        )
+    if sql.lstrip()[:14].lower().startswith("create virtual"):
+        raise MigrationError(
+            f"{name} is a virtual table, and SQLite has no triggers on those. Keep the texts in an ordinary table and"
+            " add the embeddings there."
+        )
+    if name.lower().startswith(("sqlite_", "vssnative_")):
+        raise MigrationError(f"{name} is an internal table; embeddings belong on your own tables")
+    info = execute(conn, f"pragma main.table_xinfo({quote_identifier(name)})")
+    columns = tuple(row[1] for row in info if row[6] != 1)
+    key_info = sorted((row for row in info if row[5] > 0), key=lambda row: row[5])
+    if not key_info:
+        raise MigrationError(
+            f"{name} has no primary key: SQLite may renumber its rows at the next VACUUM, and vectors would then"
+            f" belong to the wrong rows. Way out: rebuild it with one, for example create table new(id integer primary"
+            f" key, ...); insert into new select rowid, * from {quote_identifier(name)};"
+        )
+    indexes = execute(conn, f"pragma main.index_list({quote_identifier(name)})")
+    key_index = next((row[1] for row in indexes if row[3] == "pk"), None)
+    # "INTEGER PRIMARY KEY DESC" and the like have an index of their own, and are then no name for the rowid.
+    keyed = key_index is not None or len(key_info) != 1 or str(key_info[0][2]).upper() != "INTEGER"
+    collations = _collations(conn, key_index) if key_index is not None else {}
+    key = tuple(KeyColumn(row[1], str(row[2]), collations.get(row[1], "BINARY")) for row in key_info)
+    unique: list[tuple[str, ...]] = []
+    odd = False
+    for row in indexes:
+        if not row[2] or row[3] == "pk":
+            continue
+        parts = [
+            part for part in execute(conn, f"pragma main.index_xinfo({quote_identifier(row[1])})") if part[5]
+        ]
+        if row[4] or any(part[1] < 0 for part in parts):
+            odd = True
+        else:
+            unique.append(tuple(part[2] for part in parts))
+    return Source(name, columns, key, keyed, tuple(unique), odd)
+
+
+def column_of(source: Source, name: str) -> str:
+    """The column as the table spells it.
+
+    Raises:
+        MigrationError: there is no such column.
+    """
+    for column in source.columns:
+        if column.lower() == name.lower():
+            return column
+    raise MigrationError(f"{source.table} has no column {name!r}; it has {', '.join(source.columns)}")
+
+
+def _collations(conn: Connection, index: str) -> dict[str, str]:
+    parts = execute(conn, f"pragma main.index_xinfo({quote_identifier(index)})")
+    return {part[2]: part[4] for part in parts if part[5] and part[2] is not None}
+
+
+def _no_such_table(conn: Connection, table: str) -> str:
+    names = [
+        row[0]
+        for row in execute(
+            conn,
+            "select name from main.sqlite_master where type = 'table' and name not like 'sqlite@_%' escape '@'"
+            " and name not like 'vssnative@_%' escape '@' order by name limit 20",
+        )
+    ]
+    there = ", ".join(names) if names else "none"
+    return f"there is no table {table!r} in the main database; tables there: {there}"

@@ -1,0 +1,126 @@
+"""The triggers that note changed rows: plain SQL, so that any program may write the table.
+
+They put (embedding, row) in the queue within the writer's own transaction. Traps that shape them:
+
+- Under ``INSERT OR REPLACE`` and the like, the outer statement's conflict policy replaces those of statements inside
+  triggers, except for UPSERT clauses; hence ``ON CONFLICT DO UPDATE``, never ``INSERT OR REPLACE``.
+- ``REPLACE`` deletes the rows in its way without firing delete triggers (unless recursive_triggers is on). A row with
+  the same key comes back through the insert trigger; rows that gave way for another unique column are found
+  beforehand, by BEFORE triggers, one lookup per unique index.
+- ``UPDATE OR REPLACE`` that moves a row onto another's key needs nothing more: that key is requeued by the move.
+- ``UPDATE OF column`` does not see ``set rowid = ...``, nor generated columns; hence no OF, but a WHEN.
+- ``IS NOT`` compares by the column's collation and takes 1 for 1.0; hence COLLATE BINARY, and typeof.
+"""
+
+from __future__ import annotations
+
+from ..connection import Connection, execute
+from ..sql import quote_identifier
+from .records import Embedding
+from .source import Source
+
+_NOW = "(julianday('now') - 2440587.5) * 86400"
+
+
+def trigger_statements(embedding: Embedding, source: Source) -> dict[str, str]:
+    """Name and ``CREATE TRIGGER`` statement of each trigger that the embedding needs."""
+    table = quote_identifier(source.table)
+    key = [quote_identifier(column.name) for column in source.key]
+    same_key = " and ".join(f"OLD.{k} IS NEW.{k}" for k in key)
+    key_changed = " or ".join(_differs(k) for k in key)
+    changed = " or ".join(_differs(quote_identifier(column)) for column in embedding.watched)
+    new, old = _enqueue(embedding, key, "NEW", 1), _enqueue(embedding, key, "OLD", 1)
+    bodies = {
+        "insert": f"after insert on {table} begin {_number(embedding, key)}{new} end",
+        "delete": f"after delete on {table} begin {old} end",
+        "update": f"after update on {table} when ({same_key}) and ({changed})"
+        f" begin {_enqueue(embedding, key, 'NEW', 0)} end",
+        "move": f"after update on {table} when {key_changed} begin {old} {_number(embedding, key)}{new} end",
+    }
+    for number, columns in enumerate(source.unique):
+        displaced = _enqueue_displaced(embedding, source, columns)
+        touched = " or ".join(_differs(quote_identifier(column)) for column in columns)
+        bodies[f"replace_insert_{number}"] = f"before insert on {table} begin {displaced} end"
+        bodies[f"replace_update_{number}"] = f"before update on {table} when {touched} begin {displaced} end"
+    return {
+        f"vssnative_{embedding.id}_{kind}": f'CREATE TRIGGER "vssnative_{embedding.id}_{kind}" {body}'
+        for kind, body in bodies.items()
+    }
+
+
+def installed_triggers(conn: Connection, embedding: Embedding) -> dict[str, tuple[str, str]]:
+    """Name to (table, SQL) of the embedding's triggers that the file has now."""
+    rows = execute(
+        conn,
+        "select name, tbl_name, sql from main.sqlite_master where type = 'trigger' and name glob ?",
+        (f"vssnative_{embedding.id}_*",),
+    )
+    return {name: (table, sql) for name, table, sql in rows}
+
+
+def create_triggers(conn: Connection, embedding: Embedding, source: Source) -> bool:
+    """Bring the embedding's triggers to what they must be; False if they were so already."""
+    wanted = trigger_statements(embedding, source)
+    present = {name: sql for name, (_, sql) in installed_triggers(conn, embedding).items()}
+    if present == wanted:
+        return False
+    drop_triggers(conn, embedding)
+    for statement in wanted.values():
+        execute(conn, statement)
+    return True
+
+
+def drop_triggers(conn: Connection, embedding: Embedding) -> None:
+    for name in installed_triggers(conn, embedding):
+        execute(conn, f"drop trigger main.{quote_identifier(name)}")
+
+
+def _differs(column: str) -> str:
+    return (
+        f"typeof(OLD.{column}) IS NOT typeof(NEW.{column}) or OLD.{column} COLLATE BINARY IS NOT NEW.{column}"
+    )
+
+
+def _number(embedding: Embedding, key: list[str]) -> str:
+    """Give a new row its number, where numbers are ours to give. A key with a NULL identifies nothing."""
+    if not embedding.keyed:
+        return ""
+    into = ", ".join(f"k{number}" for number in range(len(key)))
+    values = ", ".join(f"NEW.{k}" for k in key)
+    there = " and ".join(f"NEW.{k} is not null" for k in key)
+    return f"insert into {embedding.key_table}({into}) select {values} where {there} on conflict do nothing; "
+
+
+def _enqueue(embedding: Embedding, key: list[str], row: str, gone: int) -> str:
+    if embedding.keyed:
+        match = " and ".join(f"k{number} = {row}.{k}" for number, k in enumerate(key))
+        rows = f"select {embedding.id}, id, {gone}, {_NOW} from {embedding.key_table} where {match}"
+    else:
+        rows = f"values({embedding.id}, {row}.{key[0]}, {gone}, {_NOW})"
+    return f"{_insert_into_queue()} {rows} {_on_conflict(gone)};"
+
+
+def _enqueue_displaced(embedding: Embedding, source: Source, columns: tuple[str, ...]) -> str:
+    """Queue the rows that hold the values which the new row claims: REPLACE may delete them without a trigger.
+
+    They are marked as changed, not as gone: where the statement fails or is ignored, nothing happened to them.
+    """
+    match = " and ".join(
+        f"d.{quote_identifier(column)} = NEW.{quote_identifier(column)}" for column in columns
+    )
+    return (
+        f"{_insert_into_queue()} select {embedding.id}, {embedding.row_id_sql('d')}, 0, {_NOW}"
+        f" from {embedding.rows_sql('d', schema='')} where {match} {_on_conflict(0)};"
+    )
+
+
+def _insert_into_queue() -> str:
+    return "insert into vssnative_queue(embedding, row_id, gone, queued_at)"
+
+
+def _on_conflict(gone: int) -> str:
+    mark = ", gone = 1" if gone else ""
+    return (
+        "on conflict(embedding, row_id) do update set generation = generation + 1, priority = 0, attempts = 0,"
+        f" ready_at = 0, lease = null{mark}"
+    )

@@ -1,0 +1,381 @@
+"""Search a table by meaning: embed the query with the table's own model, find the nearest rows, return them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from .connection import Connection, driver_error, execute, in_transaction, load, transaction
+from .embedding.protocol import Embedder
+from .errors import QueryError, SyncError
+from .migrations.records import Embedding, Field, Generation, load_embedding
+from .sql import quote_identifier
+from .sync.content import Unreadable, read_texts
+from .sync.models import embedder_for
+
+_WIDTH = 60
+
+
+@dataclass(frozen=True)
+class Result:
+    """A row that was found.
+
+    Attributes:
+        rank: 1 for the nearest.
+        rowid: the row's number: its INTEGER PRIMARY KEY, or that of the key table.
+        distance: by the model's metric, smaller is nearer: 1 - cosine, minus the inner product, or the squared
+            Euclidean distance.
+        column: the field whose vector was nearest.
+        row: the row as it is now, column name to value.
+        passage: the part of the text that was nearest, for chunked embeddings; None otherwise.
+        stale: the row changed since its vectors were made, and is waiting for sync.
+    """
+
+    rank: int
+    rowid: int
+    distance: float
+    column: str
+    row: Mapping[str, Any]
+    passage: str | None = None
+    stale: bool = False
+
+
+@dataclass(frozen=True)
+class Results(Sequence[Result]):
+    """The rows found, nearest first; a sequence of ``Result``, and a table for those who want one.
+
+    Attributes:
+        items: the results.
+        columns: names of the table's columns.
+    """
+
+    items: tuple[Result, ...] = ()
+    columns: tuple[str, ...] = field(default=())
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @overload
+    def __getitem__(self, index: int) -> Result: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Results: ...
+
+    def __getitem__(self, index: int | slice) -> Result | Results:
+        if isinstance(index, slice):
+            return Results(self.items[index], self.columns)
+        return self.items[index]
+
+    def __iter__(self) -> Iterator[Result]:
+        return iter(self.items)
+
+    def records(self) -> list[dict[str, Any]]:
+        """One flat dictionary per row, rank, distance and the table's columns: what pandas.DataFrame takes."""
+        return [{"rank": r.rank, "distance": r.distance, **r.row} for r in self.items]
+
+    def __str__(self) -> str:
+        """An aligned table, long values cut."""
+        header = ["rank", "distance", *self.columns]
+        lines = [header]
+        for result in self.items:
+            values = [_cut(result.row[column]) for column in self.columns]
+            lines.append([str(result.rank), f"{result.distance:.4f}", *values])
+        widths = [max(len(line[number]) for line in lines) for number in range(len(header))]
+        return "\n".join(
+            "  ".join(value.ljust(width) for value, width in zip(line, widths, strict=True)).rstrip()
+            for line in lines
+        )
+
+
+def search(
+    conn: Connection,
+    table: str,
+    query: str | npt.NDArray[np.float32],
+    k: int = 10,
+    where: str | None = None,
+    params: Sequence[object] = (),
+    columns: Sequence[str] | None = None,
+    *,
+    fresh: bool = False,
+    stale: bool = True,
+    recall: float | None = None,
+    max_distance: float | None = None,
+    embedder: Embedder | None = None,
+) -> Results:
+    """The k rows of a table that are nearest to a text.
+
+    Where a row has several vectors (columns, passages) its nearest counts. Deleted rows never appear, nor does a new
+    row with vectors of an earlier one under the same key; what the caller's own transaction deleted counts as
+    deleted. All is read in one snapshot.
+
+    Args:
+        conn: any supported connection; vss0 is loaded into it.
+        table: the embeddings' name, or the name of a table that has only one.
+        query: a text, or a vector of the model: float32 (dim,).
+        k: how many rows. So many come back whenever so many match, whatever `where` says.
+        where: SQL over the user's table, with ``?`` for `params`: only rows for which it holds.
+        columns: only these embedded columns; None for all.
+        fresh: embed what is pending first. Needs the connection outside of a transaction.
+        stale: whether rows that changed since they were embedded are returned, marked; they are found by their
+            earlier text. False leaves them out.
+        recall: share of the true neighbours wanted, 1.0 for exact; None for the table's default.
+        max_distance: leave out what is farther.
+        embedder: the model, where it cannot be built from its record.
+
+    Raises:
+        QueryError: k is no number of rows, the vector has not the model's length, or `where` is refused by SQLite.
+        MigrationError: there are no such embeddings or columns.
+        EmbeddingError: the model is not the one that made the vectors, or failed.
+        SyncError: `fresh` within a transaction.
+    """
+    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
+        raise QueryError(f"k must be a number of rows, 1 or more, not {k!r}")
+    load(conn)
+    if fresh:
+        from .sync.run import sync
+
+        if in_transaction(conn):
+            raise SyncError(
+                "search(fresh=True) embeds first, which needs the connection outside of a transaction"
+            )
+        sync(conn, table, embedder=embedder)
+    embedding = load_embedding(conn, table)
+    vector = _query_vector(embedding.active, query, embedder)
+    if in_transaction(conn):
+        return _search(conn, embedding, vector, int(k), where, params, columns, stale, recall, max_distance)
+    with transaction(conn, "DEFERRED"):
+        # Asked again: a switch of models between two snapshots would compare vectors of two models.
+        now = load_embedding(conn, table)
+        if now.active.id != embedding.active.id:
+            vector = _query_vector(now.active, query, embedder)
+        return _search(conn, now, vector, int(k), where, params, columns, stale, recall, max_distance)
+
+
+def _query_vector(
+    generation: Generation, query: str | npt.NDArray[np.float32], given: Embedder | None
+) -> npt.NDArray[np.float32]:
+    if not isinstance(query, str):
+        vector = np.ascontiguousarray(query, dtype=np.float32)
+        if vector.shape != (generation.dim,):
+            raise QueryError(
+                f"query: expected a text or a vector of shape ({generation.dim},), got shape {vector.shape}"
+            )
+        return vector
+    if not query.strip():
+        raise QueryError("query: expected a text, got an empty one")
+    embedder = embedder_for(generation, () if given is None else (given,))
+    return np.ascontiguousarray(embedder.embed_queries([query])[0], dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class _Hit:
+    distance: float
+    row_id: int
+    field: Field
+    passage: int | None = None
+
+
+def _search(
+    conn: Connection,
+    embedding: Embedding,
+    vector: npt.NDArray[np.float32],
+    k: int,
+    where: str | None,
+    params: Sequence[object],
+    columns: Sequence[str] | None,
+    stale: bool,
+    recall: float | None,
+    max_distance: float | None,
+) -> Results:
+    generation = embedding.active
+    fields = generation.fields if columns is None else tuple(generation.field(name) for name in columns)
+    best: dict[int, _Hit] = {}
+    for text_field in fields:
+        if generation.vss_table is None:
+            from .sync.column_search import nearest_in_column
+
+            hits = [
+                _Hit(distance, row_id, text_field)
+                for row_id, distance in nearest_in_column(
+                    conn, embedding, text_field, vector, k, where, params, stale
+                )
+            ]
+        else:
+            hits = _nearest(conn, embedding, generation, text_field, vector, k, where, params, stale, recall)
+        for hit in hits:
+            if max_distance is not None and hit.distance > max_distance:
+                continue
+            known = best.get(hit.row_id)
+            if known is None or hit.distance < known.distance:
+                best[hit.row_id] = hit
+    chosen = sorted(best.values(), key=lambda hit: (hit.distance, hit.row_id))[:k]
+    return _results(conn, embedding, generation, chosen)
+
+
+def _nearest(
+    conn: Connection,
+    embedding: Embedding,
+    generation: Generation,
+    text_field: Field,
+    vector: npt.NDArray[np.float32],
+    k: int,
+    where: str | None,
+    params: Sequence[object],
+    stale: bool,
+    recall: float | None,
+) -> list[_Hit]:
+    """The k nearest rows that count, by one field. Asks for more where rows that do not count took their places."""
+    wanted = k
+    filtered = (
+        ""
+        if where is None
+        else f" and rowid in ({_candidates_sql(embedding, generation, text_field, where)})"
+    )
+    matching = f"vss_search_params(?, {{wanted}}, {float(recall)!r})" if recall is not None else ""
+    column = quote_identifier(text_field.vector_column)
+    table = f"main.{quote_identifier(generation.vss_table or '')}"
+    while True:
+        if recall is None:
+            condition = f"{column} match ? and k = {wanted}"
+        else:
+            condition = f"vss_search({column}, {matching.format(wanted=wanted)})"
+        sql = f"select rowid, distance from {table} where {condition}{filtered}"
+        try:
+            found = execute(conn, sql, (vector.tobytes(), *(params if where is not None else ())))
+        except driver_error(conn) as error:
+            raise QueryError(f"search of {embedding.name}: {error}") from error
+        hits = _live_hits(conn, embedding, generation, text_field, found, stale)
+        if len(hits) >= k or len(found) < wanted:
+            return hits[:k]
+        wanted *= 2
+
+
+def _candidates_sql(embedding: Embedding, generation: Generation, text_field: Field, where: str) -> str:
+    rows = embedding.matching_sql(where)
+    if generation.chunk is None:
+        return rows
+    return (
+        f"select id from vssnative_passages where generation = {generation.id}"
+        f" and field = {_literal(text_field.name)} and row_id in ({rows})"
+    )
+
+
+def _literal(text: str) -> str:
+    from .sql import quote_text
+
+    return quote_text(text)
+
+
+def _live_hits(
+    conn: Connection,
+    embedding: Embedding,
+    generation: Generation,
+    text_field: Field,
+    found: Sequence[tuple[int, float]],
+    stale: bool,
+) -> list[_Hit]:
+    """Found numbers as rows: passages give way to their row, deleted and replaced rows are left out."""
+    passages: dict[int, int] = {}
+    if generation.chunk is not None:
+        passages = dict(
+            execute(
+                conn,
+                "select id, row_id from vssnative_passages where id in (select value from json_each(?))",
+                (json.dumps([row[0] for row in found]),),
+            )
+        )
+    rows = [(passages.get(number), number, distance) for number, distance in found]
+    if generation.chunk is None:
+        rows = [(number, number, distance) for number, distance in found]
+    ids = json.dumps([row_id for row_id, _, _ in rows if row_id is not None])
+    row_id_sql = embedding.row_id_sql("t")
+    there = {
+        row[0]
+        for row in execute(
+            conn,
+            f"select {row_id_sql} from {embedding.rows_sql('t')}"
+            f" where {row_id_sql} in (select value from json_each(?))",
+            (ids,),
+        )
+    }
+    there -= {
+        row[0]
+        for row in execute(
+            conn,
+            "select row_id from vssnative_queue where embedding = ? and row_id in (select value from json_each(?))"
+            " and (gone = 1 or (? and priority = 0))",
+            (embedding.id, ids, int(not stale)),
+        )
+    }
+    hits: dict[int, _Hit] = {}
+    for row_id, number, distance in rows:
+        if row_id is not None and row_id in there and row_id not in hits:
+            passage = number if generation.chunk is not None else None
+            hits[row_id] = _Hit(float(distance), row_id, text_field, passage)
+    return list(hits.values())
+
+
+def _results(conn: Connection, embedding: Embedding, generation: Generation, hits: Sequence[_Hit]) -> Results:
+    info = execute(conn, f"pragma main.table_xinfo({quote_identifier(embedding.source)})")
+    blobs = {f.blob_column.lower() for f in generation.fields} if embedding.uses_columns else set()
+    columns = tuple(row[1] for row in info if row[6] != 1 and row[1].lower() not in blobs)
+    ids = json.dumps([hit.row_id for hit in hits])
+    row_id_sql = embedding.row_id_sql("t")
+    selected = ", ".join(f"t.{quote_identifier(column)}" for column in columns)
+    rows = {
+        row[0]: dict(zip(columns, row[1:], strict=True))
+        for row in execute(
+            conn,
+            f"select {row_id_sql}, {selected} from {embedding.rows_sql('t')}"
+            f" where {row_id_sql} in (select value from json_each(?))",
+            (ids,),
+        )
+    }
+    waiting = {
+        row[0]
+        for row in execute(
+            conn,
+            "select row_id from vssnative_queue where embedding = ? and priority = 0"
+            " and row_id in (select value from json_each(?))",
+            (embedding.id, ids),
+        )
+    }
+    return Results(
+        tuple(
+            Result(
+                rank,
+                hit.row_id,
+                hit.distance,
+                hit.field.name,
+                rows[hit.row_id],
+                _passage_text(conn, embedding, generation, hit, hit.row_id in waiting),
+                hit.row_id in waiting,
+            )
+            for rank, hit in enumerate(hits, 1)
+        ),
+        columns,
+    )
+
+
+def _passage_text(
+    conn: Connection, embedding: Embedding, generation: Generation, hit: _Hit, waiting: bool
+) -> str | None:
+    """The passage's text; None where the text changed since, so that the places do not fit any more."""
+    if hit.passage is None or waiting:
+        return None
+    [(start, stop)] = execute(conn, "select start, stop from vssnative_passages where id = ?", (hit.passage,))
+    text = read_texts(conn, embedding, generation, [hit.row_id])[hit.row_id][hit.field.name]
+    return None if text is None or isinstance(text, Unreadable) else text[start:stop]
+
+
+def _cut(value: object) -> str:
+    text = "" if value is None else str(value).replace("\n", " ")
+    return text if len(text) <= _WIDTH else text[: _WIDTH - 3] + "..."
+
+
+__all__ = ["Result", "Results", "search"]

@@ -1,0 +1,30 @@
+"""Keeping vectors in step with rows: queue, worker, status, verify, repair."""
+
+from __future__ import annotations
+
+from .cache import set_cache_limit
+from .engine import Settings
+from .events import Event
+from .run import SyncResult, sync
+from .status import DeadLetter, Status, dead_letters, pause, resume, retry_dead, status
+from .verify import Report, repair, verify
+from .worker import Worker
+
+__all__ = [
+    "DeadLetter",
+    "Event",
+    "Report",
+    "Settings",
+    "Status",
+    "SyncResult",
+    "Worker",
+    "dead_letters",
+    "pause",
+    "repair",
+    "resume",
+    "retry_dead",
+    "set_cache_limit",
+    "status",
+    "sync",
+    "verify",
+]

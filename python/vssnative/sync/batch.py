@@ -1,0 +1,397 @@
+"""A batch: what leased rows need, found by comparing their texts with what is stored; and its commit.
+
+Planning reads, embedding is elsewhere, the commit is one short write transaction. A row takes part in the commit only
+if its lease still stands, that is, if nobody edited it since it was leased.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..connection import Connection, execute
+from ..migrations.records import Embedding, Field, Generation
+from . import cache, queue
+from .content import EMPTY_HASH, Unreadable, content_hash, read_texts
+from .embed import Embedded, Vector
+from .store import VectorStore, stores_of
+
+Splitter = Callable[[Generation, str], list[tuple[int, int]]]
+
+_LONGEST_BACKOFF = 300.0
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A part of a text that gets a vector."""
+
+    start: int
+    stop: int
+    hash: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """A field of a row whose stored vectors are not those of its present text.
+
+    Attributes:
+        hash: of the whole text; None where it cannot be read (`unreadable` says why).
+        passages: what to embed; empty where the text is empty and the vectors are to go.
+    """
+
+    generation: Generation
+    row_id: int
+    field: Field
+    hash: str | None
+    passages: tuple[Passage, ...]
+    unreadable: str | None = None
+
+
+@dataclass
+class Batch:
+    """Leased rows, the jobs they need, and the texts and cached vectors that go with those.
+
+    Attributes:
+        texts: model digest to passage hash to text, of what has to be embedded.
+        alone: passage hashes of rows that failed before.
+        cached: cache key to vector.
+        removed: rows that are not in the table any more.
+        characters: length of all texts of the rows.
+    """
+
+    embedding: Embedding
+    lease: queue.Lease
+    jobs: list[Job] = field(default_factory=list)
+    texts: dict[str, dict[str, str]] = field(default_factory=dict)
+    alone: set[str] = field(default_factory=set)
+    cached: dict[str, Vector] = field(default_factory=dict)
+    removed: set[int] = field(default_factory=set)
+    characters: int = 0
+
+    def outcome(self, job: Job, done: Mapping[str, Embedded]) -> list[Vector] | str | None:
+        """The job's vectors, one per passage; or why it failed; or None where its model could not be used."""
+        if job.unreadable is not None:
+            return job.unreadable
+        vectors = []
+        for passage in job.passages:
+            digest = job.generation.model_digest
+            vector = self.cached.get(cache.cache_key(digest, passage.hash))
+            if vector is None:
+                embedded = done.get(digest)
+                if embedded is None:
+                    return None
+                if passage.hash in embedded.failures:
+                    return embedded.failures[passage.hash]
+                vector = embedded.vectors.get(passage.hash)
+                if vector is None:
+                    return None
+            vectors.append(vector)
+        return vectors
+
+
+@dataclass
+class Done:
+    """Counts of what a commit did. `texts` are newly embedded, `reused` came from the cache or an equal text."""
+
+    rows: int = 0
+    texts: int = 0
+    reused: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    failed: list[tuple[int, str, str]] = field(default_factory=list)
+    dead: list[tuple[int, str, str]] = field(default_factory=list)
+
+
+def plan_batch(conn: Connection, embedding: Embedding, lease: queue.Lease, split: Splitter) -> Batch:
+    """Compare leased rows with what is stored. Reads only.
+
+    Args:
+        split: gives the passages of a text, for chunked generations.
+    """
+    batch = Batch(embedding, lease)
+    row_ids = [entry.row_id for entry in lease.entries]
+    failed_before = {entry.row_id for entry in lease.entries if entry.attempts > 0}
+    # A new row under a number in use starts with empty blob columns, even if its text is the old one's.
+    rewritten = {entry.row_id for entry in lease.entries if entry.gone} if embedding.uses_columns else set()
+    for generation in embedding.live:
+        texts = read_texts(conn, embedding, generation, row_ids)
+        batch.removed = set(row_ids) - set(texts)
+        known = {
+            (row[0], row[1]): row[2]
+            for row in execute(
+                conn,
+                "select row_id, field, content_hash from vssnative_provenance"
+                " where generation = ? and row_id in (select value from json_each(?))",
+                (generation.id, json.dumps(row_ids)),
+            )
+        }
+        wanted: dict[str, str] = {}
+        for row_id, fields in texts.items():
+            for text_field in generation.fields:
+                text = fields[text_field.name]
+                if isinstance(text, Unreadable):
+                    batch.jobs.append(Job(generation, row_id, text_field, None, (), text.reason))
+                    continue
+                whole = EMPTY_HASH if text is None else content_hash(text)
+                batch.characters += len(text or "")
+                if known.get((row_id, text_field.name)) == whole and row_id not in rewritten:
+                    continue
+                passages: tuple[Passage, ...] = ()
+                if text is not None and generation.chunk is None:
+                    passages = (Passage(0, len(text), whole),)
+                    wanted[whole] = text
+                elif text is not None:
+                    spans = split(generation, text)
+                    passages = tuple(Passage(a, b, content_hash(text[a:b])) for a, b in spans)
+                    wanted.update((p.hash, text[p.start : p.stop]) for p in passages)
+                if row_id in failed_before:
+                    batch.alone.update(p.hash for p in passages)
+                batch.jobs.append(Job(generation, row_id, text_field, whole, passages))
+        keys = {cache.cache_key(generation.model_digest, hash_): hash_ for hash_ in wanted}
+        found = cache.look_up(conn, list(keys), generation.dim)
+        batch.cached.update(found)
+        missing = {hash_: wanted[hash_] for key, hash_ in keys.items() if key not in found}
+        if missing:
+            batch.texts.setdefault(generation.model_digest, {}).update(missing)
+    return batch
+
+
+def commit_batch(
+    conn: Connection,
+    embedding: Embedding,
+    batch: Batch,
+    done: Mapping[str, Embedded],
+    *,
+    max_attempts: int,
+    backoff: float,
+    paused_until: Mapping[str, float],
+) -> Done:
+    """Store what came of a batch. In the caller's write transaction; `embedding` is as recorded now.
+
+    Args:
+        done: model digest to what came of its texts.
+        max_attempts: failures of its own after which a row is given up.
+        backoff: seconds before the second attempt, doubled for each further one.
+        paused_until: model digest to the time when it may be asked again.
+    """
+    counts = Done()
+    held = queue.still_held(conn, embedding, batch.lease)
+    if not held:
+        return counts
+    if {g.id for g in embedding.live} != {g.id for g in batch.embedding.live}:
+        # Another model came or went meanwhile: the rows have to be looked at again, no attempt spent.
+        queue.release(conn, embedding, batch.lease, 0.0)
+        return counts
+    _forget_rows(conn, embedding, sorted(batch.removed & held), everywhere=True)
+    counts.removed = len(batch.removed & held)
+    gone = {entry.row_id for entry in batch.lease.entries if entry.gone} & held - batch.removed
+    _forget_rows(conn, embedding, sorted(gone), everywhere=False)
+
+    failed: dict[int, list[tuple[Job, str]]] = {}
+    waiting: dict[int, float] = {}
+    finished: list[tuple[Job, list[Vector]]] = []
+    for job in batch.jobs:
+        if job.row_id not in held:
+            continue
+        outcome = batch.outcome(job, done)
+        if outcome is None:
+            waiting[job.row_id] = paused_until.get(job.generation.model_digest, 0.0)
+        elif isinstance(outcome, str):
+            failed.setdefault(job.row_id, []).append((job, outcome))
+        else:
+            finished.append((job, outcome))
+    embedding_stores = {g.id: stores_of(conn, embedding, g) for g in embedding.live}
+    _store(conn, embedding_stores, finished)
+
+    attempts = {entry.row_id: entry.attempts for entry in batch.lease.entries}
+    later: list[tuple[int, int, float]] = []
+    given_up: list[tuple[Job, str]] = []
+    now = time.time()
+    for row_id, failures in failed.items():
+        count = attempts[row_id] + 1
+        counts.failed += [(row_id, job.field.name, reason) for job, reason in failures]
+        if count >= max_attempts and row_id not in waiting:
+            given_up += failures
+        else:
+            delay = min(_LONGEST_BACKOFF, backoff * 2.0 ** (count - 1)) * random.uniform(0.5, 1.5)
+            later.append((row_id, count, max(now + delay, waiting.pop(row_id, 0.0))))
+    later += [(row_id, attempts[row_id], when) for row_id, when in waiting.items()]
+    _bury(conn, embedding, embedding_stores, given_up, attempts, now)
+    counts.dead = [(job.row_id, job.field.name, reason) for job, reason in given_up]
+    through = held - {row[0] for row in later}
+    _clear_dead_letters(conn, embedding, sorted(through - {job.row_id for job, _ in given_up}))
+    queue.retry_later(conn, embedding, later)
+    queue.finish(conn, embedding, sorted(through))
+    if embedding.keyed and batch.removed & held:
+        execute(
+            conn,
+            f"delete from {embedding.key_table} where id in (select value from json_each(?))",
+            (json.dumps(sorted(batch.removed & held)),),
+        )
+    fresh = {
+        cache.cache_key(digest, key): vector
+        for digest, one in done.items()
+        for key, vector in one.vectors.items()
+    }
+    cache.store(conn, fresh)
+    counts.rows = len(through)
+    counts.texts = len(fresh)
+    counts.reused = sum(len(job.passages) for job, _ in finished) - _embedded_here(finished, batch)
+    counts.unchanged = len(through - {job.row_id for job in batch.jobs} - batch.removed)
+    return counts
+
+
+def _embedded_here(finished: Sequence[tuple[Job, list[Vector]]], batch: Batch) -> int:
+    """How many different texts of the finished jobs had to be embedded."""
+    used = {
+        (job.generation.model_digest, passage.hash)
+        for job, _ in finished
+        for passage in job.passages
+        if passage.hash in batch.texts.get(job.generation.model_digest, {})
+    }
+    return len(used)
+
+
+def _store(
+    conn: Connection,
+    stores: Mapping[int, Sequence[VectorStore]],
+    finished: Sequence[tuple[Job, list[Vector]]],
+) -> None:
+    """Replace the vectors and provenance of fields."""
+    groups: dict[tuple[int, str], list[tuple[Job, list[Vector]]]] = {}
+    for job, vectors in finished:
+        groups.setdefault((job.generation.id, job.field.name), []).append((job, vectors))
+    for jobs in groups.values():
+        generation, text_field = jobs[0][0].generation, jobs[0][0].field
+        emptied = [job.row_id for job, vectors in jobs if not vectors]
+        _forget_field(conn, stores[generation.id], generation, text_field, emptied)
+        filled = [(job, vectors) for job, vectors in jobs if vectors]
+        if filled:
+            ids = [job.row_id for job, _ in filled]
+            if generation.chunk is not None:
+                _forget_field(conn, stores[generation.id], generation, text_field, ids)
+                ids = _number_passages(conn, generation, text_field, [job for job, _ in filled])
+            matrix = np.stack([vector for _, vectors in filled for vector in vectors])
+            for store in stores[generation.id]:
+                store.put(text_field, ids, matrix)
+        execute(
+            conn,
+            "insert into vssnative_provenance(generation, row_id, field, content_hash, passages)"
+            " select ?, json_extract(value, '$[0]'), ?, json_extract(value, '$[1]'), json_extract(value, '$[2]')"
+            " from json_each(?) where true on conflict(generation, row_id, field)"
+            " do update set content_hash = excluded.content_hash, passages = excluded.passages",
+            (
+                generation.id,
+                text_field.name,
+                json.dumps([(job.row_id, job.hash, len(vectors)) for job, vectors in jobs]),
+            ),
+        )
+
+
+def _number_passages(
+    conn: Connection, generation: Generation, text_field: Field, jobs: Sequence[Job]
+) -> list[int]:
+    [(last,)] = execute(conn, "select coalesce(max(id), 0) from vssnative_passages")
+    rows = [
+        (job.row_id, ordinal, passage.start, passage.stop)
+        for job in jobs
+        for ordinal, passage in enumerate(job.passages)
+    ]
+    ids = list(range(last + 1, last + 1 + len(rows)))
+    execute(
+        conn,
+        "insert into vssnative_passages(id, generation, row_id, field, ordinal, start, stop)"
+        " select json_extract(value, '$[0]'), ?, json_extract(value, '$[1]'), ?, json_extract(value, '$[2]'),"
+        " json_extract(value, '$[3]'), json_extract(value, '$[4]') from json_each(?)",
+        (generation.id, text_field.name, json.dumps([(i, *row) for i, row in zip(ids, rows, strict=True)])),
+    )
+    return ids
+
+
+def _forget_field(
+    conn: Connection,
+    stores: Sequence[VectorStore],
+    generation: Generation,
+    text_field: Field,
+    row_ids: Sequence[int],
+) -> None:
+    """Take a field's vectors and provenance of these rows away."""
+    if not row_ids:
+        return
+    rows = json.dumps(list(row_ids))
+    ids = list(row_ids)
+    if generation.chunk is not None:
+        condition = "generation = ? and field = ? and row_id in (select value from json_each(?))"
+        values = (generation.id, text_field.name, rows)
+        ids = [
+            row[0] for row in execute(conn, f"select id from vssnative_passages where {condition}", values)
+        ]
+        execute(conn, f"delete from vssnative_passages where {condition}", values)
+    for store in stores:
+        store.remove(text_field, ids)
+    execute(
+        conn,
+        "delete from vssnative_provenance where generation = ? and field = ?"
+        " and row_id in (select value from json_each(?))",
+        (generation.id, text_field.name, rows),
+    )
+
+
+def _forget_rows(conn: Connection, embedding: Embedding, row_ids: Sequence[int], *, everywhere: bool) -> None:
+    """Take rows away: from all generations, or only from those that are not kept in step.
+
+    The latter for a row whose number belonged to an earlier row: a rollback to an older model must not bring that
+    one's vectors back.
+    """
+    if not row_ids:
+        return
+    for generation in embedding.generations:
+        if not everywhere and generation in embedding.live:
+            continue
+        for text_field in generation.fields:
+            _forget_field(conn, stores_of(conn, embedding, generation), generation, text_field, row_ids)
+    if everywhere:
+        _clear_dead_letters(conn, embedding, row_ids)
+
+
+def _clear_dead_letters(conn: Connection, embedding: Embedding, row_ids: Sequence[int]) -> None:
+    if row_ids:
+        execute(
+            conn,
+            "delete from vssnative_dead_letters where embedding = ? and row_id in (select value from json_each(?))",
+            (embedding.id, json.dumps(list(row_ids))),
+        )
+
+
+def _bury(
+    conn: Connection,
+    embedding: Embedding,
+    stores: Mapping[int, Sequence[VectorStore]],
+    given_up: Sequence[tuple[Job, str]],
+    attempts: Mapping[int, int],
+    now: float,
+) -> None:
+    """Write dead letters. What an earlier text left behind goes: it is not the row's present text."""
+    _clear_dead_letters(conn, embedding, sorted({job.row_id for job, _ in given_up}))
+    for job, reason in given_up:
+        _forget_field(conn, stores[job.generation.id], job.generation, job.field, [job.row_id])
+        execute(
+            conn,
+            "insert into vssnative_dead_letters(embedding, row_id, generation, field, reason, content_hash, attempts,"
+            " died_at) values (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                embedding.id,
+                job.row_id,
+                job.generation.id,
+                job.field.name,
+                reason,
+                job.hash,
+                attempts[job.row_id] + 1,
+                now,
+            ),
+        )

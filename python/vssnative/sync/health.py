@@ -1,0 +1,120 @@
+"""Triggers that were lost, and what may have happened meanwhile.
+
+Tools that rebuild a table (Alembic's batch mode, Django, SQLite's own recipe) copy its rows, drop it, and rename the
+copy: its triggers are gone without a word. They are put back, and all rows are compared by hash.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from ..connection import Connection, execute
+from ..errors import MigrationError
+from ..migrations import triggers
+from ..migrations.embeddings import BACKFILL_PRIORITY, enqueue_all
+from ..migrations.records import Embedding, load_embedding
+from ..migrations.source import Source, describe
+from .events import Listener, emit
+from .locking import write
+
+
+def problem_with(conn: Connection, embedding: Embedding) -> str | None:
+    """A sentence where the table and the record do not fit together any more; None where all is well.
+
+    Lost triggers are no such problem: ``mend`` puts them back.
+    """
+    embedding = _followed(conn, embedding)
+    try:
+        source = describe(conn, embedding.source)
+    except MigrationError as error:
+        return f"{embedding.name}: {error}"
+    return _mismatch(embedding, source)
+
+
+def needs_mending(conn: Connection, embedding: Embedding) -> bool:
+    """Whether triggers are missing or not as they must be."""
+    embedding = _followed(conn, embedding)
+    wanted = triggers.trigger_statements(embedding, describe(conn, embedding.source))
+    return {name: sql for name, (_, sql) in triggers.installed_triggers(conn, embedding).items()} != wanted
+
+
+def mend(conn: Connection, embedding: Embedding, listener: Listener | None) -> Embedding:
+    """Follow a renamed table, put lost triggers back, queue what has to be compared. No transaction may be open.
+
+    Returns:
+        The embedding as it is now.
+
+    Raises:
+        MigrationError: the table or a watched column is gone; the message says what to do.
+    """
+    followed = _followed(conn, embedding)
+    source = describe(conn, followed.source)
+    mismatch = _mismatch(followed, source)
+    if mismatch is not None:
+        raise MigrationError(mismatch)
+    if followed.source != embedding.source or needs_mending(conn, followed):
+
+        def repair() -> bool:
+            execute(
+                conn,
+                "update vssnative_embeddings set source = ? where id = ?",
+                (followed.source, followed.id),
+            )
+            current = replace(load_embedding(conn, embedding.name), source=followed.source)
+            if not triggers.create_triggers(conn, current, describe(conn, followed.source)):
+                return False
+            enqueue_all(conn, current, BACKFILL_PRIORITY)
+            return True
+
+        if write(conn, repair):
+            emit(listener, "mended", embedding.name, table=followed.source)
+    if source.has_odd_unique:
+        write(conn, lambda: _queue_orphans(conn, followed))
+    return load_embedding(conn, embedding.name)
+
+
+def _queue_orphans(conn: Connection, embedding: Embedding) -> None:
+    """Queue rows that have vectors but are not in the table: REPLACE took them, by an index no trigger can look into."""
+    execute(
+        conn,
+        "insert into vssnative_queue(embedding, row_id, queued_at)"
+        " select distinct ?, p.row_id, ? from vssnative_provenance p join vssnative_generations g"
+        " on g.id = p.generation where g.embedding = ?"
+        f" and p.row_id not in (select {embedding.row_id_sql('t')} from {embedding.rows_sql('t')})"
+        " on conflict do nothing",
+        (embedding.id, time.time(), embedding.id),
+    )
+
+
+def _followed(conn: Connection, embedding: Embedding) -> Embedding:
+    """The embedding, with the table's new name if it was renamed: its triggers went with it."""
+    tables = {table for table, _ in triggers.installed_triggers(conn, embedding).values()}
+    if len(tables) == 1:
+        [table] = tables
+        if table != embedding.source:
+            return replace(embedding, source=table)
+    return embedding
+
+
+def _mismatch(embedding: Embedding, source: Source) -> str | None:
+    present = {column.lower() for column in source.columns}
+    gone = [column for column in embedding.watched if column.lower() not in present]
+    if gone:
+        return (
+            f"{embedding.name}: table {source.table} has no column {', '.join(gone)} any more; rename it back, or"
+            f" change_model(conn, {embedding.name!r}, columns=[...]) with the columns there are, or drop_embeddings"
+        )
+    if (
+        tuple(column.name for column in source.key) != embedding.key_columns
+        or source.keyed != embedding.keyed
+    ):
+        return (
+            f"{embedding.name}: the primary key of {source.table} is no longer"
+            f" ({', '.join(embedding.key_columns)}); drop_embeddings and add_embeddings again"
+        )
+    if embedding.uses_columns:
+        lost = [f.blob_column for f in embedding.active.fields if f.blob_column.lower() not in present]
+        if lost:
+            return f"{embedding.name}: the blob column {', '.join(lost)} is gone; drop_embeddings and add_embeddings again"
+    return None

@@ -1,0 +1,67 @@
+"""A progress bar, drawn by rich, only when asked for."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """What sync tells while it works."""
+
+    def advance(self, rows: int) -> None:
+        """`rows` are done since the beginning."""
+        ...
+
+
+class _Silent:
+    def advance(self, rows: int) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def no_progress() -> Iterator[Progress]:
+    """Shows nothing."""
+    yield _Silent()
+
+
+@contextlib.contextmanager
+def rich_progress(pending: Callable[[], int]) -> Iterator[Progress]:
+    """A bar on the terminal's error stream with rows, rate and time left.
+
+    Args:
+        pending: rows that wait now; the bar's end moves where rows are edited meanwhile.
+    """
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+    from rich.progress import Progress as RichProgress
+
+    bar = RichProgress(
+        TextColumn("embedding"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("rows, {task.fields[rate]}/s,"),
+        TimeElapsedColumn(),
+        TextColumn("passed,"),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+        console=Console(stderr=True),
+    )
+    total = pending()
+    with bar:
+        task = bar.add_task("embedding", total=total, rate="-")
+
+        class Shown:
+            def advance(self, rows: int) -> None:
+                elapsed = bar.tasks[0].elapsed or 0.0
+                rate = f"{rows / elapsed:.0f}" if elapsed > 0 else "-"
+                bar.update(task, completed=rows, total=max(total, rows), rate=rate)
+
+        yield Shown()

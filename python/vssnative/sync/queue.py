@@ -1,0 +1,127 @@
+"""The queue's statements. Times are seconds since 1970; a lease is a random word that an edit wipes out."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..connection import Connection, execute
+from ..migrations.records import Embedding
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A leased queue entry."""
+
+    row_id: int
+    attempts: int
+    gone: bool
+
+
+@dataclass(frozen=True)
+class Lease:
+    """Entries that one worker holds until it finishes them, or until they expire."""
+
+    token: str
+    entries: tuple[Entry, ...]
+
+
+def take(
+    conn: Connection,
+    embedding: Embedding,
+    *,
+    now: float,
+    seconds: float,
+    limit: int,
+    where: str | None,
+    params: Sequence[object],
+) -> Lease | None:
+    """Lease the most urgent entries that are ready: new edits first, then the backfill. In the caller's transaction.
+
+    A row that has failed before is leased together with others, but embedded by itself.
+    """
+    condition = ""
+    if where is not None:
+        condition = f" and row_id in ({embedding.matching_sql(where)})"
+    rows = execute(
+        conn,
+        "select row_id, attempts, gone from vssnative_queue"
+        f" where embedding = ? and ready_at <= ?{condition} order by priority, ready_at limit ?",
+        (embedding.id, now, *params, limit),
+    )
+    if not rows:
+        return None
+    token = secrets.token_hex(8)
+    execute(
+        conn,
+        "update vssnative_queue set lease = ?, ready_at = ?"
+        " where embedding = ? and row_id in (select value from json_each(?))",
+        (token, now + seconds, embedding.id, json.dumps([row[0] for row in rows])),
+    )
+    return Lease(token, tuple(Entry(row[0], row[1], bool(row[2])) for row in rows))
+
+
+def extend(conn: Connection, embedding: Embedding, lease: Lease, until: float) -> None:
+    """Heartbeat: move the end of a lease. Entries that were edited meanwhile are no longer part of it."""
+    execute(conn, f"update vssnative_queue set ready_at = ? where {_HELD}", (until, *_held(embedding, lease)))
+
+
+def still_held(conn: Connection, embedding: Embedding, lease: Lease) -> set[int]:
+    """Row numbers of the lease that nobody edited and nobody took over. Only true under the write lock."""
+    rows = execute(conn, f"select row_id from vssnative_queue where {_HELD}", _held(embedding, lease))
+    return {row[0] for row in rows}
+
+
+def finish(conn: Connection, embedding: Embedding, row_ids: Sequence[int]) -> None:
+    """Take entries out of the queue; the caller has made sure that it holds them."""
+    execute(
+        conn,
+        "delete from vssnative_queue where embedding = ? and row_id in (select value from json_each(?))",
+        (embedding.id, json.dumps(list(row_ids))),
+    )
+
+
+def retry_later(conn: Connection, embedding: Embedding, rows: Sequence[tuple[int, int, float]]) -> None:
+    """Give entries back, each as (row number, attempts, ready at); the caller has made sure that it holds them."""
+    execute(
+        conn,
+        "with later(row_id, attempts, ready_at) as (select json_extract(value, '$[0]'), json_extract(value, '$[1]'),"
+        " json_extract(value, '$[2]') from json_each(?))"
+        " update vssnative_queue set lease = null,"
+        " attempts = (select attempts from later where later.row_id = vssnative_queue.row_id),"
+        " ready_at = (select ready_at from later where later.row_id = vssnative_queue.row_id)"
+        " where embedding = ? and row_id in (select row_id from later)",
+        (json.dumps(rows), embedding.id),
+    )
+
+
+def release(conn: Connection, embedding: Embedding, lease: Lease, ready_at: float) -> None:
+    """Give a whole lease back, no attempt spent."""
+    execute(
+        conn,
+        f"update vssnative_queue set lease = null, ready_at = ? where {_HELD}",
+        (ready_at, *_held(embedding, lease)),
+    )
+
+
+def next_ready(conn: Connection, embedding: Embedding) -> float | None:
+    """When the next entry can be taken; None where the queue is empty."""
+    [(when,)] = execute(
+        conn, "select min(ready_at) from vssnative_queue where embedding = ?", (embedding.id,)
+    )
+    return None if when is None else float(when)
+
+
+def pending(conn: Connection, embedding: Embedding) -> int:
+    """Entries in the queue, leased ones included."""
+    [(count,)] = execute(conn, "select count(*) from vssnative_queue where embedding = ?", (embedding.id,))
+    return int(count)
+
+
+_HELD = "embedding = ? and lease = ? and row_id in (select value from json_each(?))"
+
+
+def _held(embedding: Embedding, lease: Lease) -> tuple[int, str, str]:
+    return embedding.id, lease.token, json.dumps([entry.row_id for entry in lease.entries])

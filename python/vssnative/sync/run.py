@@ -1,0 +1,159 @@
+"""``sync``: work until nothing is pending."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..connection import Connection, load
+from ..embedding.protocol import Embedder
+from ..errors import SyncError
+from ..migrations.records import load_embeddings
+from .engine import Engine, Settings, surface
+from .events import Listener
+from .health import mend
+from .locking import require_no_transaction
+from .progress import Progress, no_progress, rich_progress
+
+_LOOK_AGAIN_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class SyncResult:
+    """What a ``sync`` did.
+
+    Attributes:
+        rows: rows whose vectors are now those of their text.
+        texts: texts embedded for them.
+        reused: texts that needed no embedding: in the cache, or equal to another one of the same batch.
+        unchanged: rows, among `rows`, whose vectors were right already.
+        removed: rows, among `rows`, that had been deleted.
+        failed: failures of single texts, each attempt counted.
+        dead: rows given up; ``status`` and the view ``vssnative_dead`` show them.
+        remaining: rows still pending, because of `limit`, `where`, `timeout`, or work that others hold.
+        calls: calls to models.
+        seconds: time taken.
+    """
+
+    rows: int
+    texts: int
+    reused: int
+    unchanged: int
+    removed: int
+    failed: int
+    dead: int
+    remaining: int
+    calls: int
+    seconds: float
+
+
+def sync(
+    conn: Connection,
+    table: str | None = None,
+    *,
+    progress: bool = False,
+    limit: int | None = None,
+    where: str | None = None,
+    params: Sequence[object] = (),
+    timeout: float | None = None,
+    patience: float = 60.0,
+    settings: Settings | None = None,
+    embedder: Embedder | None = None,
+    on_event: Listener | None = None,
+) -> SyncResult:
+    """Bring vectors in step with rows until nothing is pending. Stop it whenever you like: it goes on from there.
+
+    Lost triggers are put back first. Rows that failed are tried again after their pause, until they succeed or are
+    given up. Several may run at once, in threads (each with a connection of its own) and processes.
+
+    Args:
+        conn: any supported connection to the file, with no transaction open; vss0 is loaded into it.
+        table: embeddings by their name, or all those of a table; None for all of the file.
+        progress: show a bar with rate and time left.
+        limit: rows to work on at most.
+        where: SQL over the user's table, with ``?`` for `params`: only rows for which it holds. Needs `table`.
+        timeout: seconds after which to return with what is done.
+        patience: seconds for which a model's provider may be down before this raises. What needs somebody to act
+            (a refused key, a model that is not installed) raises at once.
+        settings: batch sizes, leases, attempts, rate limit.
+        embedder: the model, where it cannot be built from its record.
+        on_event: called with each ``Event``, in this thread.
+
+    Raises:
+        SyncError: a transaction is open on the connection, or the provider cannot be used.
+        MigrationError: there are no embeddings of that name, or their table is gone.
+    """
+    load(conn)
+    require_no_transaction(conn, "sync")
+    if where is not None and table is None:
+        raise SyncError("where= is a condition on one table: say which, sync(conn, 'posts', where=...)")
+    started = time.monotonic()
+    for embedding in load_embeddings(conn, table):
+        mend(conn, embedding, on_event)
+    stop = threading.Event()
+    given = () if embedder is None else (embedder,)
+    engine = Engine(
+        conn,
+        table,
+        settings=settings,
+        given=given,
+        where=where,
+        params=params,
+        limit=limit,
+        on_event=on_event,
+        stop=stop,
+    )
+    bar = rich_progress(engine.pending) if progress else no_progress()
+    deadline = None if timeout is None else started + timeout
+    try:
+        with bar as shown:
+            _until_done(engine, shown, deadline, patience, once=limit is not None or where is not None)
+        remaining = engine.pending()
+    finally:
+        stop.set()
+        engine.close()
+    totals = engine.totals
+    return SyncResult(
+        totals.rows,
+        totals.texts,
+        totals.reused,
+        totals.unchanged,
+        totals.removed,
+        totals.failed,
+        totals.dead,
+        remaining,
+        totals.calls,
+        time.monotonic() - started,
+    )
+
+
+def _until_done(
+    engine: Engine, bar: Progress, deadline: float | None, patience: float, *, once: bool
+) -> None:
+    down_since: float | None = None
+
+    def after_batch() -> None:
+        bar.advance(engine.totals.rows)
+        if deadline is not None and time.monotonic() >= deadline:
+            engine.stop.set()
+
+    while True:
+        engine.drain(after_batch)
+        if deadline is not None and time.monotonic() >= deadline:
+            return
+        if engine.outage is None:
+            down_since = None
+        else:
+            down_since = down_since or time.monotonic()
+            if engine.outage.permanent or time.monotonic() - down_since >= patience:
+                raise surface(engine.outage) from engine.outage.error
+        when = engine.next_ready()
+        if when is None or (once and engine.outage is None):
+            return
+        # Somebody else may finish those rows, or edit them, before that.
+        pause = max(0.0, when - time.time())
+        if deadline is not None:
+            pause = min(pause, max(0.0, deadline - time.monotonic()))
+        time.sleep(min(pause, _LOOK_AGAIN_SECONDS))

@@ -1,0 +1,224 @@
+"""How far sync is, what was given up, and how to pause it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from ..connection import Connection, execute
+from ..migrations.records import Embedding, load_embedding, load_embeddings
+from ..migrations.schema import installed_version
+from ..sql import quote_identifier
+from .health import needs_mending, problem_with
+from .locking import require_no_transaction, write
+
+_WORKER_ALIVE_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Status:
+    """Where one set of embeddings stands. The view ``vssnative_status`` shows the same to SQL, as far as it can.
+
+    Attributes:
+        name: the embeddings' name.
+        table: the user's table.
+        model: the model that searches use.
+        changing_to: the model whose vectors are being built beside, or None.
+        paused: whether ``pause`` stopped it.
+        model_paused_seconds: how long the model stays paused after a failure of its provider; 0 if it does not.
+        rows: rows in the table now.
+        embedded: rows looked at under the model that searches use, also those without any text.
+        pending: rows in the queue, leased ones included.
+        leased: rows that workers hold.
+        dead: rows given up.
+        oldest_pending_seconds: age of the oldest queue entry; None where the queue is empty.
+        rate: texts per second, over the workers seen in the last minute.
+        coverage: share of the rows whose vectors are there and up to date, from 0 to 1; 1 for an empty table.
+        problem: why sync cannot go on (a table or column that is gone), or that triggers are lost; None if all is
+            well.
+    """
+
+    name: str
+    table: str
+    model: str
+    changing_to: str | None
+    paused: bool
+    model_paused_seconds: float
+    rows: int
+    embedded: int
+    pending: int
+    leased: int
+    dead: int
+    oldest_pending_seconds: float | None
+    rate: float
+    coverage: float
+    problem: str | None
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """A text that was given up.
+
+    Attributes:
+        row_id: the row's number: its INTEGER PRIMARY KEY, or that of the key table.
+        content_hash: BLAKE2b of the text, 16 bytes in hexadecimal; None where it could not be read.
+        died_at: seconds since 1970.
+    """
+
+    row_id: int
+    field: str
+    reason: str
+    content_hash: str | None
+    attempts: int
+    died_at: float
+
+
+def status(conn: Connection, table: str | None = None) -> list[Status]:
+    """Where each set of embeddings stands. Changes nothing, and needs no vss0.
+
+    Args:
+        table: embeddings by their name, or all those of a table; None for all of the file.
+
+    Raises:
+        MigrationError: `table` has none.
+    """
+    return [_status_of(conn, embedding) for embedding in load_embeddings(conn, table)]
+
+
+def dead_letters(conn: Connection, table: str) -> list[DeadLetter]:
+    """The texts of a table that were given up, by row.
+
+    Raises:
+        MigrationError: the table has no embeddings.
+    """
+    embedding = load_embedding(conn, table)
+    rows = execute(
+        conn,
+        "select row_id, field, reason, content_hash, attempts, died_at from vssnative_dead_letters"
+        " where embedding = ? order by row_id, generation, field",
+        (embedding.id,),
+    )
+    return [DeadLetter(*row) for row in rows]
+
+
+def retry_dead(conn: Connection, table: str) -> int:
+    """Queue the rows that were given up once more, with all their attempts. Returns how many.
+
+    Raises:
+        MigrationError: the table has no embeddings.
+        SyncError: a transaction is open.
+    """
+    require_no_transaction(conn, "retry_dead")
+    embedding = load_embedding(conn, table)
+
+    def again() -> int:
+        rows = execute(
+            conn, "select distinct row_id from vssnative_dead_letters where embedding = ?", (embedding.id,)
+        )
+        execute(
+            conn,
+            "insert into vssnative_queue(embedding, row_id, queued_at)"
+            " select distinct embedding, row_id, ? from vssnative_dead_letters where embedding = ?"
+            " on conflict(embedding, row_id) do update set attempts = 0, ready_at = 0, lease = null",
+            (time.time(), embedding.id),
+        )
+        execute(conn, "delete from vssnative_dead_letters where embedding = ?", (embedding.id,))
+        return len(rows)
+
+    return write(conn, again)
+
+
+def pause(conn: Connection, table: str) -> None:
+    """Let workers leave this table alone until ``resume``; its edits go on being noted.
+
+    Raises:
+        MigrationError: the table has no embeddings.
+        SyncError: a transaction is open.
+    """
+    _set_paused(conn, table, 1)
+
+
+def resume(conn: Connection, table: str) -> None:
+    """End ``pause``. Also a model that is paused after failures of its provider is asked again at once.
+
+    Raises:
+        MigrationError: the table has no embeddings.
+        SyncError: a transaction is open.
+    """
+    _set_paused(conn, table, 0)
+
+
+def _set_paused(conn: Connection, table: str, paused: int) -> None:
+    require_no_transaction(conn, "pausing and resuming")
+    embedding = load_embedding(conn, table)
+
+    def change() -> None:
+        execute(conn, "update vssnative_embeddings set paused = ? where id = ?", (paused, embedding.id))
+        if not paused:
+            for generation in embedding.live:
+                execute(conn, "delete from vssnative_models where digest = ?", (generation.model_digest,))
+
+    write(conn, change)
+
+
+def _status_of(conn: Connection, embedding: Embedding) -> Status:
+    now = time.time()
+    problem = problem_with(conn, embedding)
+    rows = 0
+    if problem is None:
+        if needs_mending(conn, embedding):
+            problem = f"{embedding.name}: triggers are missing or changed; the next sync puts them back"
+        if execute(
+            conn, "select 1 from main.sqlite_master where type = 'table' and name = ?", (embedding.source,)
+        ):
+            [(rows,)] = execute(conn, f"select count(*) from main.{quote_identifier(embedding.source)}")
+    active = embedding.active
+    building = [g for g in embedding.live if g.state == "building"]
+    [(embedded,)] = execute(
+        conn,
+        "select count(*) from (select distinct row_id from vssnative_provenance where generation = ?)",
+        (active.id,),
+    )
+    [(pending, leased, oldest, behind)] = execute(
+        conn,
+        "select count(*), coalesce(sum(lease is not null and ready_at > ?), 0), min(queued_at),"
+        " coalesce(sum(priority = 0 and exists (select 1 from vssnative_provenance p where p.generation = ?"
+        " and p.row_id = q.row_id)), 0) from vssnative_queue q where embedding = ?",
+        (now, active.id, embedding.id),
+    )
+    [(dead,)] = execute(
+        conn,
+        "select count(*) from (select distinct row_id from vssnative_dead_letters where embedding = ?)",
+        (embedding.id,),
+    )
+    [(rate,)] = execute(
+        conn,
+        "select coalesce(sum(rate), 0.0) from vssnative_workers where seen_at > ?",
+        (now - _WORKER_ALIVE_SECONDS,),
+    )
+    paused = execute(
+        conn, "select paused_until from vssnative_models where digest = ?", (active.model_digest,)
+    )
+    coverage = 1.0 if rows == 0 else max(0.0, min(1.0, (embedded - behind) / rows))
+    return Status(
+        embedding.name,
+        embedding.source,
+        active.model_name,
+        building[0].model_name if building else None,
+        embedding.paused,
+        max(0.0, paused[0][0] - now) if paused else 0.0,
+        rows,
+        embedded,
+        pending,
+        leased,
+        dead,
+        None if oldest is None else max(0.0, now - oldest),
+        rate,
+        coverage,
+        problem,
+    )
+
+
+def has_embeddings(conn: Connection) -> bool:
+    """Whether the file has any embeddings recorded."""
+    return installed_version(conn) > 0 and bool(execute(conn, "select 1 from vssnative_embeddings limit 1"))

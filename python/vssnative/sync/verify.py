@@ -1,0 +1,404 @@
+"""Compare what is stored with what should be: by SQL, by hash, and by embedding a sample again; and mend it."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..connection import Connection, execute, load
+from ..embedding.protocol import Embedder
+from ..migrations.embeddings import create_vss_statement
+from ..migrations.records import Embedding, Field, Generation, load_embedding
+from ..sql import quote_identifier
+from .content import EMPTY_HASH, Unreadable, content_hash, read_texts
+from .engine import Settings
+from .health import mend, needs_mending, problem_with
+from .locking import read, require_no_transaction, write
+from .models import embedder_for
+from .run import sync
+from .store import stores_of
+
+_PAGE = 1000
+_LARGEST_DIFFERENCE = 1e-3
+
+
+@dataclass
+class Report:
+    """What ``verify`` found; all lists are row numbers, except where said. Rows in the queue count as in order:
+    sync will see to them.
+
+    Attributes:
+        name: the embeddings' name.
+        checked: rows of the table that were looked at.
+        missing: rows that have a text but not its vector, and are neither queued nor given up.
+        stale: rows whose vectors were made of another text than the present one.
+        orphaned: rows that are not in the table any more, but still have vectors or records of them.
+        stray: numbers in the vss0 table that no record accounts for.
+        wrong: rows, of the sample, whose stored vector is not what the model makes of the text.
+        problem: triggers that are lost, or a table or column that is gone; None if all is well.
+    """
+
+    name: str
+    checked: int = 0
+    missing: list[int] = field(default_factory=list)
+    stale: list[int] = field(default_factory=list)
+    orphaned: list[int] = field(default_factory=list)
+    stray: list[int] = field(default_factory=list)
+    wrong: list[int] = field(default_factory=list)
+    problem: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Nothing was found."""
+        return self.problem is None and not (
+            self.missing or self.stale or self.orphaned or self.stray or self.wrong
+        )
+
+
+def verify(
+    conn: Connection,
+    table: str,
+    *,
+    sample: int = 100,
+    embedder: Embedder | None = None,
+    seed: int | None = None,
+) -> Report:
+    """Check every row's vectors against its present text. Changes nothing.
+
+    Args:
+        table: the embeddings' name, or the name of a table that has only one.
+        sample: vectors to make again with the model, chosen at random; 0 to load no model.
+        embedder: the model, where it cannot be built from its record.
+        seed: for the choice of the sample.
+
+    Raises:
+        MigrationError: there are no such embeddings.
+        SyncError: a transaction is open: the check is one snapshot of its own.
+    """
+    load(conn)
+    require_no_transaction(conn, "verify")
+    return read(conn, lambda: _verify(conn, load_embedding(conn, table), sample, embedder, seed))
+
+
+def repair(
+    conn: Connection,
+    table: str,
+    *,
+    sample: int = 0,
+    embedder: Embedder | None = None,
+    settings: Settings | None = None,
+    progress: bool = False,
+) -> Report:
+    """Mend what ``verify`` finds: put triggers back, drop stray vectors, queue the rest, and sync.
+
+    Args:
+        table: the embeddings' name, or the name of a table that has only one.
+        sample: vectors to make again with the model, to find wrong ones.
+        embedder, settings, progress: as for ``sync``.
+
+    Returns:
+        What was found, and is mended now.
+
+    Raises:
+        MigrationError: there are no such embeddings, or the table or a column is gone.
+        SyncError: a transaction is open, or the model cannot be used.
+    """
+    load(conn)
+    require_no_transaction(conn, "repair")
+    embedding = mend(conn, load_embedding(conn, table), None)
+    report = _Repair(conn, sample, embedder).run(embedding)
+    sync(conn, embedding.name, embedder=embedder, settings=settings, progress=progress)
+    return report
+
+
+class _Repair:
+    def __init__(self, conn: Connection, sample: int, embedder: Embedder | None) -> None:
+        self._conn = conn
+        self._sample = sample
+        self._embedder = embedder
+
+    def run(self, embedding: Embedding) -> Report:
+        conn = self._conn
+
+        def work() -> Report:
+            for generation in embedding.live:
+                self._ensure_table(generation)
+            report = _verify(conn, embedding, self._sample, self._embedder, None)
+            for generation in embedding.live:
+                self._drop_stray(embedding, generation)
+            again = sorted({*report.missing, *report.stale, *report.wrong, *report.orphaned})
+            # Without provenance a row is embedded anew, whatever its text.
+            for generation in embedding.live:
+                execute(
+                    conn,
+                    "update vssnative_provenance set content_hash = '' where generation = ?"
+                    " and row_id in (select value from json_each(?))",
+                    (generation.id, json.dumps(sorted({*report.missing, *report.wrong}))),
+                )
+            self._forget_cached(embedding, report.wrong)
+            execute(
+                conn,
+                "insert into vssnative_queue(embedding, row_id, queued_at) select ?, value, ? from json_each(?)"
+                " where true on conflict(embedding, row_id) do update set generation = generation + 1, lease = null",
+                (embedding.id, time.time(), json.dumps(again)),
+            )
+            return report
+
+        return write(conn, work)
+
+    def _ensure_table(self, generation: Generation) -> None:
+        if generation.vss_table is not None and not _exists(self._conn, generation.vss_table):
+            execute(self._conn, create_vss_statement(generation))
+
+    def _drop_stray(self, embedding: Embedding, generation: Generation) -> None:
+        for text_field in generation.fields:
+            stray = sorted(_stray_ids(self._conn, generation, text_field))
+            for store in stores_of(self._conn, embedding, generation):
+                store.remove(text_field, stray)
+
+    def _forget_cached(self, embedding: Embedding, row_ids: Sequence[int]) -> None:
+        """A wrong vector may be in the cache too."""
+        for generation in embedding.live:
+            texts = read_texts(self._conn, embedding, generation, row_ids)
+            hashes = [
+                content_hash(t) for fields in texts.values() for t in fields.values() if isinstance(t, str)
+            ]
+            execute(
+                self._conn,
+                "delete from vssnative_cache where substr(key, instr(key, ':') + 1)"
+                " in (select value from json_each(?))",
+                (json.dumps(hashes),),
+            )
+
+
+def _verify(
+    conn: Connection, embedding: Embedding, sample: int, embedder: Embedder | None, seed: int | None
+) -> Report:
+    report = Report(embedding.name, problem=problem_with(conn, embedding))
+    if report.problem is not None:
+        return report
+    if needs_mending(conn, embedding):
+        report.problem = f"{embedding.name}: triggers are missing or changed; sync or repair puts them back"
+    queued = {
+        row[0]
+        for row in execute(conn, "select row_id from vssnative_queue where embedding = ?", (embedding.id,))
+    }
+    missing: set[int] = set()
+    stale: set[int] = set()
+    seen: set[int] = set()
+    for page in _pages(conn, embedding):
+        seen.update(page)
+        for generation in embedding.live:
+            _check_page(conn, embedding, generation, page, missing, stale)
+    report.checked = len(seen)
+    known = {
+        row[0]
+        for g in embedding.generations
+        for row in execute(
+            conn, "select distinct row_id from vssnative_provenance where generation = ?", (g.id,)
+        )
+    }
+    for generation in embedding.live:
+        for text_field in generation.fields:
+            report.stray += sorted(_stray_ids(conn, generation, text_field))
+            missing |= _without_vector(conn, embedding, generation, text_field)
+    report.missing = sorted((missing & seen) - queued)
+    report.stale = sorted(stale - queued)
+    report.orphaned = sorted(known - seen - queued)
+    if sample > 0:
+        report.wrong = _check_sample(
+            conn, embedding, sorted(seen - queued - missing - stale), sample, embedder, seed
+        )
+    return report
+
+
+def _pages(conn: Connection, embedding: Embedding) -> Iterable[list[int]]:
+    """Row numbers of the table, a page at a time."""
+    last: int | None = None
+    row_id = embedding.row_id_sql("t")
+    while True:
+        condition = "" if last is None else f"where {row_id} > {last}"
+        rows = execute(
+            conn,
+            f"select {row_id} from {embedding.rows_sql('t')} {condition} order by {row_id} limit {_PAGE}",
+        )
+        if not rows:
+            return
+        page = [row[0] for row in rows]
+        last = page[-1]
+        yield page
+
+
+def _check_page(
+    conn: Connection,
+    embedding: Embedding,
+    generation: Generation,
+    page: list[int],
+    missing: set[int],
+    stale: set[int],
+) -> None:
+    rows = json.dumps(page)
+    known = {
+        (row[0], row[1]): row[2]
+        for row in execute(
+            conn,
+            "select row_id, field, content_hash from vssnative_provenance"
+            " where generation = ? and row_id in (select value from json_each(?))",
+            (generation.id, rows),
+        )
+    }
+    dead = {
+        (row[0], row[1])
+        for row in execute(
+            conn,
+            "select row_id, field from vssnative_dead_letters where generation = ?"
+            " and row_id in (select value from json_each(?))",
+            (generation.id, rows),
+        )
+    }
+    for row_id, fields in read_texts(conn, embedding, generation, page).items():
+        for name, text in fields.items():
+            hash_ = known.get((row_id, name))
+            if hash_ is None:
+                if (row_id, name) not in dead:
+                    missing.add(row_id)
+            elif isinstance(text, Unreadable) or hash_ != (
+                EMPTY_HASH if text is None else content_hash(text)
+            ):
+                stale.add(row_id)
+
+
+def _expected_sql(generation: Generation) -> str:
+    """The numbers under which a field's vectors must be; parameters: generation, field."""
+    if generation.chunk is None:
+        return "select row_id from vssnative_provenance where generation = ? and field = ? and passages > 0"
+    return "select id from vssnative_passages where generation = ? and field = ?"
+
+
+def _stray_ids(conn: Connection, generation: Generation, text_field: Field) -> set[int]:
+    if generation.vss_table is None or not _exists(conn, generation.vss_table):
+        return set()
+    present = execute(conn, _present_sql(generation, text_field))
+    expected = execute(conn, _expected_sql(generation), (generation.id, text_field.name))
+    return {row[0] for row in present} - {row[0] for row in expected}
+
+
+def _without_vector(
+    conn: Connection, embedding: Embedding, generation: Generation, text_field: Field
+) -> set[int]:
+    """Rows whose record says that they have vectors, but which have none."""
+    lost: set[int] = set()
+    if generation.vss_table is not None:
+        present = set()
+        if _exists(conn, generation.vss_table):
+            present = {row[0] for row in execute(conn, _present_sql(generation, text_field))}
+        if generation.chunk is None:
+            expected = execute(conn, _expected_sql(generation), (generation.id, text_field.name))
+            lost |= {row[0] for row in expected} - present
+        else:
+            passages = execute(
+                conn,
+                "select id, row_id from vssnative_passages where generation = ? and field = ?",
+                (generation.id, text_field.name),
+            )
+            lost |= {row_id for passage, row_id in passages if passage not in present}
+    if embedding.uses_columns and generation.state == "active":
+        rows = execute(
+            conn,
+            f"select {embedding.row_id_sql('t')} from {embedding.rows_sql('t')} join vssnative_provenance p"
+            f" on p.generation = ? and p.field = ? and p.row_id = {embedding.row_id_sql('t')}"
+            f" where (p.passages > 0) <> (t.{quote_identifier(text_field.blob_column)} is not null)",
+            (generation.id, text_field.name),
+        )
+        lost |= {row[0] for row in rows}
+    return lost
+
+
+def _present_sql(generation: Generation, text_field: Field) -> str:
+    assert generation.vss_table is not None
+    column = quote_identifier(text_field.vector_column)
+    return f"select rowid from main.{quote_identifier(generation.vss_table)} where {column} is not null"
+
+
+def _exists(conn: Connection, table: str) -> bool:
+    return bool(execute(conn, "select 1 from main.sqlite_master where name = ?", (table,)))
+
+
+def _check_sample(
+    conn: Connection,
+    embedding: Embedding,
+    candidates: list[int],
+    sample: int,
+    given: Embedder | None,
+    seed: int | None,
+) -> list[int]:
+    """Rows among a random few whose stored vectors the model would not make today."""
+    chosen = random.Random(seed).sample(candidates, min(sample, len(candidates)))
+    wrong: set[int] = set()
+    generation = embedding.active
+    if not chosen or generation.chunk is not None:
+        return _check_passages(conn, generation, chosen, embedding, given)
+    embedder = embedder_for(generation, () if given is None else (given,))
+    for row_id, fields in read_texts(conn, embedding, generation, chosen).items():
+        for text_field in generation.fields:
+            text = fields[text_field.name]
+            if isinstance(text, str):
+                stored = _stored_vector(conn, embedding, generation, text_field, row_id)
+                if stored is not None and _differs(stored, embedder.embed_documents([text])[0]):
+                    wrong.add(row_id)
+    return sorted(wrong)
+
+
+def _check_passages(
+    conn: Connection, generation: Generation, chosen: list[int], embedding: Embedding, given: Embedder | None
+) -> list[int]:
+    wrong: set[int] = set()
+    if not chosen:
+        return []
+    embedder = embedder_for(generation, () if given is None else (given,))
+    texts = read_texts(conn, embedding, generation, chosen)
+    for passage, row_id, name, start, stop in execute(
+        conn,
+        "select id, row_id, field, start, stop from vssnative_passages where generation = ?"
+        " and row_id in (select value from json_each(?))",
+        (generation.id, json.dumps(chosen)),
+    ):
+        text = texts[row_id][name]
+        stored = _stored_vector(conn, embedding, generation, generation.field(name), passage)
+        if not isinstance(text, str) or stored is None:
+            continue
+        if _differs(stored, embedder.embed_documents([text[start:stop]])[0]):
+            wrong.add(row_id)
+    return sorted(wrong)
+
+
+def _stored_vector(
+    conn: Connection, embedding: Embedding, generation: Generation, text_field: Field, number: int
+) -> np.ndarray | None:  # type: ignore[type-arg]
+    if generation.vss_table is not None:
+        rows = execute(
+            conn,
+            f"select {quote_identifier(text_field.vector_column)} from main.{quote_identifier(generation.vss_table)}"
+            " where rowid = ?",
+            (number,),
+        )
+    else:
+        rows = execute(
+            conn,
+            f"select t.{quote_identifier(text_field.blob_column)} from {embedding.rows_sql('t')}"
+            f" where {embedding.row_id_sql('t')} = ?",
+            (number,),
+        )
+    return np.frombuffer(rows[0][0], dtype="<f4") if rows and rows[0][0] is not None else None
+
+
+def _differs(stored: np.ndarray, made: np.ndarray) -> bool:  # type: ignore[type-arg]
+    if stored.shape != made.shape:
+        return True
+    scale = float(np.linalg.norm(stored) * np.linalg.norm(made)) or 1.0
+    return float(np.linalg.norm(stored - made)) > _LARGEST_DIFFERENCE * scale**0.5

@@ -1,0 +1,127 @@
+"""``Worker``: sync for ever, in a process or thread of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+from ..connection import Connection, connect
+from ..embedding.protocol import Embedder
+from ..errors import MigrationError
+from .engine import Engine, Settings
+from .events import Listener, emit, logger
+from .health import mend
+from .locking import require_no_transaction
+
+_MEND_EVERY_SECONDS = 30.0
+
+
+class Worker:
+    """Keeps vectors in step with rows until it is told to stop. Any number of them may work on one file.
+
+    Args:
+        path: the database file; or a function that opens a connection with vss0 loaded, called in the thread that
+            runs the worker.
+        table: embeddings by their name, or all those of a table; None for all of the file, also later ones.
+        poll: seconds between looks at the queue while there is nothing to do.
+        settings: batch sizes, leases, attempts, rate limit.
+        embedder: the model, where it cannot be built from its record.
+        on_event: called with each ``Event``, in the worker's thread.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | Callable[[], Connection],
+        table: str | None = None,
+        *,
+        poll: float = 0.5,
+        settings: Settings | None = None,
+        embedder: Embedder | None = None,
+        on_event: Listener | None = None,
+    ) -> None:
+        self._path = path
+        self._table = table
+        self._poll = poll
+        self._settings = settings
+        self._given = () if embedder is None else (embedder,)
+        self._on_event = on_event
+        self._stop = threading.Event()
+
+    def stop(self) -> None:
+        """Let ``run`` end after the batch it is at. Safe from any thread and from a signal handler."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Work until ``stop``. In the main thread, SIGINT and SIGTERM end it cleanly: no lease is left behind.
+
+        A provider that fails is paused and asked again later; a table that is gone is reported by an event and
+        looked for again. Errors of SQLite other than a lock are raised.
+        """
+        conn = self._open()
+        try:
+            require_no_transaction(conn, "a worker")
+            with _signals(self.stop):
+                self._work(conn)
+        finally:
+            conn.close()
+
+    def _open(self) -> Connection:
+        if callable(self._path):
+            return self._path()
+        # An existing file keeps its journal mode: that is its owner's to choose.
+        return connect(self._path, wal=False)
+
+    def _work(self, conn: Connection) -> None:
+        engine = Engine(
+            conn,
+            self._table,
+            settings=self._settings,
+            given=self._given,
+            on_event=self._on_event,
+            stop=self._stop,
+        )
+        mended_at: float | None = None
+        try:
+            while not self._stop.is_set():
+                if mended_at is None or time.monotonic() - mended_at >= _MEND_EVERY_SECONDS:
+                    mended_at = time.monotonic()
+                    self._mend(conn, engine)
+                engine.drain()
+                when = engine.next_ready()
+                wait = self._poll if when is None else min(max(0.0, when - time.time()), self._poll)
+                self._stop.wait(wait)
+        finally:
+            engine.close()
+
+    def _mend(self, conn: Connection, engine: Engine) -> None:
+        try:
+            for embedding in engine.embeddings():
+                try:
+                    mend(conn, embedding, self._on_event)
+                except MigrationError as error:
+                    emit(self._on_event, "broken", embedding.name, reason=str(error))
+        except MigrationError as error:
+            logger.warning("%s", error)
+
+
+@contextlib.contextmanager
+def _signals(stop: Callable[[], None]) -> Iterator[None]:
+    """SIGINT and SIGTERM call `stop` within the block; only the main thread can have it so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(_signal: int, _frame: FrameType | None) -> None:
+        stop()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
