@@ -25,10 +25,11 @@ def token_batches(lengths: Int64Vector, budget: int, parts: int = 1) -> Iterator
     if count == 0:
         return
     order = np.argsort(-lengths, kind="stable")
-    most = -(-count // parts) if count >= parts else 1
     start = 0
     while start < count:
         longest = max(1, int(lengths[order[start]]))
-        stop = min(count, start + min(most, max(1, budget // longest)))
+        share = -(-(count - start) // parts)
+        stop = min(count, start + min(share, max(1, budget // longest)))
         yield order[start:stop]
         start = stop
+        parts = max(1, parts - 1)

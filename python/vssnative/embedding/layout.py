@@ -53,7 +53,6 @@ class ModelLayout:
     normalize: bool
     do_lower_case: bool
     prompts: dict[str, str] = field(default_factory=dict)
-    default_prompt: str | None = None
     similarity: str = "cosine"
 
     @property
@@ -61,14 +60,12 @@ class ModelLayout:
         return self.dense[-1].out_features if self.dense else self.hidden_size * len(self.pooling)
 
     def prompt(self, kind: str) -> str:
-        """The text put before a query (``kind="query"``) or a document (``kind="document"``)."""
+        """The text put before a query (``kind="query"``) or a document (``kind="document"``).
+
+        A model's default prompt is for neither, as in the library.
+        """
         names = ("query",) if kind == "query" else ("document", "passage", "corpus")
-        for name in names:
-            if name in self.prompts:
-                return self.prompts[name]
-        if self.default_prompt is not None:
-            return self.prompts.get(self.default_prompt, "")
-        return ""
+        return next((self.prompts[name] for name in names if name in self.prompts), "")
 
 
 def read_json(path: Path) -> Any:
@@ -130,7 +127,7 @@ def read_layout(directory: Path) -> ModelLayout:
             )
     _check_sizes(hidden_size * len(pooling), dense)
     max_tokens, lower = _max_tokens(transformer)
-    prompts, default_prompt, similarity = _prompts(directory / "config_sentence_transformers.json")
+    prompts, similarity = _prompts(directory / "config_sentence_transformers.json")
     return ModelLayout(
         directory=directory,
         transformer=transformer,
@@ -142,7 +139,6 @@ def read_layout(directory: Path) -> ModelLayout:
         normalize=normalize,
         do_lower_case=lower,
         prompts=prompts,
-        default_prompt=default_prompt,
         similarity=similarity,
     )
 
@@ -255,13 +251,12 @@ def _max_tokens(transformer: Path) -> tuple[int, bool]:
     return min(limits), lower
 
 
-def _prompts(path: Path) -> tuple[dict[str, str], str | None, str]:
+def _prompts(path: Path) -> tuple[dict[str, str], str]:
     config = _optional(path)
     prompts = config.get("prompts") or {}
     if not isinstance(prompts, dict) or not all(isinstance(text, str) for text in prompts.values()):
         raise ConfigurationError(f"model file {path}: prompts must be an object of strings")
-    default = config.get("default_prompt_name")
     similarity = {"dot": "inner_product", "euclidean": "l2"}.get(
         str(config.get("similarity_fn_name")), "cosine"
     )
-    return dict(prompts), default if isinstance(default, str) else None, similarity
+    return dict(prompts), similarity
