@@ -230,7 +230,7 @@ def _load(conn: Connection) -> Way:
     for way, attempt in ways:
         reason = attempt(conn, driver)
         if reason is None and not _is_loaded(conn):
-            reason = "it reported success, but vss_version() cannot be called on the connection"
+            reason = f"{way}: it reported success, but the connection has no module vss0"
         if reason is None:
             return way
         tried.append(reason)
@@ -247,17 +247,19 @@ def _load(conn: Connection) -> Way:
 def _is_loaded(conn: Connection) -> bool:
     from . import _core
 
+    ours = _core.vss0_version()
+    modules = "select name from pragma_module_list where name in ('vss0', 'vss_buffer')"
+    present = {name for (name,) in execute(conn, modules)}
     try:
         [(version,)] = execute(conn, "select vss_version()")
     except driver_error(conn):
-        return False
-    if version in (_core.vss0_version(), f"v{_core.vss0_version()}"):
-        return True
-    raise ExtensionLoadError(
-        f"the connection already has another vss0, version {version!r}; this package brings"
-        f" {_core.vss0_version()!r}. Load only one of them: leave out the other (sqlite-vss, say) and let"
-        " vssnative.load do it."
-    )
+        version = None
+    if present == {"vss0"} or version not in (None, ours, f"v{ours}"):
+        raise ExtensionLoadError(
+            f"the connection already has another vss0, version {version!r}; this package brings {ours!r}. Load"
+            " only one of them: leave out the other (sqlite-vss, say) and let vssnative.load do it."
+        )
+    return len(present) == 2
 
 
 # --- Drivers ------------------------------------------------------------------------------------------------
