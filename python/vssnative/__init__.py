@@ -78,7 +78,7 @@ _HOMES = {
     "sync": ("Worker", "repair", "status", "sync", "verify"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
-__all__ = [*_HOME_OF, "__version__"]
+__all__ = [*_HOME_OF, "__version__"]  # noqa: PLE0604  (they are strings, all of them)
 
 
 def __getattr__(name: str) -> Any:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import json
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from . import connection, display
 from .errors import ConfigurationError, VssError
+
+if TYPE_CHECKING:
+    from .sync import Report
 
 __all__ = ["app", "main"]
 
@@ -188,6 +193,184 @@ def _next_id(conn: sqlite3.Connection, index: Any) -> int:
         return 1
     [(last,)] = connection.execute(conn, f"select max(rowid) from {quote_identifier(index.table)}")
     return int(last) + 1
+
+
+# --- embeddings of one's own table ----------------------------------------------------------------------------------
+
+
+@app.command("add-embeddings")
+def add_embeddings(
+    database: ExistingDatabase,
+    table: TableName,
+    columns: Annotated[
+        list[str] | None, typer.Option("--column", "-c", help="A text column; may be given several times.")
+    ] = None,
+    template: Annotated[
+        str | None, typer.Option(help='One text of several columns instead: "{title} {summary}".')
+    ] = None,
+    model: Annotated[str, typer.Option(help="The embedding model.")] = "minilm",
+    chunk: Annotated[
+        int | None, typer.Option(help="Split long texts into passages of so many tokens.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="A name, where a table gets several embeddings.")] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Only show what would be done, and its cost.")] = False,
+) -> None:
+    """Give a table embeddings; its rows stay as they are. `sync` then fills them."""
+    from .migrations import add_embeddings as add
+    from .migrations import plan_embeddings
+
+    console = Console()
+    with _opened(database) as conn:
+        if plan:
+            planned = plan_embeddings(conn, table, columns, template, model, chunk=chunk, name=name)
+            console.print(display.pairs_table("the backfill", dataclasses.asdict(planned.estimate)))
+            for note in planned.notes:
+                console.print("note:", note, highlight=False, markup=False)
+            for statement in planned.statements:
+                console.print(f"{statement};", highlight=False, markup=False, soft_wrap=True)
+            return
+        added = add(conn, table, columns, template, model, chunk=chunk, name=name)
+    fields = ", ".join(field.name for field in added.active.fields)
+    console.print(
+        f"{added.name}: embeddings of {fields} by {added.active.model_name}; now: vssnative sync {database}"
+    )
+
+
+@app.command("change-model")
+def change_model(
+    database: ExistingDatabase,
+    table: TableName,
+    model: Annotated[str, typer.Argument(help="The new embedding model.", show_default=False)],
+) -> None:
+    """Begin to build vectors by another model; `sync` fills them, and switches searches to them when complete."""
+    from .migrations import change_model as change
+
+    with _opened(database) as conn:
+        changed = change(conn, table, model)
+    Console().print(
+        f"{changed.name}: changing to {changed.live[-1].model_name}, searches use {changed.active.model_name} until"
+        f" then; now: vssnative sync {database}"
+    )
+
+
+@app.command("drop-embeddings")
+def drop_embeddings(database: ExistingDatabase, table: TableName) -> None:
+    """Take a table's embeddings away; the table is as it was before them."""
+    from .migrations import drop_embeddings as drop
+
+    with _opened(database) as conn:
+        drop(conn, table)
+    Console().print(f"{table}: embeddings dropped")
+
+
+@app.command()
+def sync(
+    database: ExistingDatabase,
+    table: Annotated[str | None, typer.Argument(help="Only this table.", show_default=False)] = None,
+    limit: Annotated[int | None, typer.Option(help="Rows to work on at most.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
+) -> None:
+    """Embed what is new or changed. Stop it with Ctrl-C whenever you like: it goes on from there."""
+    from .sync import sync as run
+
+    with _opened(database) as conn:
+        result = run(conn, table, progress=not quiet, limit=limit)
+    Console().print(
+        f"{result.rows:,} rows done, {result.texts:,} texts embedded in {result.seconds:.1f} s;"
+        f" {result.remaining:,} rows remain, {result.dead:,} given up",
+        highlight=False,
+    )
+
+
+@app.command()
+def status(
+    database: ExistingDatabase,
+    table: Annotated[str | None, typer.Argument(help="Only this table.", show_default=False)] = None,
+) -> None:
+    """Tell how far each table's embeddings are."""
+    from .sync import status as ask
+
+    console = Console()
+    with _opened(database) as conn:
+        found = ask(conn, table)
+    for one in found:
+        console.print(display.pairs_table(one.name, dataclasses.asdict(one)))
+    if not found:
+        console.print(f"{database}: no table has embeddings; vssnative add-embeddings gives it some")
+
+
+@app.command()
+def search(
+    database: ExistingDatabase,
+    table: TableName,
+    query: Annotated[str, typer.Argument(help="What to look for, in words.", show_default=False)],
+    k: Annotated[int, typer.Option("-k", help="How many rows.")] = 10,
+    where: Annotated[str | None, typer.Option(help='SQL over the table, e.g. "company = ?".')] = None,
+    params: Annotated[
+        list[str] | None, typer.Option("--param", "-p", help="The value of a ?; may be given several times.")
+    ] = None,
+    show: Annotated[
+        list[str] | None, typer.Option("--show", help="A column to show; may be given several times.")
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Embed what is pending first.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a line, with all columns.")
+    ] = False,
+) -> None:
+    """Find the rows that are nearest to a text."""
+    from .search import search as find
+
+    with _opened(database) as conn:
+        results = find(conn, table, query, k, where, params or (), fresh=fresh)
+    if as_json:
+        for record in results.records():
+            typer.echo(json.dumps(record, ensure_ascii=False, default=repr))
+        return
+    unknown = [name for name in show or () if name not in results.columns]
+    if unknown:
+        raise ConfigurationError(f"{table} has no column {unknown[0]!r}; it has {', '.join(results.columns)}")
+    Console().print(display.hits_table(results, show or results.columns, query))
+
+
+@app.command()
+def verify(
+    database: ExistingDatabase,
+    table: TableName,
+    sample: Annotated[int, typer.Option(help="Vectors to make again with the model and compare.")] = 100,
+) -> None:
+    """Compare stored vectors with the rows' present texts; changes nothing. Exit code 1 if something is wrong."""
+    from .sync import verify as check
+
+    with _opened(database) as conn:
+        report = check(conn, table, sample=sample)
+    Console().print(
+        display.pairs_table(f"{report.name}: {'in order' if report.ok else 'faults'}", _counts(report))
+    )
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+@app.command()
+def repair(database: ExistingDatabase, table: TableName) -> None:
+    """Mend what `verify` finds."""
+    from .sync import repair as mend
+
+    with _opened(database) as conn:
+        report = mend(conn, table, progress=True)
+    Console().print(display.pairs_table(f"{report.name}: found and mended", _counts(report)))
+
+
+def _counts(report: Report) -> dict[str, object]:
+    """Lists of row numbers as their length and first few."""
+    counts: dict[str, object] = {}
+    for field in dataclasses.fields(report):
+        value = getattr(report, field.name)
+        if isinstance(value, list):
+            some = ", ".join(map(str, value[:5])) + (", ..." if len(value) > 5 else "")
+            value = f"{len(value):,} ({some})" if value else 0
+        if field.name != "name":
+            counts[field.name] = value
+    return counts
 
 
 if __name__ == "__main__":

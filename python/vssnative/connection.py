@@ -365,7 +365,7 @@ def _run_in_aiosqlite_thread(conn: Connection, function: Callable[[], _T]) -> _T
     def work() -> None:
         try:
             results.put((function(), None))
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  (raised again in the caller's thread)
             results.put((None, error))
 
     conn._tx.put_nowait((_NoLoop(), work))

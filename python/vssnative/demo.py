@@ -175,17 +175,19 @@ def run(path: str | os.PathLike[str], query: str | None, console: Console, model
     Raises:
         VssError: with a sentence for the user.
     """
-    from . import connection, migrations, sync
+    from .connection import connect
+    from .migrations import add_embeddings
+    from .sync import sync
 
-    conn = connection.connect(path)
+    conn = connect(path)
     try:
         started = time.monotonic()
         rows = fill_posts(conn)
         console.print(
             f"[bold]{os.fspath(path)}[/]: {rows:,} docstrings of Python's standard library in table posts"
         )
-        migrations.add_embeddings(conn, "posts", columns=list(COLUMNS), model=model)
-        sync.sync(conn, progress=True)
+        add_embeddings(conn, "posts", columns=list(COLUMNS), model=model)
+        sync(conn, progress=True)
         console.print(f"in sync after {time.monotonic() - started:.1f} s\n")
         questions = QUESTIONS if query is None else (Question(query),)
         for question in questions:

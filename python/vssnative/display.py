@@ -6,16 +6,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich import box
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from .search import Hit
+    from .search import Result
 
 
-def hits_table(hits: Iterable[Hit], columns: Sequence[str], title: str, caption: str | None = None) -> Table:
+def hits_table(
+    hits: Iterable[Result], columns: Sequence[str], title: str, caption: str | None = None
+) -> Group:
     """Rank and distance of each hit, and the named columns of its row, one line each."""
-    table = _table(title, caption)
+    table = _table()
     table.add_column("rank", justify="right")
     table.add_column("distance", justify="right")
     for column in columns:
@@ -23,38 +26,37 @@ def hits_table(hits: Iterable[Hit], columns: Sequence[str], title: str, caption:
     for hit in hits:
         cells = [_plain(hit.row.get(column)) for column in columns]
         table.add_row(str(hit.rank), f"{hit.distance:.4f}", *cells)
-    return table
+    return _titled(title if caption is None else f"{title}   ({caption})", table)
 
 
-def pairs_table(title: str, pairs: Mapping[str, Any]) -> Table:
+def pairs_table(title: str, pairs: Mapping[str, Any]) -> Group:
     """Names and values, one pair a line."""
-    table = _table(title, None)
+    table = _table()
     table.show_header = False
     table.add_column("name")
     table.add_column("value", overflow="fold")
     for name, value in pairs.items():
         table.add_row(name.replace("_", " "), _plain(value))
-    return table
+    return _titled(title, table)
 
 
-def rows_table(title: str, headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
+def rows_table(title: str, headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> Group:
     """Any rows under headers."""
-    table = _table(title, None)
+    table = _table()
     for header in headers:
         table.add_column(header, overflow="fold")
     for row in rows:
         table.add_row(*(_plain(value) for value in row))
-    return table
+    return _titled(title, table)
 
 
-def _table(title: str, caption: str | None) -> Table:
-    return Table(
-        title=Text(title, style="bold"),
-        caption=caption,
-        title_justify="left",
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-    )
+def _table() -> Table:
+    return Table(box=box.SIMPLE_HEAD, pad_edge=False)
+
+
+def _titled(title: str, table: Table) -> Group:
+    """The title above, as wide as the terminal; a table's own title would be folded to the table's width."""
+    return Group(Text(title, style="bold"), table)
 
 
 def _plain(value: Any) -> Text:

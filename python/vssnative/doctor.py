@@ -93,7 +93,7 @@ def _drivers() -> Iterator[Finding]:
         try:
             module = importlib.import_module(name)
             conn = module.Connection(":memory:") if name == "apsw" else module.connect(":memory:")
-        except Exception as error:  # a broken package may fail in any way, and is what a doctor is called for
+        except Exception as error:  # noqa: BLE001  (a broken package may fail in any way)
             yield Finding(name, "fault", f"cannot be used: {error}", f"reinstall {name}, or leave it out")
             continue
         try:
