@@ -9,6 +9,7 @@
 #include "cursor.h"
 #include "describe.h"
 #include "functions.h"
+#include "maintenance.h"
 #include "parameters.h"
 #include "plan.h"
 #include "table.h"
@@ -18,8 +19,23 @@
 namespace vss {
 namespace {
 
-struct TableHandle : sqlite3_vtab {
+// What the module keeps for one connection.
+struct Connection {
     const sqlite3_api_routines* api = nullptr;
+    std::shared_ptr<OpenTables> tables;
+};
+
+struct TableHandle : sqlite3_vtab {
+    TableHandle(const Connection& connection, std::unique_ptr<Table> opened)
+        : sqlite3_vtab{}, api(connection.api), tables(connection.tables), table(std::move(opened)) {
+        tables->add(table.get());
+    }
+    ~TableHandle() { tables->remove(table.get()); }
+    TableHandle(const TableHandle&) = delete;
+    TableHandle& operator=(const TableHandle&) = delete;
+
+    const sqlite3_api_routines* api;
+    std::shared_ptr<OpenTables> tables;
     std::unique_ptr<Table> table;
 };
 
@@ -65,8 +81,8 @@ int guarded(sqlite3_vtab* table, Body body) {
 
 int make_table(sqlite3* db, void* aux, int argc, const char* const* argv, sqlite3_vtab** out, char** error,
                bool is_new) {
-    const auto* api = static_cast<const sqlite3_api_routines*>(aux);
-    return guarded(api, error, [&] {
+    const auto& connection = *static_cast<const Connection*>(aux);
+    return guarded(connection.api, error, [&] {
         // argv: the module, the schema ("main"), the table, and then the arguments between the parentheses
         Schema schema;
         VSS_TRY(Schema::parse(argv[2], {argv + 3, static_cast<std::size_t>(argc - 3)}, schema));
@@ -76,11 +92,9 @@ int make_table(sqlite3* db, void* aux, int argc, const char* const* argv, sqlite
         }
         sqlite3_vtab_config(db, SQLITE_VTAB_CONSTRAINT_SUPPORT, 1);
         sqlite3_vtab_config(db, SQLITE_VTAB_INNOCUOUS);
-        auto handle = std::make_unique<TableHandle>();
-        handle->api = api;
-        handle->table = std::make_unique<Table>(TableName{db, argv[1], argv[2]}, std::move(schema));
-        VSS_TRY(is_new ? handle->table->create() : handle->table->open());
-        *out = handle.release();
+        auto table = std::make_unique<Table>(TableName{db, argv[1], argv[2]}, std::move(schema));
+        VSS_TRY(is_new ? table->create() : table->open());
+        *out = std::make_unique<TableHandle>(connection, std::move(table)).release();
         return Status::ok();
     });
 }
@@ -217,10 +231,34 @@ int rename(sqlite3_vtab* base, const char* name) {
 
 int shadow_name(const char* suffix) { return Table::is_shadow_name(suffix) ? 1 : 0; }
 
-int register_module(sqlite3* db) {
-    static const sqlite3_module module = [] {
+// xIntegrity came with SQLite 3.44, behind the members that older headers know.
+struct ModuleWithIntegrity {
+    sqlite3_module module;
+    int (*integrity)(sqlite3_vtab*, const char*, const char*, int, char**);
+};
+static_assert(sizeof(sqlite3_module) % sizeof(void*) == 0);
+
+// `pragma integrity_check`: what is found is text, not an error.
+int integrity(sqlite3_vtab* base, const char* /*schema*/, const char* /*table*/, int /*flags*/, char** out) {
+    std::string found;
+    char* error = nullptr;
+    const int rc = guarded(handle_of(base).api, &error, [&] { return check_text(*handle_of(base).table, found); });
+    const ApiScope scope(handle_of(base).api);
+    if (rc != SQLITE_OK && error != nullptr && (rc & 0xff) != SQLITE_NOMEM && (rc & 0xff) != SQLITE_INTERRUPT) {
+        *out = error;
+        return SQLITE_OK;
+    }
+    sqlite3_free(error);
+    if (rc == SQLITE_OK && !found.empty()) {
+        *out = sqlite3_mprintf("%s", found.c_str());
+    }
+    return rc;
+}
+
+int register_module(sqlite3* db, const std::shared_ptr<OpenTables>& tables) {
+    static const ModuleWithIntegrity module = [] {
         sqlite3_module m{};
-        m.iVersion = 3;
+        m.iVersion = 4;
         m.xCreate = create;
         m.xConnect = connect;
         m.xBestIndex = best_index_of;
@@ -244,11 +282,11 @@ int register_module(sqlite3* db) {
         m.xRelease = release;
         m.xRollbackTo = rollback_to;
         m.xShadowName = shadow_name;
-        return m;
+        return ModuleWithIntegrity{m, integrity};
     }();
-    return sqlite3_create_module_v2(db, "vss0", &module,
-                                    const_cast<sqlite3_api_routines*>(sqlite3_api),  // NOLINT: SQLite's own signature
-                                    nullptr);
+    auto connection = std::make_unique<Connection>(Connection{sqlite3_api, tables});
+    const auto destroy = [](void* data) { std::unique_ptr<Connection>(static_cast<Connection*>(data)); };
+    return sqlite3_create_module_v2(db, "vss0", &module.module, connection.release(), destroy);
 }
 
 }  // namespace
@@ -261,7 +299,11 @@ extern "C" VSS0_EXPORT int sqlite3_vss_init(sqlite3* db, char** error, const sql
             return vss::Status(vss::Code::unsupported, vss::cat("vss0 needs SQLite 3.31 or newer; this is ",
                                                                 sqlite3_libversion()));
         }
-        int rc = vss::register_module(db);
+        const auto tables = std::make_shared<vss::OpenTables>();
+        int rc = vss::register_module(db, tables);
+        if (rc == SQLITE_OK) {
+            rc = vss::register_maintenance(db, tables);
+        }
         if (rc == SQLITE_OK) {
             rc = vss::register_buffer_table(db);
         }

@@ -64,12 +64,16 @@ template <auto Function>
 
 // Registers a scalar function on `db`; `flags` beside SQLITE_UTF8 (SQLITE_DETERMINISTIC, SQLITE_INNOCUOUS, ...).
 template <auto Function>
-int register_scalar(sqlite3* db, const char* name, int argc, int flags, void* data = nullptr) {
+int register_scalar(sqlite3* db, const char* name, int argc, int flags, void* data = nullptr,
+                    void (*destroy)(void*) = nullptr) {
     const ScalarFunction entry = entry_for_current_api<Function>();
     if (entry == nullptr) {
+        if (destroy != nullptr) {
+            destroy(data);
+        }
         return SQLITE_ERROR;
     }
-    return sqlite3_create_function_v2(db, name, argc, SQLITE_UTF8 | flags, data, entry, nullptr, nullptr, nullptr);
+    return sqlite3_create_function_v2(db, name, argc, SQLITE_UTF8 | flags, data, entry, nullptr, nullptr, destroy);
 }
 
 }  // namespace vss

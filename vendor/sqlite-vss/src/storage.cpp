@@ -14,37 +14,10 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "the file format is little-endian; add byte swaps here");
 
-constexpr std::size_t header_bytes = 16;
 constexpr std::size_t largest_block = std::size_t{1} << 16;
 constexpr std::size_t segment_target = std::size_t{2} << 20;
 constexpr std::size_t gathered_limit = std::size_t{256} << 10;
 constexpr std::size_t free_batch = 1024;
-
-enum class SlotState : std::uint32_t { unused = 0, live = 1, freed = 2 };
-
-struct SlotHeader {
-    std::int64_t rowid = 0;
-    std::uint32_t crc = 0;
-    std::uint32_t state = 0;
-};
-static_assert(sizeof(SlotHeader) == header_bytes);
-
-// The checksum binds the bytes to their row and slot, so that a copied or moved slot is noticed too.
-std::uint32_t checksum(std::uint64_t slot, std::int64_t rowid, SlotState state, std::span<const std::byte> vector) {
-    std::array<std::byte, 20> head{};
-    const auto tag = static_cast<std::uint32_t>(state);
-    std::memcpy(head.data(), &slot, 8);
-    std::memcpy(head.data() + 8, &rowid, 8);
-    std::memcpy(head.data() + 16, &tag, 4);
-    const std::uint32_t crc = crc32c(0, head.data(), head.size());
-    return state == SlotState::live ? crc32c(crc, vector.data(), vector.size()) : crc;
-}
-
-SlotHeader header_at(std::span<const std::byte> slot) {
-    SlotHeader header;
-    std::memcpy(&header, slot.data(), header_bytes);
-    return header;
-}
 
 // Bytes of the file that one block of `payload` bytes takes, by SQLite's rules for table b-tree pages.
 double file_bytes(std::size_t payload, std::size_t page) {
@@ -65,6 +38,23 @@ double file_bytes(std::size_t payload, std::size_t page) {
 
 }  // namespace
 
+std::uint32_t slot_checksum(std::uint64_t slot, std::int64_t rowid, SlotState state,
+                            std::span<const std::byte> vector) {
+    std::array<std::byte, 20> head{};
+    const auto tag = static_cast<std::uint32_t>(state);
+    std::memcpy(head.data(), &slot, 8);
+    std::memcpy(head.data() + 8, &rowid, 8);
+    std::memcpy(head.data() + 16, &tag, 4);
+    const std::uint32_t crc = crc32c(0, head.data(), head.size());
+    return state == SlotState::live ? crc32c(crc, vector.data(), vector.size()) : crc;
+}
+
+SlotHeader header_at(std::span<const std::byte> slot) {
+    SlotHeader header;
+    std::memcpy(&header, slot.data(), slot_header_bytes);
+    return header;
+}
+
 std::string TableName::shadow(std::string_view suffix) const {
     return cat(quote_identifier(schema), '.', quote_identifier(cat(table, '_', suffix)));
 }
@@ -76,7 +66,7 @@ std::string TableName::words(const Column& column) const { return cat(words(), "
 Geometry Geometry::choose(std::size_t vector_bytes, std::size_t page_bytes) {
     Geometry geometry;
     geometry.vector_bytes = vector_bytes;
-    geometry.slot_bytes = header_bytes + (vector_bytes + 7) / 8 * 8;
+    geometry.slot_bytes = slot_header_bytes + (vector_bytes + 7) / 8 * 8;
     const std::size_t most = std::clamp<std::size_t>(largest_block / geometry.slot_bytes, 1, 64);
     const auto cost = [&](std::size_t n) {
         return file_bytes(n * geometry.slot_bytes, page_bytes) / static_cast<double>(n);
@@ -96,7 +86,7 @@ Geometry Geometry::choose(std::size_t vector_bytes, std::size_t page_bytes) {
 }
 
 bool Geometry::is_valid() const {
-    return vector_bytes > 0 && slot_bytes == header_bytes + (vector_bytes + 7) / 8 * 8 && block_slots > 0 &&
+    return vector_bytes > 0 && slot_bytes == slot_header_bytes + (vector_bytes + 7) / 8 * 8 && block_slots > 0 &&
            block_slots <= 64 && segment_slots > 0 && segment_slots <= (1U << 20) && segment_slots % block_slots == 0;
 }
 
@@ -152,12 +142,12 @@ Status VectorStore::read(std::uint64_t slot, std::int64_t rowid, std::span<std::
     const auto take = [&](std::span<const std::byte> data) {
         const std::span<const std::byte> bytes = data.subspan(offset, geometry_.slot_bytes);
         const SlotHeader header = header_at(bytes);
-        const std::span<const std::byte> vector = bytes.subspan(header_bytes, geometry_.vector_bytes);
-        if (header.state != static_cast<std::uint32_t>(SlotState::live) || header.rowid != rowid) {
+        const std::span<const std::byte> vector = bytes.subspan(slot_header_bytes, geometry_.vector_bytes);
+        if (!header.is(SlotState::live) || header.rowid != rowid) {
             return damaged(slot, cat("expected the vector of row ", rowid, ", found that of row ", header.rowid,
                                      ", state ", header.state));
         }
-        if (checksum(slot, rowid, SlotState::live, vector) != header.crc) {
+        if (slot_checksum(slot, rowid, SlotState::live, vector) != header.crc) {
             return damaged(slot, cat("the checksum of row ", rowid, " does not match its bytes"));
         }
         std::copy(vector.begin(), vector.end(), out.begin());
@@ -238,13 +228,13 @@ Status VectorStore::decode_block(std::uint64_t block, std::span<const std::byte>
         const std::uint64_t slot = block * geometry_.block_slots + i;
         const std::span<const std::byte> bytes = data.subspan(i * geometry_.slot_bytes, geometry_.slot_bytes);
         const SlotHeader header = header_at(bytes);
-        if (header.state == static_cast<std::uint32_t>(SlotState::unused)) {
+        if (header.is(SlotState::unused)) {
             continue;
         }
-        const std::span<const std::byte> vector = bytes.subspan(header_bytes, geometry_.vector_bytes);
+        const std::span<const std::byte> vector = bytes.subspan(slot_header_bytes, geometry_.vector_bytes);
         const auto state = static_cast<SlotState>(header.state);
         if ((state != SlotState::live && state != SlotState::freed) ||
-            checksum(slot, header.rowid, state, vector) != header.crc) {
+            slot_checksum(slot, header.rowid, state, vector) != header.crc) {
             return damaged(slot, cat("the checksum of row ", header.rowid, " does not match its bytes"));
         }
         if (state == SlotState::freed) {
@@ -342,7 +332,7 @@ Status VectorStore::load_allocator() {
         VSS_TRY(read_block(static_cast<std::uint64_t>(last), data, found));
         std::size_t used = geometry_.block_slots;
         while (used > 0 && header_at(std::span<const std::byte>(data).subspan((used - 1) * geometry_.slot_bytes))
-                                   .state == static_cast<std::uint32_t>(SlotState::unused)) {
+                               .is(SlotState::unused)) {
             --used;
         }
         next_slot_ = std::max(next_slot_, static_cast<std::uint64_t>(last) * geometry_.block_slots + used);
@@ -483,12 +473,12 @@ Status VectorStore::put(std::uint64_t slot, std::int64_t rowid, std::span<const 
     const std::size_t i = slot % geometry_.block_slots;
     const std::span<std::byte> bytes =
         std::span<std::byte>(pending->data).subspan(i * geometry_.slot_bytes, geometry_.slot_bytes);
-    const bool was_live = header_at(bytes).state == static_cast<std::uint32_t>(SlotState::live);
+    const bool was_live = header_at(bytes).is(SlotState::live);
     VSS_TRY(touch_segment(slot, was_live ? 0 : 1));
-    const SlotHeader header{rowid, checksum(slot, rowid, SlotState::live, vector),
+    const SlotHeader header{rowid, slot_checksum(slot, rowid, SlotState::live, vector),
                             static_cast<std::uint32_t>(SlotState::live)};
-    std::memcpy(bytes.data(), &header, header_bytes);
-    std::memcpy(bytes.data() + header_bytes, vector.data(), geometry_.vector_bytes);
+    std::memcpy(bytes.data(), &header, slot_header_bytes);
+    std::memcpy(bytes.data() + slot_header_bytes, vector.data(), geometry_.vector_bytes);
     pending->dirty |= std::uint64_t{1} << i;
     return Status::ok();
 }
@@ -507,14 +497,14 @@ Status VectorStore::release(std::uint64_t slot, std::int64_t rowid) {
     const std::span<std::byte> bytes =
         std::span<std::byte>(pending->data).subspan(i * geometry_.slot_bytes, geometry_.slot_bytes);
     const SlotHeader was = header_at(bytes);
-    if (was.state != static_cast<std::uint32_t>(SlotState::live) || was.rowid != rowid) {
+    if (!was.is(SlotState::live) || was.rowid != rowid) {
         return damaged(slot, cat("expected the vector of row ", rowid, ", found that of row ", was.rowid, ", state ",
                                  was.state));
     }
     VSS_TRY(touch_segment(slot, -1));
-    const SlotHeader header{rowid, checksum(slot, rowid, SlotState::freed, {}),
+    const SlotHeader header{rowid, slot_checksum(slot, rowid, SlotState::freed, {}),
                             static_cast<std::uint32_t>(SlotState::freed)};
-    std::memcpy(bytes.data(), &header, header_bytes);
+    std::memcpy(bytes.data(), &header, slot_header_bytes);
     pending->dirty |= std::uint64_t{1} << i;
     released_.push_back(slot);
     return Status::ok();
@@ -523,8 +513,8 @@ Status VectorStore::release(std::uint64_t slot, std::int64_t rowid) {
 Status VectorStore::flush_block(std::uint64_t block, PendingBlock& pending) {
     bool any_live = false;
     for (std::size_t i = 0; i < geometry_.block_slots; ++i) {
-        any_live |= header_at(std::span<const std::byte>(pending.data).subspan(i * geometry_.slot_bytes)).state ==
-                    static_cast<std::uint32_t>(SlotState::live);
+        any_live |= header_at(std::span<const std::byte>(pending.data).subspan(i * geometry_.slot_bytes))
+                        .is(SlotState::live);
     }
     const std::string vectors = name_.shadow(cat("vectors", index_));
     if (!any_live) {

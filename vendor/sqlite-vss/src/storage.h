@@ -20,6 +20,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -68,8 +69,28 @@ struct SegmentInfo {
     std::uint64_t live = 0;
 };
 
+enum class SlotState : std::uint32_t { unused = 0, live = 1, freed = 2 };
+
+struct SlotHeader {
+    std::int64_t rowid = 0;
+    std::uint32_t crc = 0;
+    std::uint32_t state = 0;
+
+    [[nodiscard]] bool is(SlotState wanted) const { return state == static_cast<std::uint32_t>(wanted); }
+};
+inline constexpr std::size_t slot_header_bytes = 16;
+static_assert(sizeof(SlotHeader) == slot_header_bytes);
+
+[[nodiscard]] SlotHeader header_at(std::span<const std::byte> slot);
+// The checksum binds the bytes to their row and slot, so that a copied or moved slot is noticed too.
+[[nodiscard]] std::uint32_t slot_checksum(std::uint64_t slot, std::int64_t rowid, SlotState state,
+                                          std::span<const std::byte> vector);
+
 // Slots are numbered in 32 bits: 4,294,967,295 vectors a column.
 inline constexpr std::uint64_t max_slots = 0xFFFFFFFF;
+
+// Takes one sentence; false asks the caller to stop.
+using Report = std::function<bool(const std::string&)>;
 
 class VectorStore {
   public:
@@ -107,6 +128,12 @@ class VectorStore {
     Status check_interrupt();
     // A segment's decoded rows, from the cache or from the tables.
     Status segment(const SegmentInfo& info, std::uint64_t search, std::shared_ptr<const Segment>& out);
+
+    // --- checking and repair (storage_check.cpp), with nothing gathered ---
+    // Every way in which the column's tables break the invariants above, in words, one call of `report` each.
+    Status check(const Report& report);
+    // Makes the invariants hold again: what can be derived is derived, what is lost is unlinked. Reports each change.
+    Status repair(const Report& report);
 
   private:
     struct PendingBlock {

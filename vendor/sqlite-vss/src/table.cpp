@@ -187,6 +187,23 @@ Status Table::rename(const std::string& new_name) {
     return read_config();
 }
 
+Status Table::check(const Report& report) {
+    VSS_TRY(flush());
+    for (auto& store : stores_) {
+        VSS_TRY(store->check(report));
+    }
+    return Status::ok();
+}
+
+Status Table::repair(const Report& report) {
+    VSS_TRY(flush());
+    const KeepLastRowid keep(name_.db);
+    for (auto& store : stores_) {
+        VSS_TRY(store->repair(report));
+    }
+    return Status::ok();
+}
+
 Status Table::flush() {
     const KeepLastRowid keep(name_.db);
     for (auto& store : stores_) {

@@ -50,6 +50,11 @@ class Table {
     Status update(sqlite3_value* old_rowid, sqlite3_value* new_rowid, std::span<sqlite3_value*> values);
     Status remove(sqlite3_value* rowid);
 
+    // Every broken invariant of the table's own tables, in words.
+    Status check(const Report& report);
+    // Mends them; inside a transaction of the caller.
+    Status repair(const Report& report);
+
     // The transaction. flush() writes what is gathered; discard() forgets it, and what was known of the tables.
     Status flush();
     Status savepoint();
