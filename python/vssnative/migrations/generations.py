@@ -192,10 +192,10 @@ def _missing(conn: Connection, embedding: Embedding, building: Generation) -> in
     """Rows without vectors in the new set: queued and not done under it, or given up."""
     [(missing,)] = execute(
         conn,
-        "select (select count(*) from vssnative_queue q where q.embedding = ?1 and not exists"
-        " (select 1 from vssnative_provenance p where p.generation = ?2 and p.row_id = q.row_id))"
+        "select (select count(*) from vssnative_queue q where q.embedding = ?1 and ?3 >"
+        " (select count(*) from vssnative_provenance p where p.generation = ?2 and p.row_id = q.row_id))"
         " + (select count(*) from vssnative_dead_letters d where d.embedding = ?1 and d.generation = ?2)",
-        (embedding.id, building.id),
+        (embedding.id, building.id, len(building.fields)),
     )
     return int(missing)
 

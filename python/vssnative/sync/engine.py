@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
+from functools import partial
 
 from ..connection import Connection, execute
 from ..embedding.protocol import Embedder
@@ -124,6 +125,7 @@ class Engine:
         self._last_commit = time.monotonic()
         self._registered = False
         self.totals = Totals()
+        self.skip: frozenset[int] = frozenset()
         self.outage: Outage | None = None
 
     def close(self) -> None:
@@ -137,8 +139,8 @@ class Engine:
             )
 
     def embeddings(self) -> list[Embedding]:
-        """What this engine works on, as recorded now."""
-        return load_embeddings(self._conn, self._table)
+        """What this engine works on, as recorded now; without those whose numbers are in ``skip``."""
+        return [e for e in load_embeddings(self._conn, self._table) if e.id not in self.skip]
 
     def drain(self, after_batch: Callable[[], None] | None = None) -> None:
         """Work until no entry is ready. On any exception, leases are given back with no attempt spent.
@@ -194,18 +196,17 @@ class Engine:
                 continue
             if queue.next_ready(self._conn, embedding) is None:
                 continue
-            rows = self._rows_per_batch.get(embedding.id, _FIRST_BATCH_ROWS)
+            first = min(_FIRST_BATCH_ROWS, self._settings.batch_texts)
+            rows = self._rows_per_batch.get(embedding.id, first)
             limit = rows if self._left is None else min(rows, self._left)
-            lease = write(self._conn, lambda e=embedding, n=limit: self._take(e, n))  # type: ignore[misc]
+            lease = write(self._conn, partial(self._take, embedding, limit))
             if lease is None:
                 continue
             if self._left is not None:
                 self._left -= len(lease.entries)
             batch = Batch(embedding, lease)
             try:
-                batch = read(
-                    self._conn, lambda e=embedding, held=lease: plan_batch(self._conn, e, held, self._split)
-                )  # type: ignore[misc]
+                batch = read(self._conn, partial(plan_batch, self._conn, embedding, lease, self._split))
             except BaseException:
                 self._give_back([batch])
                 raise

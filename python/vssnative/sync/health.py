@@ -103,7 +103,7 @@ def _mismatch(embedding: Embedding, source: Source) -> str | None:
     if gone:
         return (
             f"{embedding.name}: table {source.table} has no column {', '.join(gone)} any more; rename it back, or"
-            f" change_model(conn, {embedding.name!r}, columns=[...]) with the columns there are, or drop_embeddings"
+            " drop_embeddings and add_embeddings with the columns there are (the cache still knows their vectors)"
         )
     if (
         tuple(column.name for column in source.key) != embedding.key_columns

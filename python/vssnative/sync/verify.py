@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from ..connection import Connection, execute, load
 from ..embedding.protocol import Embedder
@@ -379,7 +380,7 @@ def _check_passages(
 
 def _stored_vector(
     conn: Connection, embedding: Embedding, generation: Generation, text_field: Field, number: int
-) -> np.ndarray | None:  # type: ignore[type-arg]
+) -> npt.NDArray[np.float32] | None:
     if generation.vss_table is not None:
         rows = execute(
             conn,
@@ -397,8 +398,8 @@ def _stored_vector(
     return np.frombuffer(rows[0][0], dtype="<f4") if rows and rows[0][0] is not None else None
 
 
-def _differs(stored: np.ndarray, made: np.ndarray) -> bool:  # type: ignore[type-arg]
+def _differs(stored: npt.NDArray[np.float32], made: npt.NDArray[np.float32]) -> bool:
     if stored.shape != made.shape:
         return True
     scale = float(np.linalg.norm(stored) * np.linalg.norm(made)) or 1.0
-    return float(np.linalg.norm(stored - made)) > _LARGEST_DIFFERENCE * scale**0.5
+    return bool(np.linalg.norm(stored - made) > _LARGEST_DIFFERENCE * scale**0.5)

@@ -10,9 +10,10 @@ import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-from ..connection import Connection, connect
+from ..connection import Connection, connect, driver_error
 from ..embedding.protocol import Embedder
 from ..errors import MigrationError
+from ..migrations.records import load_embeddings
 from .engine import Engine, Settings
 from .events import Listener, emit, logger
 from .health import mend
@@ -91,7 +92,14 @@ class Worker:
                 if mended_at is None or time.monotonic() - mended_at >= _MEND_EVERY_SECONDS:
                     mended_at = time.monotonic()
                     self._mend(conn, engine)
-                engine.drain()
+                try:
+                    engine.drain()
+                except driver_error(conn):
+                    # A table may have been dropped since the last look; anything else is not ours to swallow.
+                    before = engine.skip
+                    self._mend(conn, engine)
+                    if engine.skip == before:
+                        raise
                 when = engine.next_ready()
                 wait = self._poll if when is None else min(max(0.0, when - time.time()), self._poll)
                 self._stop.wait(wait)
@@ -99,14 +107,20 @@ class Worker:
             engine.close()
 
     def _mend(self, conn: Connection, engine: Engine) -> None:
+        """Mend what can be mended, and leave alone what cannot, until the next look."""
+        broken = set()
         try:
-            for embedding in engine.embeddings():
-                try:
-                    mend(conn, embedding, self._on_event)
-                except MigrationError as error:
-                    emit(self._on_event, "broken", embedding.name, reason=str(error))
+            embeddings = load_embeddings(conn, self._table)
         except MigrationError as error:
             logger.warning("%s", error)
+            return
+        for embedding in embeddings:
+            try:
+                mend(conn, embedding, self._on_event)
+            except MigrationError as error:
+                broken.add(embedding.id)
+                emit(self._on_event, "broken", embedding.name, reason=str(error))
+        engine.skip = frozenset(broken)
 
 
 @contextlib.contextmanager
