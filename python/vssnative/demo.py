@@ -79,10 +79,10 @@ class Question:
 
 QUESTIONS = (
     Question("parse a date from text"),
-    Question("run a program and capture what it prints"),
-    Question("wait until several threads have reached the same point"),
-    Question("pack a folder into a compressed archive"),
-    Question("turn a date into text", where="company = ?", params=("email.utils",)),
+    Question("execute a command in a subprocess"),
+    Question("most frequent elements of a list"),
+    Question("delete a directory and everything in it"),
+    Question("get rid of a folder", where="company = ?", params=("shutil",)),
 )
 
 

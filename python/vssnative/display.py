@@ -13,16 +13,18 @@ from rich.text import Text
 if TYPE_CHECKING:
     from .search import Result
 
+_LONGEST = 200
+
 
 def hits_table(
     hits: Iterable[Result], columns: Sequence[str], title: str, caption: str | None = None
 ) -> Group:
     """Rank and distance of each hit, and the named columns of its row, one line each."""
     table = _table()
-    table.add_column("rank", justify="right")
-    table.add_column("distance", justify="right")
+    table.add_column("rank", justify="right", min_width=4)
+    table.add_column("distance", justify="right", min_width=8)
     for column in columns:
-        table.add_column(column, no_wrap=True, overflow="ellipsis")
+        table.add_column(column, overflow="fold")
     for hit in hits:
         cells = [_plain(hit.row.get(column)) for column in columns]
         table.add_row(str(hit.rank), f"{hit.distance:.4f}", *cells)
@@ -67,4 +69,5 @@ def _plain(value: Any) -> Text:
         return Text(f"{value:,.4g}")
     if isinstance(value, int) and not isinstance(value, bool):
         return Text(f"{value:,}")
-    return Text(" ".join(str(value).split()))
+    text = " ".join(str(value).split())
+    return Text(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...")
