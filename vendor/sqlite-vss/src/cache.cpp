@@ -79,6 +79,7 @@ void Cache::clear() {
     const std::lock_guard lock(mutex_);
     index_.clear();
     nodes_.clear();
+    evictions_.fetch_add(1, std::memory_order_relaxed);
     used_ = 0;
 }
 
@@ -87,6 +88,7 @@ void Cache::evict_until(std::uint64_t limit, std::uint64_t before) {
         used_ -= nodes_.back().bytes;
         index_.erase(nodes_.back().key);
         nodes_.pop_back();
+        evictions_.fetch_add(1, std::memory_order_relaxed);
     }
 }
 

@@ -7,6 +7,7 @@
 // Threads: all calls are safe. Ownership: shared; an entry in use outlives its eviction.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <list>
@@ -57,6 +58,8 @@ class Cache {
     // Keeps the entry if it fits, evicting entries not used since `search` began, least recently used first.
     void put(const CacheKey& key, std::shared_ptr<const CacheEntry> entry, std::uint64_t search);
     void clear();
+    // Counts what was ever evicted: whoever holds entries across searches lets go of them when it moves.
+    [[nodiscard]] std::uint64_t evictions() const { return evictions_.load(std::memory_order_relaxed); }
 
   private:
     struct Hash {
@@ -75,6 +78,7 @@ class Cache {
     std::uint64_t budget_ = 0;
     std::uint64_t used_ = 0;
     std::uint64_t clock_ = 0;
+    std::atomic<std::uint64_t> evictions_ = 0;
     std::list<Node> nodes_;  // most recently used first
     std::unordered_map<CacheKey, std::list<Node>::iterator, Hash> index_;
 

@@ -1,0 +1,202 @@
+#include "cell_directory.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cmath>
+#include <limits>
+
+namespace vss {
+namespace {
+
+// Below so many cells each is measured; above, sign codes pick the ones worth it.
+constexpr std::size_t measure_all = 128;
+constexpr std::size_t measured_per_wanted = 3;
+constexpr std::size_t measured_beside = 24;
+
+}  // namespace
+
+CellSpace::CellSpace(std::size_t dim, Metric metric, bool spherical, std::uint64_t seed,
+                     std::vector<float> offset)
+    : dim_(dim),
+      metric_(metric),
+      spherical_(spherical || metric == Metric::cosine),
+      rotation_(dim, seed),
+      offset_(std::move(offset)) {}
+
+bool CellSpace::supports(ElementType type, Metric metric) {
+    return type != ElementType::bit &&
+           (metric == Metric::l2 || metric == Metric::inner_product || metric == Metric::cosine);
+}
+
+void CellSpace::enter(const float* v, float* out) const {
+    std::memcpy(out, v, dim_ * sizeof(float));
+    std::memset(out + dim_, 0, (padded() - dim_) * sizeof(float));
+    if (metric_ == Metric::cosine) {
+        double square = 0;
+        for (std::size_t i = 0; i < dim_; ++i) {
+            square += static_cast<double>(v[i]) * v[i];
+        }
+        const auto inverse = square > 0 ? 1.0 / std::sqrt(square) : 0.0;
+        for (std::size_t i = 0; i < dim_; ++i) {
+            out[i] = static_cast<float>(out[i] * inverse);
+        }
+    }
+    rotation_.apply(out);
+    if (!offset_.empty()) {
+        code_kernels().add_scaled(out, offset_.data(), -1, padded());
+    }
+}
+
+std::shared_ptr<CellDirectory> CellDirectory::clone() const {
+    auto copy = std::shared_ptr<CellDirectory>(new CellDirectory(padded_, estimate_, spherical_));
+    copy->live_ = live_;
+    copy->infos_ = infos_;
+    copy->centroids_ = centroids_;
+    copy->coarse_ = coarse_->clone();
+    return copy;
+}
+
+void CellDirectory::centroid(std::uint32_t cell, float* out) const {
+    code_kernels().expand_u8(centroid_bytes(cell), infos_[cell].scale, padded_, out);
+}
+
+std::uint32_t CellDirectory::next_id() const {
+    if (live_ < infos_.size()) {
+        for (std::uint32_t cell = 0; cell < infos_.size(); ++cell) {
+            if (infos_[cell].version == 0) {
+                return cell;
+            }
+        }
+    }
+    return static_cast<std::uint32_t>(infos_.size());
+}
+
+void CellDirectory::grow(std::uint32_t cell) {
+    if (cell < infos_.size()) {
+        return;
+    }
+    infos_.resize(cell + 1);
+    centroids_.resize((cell + 1) * padded_);
+    const RowCode none{std::numeric_limits<float>::infinity(), 0, std::vector<std::uint8_t>(padded_ / 8)};
+    while (coarse_->size() <= cell) {
+        coarse_->push(static_cast<std::uint32_t>(coarse_->size()), none);
+    }
+}
+
+void CellDirectory::set_centroid(std::uint32_t cell, const float* centroid) {
+    const float most = code_kernels().largest(centroid, padded_);
+    grow(cell);
+    infos_[cell].scale = most / 127;
+    std::uint8_t* bytes = centroids_.data() + cell * padded_;
+    code_kernels().quantize(centroid, most > 0 ? 127 / most : 0, 0, -127, 127, padded_, bytes);
+    for (std::size_t i = 0; i < padded_; ++i) {
+        bytes[i] = static_cast<std::uint8_t>(bytes[i] ^ 0x80U);  // two's complement to an offset of 128
+    }
+    refresh(cell);
+}
+
+void CellDirectory::put(std::uint32_t cell, const CellInfo& info, const std::uint8_t* centroid) {
+    grow(cell);
+    live_ += (info.version != 0 ? 1U : 0U) - (infos_[cell].version != 0 ? 1U : 0U);
+    infos_[cell] = info;
+    std::memcpy(centroids_.data() + cell * padded_, centroid, padded_);
+    refresh(cell);
+}
+
+void CellDirectory::erase(std::uint32_t cell) {
+    live_ -= infos_[cell].version != 0 ? 1U : 0U;
+    infos_[cell] = {};
+    const RowCode none{std::numeric_limits<float>::infinity(), 0, std::vector<std::uint8_t>(padded_ / 8)};
+    coarse_->set(cell, cell, none);
+}
+
+// What is derived from the centroid's bytes.
+void CellDirectory::refresh(std::uint32_t cell) {
+    CellInfo& info = infos_[cell];
+    live_ += info.version == 0 ? 1U : 0U;
+    info.version = info.version == 0 ? 1 : info.version;
+    std::vector<float> c(padded_);
+    centroid(cell, c.data());
+    info.norm = std::sqrt(code_kernels().dot(c.data(), c.data(), padded_));
+    if (spherical_ && info.norm > 0) {
+        for (float& v : c) {
+            v /= info.norm;
+        }
+    }
+    RowCode code;
+    encode_row(spherical_ ? Estimate::product : estimate_, c.data(), nullptr, padded_, code);
+    coarse_->set(cell, cell, code);
+}
+
+RankedCell CellDirectory::measure(const CodeQuery& query, std::uint32_t cell, For purpose) const {
+    const CellInfo& info = infos_[cell];
+    const std::int32_t sum = code_kernels().dot_u8(centroid_bytes(cell), query.small.data(), padded_);
+    const float product = info.scale * query.small_step * static_cast<float>(sum - 128 * query.small_sum);
+    float score = -product;
+    if (spherical_ || (estimate_ == Estimate::product && purpose == For::row)) {
+        score = info.norm > 0 ? -product / info.norm : 0;
+    } else if (estimate_ == Estimate::l2) {
+        score = info.norm * info.norm - 2 * product;
+    }
+    return {score, cell, product};
+}
+
+// The `count` cells of the best estimates by the centroids' sign codes, in no order.
+void CellDirectory::candidates(const CodeQuery& query, std::size_t count,
+                               std::vector<std::pair<float, std::uint32_t>>& best) const {
+    const CodeKernels& kernels = code_kernels();
+    const auto keep = [&] {
+        if (best.size() > count) {
+            std::nth_element(best.begin(), best.begin() + static_cast<std::ptrdiff_t>(count), best.end());
+            best.resize(count);
+        }
+    };
+    best.clear();
+    float threshold = std::numeric_limits<float>::infinity();
+    alignas(32) std::array<float, block_rows> estimates;
+    for (std::size_t b = 0; b < coarse_->blocks(); ++b) {
+        const std::byte* block = coarse_->block(b);
+        const auto* add = reinterpret_cast<const float*>(block + 4 * block_rows);
+        std::uint32_t below =
+            kernels.scan(reinterpret_cast<const std::uint8_t*>(block + 12 * block_rows), add, add + block_rows,
+                         query.tables, padded_, 0, threshold, estimates.data());
+        const std::size_t n = std::min(block_rows, coarse_->size() - b * block_rows);
+        below &= n == block_rows ? ~0U : (1U << n) - 1;
+        for (; below != 0; below &= below - 1) {
+            const auto i = static_cast<std::size_t>(std::countr_zero(below));
+            best.emplace_back(estimates[i], static_cast<std::uint32_t>(b * block_rows + i));
+        }
+        if (best.size() >= 2 * count) {
+            keep();
+            threshold = std::max_element(best.begin(), best.end())->first;
+        }
+    }
+    keep();
+}
+
+void CellDirectory::rank(const CodeQuery& query, std::size_t count, For purpose, std::vector<RankedCell>& out) const {
+    out.clear();
+    const std::size_t measured = count * measured_per_wanted + measured_beside;
+    if (infos_.size() <= measure_all || measured >= live_) {
+        for (std::uint32_t cell = 0; cell < infos_.size(); ++cell) {
+            if (infos_[cell].version != 0) {
+                out.push_back(measure(query, cell, purpose));
+            }
+        }
+    } else {
+        static thread_local std::vector<std::pair<float, std::uint32_t>> best;
+        candidates(query, measured, best);
+        for (const auto& [estimate, cell] : best) {
+            out.push_back(measure(query, cell, purpose));
+        }
+    }
+    const std::size_t kept = std::min(count, out.size());
+    std::partial_sort(out.begin(), out.begin() + static_cast<std::ptrdiff_t>(kept), out.end(),
+                      [](const RankedCell& a, const RankedCell& b) {
+                          return a.score < b.score || (a.score == b.score && a.cell < b.cell);
+                      });
+    out.resize(kept);
+}
+
+}  // namespace vss

@@ -1,0 +1,112 @@
+// The directory of cells: where vectors enter the cells' space, each cell's centroid and counts, and the ranking of
+// cells for a vector. No SQLite in here.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "cache.h"
+#include "codes.h"
+#include "rotation.h"
+#include "types.h"
+
+namespace vss {
+
+// How a column's vectors are looked at: rotated, and of length 1 for cosine.
+class CellSpace {
+  public:
+    // `offset`: padded floats that rotated vectors are moved by (L2 of places only), or empty.
+    CellSpace(std::size_t dim, Metric metric, bool spherical, std::uint64_t seed, std::vector<float> offset = {});
+
+    // Metrics and element types that have codes; the others are searched exactly.
+    [[nodiscard]] static bool supports(ElementType type, Metric metric);
+
+    [[nodiscard]] std::size_t dim() const { return dim_; }
+    [[nodiscard]] std::size_t padded() const { return rotation_.padded(); }
+    [[nodiscard]] Metric metric() const { return metric_; }
+    [[nodiscard]] Estimate estimate() const {
+        return metric_ == Metric::inner_product ? Estimate::product : Estimate::l2;
+    }
+    // Cells gather directions (norms are equal, or nearly), else places.
+    [[nodiscard]] bool is_spherical() const { return spherical_; }
+    // `v`: dim floats; `out`: padded floats.
+    void enter(const float* v, float* out) const;
+
+  private:
+    std::size_t dim_;
+    Metric metric_;
+    bool spherical_;
+    Rotation rotation_;
+    std::vector<float> offset_;
+};
+
+struct CellInfo {
+    std::uint64_t version = 0;    // of its codes; 0: there is no such cell
+    std::uint32_t primaries = 0;  // rows whose first copy is here
+    std::uint32_t entries = 0;    // both copies
+    std::uint32_t retry_at = 0;   // splitting failed (equal vectors); not again below so many primaries
+    float scale = 0;              // centroid = scale * (bytes - 128)
+    float norm = 0;               // of the centroid
+};
+
+struct RankedCell {
+    float score = 0;    // smaller is nearer
+    std::uint32_t cell = 0;
+    float product = 0;  // <q, c>
+};
+
+class CellDirectory final : public CacheEntry {
+  public:
+    explicit CellDirectory(const CellSpace& space)
+        : CellDirectory(space.padded(), space.estimate(), space.is_spherical()) {}
+    [[nodiscard]] std::shared_ptr<CellDirectory> clone() const;
+
+    // Ids run from 0; some may be unused (version 0).
+    [[nodiscard]] std::size_t size() const { return infos_.size(); }
+    [[nodiscard]] std::size_t live() const { return live_; }
+    [[nodiscard]] const CellInfo& info(std::uint32_t cell) const { return infos_[cell]; }
+    [[nodiscard]] CellInfo& info(std::uint32_t cell) { return infos_[cell]; }
+    [[nodiscard]] const std::uint8_t* centroid_bytes(std::uint32_t cell) const {
+        return centroids_.data() + cell * padded_;
+    }
+    void centroid(std::uint32_t cell, float* out) const;
+
+    // An unused id.
+    [[nodiscard]] std::uint32_t next_id() const;
+    // From floats: the centroid becomes what its bytes say.
+    void set_centroid(std::uint32_t cell, const float* centroid);
+    // As stored.
+    void put(std::uint32_t cell, const CellInfo& info, const std::uint8_t* centroid);
+    void erase(std::uint32_t cell);
+
+    // The `count` nearest cells, nearest first: those likely to hold a query's neighbours, or the ones where a row
+    // belongs (which differ for inner products of vectors of unequal norms: rows are gathered by direction).
+    enum class For { query, row };
+    void rank(const CodeQuery& query, std::size_t count, For purpose, std::vector<RankedCell>& out) const;
+
+    [[nodiscard]] std::size_t bytes() const override {
+        return sizeof(*this) + infos_.size() * (sizeof(CellInfo) + padded_) + coarse_->bytes();
+    }
+
+  private:
+    CellDirectory(std::size_t padded, Estimate estimate, bool spherical)
+        : padded_(padded), estimate_(estimate), spherical_(spherical), coarse_(std::make_shared<CodeBlocks>(padded)) {}
+    void refresh(std::uint32_t cell);
+    void grow(std::uint32_t cell);
+    [[nodiscard]] RankedCell measure(const CodeQuery& query, std::uint32_t cell, For purpose) const;
+    void candidates(const CodeQuery& query, std::size_t count, std::vector<std::pair<float, std::uint32_t>>& out) const;
+
+    std::size_t padded_;
+    Estimate estimate_;
+    bool spherical_;
+    std::size_t live_ = 0;
+    std::vector<CellInfo> infos_;
+    std::vector<std::uint8_t> centroids_;
+    std::shared_ptr<CodeBlocks> coarse_;  // sign codes of the centroids, by id
+};
+
+}  // namespace vss

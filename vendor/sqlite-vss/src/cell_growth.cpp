@@ -1,0 +1,475 @@
+// CellIndex: how rows enter cells, and how cells are split, merged and clustered.
+#include <algorithm>
+#include <cmath>
+#include <unordered_map>
+
+#include "cells.h"
+#include "cluster.h"
+#include "settings.h"
+
+namespace vss {
+
+// Some cells and the rows that have an entry in them.
+struct CellIndex::Region {
+    std::vector<std::uint32_t> slots;  // rows whose first copy is here, then those with a second copy only
+    std::vector<bool> has_second;      // here
+    std::size_t primaries = 0;
+    std::vector<float> rows;           // rotated
+};
+
+namespace {
+
+constexpr std::size_t rows_at_once = 2048;
+constexpr std::size_t local_iterations = 5;
+constexpr std::size_t merge_neighbors = 4;
+// Norms that differ less, relative to their mean, count as equal.
+constexpr double equal_norms = 0.1;
+
+}  // namespace
+
+// --- rows into cells -------------------------------------------------------------------------------------------------
+
+// Second copy by SOAR: the cell that minimises |x - c2|^2 + soar * (<r, x - c2> / |r|)^2, where r = x - c1.
+void CellIndex::choose_second(const float* x, std::span<const RankedCell> candidates, Placement& out) const {
+    const CodeKernels& kernels = code_kernels();
+    const std::size_t padded = space_->padded();
+    thread_local std::vector<float> first;
+    thread_local std::vector<float> other;
+    first.resize(padded);
+    other.resize(padded);
+    directory_->centroid(out.first, first.data());
+    const float x_square = kernels.dot(x, x, padded);
+    const float x_first = kernels.dot(x, first.data(), padded);
+    const float first_square = kernels.dot(first.data(), first.data(), padded);
+    const float residual = std::max(x_square - 2 * x_first + first_square, 0.0F);
+    out.second = out.first;
+    float least = std::numeric_limits<float>::infinity();
+    for (const RankedCell& candidate : candidates) {
+        if (candidate.cell == out.first) {
+            continue;
+        }
+        const float norm = directory_->info(candidate.cell).norm;
+        const float square = x_square - 2 * candidate.product + norm * norm;
+        if (square >= least) {
+            continue;
+        }
+        directory_->centroid(candidate.cell, other.data());
+        const float along = (x_square - x_first) - (candidate.product - kernels.dot(first.data(), other.data(), padded));
+        const float loss = square + (residual > 0 ? tuning_.soar * along * along / residual : 0);
+        if (loss < least) {
+            least = loss;
+            out.second = candidate.cell;
+        }
+    }
+    if (out.second != out.first) {
+        directory_->centroid(out.second, other.data());
+        encode_row(space_->estimate(), x, other.data(), padded, out.second_code);
+    }
+}
+
+void CellIndex::place(const float* x, CodeQuery& query, std::vector<RankedCell>& ranked, Placement& out) const {
+    const std::size_t padded = space_->padded();
+    query.vector.assign(x, x + padded);
+    query.prepare(padded);
+    directory_->rank(query, tuning_.copies ? tuning_.second_choices : 1, CellDirectory::For::row, ranked);
+    out.first = ranked.front().cell;
+    out.second = out.first;
+    thread_local std::vector<float> centroid;
+    centroid.resize(padded);
+    directory_->centroid(out.first, centroid.data());
+    encode_row(space_->estimate(), x, centroid.data(), padded, out.first_code);
+    if (tuning_.copies) {
+        choose_second(x, ranked, out);
+    }
+}
+
+Status CellIndex::insert_rows(std::span<const std::uint32_t> slots) {
+    const std::size_t padded = space_->padded();
+    CellDirectory& directory = changing_directory();
+    std::vector<float> raw;
+    std::vector<Placement> placements;
+    for (std::size_t done = 0; done < slots.size(); done += rows_at_once) {
+        const std::span<const std::uint32_t> part = slots.subspan(done, std::min(rows_at_once, slots.size() - done));
+        raw.resize(part.size() * dim_);
+        VSS_TRY(store_.read_vectors(part, raw.data()));
+        placements.resize(part.size());
+        const int workers = part.size() >= 512 ? threads() : 1;
+        const bool placed = parallel_for(part.size(), workers, [&](std::size_t first, std::size_t last) {
+            CodeQuery query;
+            std::vector<RankedCell> ranked;
+            std::vector<float> x(padded);
+            for (std::size_t i = first; i < last; ++i) {
+                space_->enter(raw.data() + i * dim_, x.data());
+                place(x.data(), query, ranked, placements[i]);
+            }
+        });
+        if (!placed) {
+            return {Code::no_memory, "out of memory"};
+        }
+        for (std::size_t i = 0; i < part.size(); ++i) {
+            const Placement& at = placements[i];
+            for (const bool second : {false, true}) {
+                if (second && at.second == at.first) {
+                    continue;
+                }
+                const std::uint32_t cell = second ? at.second : at.first;
+                Working* changed = nullptr;
+                VSS_TRY(working(cell, changed));
+                push(*changed, directory.info(cell), second ? part[i] | second_copy : part[i],
+                     second ? at.second_code : at.first_code);
+                changed_cells_.insert(cell);
+                if (!second && directory.info(cell).primaries > tuning_.split_above) {
+                    unbalanced_.insert(cell);
+                }
+            }
+        }
+    }
+    return Status::ok();
+}
+
+// --- splits and merges -----------------------------------------------------------------------------------------------
+
+Status CellIndex::balance(std::size_t budget) {
+    std::size_t touched = 0;
+    while (!unbalanced_.empty() && touched < budget) {
+        const std::uint32_t cell = *unbalanced_.begin();
+        unbalanced_.erase(unbalanced_.begin());
+        if (cell >= directory_->size()) {
+            continue;
+        }
+        const CellInfo& info = directory_->info(cell);
+        if (info.version == 0) {
+            continue;
+        }
+        if (info.primaries > tuning_.split_above && info.primaries >= info.retry_at) {
+            VSS_TRY(recluster(cell, tuning_.neighbors, touched));
+        } else if (info.primaries < tuning_.merge_below && directory_->live() > 1) {
+            VSS_TRY(recluster(cell, merge_neighbors, touched));
+        }
+    }
+    return Status::ok();
+}
+
+Status CellIndex::gather(const std::vector<std::uint32_t>& cells, Region& region) {
+    std::vector<std::uint32_t> firsts;
+    std::vector<std::uint32_t> seconds;
+    for (const std::uint32_t cell : cells) {
+        std::shared_ptr<const CodeBlocks> blocks;
+        VSS_TRY(codes(cell, directory_->info(cell), blocks));
+        for (std::size_t i = 0; i < blocks->size(); ++i) {
+            const std::uint32_t entry = blocks->entry(i);
+            (entry & second_copy) == 0 ? firsts.push_back(entry) : seconds.push_back(entry & ~second_copy);
+        }
+    }
+    std::sort(firsts.begin(), firsts.end());
+    std::sort(seconds.begin(), seconds.end());
+    region.primaries = firsts.size();
+    region.slots = std::move(firsts);
+    region.has_second.assign(region.primaries, false);
+    const auto end = region.slots.begin() + static_cast<std::ptrdiff_t>(region.primaries);
+    std::vector<std::uint32_t> others;
+    for (const std::uint32_t slot : seconds) {
+        const auto at = std::lower_bound(region.slots.begin(), end, slot);
+        if (at != end && *at == slot) {
+            region.has_second[static_cast<std::size_t>(at - region.slots.begin())] = true;
+        } else {
+            others.push_back(slot);
+        }
+    }
+    region.slots.insert(region.slots.end(), others.begin(), others.end());
+    region.has_second.resize(region.slots.size(), true);
+    return rotated(region.slots, region.rows);
+}
+
+Status CellIndex::recluster(std::uint32_t cell, std::size_t neighbors, std::size_t& touched) {
+    const std::size_t padded = space_->padded();
+    CodeQuery query;
+    query.vector.resize(padded);
+    directory_->centroid(cell, query.vector.data());
+    query.prepare(padded);
+    std::vector<RankedCell> ranked;
+    directory_->rank(query, neighbors + 1, CellDirectory::For::row, ranked);
+    std::vector<std::uint32_t> cells = {cell};
+    for (const RankedCell& near : ranked) {
+        if (near.cell != cell && cells.size() <= neighbors) {
+            cells.push_back(near.cell);
+        }
+    }
+    // The most populated first: where there will be fewer cells than now, the smallest one's centroid goes.
+    std::sort(cells.begin(), cells.end(), [&](std::uint32_t a, std::uint32_t b) {
+        return directory_->info(a).primaries > directory_->info(b).primaries;
+    });
+    Region region;
+    VSS_TRY(gather(cells, region));
+    touched += region.slots.size() + 1;
+    CellDirectory& directory = changing_directory();
+    const std::size_t wanted = std::clamp<std::size_t>((region.primaries + tuning_.cell_rows / 2) / tuning_.cell_rows, 1,
+                                                       std::max<std::size_t>(region.primaries, 1));
+    std::vector<float> centroids(std::min(wanted, cells.size()) * padded);
+    for (std::size_t i = 0; i * padded < centroids.size(); ++i) {
+        directory.centroid(cells[i], centroids.data() + i * padded);
+    }
+    Clustering clustering;
+    if (region.primaries > 0) {
+        clustering = cluster(region.rows.data(), region.primaries, padded, wanted,
+                             space_->is_spherical() || space_->estimate() == Estimate::product, local_iterations,
+                             state_.rows ^ cell, centroids);
+        centroids = std::move(clustering.centroids);
+    }
+    for (std::size_t i = wanted; i < cells.size(); ++i) {
+        directory.erase(cells[i]);
+        working_.erase(cells[i]);
+        changed_cells_.insert(cells[i]);
+    }
+    cells.resize(std::min(wanted, cells.size()));
+    for (std::size_t i = 0; i < wanted; ++i) {
+        if (i >= cells.size()) {
+            cells.push_back(directory.next_id());
+        }
+        directory.set_centroid(cells[i], centroids.data() + i * padded);
+        CellInfo& info = directory.info(cells[i]);
+        info.primaries = 0;
+        info.entries = 0;
+        info.retry_at = 0;
+        working_[cells[i]] = Working{std::make_shared<CodeBlocks>(padded), {}};
+        changed_cells_.insert(cells[i]);
+    }
+    VSS_TRY(write_region(region, cells));
+    for (const std::uint32_t made : cells) {
+        CellInfo& info = directory.info(made);
+        // At least one chunk is written, so that an emptied cell leaves none of its old ones behind.
+        touch(working_[made], 0);
+        info.retry_at = info.primaries > tuning_.split_above ? info.primaries + info.primaries / 2 : 0;
+    }
+    return Status::ok();
+}
+
+// Entries of the region's rows into its new cells. A second copy stays within the region, if it can.
+Status CellIndex::write_region(const Region& region, const std::vector<std::uint32_t>& cells) {
+    const CodeKernels& kernels = code_kernels();
+    const std::size_t padded = space_->padded();
+    std::vector<float> centroids(cells.size() * padded);
+    for (std::size_t j = 0; j < cells.size(); ++j) {
+        directory_->centroid(cells[j], centroids.data() + j * padded);
+    }
+    const bool by_direction = space_->is_spherical() || space_->estimate() == Estimate::product;
+    std::vector<RankedCell> ranked(cells.size());
+    CodeQuery query;
+    for (std::size_t i = 0; i < region.slots.size(); ++i) {
+        const float* x = region.rows.data() + i * padded;
+        for (std::size_t j = 0; j < cells.size(); ++j) {
+            const float product = kernels.dot(x, centroids.data() + j * padded, padded);
+            const float norm = directory_->info(cells[j]).norm;
+            float score = norm * norm - 2 * product;
+            if (by_direction) {
+                score = norm > 0 ? -product / norm : 0;
+            }
+            ranked[j] = {score, cells[j], product};
+        }
+        const auto nearest = std::min_element(ranked.begin(), ranked.end(), [](const RankedCell& a, const RankedCell& b) {
+            return a.score < b.score;
+        });
+        Placement at;
+        at.first = nearest->cell;
+        const auto j = static_cast<std::size_t>(nearest - ranked.begin());
+        encode_row(space_->estimate(), x, centroids.data() + j * padded, padded, at.first_code);
+        const bool primary = i < region.primaries;
+        push(working_[at.first], directory_->info(at.first),
+             primary ? region.slots[i] : region.slots[i] | second_copy, at.first_code);
+        if (!primary || !region.has_second[i]) {
+            continue;
+        }
+        if (cells.size() > 1) {
+            choose_second(x, ranked, at);
+        } else {
+            std::vector<RankedCell> elsewhere;
+            query.vector.assign(x, x + padded);
+            query.prepare(padded);
+            directory_->rank(query, tuning_.second_choices, CellDirectory::For::row, elsewhere);
+            choose_second(x, elsewhere, at);
+        }
+        if (at.second != at.first) {
+            Working* second = nullptr;
+            VSS_TRY(working(at.second, second));
+            push(*second, directory_->info(at.second), region.slots[i] | second_copy, at.second_code);
+            changed_cells_.insert(at.second);
+        }
+    }
+    return Status::ok();
+}
+
+// --- in bulk ---------------------------------------------------------------------------------------------------------
+
+std::size_t CellIndex::cells_wanted(std::size_t rows) const {
+    return std::max<std::size_t>((rows + tuning_.cell_rows / 2) / tuning_.cell_rows, 1);
+}
+
+// Whether norms are equal, and what all vectors have in common.
+void CellIndex::decide_space(const std::vector<float>& rows, std::size_t n) {
+    const std::size_t padded = space_->padded();
+    double sum = 0;
+    double squares = 0;
+    for (std::size_t i = 0; i < n; ++i) {
+        const float* x = rows.data() + i * padded;
+        const double square = code_kernels().dot(x, x, padded);
+        sum += std::sqrt(square);
+        squares += square;
+    }
+    const double mean = sum / static_cast<double>(n);
+    const double variance = std::max(squares / static_cast<double>(n) - mean * mean, 0.0);
+    state_.spherical = mean > 0 && std::sqrt(variance) <= equal_norms * mean;
+    state_.offset.clear();
+    if (metric_ == Metric::l2) {
+        std::vector<float> offset(padded);
+        for (std::size_t i = 0; i < n; ++i) {
+            code_kernels().add_scaled(offset.data(), rows.data() + i * padded, 1.0F / static_cast<float>(n), padded);
+        }
+        const double common = std::sqrt(code_kernels().dot(offset.data(), offset.data(), padded));
+        // A common part larger than the rest leaves directions alike: then places are told apart, not directions.
+        if (common > 0.9 * mean) {
+            state_.spherical = false;
+        }
+        if (!state_.spherical) {
+            state_.offset = std::move(offset);
+        }
+    }
+    make_space();
+}
+
+Status CellIndex::train(std::span<const std::uint32_t> slots, std::size_t cells) {
+    const std::size_t padded = space_->padded();
+    const std::size_t sample_rows = std::min(slots.size(), cells * tuning_.sample_per_cell);
+    SplitMix random(state_.seed + slots.size());
+    std::vector<std::uint32_t> sample;
+    sample.reserve(sample_rows);
+    for (std::size_t i = 0; i < slots.size() && sample.size() < sample_rows; ++i) {
+        // Each row with the chance that is left: a uniform sample in the order of slots.
+        if (random.below(slots.size() - i) < sample_rows - sample.size()) {
+            sample.push_back(slots[i]);
+        }
+    }
+    std::vector<float> rows;
+    state_.offset.clear();
+    state_.spherical = false;
+    make_space();
+    VSS_TRY(rotated(sample, rows));
+    decide_space(rows, sample.size());
+    if (!state_.offset.empty()) {
+        for (std::size_t i = 0; i < sample.size(); ++i) {
+            code_kernels().add_scaled(rows.data() + i * padded, state_.offset.data(), -1, padded);
+        }
+    }
+    std::vector<float> centroids;
+    for (std::size_t j = 0; j < cells; ++j) {
+        const float* row = rows.data() + random.below(sample.size()) * padded;
+        centroids.insert(centroids.end(), row, row + padded);
+    }
+    std::vector<std::uint32_t> assignment(sample.size());
+    std::vector<std::uint32_t> sizes(cells);
+    std::shared_ptr<CellDirectory> trained;
+    for (std::size_t iteration = 0;; ++iteration) {
+        trained = std::make_shared<CellDirectory>(*space_);
+        for (std::size_t j = 0; j < cells; ++j) {
+            trained->set_centroid(static_cast<std::uint32_t>(j), centroids.data() + j * padded);
+        }
+        if (iteration == tuning_.iterations) {
+            break;
+        }
+        const bool assigned = parallel_for(sample.size(), threads(), [&](std::size_t first, std::size_t last) {
+            CodeQuery query;
+            std::vector<RankedCell> ranked;
+            for (std::size_t i = first; i < last; ++i) {
+                query.vector.assign(rows.data() + i * padded, rows.data() + (i + 1) * padded);
+                query.prepare(padded);
+                trained->rank(query, 1, CellDirectory::For::row, ranked);
+                assignment[i] = ranked.front().cell;
+            }
+        });
+        if (!assigned) {
+            return {Code::no_memory, "out of memory"};
+        }
+        std::fill(centroids.begin(), centroids.end(), 0.0F);
+        std::fill(sizes.begin(), sizes.end(), 0);
+        for (std::size_t i = 0; i < sample.size(); ++i) {
+            code_kernels().add_scaled(centroids.data() + assignment[i] * padded, rows.data() + i * padded, 1, padded);
+            ++sizes[assignment[i]];
+        }
+        const std::size_t heavy = 2 * sample.size() / cells;
+        for (std::size_t j = 0; j < cells; ++j) {
+            float* c = centroids.data() + j * padded;
+            if (sizes[j] == 0) {
+                // Begins anew at a row of a well-filled cell.
+                std::size_t i = random.below(sample.size());
+                for (std::size_t tries = 0; tries < 32 && sizes[assignment[i]] < heavy; ++tries) {
+                    i = random.below(sample.size());
+                }
+                std::copy_n(rows.data() + i * padded, padded, c);
+                continue;
+            }
+            const float inverse = 1 / static_cast<float>(sizes[j]);
+            std::for_each(c, c + padded, [&](float& v) { v *= inverse; });
+        }
+    }
+    directory_ = std::move(trained);
+    return Status::ok();
+}
+
+Status CellIndex::rebuild() {
+    std::vector<std::uint32_t> slots;
+    VSS_TRY(store_.live_slots(slots));
+    state_.rows = slots.size();
+    state_.seed = random_version();
+    std::uint32_t old_cells = 0;
+    if (state_.is_celled()) {
+        VSS_TRY(load_directory());
+        old_cells = static_cast<std::uint32_t>(directory_->size());
+    }
+    const std::size_t cells = cells_wanted(slots.size());
+    VSS_TRY(train(slots, cells));
+    directory_shared_ = false;
+    directory_changed_ = true;
+    dirty_ = true;
+    working_.clear();
+    unbalanced_.clear();
+    for (std::uint32_t cell = 0; cell < cells; ++cell) {
+        Working fresh{std::make_shared<CodeBlocks>(space_->padded()), {}};
+        touch(fresh, 0);
+        working_.insert_or_assign(cell, std::move(fresh));
+        changed_cells_.insert(cell);
+    }
+    for (std::uint32_t cell = static_cast<std::uint32_t>(cells); cell < old_cells; ++cell) {
+        directory_->put(cell, {}, directory_->centroid_bytes(0));
+        directory_->erase(cell);
+        changed_cells_.insert(cell);
+    }
+    // Celled from here on; flush() draws the real version.
+    state_.directory_version = random_version();
+    tail_.clear();
+    VSS_TRY(insert_rows(slots));
+    return balance(slots.size());
+}
+
+Status CellIndex::optimize_step(std::uint64_t& next) {
+    VSS_TRY(load());
+    if (!state_.is_celled()) {
+        next = max_cells;
+        return Status::ok();
+    }
+    VSS_TRY(settle(true));
+    VSS_TRY(load_directory());
+    while (next < directory_->size() && directory_->info(static_cast<std::uint32_t>(next)).version == 0) {
+        ++next;
+    }
+    if (next >= directory_->size()) {
+        next = max_cells;
+        return Status::ok();
+    }
+    dirty_ = true;
+    std::size_t touched = 0;
+    Status status = recluster(static_cast<std::uint32_t>(next), tuning_.neighbors, touched);
+    broken_ = !status.is_ok();
+    ++next;
+    return status;
+}
+
+}  // namespace vss

@@ -1,0 +1,84 @@
+// CellSearch: how many cells a recall needs, measured on the table's own rows.
+#include <algorithm>
+#include <bit>
+#include <cmath>
+
+#include "cell_search.h"
+#include "rotation.h"
+
+namespace vss {
+namespace {
+
+constexpr std::size_t learned_k = 10;
+// What the figure for a recall aims at: a little more, since few rows are asked and candidates can be lost on the way.
+constexpr double caution = 0.25;
+
+}  // namespace
+
+Status CellSearch::learn(std::size_t samples, LearnedRecall& out) {
+    out = {};
+    VSS_TRY(refresh());
+    if (!index_.state().is_celled() || segments_.empty()) {
+        return Status::ok();
+    }
+    // Where a row's neighbours are: the place of the nearer of their two cells in the ranking for the row.
+    std::vector<std::uint32_t> places;
+    SplitMix random(index_.state().rows);
+    const std::size_t segment_slots = rows_.segment_slots();
+    std::vector<std::byte> vector(rows_.vector_bytes());
+    std::vector<RankedCell> ranked;
+    std::size_t asked = 0;
+    for (std::size_t tries = 0; asked < samples && tries < 20 * samples; ++tries) {
+        const auto slot = static_cast<std::uint32_t>(random.below(segments_.size() * segment_slots));
+        bool live = false;
+        std::int64_t rowid = 0;
+        VSS_TRY(rows_.read_slot(slot, live, rowid, vector));
+        if (!live) {
+            continue;
+        }
+        ++asked;
+        CellQuery query{vector.data(), learned_k + 1, 1.0, nullptr, nullptr, 0};
+        std::vector<Neighbor> found;
+        VSS_TRY(search_exact(query, found));
+        std::erase_if(found, [&](const Neighbor& neighbor) { return neighbor.rowid == rowid; });
+        std::vector<std::uint32_t> wanted;
+        for (const Neighbor& neighbor : found) {
+            wanted.push_back(measured_slots_.at(neighbor.rowid));
+        }
+        std::vector<std::uint32_t> place(wanted.size(), UINT32_MAX);
+        directory_->rank(query_, directory_->live(), CellDirectory::For::query, ranked);
+        std::size_t left = wanted.size();
+        for (std::uint32_t i = 0; i < ranked.size() && left > 0; ++i) {
+            std::shared_ptr<const CodeBlocks> held;
+            const CodeBlocks* codes = nullptr;
+            VSS_TRY(cell_codes(ranked[i].cell, held, codes));
+            for (std::size_t w = 0; w < wanted.size(); ++w) {
+                if (place[w] == UINT32_MAX && (codes->find(wanted[w]) != codes->size() ||
+                                               codes->find(wanted[w] | second_copy) != codes->size())) {
+                    place[w] = i + 1;
+                    --left;
+                }
+            }
+        }
+        for (const std::uint32_t at : place) {
+            if (at != UINT32_MAX) {  // else its row is in the tail, which is always looked at
+                places.push_back(at);
+            }
+        }
+    }
+    std::sort(places.begin(), places.end());
+    if (places.empty()) {
+        return Status::ok();
+    }
+    out.cells_then = static_cast<std::uint32_t>(directory_->live());
+    for (std::size_t i = 0; i < LearnedRecall::levels.size(); ++i) {
+        const double level = LearnedRecall::levels[i];
+        const double aim = level + (1 - level) * caution;
+        const auto at = std::min(static_cast<std::size_t>(std::ceil(aim * static_cast<double>(places.size()))),
+                                 places.size());
+        out.cells[i] = places[at > 0 ? at - 1 : 0];
+    }
+    return Status::ok();
+}
+
+}  // namespace vss

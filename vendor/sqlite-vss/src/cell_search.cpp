@@ -1,0 +1,588 @@
+#include "cell_search.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <chrono>
+#include <cmath>
+#include <limits>
+
+#include "kernels.h"
+#include "vector_value.h"
+
+namespace vss {
+namespace {
+
+// Candidates that sign codes must leave for k = 10: in 384 dimensions the true neighbours are among the best 100 in
+// 99 of 100 cases (CELLS in ARCHITECTURE.md has the table).
+constexpr std::size_t candidates_for_ten = 90;
+// Rows read one by one from a segment before its 4-bit codes are made, and codes made by one query at most.
+constexpr std::uint32_t cold_rows_per_segment = 24;
+constexpr std::size_t segments_built_per_query = 2;
+// What looking at one 4-bit code costs, in sign codes scanned.
+constexpr double refine_cost = 14;
+
+double now_us() {
+    using Clock = std::chrono::steady_clock;
+    return std::chrono::duration<double, std::micro>(Clock::now().time_since_epoch()).count();
+}
+
+std::size_t candidates_for(double recall, std::size_t k) {
+    const double share = static_cast<double>(k) / 10;
+    double wanted = candidates_for_ten * (k <= 10 ? std::max(share, 0.4) : std::pow(share, 0.85));
+    if (recall >= 0.985) {
+        wanted *= recall >= 0.9925 ? 2.6 : 1.9;
+    } else if (recall < 0.92) {
+        wanted *= 0.7;
+    }
+    return static_cast<std::size_t>(wanted) + 8;
+}
+
+std::size_t reranked_for(double recall, std::size_t k) {
+    return recall >= 0.985 ? 2 * k + 12 : k + k / 2 + 6;
+}
+
+}  // namespace
+
+void SlotFilter::allow(std::uint32_t slot) {
+    limited = true;
+    if (slot / 64 >= bits.size()) {
+        bits.resize(std::max<std::size_t>(slot / 64 + 1, bits.size() * 2));
+    }
+    std::uint64_t& word = bits[slot / 64];
+    const std::uint64_t bit = std::uint64_t{1} << (slot % 64);
+    count += (word & bit) == 0 ? 1U : 0U;
+    word |= bit;
+}
+
+CellSearch::CellSearch(CellIndex& index, RowStore& rows, ElementType type, std::size_t dim, Metric metric)
+    : index_(index), rows_(rows), type_(type), dim_(dim), metric_(metric) {}
+
+std::size_t CellSearch::cells_for(double recall, std::size_t k) const {
+    const LearnedRecall& learned = index_.state().learned;
+    const auto live = static_cast<double>(directory_->live());
+    // Before anything is learned: what real sentence embeddings need of 1,500 cells.
+    static constexpr std::array<float, LearnedRecall::levels.size()> typical = {14, 32, 64, 92, 122, 205, 320};
+    const double then = learned.cells_then > 0 ? learned.cells_then : 1500;
+    double wanted = 0;
+    const auto at = [&](std::size_t i) {
+        return learned.cells_then > 0 ? static_cast<double>(learned.cells[i]) : typical[i];
+    };
+    const auto& levels = LearnedRecall::levels;
+    if (recall <= levels.front()) {
+        wanted = at(0);
+    } else {
+        wanted = at(levels.size() - 1) * 2;  // beyond the last level
+        for (std::size_t i = 1; i < levels.size(); ++i) {
+            if (recall <= levels[i]) {
+                const double share = (recall - levels[i - 1]) / (levels[i] - levels[i - 1]);
+                wanted = at(i - 1) + (at(i) - at(i - 1)) * share;
+                break;
+            }
+        }
+    }
+    // More cells: each is smaller, and a few more are needed.
+    wanted *= std::pow(live / then, 0.4);
+    wanted *= k > 10 ? std::pow(static_cast<double>(k) / 10, 0.3) : 1;
+    return static_cast<std::size_t>(std::clamp(std::ceil(wanted), 1.0, std::max(live, 1.0)));
+}
+
+float CellSearch::reported(float distance) const { return metric_ == Metric::cosine ? distance / 2 : distance; }
+
+// --- what the snapshot holds -----------------------------------------------------------------------------------------
+
+Status CellSearch::refresh() {
+    VSS_TRY(index_.load());
+    VSS_TRY(index_.settle());
+    const std::uint64_t evictions = Cache::instance().evictions();
+    if (evictions != evictions_) {
+        // What was evicted must not be kept alive here.
+        evictions_ = evictions;
+        cells_.clear();
+        for (SegmentView& view : segments_) {
+            view.codes.reset();
+            view.rows.reset();
+        }
+    }
+    if (index_.state().seed != seed_) {
+        // Another rotation: what was coded by the old one says nothing.
+        seed_ = index_.state().seed;
+        segments_.clear();
+    }
+    const std::uint64_t generation = index_.is_dirty() ? 0 : index_.state().generation;
+    if (generation != 0 && generation == generation_) {
+        return Status::ok();
+    }
+    std::vector<SegmentInfo> infos;
+    VSS_TRY(rows_.segments(infos));
+    std::vector<SegmentView> views(infos.empty() ? 0 : infos.back().id + 1);
+    for (const SegmentInfo& info : infos) {
+        SegmentView& view = views[info.id];
+        if (info.id < segments_.size() && segments_[info.id].info.version == info.version) {
+            view = std::move(segments_[info.id]);
+        }
+        view.info = info;
+    }
+    segments_ = std::move(views);
+    if (index_.state().is_celled()) {
+        VSS_TRY(index_.directory(directory_));
+        cells_.resize(directory_->size());
+    }
+    generation_ = generation;
+    return Status::ok();
+}
+
+Status CellSearch::cell_codes(std::uint32_t cell, std::shared_ptr<const CodeBlocks>& held, const CodeBlocks*& out) {
+    const CellInfo& info = directory_->info(cell);
+    CellView& view = cells_[cell];
+    if (generation_ != 0 && view.codes != nullptr && view.version == info.version) {
+        out = view.codes.get();
+        return Status::ok();
+    }
+    VSS_TRY(index_.codes(cell, info, held));
+    out = held.get();
+    if (generation_ != 0) {
+        view = {info.version, held};
+    }
+    return Status::ok();
+}
+
+CellSearch::SegmentView* CellSearch::view_of(std::uint32_t slot) {
+    const std::size_t id = slot / rows_.segment_slots();
+    return id < segments_.size() && segments_[id].info.live > 0 ? &segments_[id] : nullptr;
+}
+
+// Whether the budget has room for full vectors beside all codes.
+bool CellSearch::rows_fit() const {
+    const std::uint64_t row = rows_.vector_bytes() + index_.space().padded() * 3 / 4 + 96;
+    return index_.state().rows * row < Cache::instance().budget() / 10 * 9;
+}
+
+Status CellSearch::segment_codes(SegmentView& view, bool build, const SlotCodes*& out) {
+    out = view.codes.get();
+    if (out != nullptr) {
+        return Status::ok();
+    }
+    const CacheKey key{view.info.version, CacheKind::slots, static_cast<std::uint32_t>(seed_), view.info.id};
+    view.codes = Cache::instance().get_as<SlotCodes>(key);
+    if (view.codes == nullptr && !build) {
+        return Status::ok();
+    }
+    const bool fit = rows_fit();
+    if (view.codes == nullptr || (fit && view.rows == nullptr)) {
+        std::shared_ptr<const Segment> rows;
+        VSS_TRY(rows_.segment(view.info, fit, rows));
+        if (view.codes == nullptr) {
+            const std::size_t slots = rows_.segment_slots();
+            auto made = std::make_shared<SlotCodes>(index_.space(), type_, *rows, view.info.id * slots, slots);
+            view.codes = made;
+            Cache::instance().put(key, std::move(made), Cache::instance().begin_search());
+            ++built_;
+        }
+        if (fit) {
+            view.rows = std::move(rows);
+        }
+    }
+    view.cold = 0;
+    out = view.codes.get();
+    return Status::ok();
+}
+
+// --- one query -------------------------------------------------------------------------------------------------------
+
+Status CellSearch::begin(const CellQuery& query) {
+    const std::size_t padded = index_.space().padded();
+    std::vector<float> raw(dim_);
+    decode_vector(type_, query.vector, dim_, raw.data());
+    query_.vector.resize(padded);
+    index_.space().enter(raw.data(), query_.vector.data());
+    query_.prepare(padded);
+    fine_.prepare(query_.vector.data(), padded);
+    candidates_.clear();
+    vector_.resize(rows_.vector_bytes());
+    costs_ = {};
+    built_ = 0;
+    threshold_ = std::numeric_limits<float>::infinity();
+    return Status::ok();
+}
+
+void CellSearch::keep_best(std::size_t wanted) {
+    if (candidates_.size() <= wanted) {
+        return;
+    }
+    std::nth_element(candidates_.begin(), candidates_.begin() + static_cast<std::ptrdiff_t>(wanted - 1),
+                     candidates_.end());
+    candidates_.resize(wanted);
+    threshold_ = candidates_.back().distance;
+}
+
+Status CellSearch::scan_cell(std::uint32_t cell, const CodeBlocks& codes, float offset, const CellQuery& query,
+                             std::size_t wanted) {
+    const CodeKernels& kernels = code_kernels();
+    const std::size_t padded = index_.space().padded();
+    alignas(32) std::array<float, block_rows> estimates;
+    std::array<std::uint32_t, block_rows> entries;
+    const std::size_t limit = segments_.size() * rows_.segment_slots();
+    for (std::size_t b = 0; b < codes.blocks(); ++b) {
+        const std::byte* block = codes.block(b);
+        const auto* add = reinterpret_cast<const float*>(block + 4 * block_rows);
+        std::uint32_t below =
+            kernels.scan(reinterpret_cast<const std::uint8_t*>(block + 12 * block_rows), add, add + block_rows,
+                         query_.tables, padded, offset, threshold_, estimates.data());
+        const std::size_t n = std::min(block_rows, codes.size() - b * block_rows);
+        below &= n == block_rows ? ~0U : (1U << n) - 1;
+        if (below == 0) {
+            continue;
+        }
+        std::memcpy(entries.data(), block, sizeof entries);
+        for (; below != 0; below &= below - 1) {
+            const auto i = static_cast<std::size_t>(std::countr_zero(below));
+            const std::uint32_t slot = entries[i] & ~second_copy;
+            if (slot >= limit) {
+                return Status::corrupt("cell " + std::to_string(cell) + " names a slot that does not exist");
+            }
+            std::uint64_t& word = seen_[slot / 64];
+            const std::uint64_t bit = std::uint64_t{1} << (slot % 64);
+            if ((word & bit) != 0 || (query.slots != nullptr && !query.slots->passes(slot))) {
+                continue;
+            }
+            word |= bit;
+            seen_slots_.push_back(slot);
+            candidates_.push_back({estimates[i], 0, slot});
+        }
+        if (candidates_.size() >= 2 * wanted) {
+            keep_best(wanted);
+        }
+    }
+    return Status::ok();
+}
+
+Status CellSearch::scan_cells(const CellQuery& query) {
+    const bool filtered = query.slots != nullptr && query.slots->limited;
+    const double rows = static_cast<double>(std::max<std::uint64_t>(index_.state().rows, 1));
+    const double share = filtered ? std::min(static_cast<double>(query.slots->count) / rows, 1.0) : 1.0;
+    const std::size_t wanted = candidates_for(query.recall, query.k);
+    const std::size_t cells = query.cells > 0 ? query.cells : cells_for(query.recall, query.k);
+    const double start = now_us();
+    // With few matches among many rows the neighbours lie farther apart, so more cells are needed.
+    const auto most = static_cast<std::size_t>(
+        std::min(static_cast<double>(cells) / std::sqrt(share) + 1, static_cast<double>(directory_->live())));
+    directory_->rank(query_, filtered ? most : cells, CellDirectory::For::query, ranked_);
+    const double ranked = now_us();
+    costs_.rank_us = ranked - start;
+    const double entries_per_cell = 2 * rows / static_cast<double>(std::max<std::size_t>(directory_->live(), 1));
+    const double matches_wanted = static_cast<double>(cells) * entries_per_cell * std::sqrt(share);
+    seen_.resize(segments_.size() * rows_.segment_slots() / 64 + 1);
+    const bool product = index_.space().estimate() == Estimate::product;
+    Status status = Status::ok();
+    double matches = 0;
+    bool all_ranked = ranked_.size() == directory_->live();
+    std::size_t i = 0;
+    for (; status.is_ok(); ++i) {
+        if (i == ranked_.size()) {
+            // A filter whose rows lie far from the query: go on until enough of them were seen.
+            if (!filtered || all_ranked || matches >= matches_wanted) {
+                break;
+            }
+            directory_->rank(query_, directory_->live(), CellDirectory::For::query, ranked_);
+            all_ranked = true;
+            if (i == ranked_.size()) {
+                break;
+            }
+        }
+        const std::uint32_t cell = ranked_[i].cell;
+        const CellInfo& info = directory_->info(cell);
+        std::shared_ptr<const CodeBlocks> held;
+        const CodeBlocks* codes = nullptr;
+        status = cell_codes(cell, held, codes);
+        if (!status.is_ok()) {
+            break;
+        }
+        const float offset = product ? -ranked_[i].product
+                                     : query_.square + info.norm * info.norm - 2 * ranked_[i].product;
+        const std::size_t seen_before = seen_slots_.size();
+        status = scan_cell(cell, *codes, offset, query, wanted);
+        costs_.entries += codes->size();
+        ++costs_.cells;
+        if (filtered) {
+            // Only what beats the threshold is known to match; the rest is taken to match as often as the whole.
+            matches += seen_before == seen_slots_.size()
+                           ? 0.5 * share * static_cast<double>(codes->size())
+                           : share * static_cast<double>(codes->size());
+        }
+    }
+    for (const std::uint32_t slot : seen_slots_) {
+        seen_[slot / 64] = 0;
+    }
+    seen_slots_.clear();
+    keep_best(wanted);
+    costs_.candidates = candidates_.size();
+    costs_.scan_us = now_us() - ranked;
+    return status;
+}
+
+Status CellSearch::refine(const CellQuery& query) {
+    const double start = now_us();
+    for (const std::uint32_t slot : index_.tail()) {
+        if (query.slots == nullptr || query.slots->passes(slot)) {
+            candidates_.push_back({-std::numeric_limits<float>::infinity(), 0, slot});
+        }
+    }
+    // Codes first, so that their rows are on their way from memory while earlier ones are measured.
+    for (Candidate& candidate : candidates_) {
+        SegmentView* view = view_of(candidate.slot);
+        if (view == nullptr) {
+            continue;
+        }
+        const SlotCodes* codes = nullptr;
+        VSS_TRY(segment_codes(*view, view->cold >= cold_rows_per_segment && built_ < segments_built_per_query, codes));
+        if (codes != nullptr) {
+            const std::int32_t at = codes->at(candidate.slot % rows_.segment_slots());
+            if (at >= 0) {
+                codes->prefetch(static_cast<std::size_t>(at));
+            }
+        }
+    }
+    const std::size_t wanted = reranked_for(query.recall, query.k);
+    std::vector<Candidate>& all = candidates_;
+    std::size_t kept = 0;
+    std::vector<Candidate> cold;
+    for (Candidate candidate : all) {
+        SegmentView* view = view_of(candidate.slot);
+        if (view == nullptr) {
+            continue;
+        }
+        if (view->codes == nullptr) {
+            cold.push_back(candidate);
+            continue;
+        }
+        const std::int32_t at = view->codes->at(candidate.slot % rows_.segment_slots());
+        if (at < 0) {
+            continue;
+        }
+        if (query.slots == nullptr && query.rows != nullptr &&
+            !query.rows->passes(view->codes->rowid(static_cast<std::size_t>(at)))) {
+            continue;
+        }
+        const SlotCodes::Estimated estimate = view->codes->estimate(fine_, static_cast<std::size_t>(at));
+        ++costs_.refined;
+        all[kept++] = {estimate.distance, estimate.error, candidate.slot};
+    }
+    all.resize(kept);
+    if (all.size() > wanted) {
+        std::nth_element(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(wanted), all.end());
+        all.resize(wanted);
+    }
+    all.insert(all.end(), cold.begin(), cold.end());
+    costs_.refine_us = now_us() - start;
+    return Status::ok();
+}
+
+Status CellSearch::measure(std::uint32_t slot, const CellQuery& query, bool& passes, Neighbor& out) {
+    passes = false;
+    SegmentView* view = view_of(slot);
+    if (view == nullptr) {
+        return Status::ok();
+    }
+    const std::byte* vector = nullptr;
+    if (view->rows != nullptr && view->codes != nullptr) {
+        const std::int32_t at = view->codes->at(slot % rows_.segment_slots());
+        if (at < 0) {
+            return Status::ok();
+        }
+        out.rowid = view->rows->rowids[static_cast<std::size_t>(at)];
+        vector = view->rows->row(static_cast<std::size_t>(at));
+    } else {
+        bool live = false;
+        VSS_TRY(rows_.read_slot(slot, live, out.rowid, vector_));
+        if (!live) {
+            return Status::ok();
+        }
+        vector = vector_.data();
+        ++costs_.cold_rows;
+        view->cold += view->codes == nullptr ? 1U : 0U;
+    }
+    ++costs_.reranked;
+    if (query.slots == nullptr && query.rows != nullptr && !query.rows->passes(out.rowid)) {
+        return Status::ok();
+    }
+    out.distance = static_cast<float>(exact_distance(type_, metric_, query.vector, vector, dim_));
+    passes = query.rows == nullptr || query.rows->passes_distance(out.distance);
+    return Status::ok();
+}
+
+Status CellSearch::rerank(const CellQuery& query, std::vector<Neighbor>& out) {
+    const double start = now_us();
+    out.clear();
+    for (const Candidate& candidate : candidates_) {
+        bool passes = false;
+        Neighbor neighbor;
+        VSS_TRY(measure(candidate.slot, query, passes, neighbor));
+        if (passes) {
+            out.push_back(neighbor);
+        }
+    }
+    std::sort(out.begin(), out.end());
+    if (out.size() > query.k) {
+        out.resize(query.k);
+    }
+    costs_.rerank_us = now_us() - start;
+    return Status::ok();
+}
+
+Status CellSearch::search(const CellQuery& query, std::vector<Neighbor>& out) {
+    out.clear();
+    VSS_TRY(refresh());
+    VSS_TRY(begin(query));
+    if (query.k == 0 || (query.slots != nullptr && query.slots->limited && query.slots->count == 0)) {
+        return Status::ok();
+    }
+    bool direct = false;
+    if (query.slots != nullptr && query.slots->limited) {
+        const double rows = static_cast<double>(std::max<std::uint64_t>(index_.state().rows, 1));
+        const double share = static_cast<double>(query.slots->count) / rows;
+        const double entries = static_cast<double>(cells_for(query.recall, query.k)) * 2 * rows /
+                               static_cast<double>(std::max<std::size_t>(directory_->live(), 1));
+        direct = static_cast<double>(query.slots->count) * refine_cost <= std::min(entries / std::sqrt(share), 2 * rows) ||
+                 query.slots->count <= 4 * query.k;
+    }
+    if (direct) {
+        return search_exact(query, out);
+    }
+    VSS_TRY(scan_cells(query));
+    VSS_TRY(refine(query));
+    VSS_TRY(rerank(query, out));
+    if (out.size() < query.k && query.slots != nullptr && query.slots->limited && out.size() < query.slots->count &&
+        costs_.cells < directory_->live()) {
+        // k holds: whatever the cells missed is found by looking at every row that may be returned.
+        return search_exact(query, out);
+    }
+    return Status::ok();
+}
+
+Status CellSearch::search_exact(const CellQuery& query, std::vector<Neighbor>& out) {
+    out.clear();
+    VSS_TRY(refresh());
+    const SearchCosts before = costs_;
+    VSS_TRY(begin(query));
+    costs_.cells = before.cells;
+    if (query.k == 0) {
+        return Status::ok();
+    }
+    const double start = now_us();
+    const bool limited = query.slots != nullptr && query.slots->limited;
+    const bool bounded_above = query.rows != nullptr &&
+                               query.rows->distance_above != -std::numeric_limits<double>::infinity();
+    // Whether few rows are asked for: then those of segments without codes are read one by one.
+    const std::size_t segment_slots = rows_.segment_slots();
+    std::vector<Candidate> cold;
+    // The k smallest upper bounds, largest first: nothing whose lower bound is beyond them can be a neighbour.
+    std::vector<float> bounds;
+    float reach = std::numeric_limits<float>::infinity();
+    for (std::size_t id = 0; id < segments_.size(); ++id) {
+        SegmentView& view = segments_[id];
+        if (view.info.live == 0) {
+            continue;
+        }
+        const std::size_t first_word = id * segment_slots / 64;
+        std::size_t wanted_here = view.info.live;
+        if (limited) {
+            wanted_here = 0;
+            for (std::size_t w = first_word; w <= ((id + 1) * segment_slots - 1) / 64 && w < query.slots->bits.size(); ++w) {
+                wanted_here += static_cast<std::size_t>(std::popcount(query.slots->bits[w]));
+            }
+            if (wanted_here == 0) {
+                continue;
+            }
+        }
+        const SlotCodes* codes = nullptr;
+        VSS_TRY(segment_codes(view, !limited || wanted_here > cold_rows_per_segment, codes));
+        if (codes == nullptr) {
+            for (std::size_t slot = id * segment_slots; slot < (id + 1) * segment_slots; ++slot) {
+                if (query.slots->passes(static_cast<std::uint32_t>(slot))) {
+                    cold.push_back({0, 0, static_cast<std::uint32_t>(slot)});
+                }
+            }
+            continue;
+        }
+        const auto consider = [&](std::size_t i) {
+            if (!limited && query.rows != nullptr && !query.rows->passes(codes->rowid(i))) {
+                return;
+            }
+            const SlotCodes::Estimated estimate = codes->estimate(fine_, i);
+            ++costs_.refined;
+            const float least = estimate.distance - estimate.error;
+            if (least > reach) {
+                return;
+            }
+            candidates_.push_back({least, estimate.error, codes->slot(i)});
+            if (bounded_above) {
+                return;  // the nearest rows may be the ones that a bound excludes
+            }
+            bounds.push_back(estimate.distance + estimate.error);
+            std::push_heap(bounds.begin(), bounds.end());
+            if (bounds.size() > query.k) {
+                std::pop_heap(bounds.begin(), bounds.end());
+                bounds.pop_back();
+                reach = bounds.front();
+            }
+        };
+        if (!limited) {
+            for (std::size_t i = 0; i < codes->size(); ++i) {
+                consider(i);
+            }
+            continue;
+        }
+        const std::size_t first = id * segment_slots;
+        for (std::size_t w = first / 64; w <= (first + segment_slots - 1) / 64 && w < query.slots->bits.size(); ++w) {
+            for (std::uint64_t bits = query.slots->bits[w]; bits != 0; bits &= bits - 1) {
+                const std::size_t slot = w * 64 + static_cast<std::size_t>(std::countr_zero(bits));
+                if (slot >= first && slot < first + segment_slots && codes->at(slot - first) >= 0) {
+                    consider(static_cast<std::size_t>(codes->at(slot - first)));
+                }
+            }
+        }
+    }
+    costs_.candidates = candidates_.size() + cold.size();
+    const double refined = now_us();
+    costs_.refine_us = refined - start;
+    // Nearest lower bound first, until no lower bound can beat the k-th found.
+    std::erase_if(candidates_, [&](const Candidate& c) { return c.distance > reach; });
+    std::sort(candidates_.begin(), candidates_.end());
+    std::vector<Neighbor> best;  // a heap, the farthest on top
+    measured_slots_.clear();
+    const auto offer = [&](const Neighbor& neighbor, std::uint32_t slot) {
+        measured_slots_.emplace(neighbor.rowid, slot);
+        best.push_back(neighbor);
+        std::push_heap(best.begin(), best.end());
+        if (best.size() > query.k) {
+            std::pop_heap(best.begin(), best.end());
+            best.pop_back();
+        }
+    };
+    for (const Candidate& candidate : cold) {
+        bool passes = false;
+        Neighbor neighbor;
+        VSS_TRY(measure(candidate.slot, query, passes, neighbor));
+        if (passes) {
+            offer(neighbor, candidate.slot);
+        }
+    }
+    for (const Candidate& candidate : candidates_) {
+        if (best.size() == query.k && reported(candidate.distance) > best.front().distance) {
+            break;
+        }
+        bool passes = false;
+        Neighbor neighbor;
+        VSS_TRY(measure(candidate.slot, query, passes, neighbor));
+        if (passes) {
+            offer(neighbor, candidate.slot);
+        }
+    }
+    std::sort_heap(best.begin(), best.end());
+    out = std::move(best);
+    costs_.rerank_us = now_us() - refined;
+    return Status::ok();
+}
+
+}  // namespace vss

@@ -1,0 +1,151 @@
+// Searching the cells: rank cells, scan their sign codes, refine by 4-bit codes, measure the few best exactly.
+//
+// Threads: like the connection.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "cells.h"
+#include "filter.h"
+#include "nearest.h"
+#include "slot_codes.h"
+#include "storage.h"
+
+namespace vss {
+
+// The rows behind the cells, by slot. VectorStore offers it; trials have one in memory.
+class RowStore {
+  public:
+    RowStore() = default;
+    RowStore(const RowStore&) = delete;
+    RowStore& operator=(const RowStore&) = delete;
+    virtual ~RowStore() = default;
+
+    [[nodiscard]] virtual std::size_t segment_slots() const = 0;
+    [[nodiscard]] virtual std::size_t vector_bytes() const = 0;
+    virtual Status segments(std::vector<SegmentInfo>& out) = 0;
+    // `keep`: let the process's cache hold the rows.
+    virtual Status segment(const SegmentInfo& info, bool keep, std::shared_ptr<const Segment>& out) = 0;
+    // One slot's row; rowid and vector are left alone if the slot is not live.
+    virtual Status read_slot(std::uint32_t slot, bool& live, std::int64_t& rowid, std::span<std::byte> vector) = 0;
+};
+
+// What a search looked at; explain shows it.
+struct SearchCosts {
+    std::uint64_t cells = 0;       // scanned
+    std::uint64_t entries = 0;     // sign codes scanned
+    std::uint64_t candidates = 0;  // kept by sign codes
+    std::uint64_t refined = 0;     // by 4-bit codes
+    std::uint64_t reranked = 0;    // measured on full vectors
+    std::uint64_t cold_rows = 0;   // of them read from the file's pages
+    double rank_us = 0;
+    double scan_us = 0;
+    double refine_us = 0;
+    double rerank_us = 0;
+};
+
+// Slots that may be returned, as bits; empty: all.
+struct SlotFilter {
+    std::vector<std::uint64_t> bits;
+    std::size_t count = 0;
+    bool limited = false;
+
+    [[nodiscard]] bool passes(std::uint32_t slot) const {
+        return !limited || (slot / 64 < bits.size() && (bits[slot / 64] >> (slot % 64) & 1) != 0);
+    }
+    void allow(std::uint32_t slot);
+};
+
+struct CellQuery {
+    const std::byte* vector = nullptr;  // of the column's element type
+    std::size_t k = 0;
+    double recall = 0.95;
+    const SlotFilter* slots = nullptr;
+    const RowFilter* rows = nullptr;  // distance bounds, and rowids where `slots` is null
+    std::size_t cells = 0;            // scan exactly so many; 0: as the recall needs
+};
+
+class CellSearch {
+  public:
+    CellSearch(CellIndex& index, RowStore& rows, ElementType type, std::size_t dim, Metric metric);
+
+    // Nearest first, distances as exact_distance gives them, rounded to float32.
+    Status search(const CellQuery& query, std::vector<Neighbor>& out);
+    // Every row is considered, by a bound that cannot fail: what brute force gives, ties by rowid.
+    Status search_exact(const CellQuery& query, std::vector<Neighbor>& out);
+    // Measures on `samples` of the table's own rows how many cells each recall needs.
+    Status learn(std::size_t samples, LearnedRecall& out);
+
+    [[nodiscard]] const SearchCosts& costs() const { return costs_; }
+    [[nodiscard]] std::size_t cells_for(double recall, std::size_t k) const;
+
+  private:
+    struct SegmentView {
+        SegmentInfo info;
+        std::shared_ptr<const SlotCodes> codes;
+        std::shared_ptr<const Segment> rows;
+        std::uint32_t cold = 0;  // rows read one by one since there are no codes
+    };
+    struct CellView {
+        std::uint64_t version = 0;
+        std::shared_ptr<const CodeBlocks> codes;
+    };
+    struct Candidate {
+        float distance = 0;
+        float error = 0;
+        std::uint32_t slot = 0;
+
+        friend bool operator<(const Candidate& a, const Candidate& b) { return a.distance < b.distance; }
+    };
+
+    Status refresh();
+    Status begin(const CellQuery& query);
+    Status scan_cells(const CellQuery& query);
+    Status scan_cell(std::uint32_t cell, const CodeBlocks& codes, float offset, const CellQuery& query,
+                     std::size_t wanted);
+    void keep_best(std::size_t wanted);
+    Status refine(const CellQuery& query);
+    Status rerank(const CellQuery& query, std::vector<Neighbor>& out);
+    Status measure(std::uint32_t slot, const CellQuery& query, bool& passes, Neighbor& out);
+    Status cell_codes(std::uint32_t cell, std::shared_ptr<const CodeBlocks>& held, const CodeBlocks*& out);
+    Status segment_codes(SegmentView& view, bool build, const SlotCodes*& out);
+    [[nodiscard]] bool rows_fit() const;
+    [[nodiscard]] SegmentView* view_of(std::uint32_t slot);
+    [[nodiscard]] float reported(float distance) const;
+
+    CellIndex& index_;
+    RowStore& rows_;
+    ElementType type_;
+    std::size_t dim_;
+    Metric metric_;
+
+    // What this connection saw last, valid for one generation.
+    std::uint64_t generation_ = 0;
+    std::uint64_t evictions_ = 0;
+    std::uint64_t seed_ = 0;
+    std::shared_ptr<const CellDirectory> directory_;
+    std::vector<SegmentView> segments_;  // by id
+    std::vector<CellView> cells_;        // by id
+
+    // Scratch of one query.
+    CodeQuery query_;
+    SlotCodes::Query fine_;
+    std::vector<RankedCell> ranked_;
+    std::vector<Candidate> candidates_;
+    std::vector<std::uint64_t> seen_;  // bits by slot; all zero between queries
+    std::vector<std::uint32_t> seen_slots_;
+    float threshold_ = 0;
+    std::vector<std::byte> vector_;
+    // rowid to slot of the rows that the last exact search measured
+    std::unordered_map<std::int64_t, std::uint32_t> measured_slots_;
+    std::size_t built_ = 0;  // segments whose codes this query made
+    SearchCosts costs_;
+};
+
+}  // namespace vss

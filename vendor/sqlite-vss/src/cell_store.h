@@ -1,0 +1,75 @@
+// What the cells need of the tables, so that they can be tried without SQLite.
+//
+// On disk, for vector column c of table t (FORMAT.md has it byte by byte):
+//   t_cells<c>(cell INTEGER PRIMARY KEY, data BLOB)   row -1 is the state, row i >= 0 is cell i of the directory
+//   t_codes<c>(chunk INTEGER PRIMARY KEY, data BLOB)  chunk = cell * 2^24 + number within the cell; fixed size
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "cell_directory.h"
+#include "codes.h"
+#include "status.h"
+
+namespace vss {
+
+// How many cells a search must scan for a wanted recall, measured by the table on its own vectors.
+struct LearnedRecall {
+    static constexpr std::array<float, 7> levels = {0.8F, 0.9F, 0.95F, 0.97F, 0.98F, 0.99F, 0.995F};
+    std::uint32_t cells_then = 0;  // cells when it was measured; 0: never
+    std::array<std::uint32_t, levels.size()> cells = {};
+};
+
+// One small row; everything that a search or a write must know before it looks at any cell.
+struct CellState {
+    std::uint64_t generation = 0;         // drawn anew by every transaction that changes the column
+    std::uint64_t directory_version = 0;  // drawn anew by every change of the directory; 0: there are no cells
+    std::uint64_t seed = 0;               // of the rotation
+    bool spherical = false;
+    std::vector<float> offset;            // of the rotated vectors, where a common one would cost precision; or empty
+    std::uint64_t rows = 0;               // live vectors of the column
+    LearnedRecall learned;
+    std::vector<std::uint32_t> tail;      // slots whose rows are in no cell yet, ascending
+
+    [[nodiscard]] bool is_celled() const { return directory_version != 0; }
+};
+
+// Rows of codes that one chunk holds.
+[[nodiscard]] constexpr std::size_t chunk_blocks(std::size_t padded) {
+    const std::size_t fit = 4032 / code_block_bytes(padded);  // a leaf page of 4,096 bytes, its overhead and ours
+    return fit == 0 ? 1 : fit;
+}
+inline constexpr std::uint64_t max_chunks = std::uint64_t{1} << 24;
+inline constexpr std::uint64_t max_cells = std::uint64_t{1} << 30;
+
+class CellStore {
+  public:
+    CellStore() = default;
+    CellStore(const CellStore&) = delete;
+    CellStore& operator=(const CellStore&) = delete;
+    virtual ~CellStore() = default;
+
+    // `state` is left alone if its generation is `known`.
+    virtual Status read_state(std::uint64_t known, CellState& state) = 0;
+    virtual Status write_state(const CellState& state) = 0;
+    virtual Status read_directory(CellDirectory& out) = 0;
+    virtual Status write_cell(std::uint32_t cell, const CellInfo& info, const std::uint8_t* centroid) = 0;
+    virtual Status erase_cell(std::uint32_t cell) = 0;
+    // Fills `out`, which has room for the cell's entries.
+    virtual Status read_codes(std::uint32_t cell, CodeBlocks& out) = 0;
+    // Writes the chunks whose bit is set; chunks beyond the last entry are erased.
+    virtual Status write_codes(std::uint32_t cell, const CodeBlocks& codes, const std::vector<bool>& dirty_chunks) = 0;
+
+    // The vectors of live slots as float32, dim floats each.
+    virtual Status read_vectors(std::span<const std::uint32_t> slots, float* out) = 0;
+    // Every live slot of the column, ascending.
+    virtual Status live_slots(std::vector<std::uint32_t>& out) = 0;
+
+    [[nodiscard]] virtual std::uint32_t column() const = 0;  // for cache keys
+};
+
+}  // namespace vss

@@ -1,0 +1,121 @@
+// The cells of one vector column on one connection: which rows are in which cell, kept as rows come and go.
+//
+// Each row stands in two cells: the one whose centroid is nearest, and a second by SOAR (arXiv 2404.00774). New rows
+// first go to a small tail, which a search looks through whole, and enter their cells in batches. A cell that grew too
+// large, or shrank too much, is clustered anew together with its nearest neighbours, so that the partition stays close
+// to a global one whatever the order of arrival. Rows added in bulk are clustered in one go.
+//
+// Changes are gathered in memory and reach the tables at flush(); discard() forgets them. Threads: like the
+// connection; clustering in bulk uses the threads of the settings.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <set>
+#include <span>
+#include <vector>
+
+#include "cell_store.h"
+
+namespace vss {
+
+// Trials set these; the tables use the defaults.
+struct CellTuning {
+    std::size_t first_cells_at = 4096;   // rows; below, a search is exact
+    std::size_t cell_rows = 128;         // primaries of a fresh cell
+    std::size_t split_above = 256;
+    std::size_t merge_below = 32;
+    std::size_t neighbors = 8;           // cells clustered anew together with one that is split
+    std::size_t second_choices = 16;     // cells considered for the second copy
+    std::size_t least_tail = 128;
+    std::size_t most_tail = 512;
+    std::size_t sample_per_cell = 40;    // rows per cell that bulk clustering learns from
+    std::size_t iterations = 8;
+    float soar = 2;
+    bool copies = true;
+};
+
+class CellIndex {
+  public:
+    CellIndex(CellStore& store, std::size_t dim, Metric metric, const CellTuning& tuning = {});
+
+    // Brings the state up to the snapshot of the running statement. Cheap where nothing changed.
+    Status load();
+    [[nodiscard]] const CellState& state() const { return state_; }
+    [[nodiscard]] const CellTuning& tuning() const { return tuning_; }
+    [[nodiscard]] const CellSpace& space() const { return *space_; }
+    [[nodiscard]] const std::set<std::uint32_t>& tail() const { return tail_; }
+    [[nodiscard]] bool is_dirty() const { return dirty_; }
+
+    // The slot holds a new vector; or its vector is about to go (and can still be read).
+    Status add(std::uint64_t slot);
+    Status remove(std::uint64_t slot);
+    // The work that is due: the tail into cells, splits, merges. In memory only.
+    Status settle(bool all = false);
+    Status flush();
+    void discard();
+
+    // Clusters everything anew.
+    Status rebuild();
+    // Clusters anew one neighbourhood after another, starting at cell `next`; `next` is max_cells at the end.
+    Status optimize_step(std::uint64_t& next);
+    void set_learned(const LearnedRecall& learned);
+
+    // For searches. Valid after load().
+    Status directory(std::shared_ptr<const CellDirectory>& out);
+    Status codes(std::uint32_t cell, const CellInfo& info, std::shared_ptr<const CodeBlocks>& out);
+
+  private:
+    struct Working {
+        std::shared_ptr<CodeBlocks> codes;
+        std::vector<bool> dirty_chunks;
+    };
+    struct Placement {
+        std::uint32_t first = 0;
+        std::uint32_t second = 0;  // equal to first: none
+        RowCode first_code;
+        RowCode second_code;
+    };
+    struct Region;
+
+    Status load_directory();
+    CellDirectory& changing_directory();
+    Status working(std::uint32_t cell, Working*& out);
+    void touch(Working& working, std::size_t entry) const;
+    void push(Working& working, CellInfo& info, std::uint32_t entry, const RowCode& code);
+    Status rotated(std::span<const std::uint32_t> slots, std::vector<float>& out);
+    void place(const float* x, CodeQuery& query, std::vector<RankedCell>& ranked, Placement& out) const;
+    void choose_second(const float* x, std::span<const RankedCell> candidates, Placement& out) const;
+    Status insert_rows(std::span<const std::uint32_t> slots);
+    Status take_out(std::uint32_t entry, const std::vector<RankedCell>& ranked, bool& found);
+    Status take_out_everywhere(std::uint32_t slot);
+    Status balance(std::size_t budget);
+    Status recluster(std::uint32_t cell, std::size_t neighbors, std::size_t& touched);
+    Status gather(const std::vector<std::uint32_t>& cells, Region& region);
+    Status write_region(const Region& region, const std::vector<std::uint32_t>& cells);
+    Status train(std::span<const std::uint32_t> slots, std::size_t cells);
+    void decide_space(const std::vector<float>& rows, std::size_t n);
+    void make_space();
+    [[nodiscard]] std::size_t tail_limit() const;
+    [[nodiscard]] std::size_t cells_wanted(std::size_t rows) const;
+
+    CellStore& store_;
+    std::size_t dim_;
+    Metric metric_;
+    CellTuning tuning_;
+    CellState state_;
+    std::unique_ptr<CellSpace> space_;
+    std::set<std::uint32_t> tail_;
+    std::shared_ptr<CellDirectory> directory_;
+    bool directory_changed_ = false;
+    bool directory_shared_ = false;  // with the cache: clone before changing
+    std::map<std::uint32_t, Working> working_;
+    std::set<std::uint32_t> changed_cells_;  // whose row of the directory differs from the table
+    std::set<std::uint32_t> unbalanced_;     // to be looked at by balance()
+    bool dirty_ = false;
+    bool broken_ = false;  // a change failed half-way: nothing of it may be written
+};
+
+}  // namespace vss

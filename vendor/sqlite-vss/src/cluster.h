@@ -1,0 +1,26 @@
+// k-means over rows of the cells' space. No SQLite in here.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+namespace vss {
+
+struct Clustering {
+    std::vector<float> centroids;            // k * padded: means of their members
+    std::vector<std::uint32_t> assignment;   // of each row
+    std::vector<std::uint32_t> sizes;        // k
+};
+
+// Lloyd's algorithm over `n` rows of `padded` floats. by_direction: a row belongs to the centroid of the greatest
+// cosine (spherical k-means), else to the nearest. `start` (k0 <= k rows of floats) begins with these centroids; the
+// rest start at rows picked by `seed`. A cluster that runs empty restarts at the row that its cluster serves worst.
+Clustering cluster(const float* rows, std::size_t n, std::size_t padded, std::size_t k, bool by_direction,
+                   std::size_t iterations, std::uint64_t seed, const std::vector<float>& start = {});
+
+// Calls body(first, last) for parts of [0, n) on up to `threads` threads. False if a part ran out of memory.
+bool parallel_for(std::size_t n, int threads, const std::function<void(std::size_t, std::size_t)>& body);
+
+}  // namespace vss

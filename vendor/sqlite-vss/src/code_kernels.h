@@ -1,0 +1,66 @@
+// Kernels of the cells: rotation, sign codes and their scan, small-integer inner products. One table per instruction
+// set, filled by code_kernels_<level>.cpp from the one body in code_kernels_impl.h, picked at run time.
+//
+// All levels agree exactly on integer sums. Float sums may differ in the last bits, which is why whoever stores codes
+// never compares them with codes made elsewhere. `padded` is a multiple of 64. No allocation, no exceptions.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "cpu.h"
+
+namespace vss {
+
+// Codes are scanned in blocks of this many rows, laid out in structure-of-arrays (codes.h).
+inline constexpr std::size_t block_rows = 32;
+
+// Sums over a residual r = x - c that the estimator's factors are made of; s is the vector of signs (+1, -1) of r.
+struct SignSums {
+    float absolute = 0;  // sum of |r_i|, that is <r, s>
+    float square = 0;    // |r|^2
+    float center = 0;    // <c, s>
+};
+
+// A query prepared for scanning: 16 table entries (of 0 to 63) for each group of 4 dimensions.
+struct ScanTables {
+    const std::uint8_t* entries = nullptr;  // padded / 4 * 16 bytes, 32-byte aligned
+    float step = 0;                         // <u, q> is about step * sum of entries + base, u the bits of a code
+    float base = 0;
+};
+
+struct CodeKernels {
+    // In place: 4 rounds of sign flips and fast Hadamard transforms. `flips`: 4 * padded bits.
+    void (*rotate)(float* v, std::size_t padded, const std::uint8_t* flips);
+    // Bits of r = x - c (1: not negative), padded / 8 bytes, least significant bit first. c may be null: zero.
+    void (*encode_signs)(const float* x, const float* c, std::size_t padded, std::uint8_t* bits, SignSums& sums);
+    // entries: padded / 4 * 16 bytes.
+    void (*make_tables)(const float* q, std::size_t padded, std::uint8_t* entries, float& step, float& base);
+    // The sums of table entries for the 32 rows of a block's codes (padded / 8 * 32 bytes).
+    void (*sum_entries)(const std::uint8_t* codes, const std::uint8_t* entries, std::size_t padded, float* sums);
+    // estimates[i] = add[i] + rescale[i] * (step * sum + base); the bits of the result tell which are below `threshold`.
+    std::uint32_t (*scan)(const std::uint8_t* codes, const float* add, const float* rescale, const ScanTables& tables,
+                          std::size_t padded, float offset, float threshold, float* estimates);
+    // Unsigned bytes against signed ones in [-63, 63].
+    std::int32_t (*dot_u8)(const std::uint8_t* a, const std::int8_t* q, std::size_t padded);
+    // Packed nibbles (byte i of each 32: element i low, element 32 + i high, per 64 elements) against [-127, 127].
+    std::int32_t (*dot_u4)(const std::uint8_t* a, const std::int8_t* q, std::size_t padded);
+    float (*dot)(const float* a, const float* b, std::size_t padded);
+    // out += scale * x
+    void (*add_scaled)(float* out, const float* x, float scale, std::size_t padded);
+    // out[i] = scale * (a[i] - 128)
+    void (*expand_u8)(const std::uint8_t* a, float scale, std::size_t padded, float* out);
+    // out[i] = clamp(round(x[i] * inverse_step + zero), low, high), as bytes
+    void (*quantize)(const float* x, float inverse_step, float zero, float low, float high, std::size_t padded,
+                     std::uint8_t* out);
+    float (*largest)(const float* x, std::size_t padded);  // of |x[i]|
+};
+
+[[nodiscard]] const CodeKernels& code_kernels(SimdLevel level = simd_level());
+
+const CodeKernels& code_kernels_scalar();
+const CodeKernels& code_kernels_avx2();
+const CodeKernels& code_kernels_avx512();
+const CodeKernels& code_kernels_neon();
+
+}  // namespace vss

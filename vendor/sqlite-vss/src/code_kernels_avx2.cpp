@@ -1,0 +1,14 @@
+// The cells' kernels for AVX2. Empty where the compiler does not target x86-64.
+#if defined(VSS_HAVE_AVX2)
+
+#include "code_kernels_x86.h"
+// Its Simd first.
+#include "code_kernels_impl.h"
+
+namespace vss {
+
+const CodeKernels& code_kernels_avx2() { return table; }
+
+}  // namespace vss
+
+#endif

@@ -1,0 +1,251 @@
+// The body of the cells' kernels, written once. Each code_kernels_<level>.cpp defines a `Simd` with the few operations
+// on bytes that compilers do not find by themselves, and fills its table from here.
+//
+// Everything has internal linkage and calls no function of the standard library: an inline function that two levels
+// share would be compiled for both, and the linker might keep the copy that the CPU cannot run.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "code_kernels.h"
+
+// All of this is inlined into one source, so how vectors cross a call does not matter.
+#pragma GCC diagnostic ignored "-Wpsabi"
+
+namespace vss {
+namespace {
+
+using F8 [[gnu::vector_size(32)]] = float;
+using I8 [[gnu::vector_size(32)]] = std::int32_t;
+
+inline F8 load8(const float* from) {
+    F8 v;
+    std::memcpy(&v, from, sizeof v);
+    return v;
+}
+inline void store8(float* to, F8 v) { std::memcpy(to, &v, sizeof v); }
+inline F8 splat8(float x) { return F8{x, x, x, x, x, x, x, x}; }
+inline F8 abs8(F8 v) { return reinterpret_cast<F8>(reinterpret_cast<I8>(v) & 0x7FFFFFFF); }
+inline float sum8(F8 v) { return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7])); }
+inline F8 max8(F8 a, F8 b) {
+    const I8 greater = a > b;
+    return reinterpret_cast<F8>((reinterpret_cast<I8>(a) & greater) | (reinterpret_cast<I8>(b) & ~greater));
+}
+
+// --- Rotation --------------------------------------------------------------------------------------------------------
+
+// Sign bits to flip for the 8 elements of one byte.
+inline I8 flip_mask(std::uint8_t byte) {
+    const I8 bits = I8{byte, byte, byte, byte, byte, byte, byte, byte} & I8{1, 2, 4, 8, 16, 32, 64, 128};
+    return (bits != 0) & static_cast<std::int32_t>(0x80000000U);
+}
+
+// The unnormalised Hadamard transform of 8 elements, in a register.
+inline F8 hadamard8(F8 v) {
+    const F8 a = __builtin_shuffle(v, I8{1, 0, 3, 2, 5, 4, 7, 6});
+    v = a + reinterpret_cast<F8>(reinterpret_cast<I8>(v) ^ I8{0, INT32_MIN, 0, INT32_MIN, 0, INT32_MIN, 0, INT32_MIN});
+    const F8 b = __builtin_shuffle(v, I8{2, 3, 0, 1, 6, 7, 4, 5});
+    v = b + reinterpret_cast<F8>(reinterpret_cast<I8>(v) ^ I8{0, 0, INT32_MIN, INT32_MIN, 0, 0, INT32_MIN, INT32_MIN});
+    const F8 c = __builtin_shuffle(v, I8{4, 5, 6, 7, 0, 1, 2, 3});
+    return c + reinterpret_cast<F8>(reinterpret_cast<I8>(v) ^ I8{0, 0, 0, 0, INT32_MIN, INT32_MIN, INT32_MIN, INT32_MIN});
+}
+
+// n is a power of two, at least 64.
+inline void hadamard(float* v, std::size_t n, float scale) {
+    for (std::size_t i = 0; i < n; i += 64) {
+        F8 a[8];
+        for (std::size_t j = 0; j < 8; ++j) {
+            a[j] = hadamard8(load8(v + i + 8 * j));
+        }
+        for (std::size_t h = 1; h < 8; h *= 2) {
+            for (std::size_t j = 0; j < 8; ++j) {
+                if ((j & h) == 0) {
+                    const F8 x = a[j];
+                    a[j] = x + a[j + h];
+                    a[j + h] = x - a[j + h];
+                }
+            }
+        }
+        for (std::size_t j = 0; j < 8; ++j) {
+            store8(v + i + 8 * j, a[j] * splat8(scale));
+        }
+    }
+    for (std::size_t h = 64; h < n; h *= 2) {
+        for (std::size_t i = 0; i < n; i += 2 * h) {
+            for (std::size_t j = i; j < i + h; j += 8) {
+                const F8 x = load8(v + j);
+                const F8 y = load8(v + j + h);
+                store8(v + j, x + y);
+                store8(v + j + h, x - y);
+            }
+        }
+    }
+}
+
+inline void rotate(float* v, std::size_t padded, const std::uint8_t* flips) {
+    std::size_t power = 64;
+    float scale = 0.125F;  // 1 / sqrt(power)
+    while (power * 2 <= padded) {
+        power *= 2;
+        scale *= 0.70710678118654752F;
+    }
+    for (std::size_t round = 0; round < 4; ++round) {
+        for (std::size_t i = 0; i < padded; i += 8) {
+            const I8 mask = flip_mask(flips[(round * padded + i) / 8]);
+            store8(v + i, reinterpret_cast<F8>(reinterpret_cast<I8>(load8(v + i)) ^ mask));
+        }
+        hadamard(round % 2 == 0 ? v : v + (padded - power), power, scale);
+        if (power != padded) {
+            const F8 half = splat8(0.70710678118654752F);
+            for (std::size_t i = 0; i < padded / 2; i += 8) {
+                const F8 x = load8(v + i);
+                const F8 y = load8(v + i + padded / 2);
+                store8(v + i, (x + y) * half);
+                store8(v + i + padded / 2, (x - y) * half);
+            }
+        }
+    }
+}
+
+// --- Floats ----------------------------------------------------------------------------------------------------------
+
+inline float dot(const float* a, const float* b, std::size_t padded) {
+    F8 s0 = {};
+    F8 s1 = {};
+    F8 s2 = {};
+    F8 s3 = {};
+    for (std::size_t i = 0; i < padded; i += 32) {
+        s0 += load8(a + i) * load8(b + i);
+        s1 += load8(a + i + 8) * load8(b + i + 8);
+        s2 += load8(a + i + 16) * load8(b + i + 16);
+        s3 += load8(a + i + 24) * load8(b + i + 24);
+    }
+    return sum8((s0 + s1) + (s2 + s3));
+}
+
+inline void add_scaled(float* out, const float* x, float scale, std::size_t padded) {
+    const F8 factor = splat8(scale);
+    for (std::size_t i = 0; i < padded; i += 8) {
+        store8(out + i, load8(out + i) + load8(x + i) * factor);
+    }
+}
+
+inline float largest(const float* x, std::size_t padded) {
+    F8 most = {};
+    for (std::size_t i = 0; i < padded; i += 8) {
+        most = max8(most, abs8(load8(x + i)));
+    }
+    float out = 0;
+    for (std::size_t i = 0; i < 8; ++i) {
+        out = most[i] > out ? most[i] : out;
+    }
+    return out;
+}
+
+inline void expand_u8(const std::uint8_t* a, float scale, std::size_t padded, float* out) {
+    for (std::size_t i = 0; i < padded; ++i) {
+        out[i] = scale * static_cast<float>(static_cast<std::int32_t>(a[i]) - 128);
+    }
+}
+
+inline void quantize(const float* x, float inverse_step, float zero, float low, float high, std::size_t padded,
+                     std::uint8_t* out) {
+    for (std::size_t i = 0; i < padded; ++i) {
+        float v = x[i] * inverse_step + zero;
+        v = v < low ? low : v;
+        v = v > high ? high : v;
+        // The nearest integer, halves upwards; low is never below -127.
+        out[i] = static_cast<std::uint8_t>(static_cast<std::int32_t>(v + 128.5F) - 128);
+    }
+}
+
+inline void encode_signs(const float* x, const float* c, std::size_t padded, std::uint8_t* bits, SignSums& sums) {
+    F8 absolute = {};
+    F8 square = {};
+    F8 center = {};
+    for (std::size_t i = 0; i < padded; i += 8) {
+        const F8 at = c == nullptr ? F8{} : load8(c + i);
+        const F8 r = load8(x + i) - at;
+        const I8 negative = r < F8{};
+        absolute += abs8(r);
+        square += r * r;
+        center += reinterpret_cast<F8>(reinterpret_cast<I8>(at) ^ (negative & INT32_MIN));
+        bits[i / 8] = static_cast<std::uint8_t>(~Simd::mask(negative));
+    }
+    sums = {sum8(absolute), sum8(square), sum8(center)};
+}
+
+// --- Scanning sign codes ---------------------------------------------------------------------------------------------
+
+inline void make_tables(const float* q, std::size_t padded, std::uint8_t* entries, float& step, float& base) {
+    float least = 0;
+    float range = 0;
+    for (std::size_t i = 0; i < padded; i += 4) {
+        float span = 0;
+        for (std::size_t j = 0; j < 4; ++j) {
+            const float v = q[i + j];
+            span += v < 0 ? -v : v;
+            least += v < 0 ? v : 0;
+        }
+        range = span > range ? span : range;
+    }
+    step = range / 63;
+    base = least;
+    const float inverse = range > 0 ? 63 / range : 0;
+    for (std::size_t i = 0; i < padded; i += 4) {
+        // Entry b is the sum of the q of its set bits above the least such sum.
+        const float q0 = q[i] * inverse;
+        const float q1 = q[i + 1] * inverse;
+        const float q2 = q[i + 2] * inverse;
+        const float q3 = q[i + 3] * inverse;
+        const float low = (q0 < 0 ? q0 : 0) + (q1 < 0 ? q1 : 0) + (q2 < 0 ? q2 : 0) + (q3 < 0 ? q3 : 0);
+        const F8 first = F8{0, q0, q1, q0 + q1, q2, q2 + q0, q2 + q1, q2 + (q0 + q1)} - splat8(low) + splat8(0.5F);
+        const F8 second = first + splat8(q3);
+        const I8 a = __builtin_convertvector(first, I8);
+        const I8 b = __builtin_convertvector(second, I8);
+        for (std::size_t j = 0; j < 8; ++j) {
+            // Rounding can touch 64 where a sum is the whole range.
+            entries[i * 4 + j] = static_cast<std::uint8_t>(a[j] > 63 ? 63 : a[j]);
+            entries[i * 4 + 8 + j] = static_cast<std::uint8_t>(b[j] > 63 ? 63 : (b[j] < 0 ? 0 : b[j]));
+        }
+    }
+}
+
+// Sums of u16 cannot overflow within this many pairs of code bytes: 4 entries of at most 63 each.
+constexpr std::size_t pairs_per_flush = 256;
+
+inline void sum_entries(const std::uint8_t* codes, const std::uint8_t* entries, std::size_t padded, float* sums) {
+    const std::size_t pairs = padded / 16;
+    for (std::size_t first = 0; first < pairs; first += pairs_per_flush) {
+        const std::size_t count = pairs - first < pairs_per_flush ? pairs - first : pairs_per_flush;
+        float part[block_rows];
+        Simd::sum_pairs(codes + first * 64, entries + first * 64, count, part);
+        for (std::size_t i = 0; i < block_rows; ++i) {
+            sums[i] = first == 0 ? part[i] : sums[i] + part[i];
+        }
+    }
+}
+
+inline std::uint32_t scan(const std::uint8_t* codes, const float* add, const float* rescale, const ScanTables& tables,
+                          std::size_t padded, float offset, float threshold, float* estimates) {
+    float sums[block_rows];
+    sum_entries(codes, tables.entries, padded, sums);
+    std::uint32_t below = 0;
+    for (std::size_t i = 0; i < block_rows; i += 8) {
+        const F8 inner = splat8(tables.step) * load8(sums + i) + splat8(tables.base);
+        const F8 estimate = load8(add + i) + load8(rescale + i) * inner + splat8(offset);
+        store8(estimates + i, estimate);
+        below |= static_cast<std::uint32_t>(Simd::mask(estimate < splat8(threshold))) << i;
+    }
+    return below;
+}
+
+constexpr CodeKernels table = {
+    rotate,     encode_signs,   make_tables,    sum_entries, scan,       Simd::dot_u8,
+    Simd::dot_u4, dot,          add_scaled,     expand_u8,   quantize,   largest,
+};
+
+}  // namespace
+}  // namespace vss

@@ -1,0 +1,66 @@
+// 4-bit codes of all rows of one segment, by slot: what refines the candidates that sign codes bring, and what an exact
+// search prunes by. Derived from the vectors in memory, never stored. No SQLite in here.
+//
+// A rotated row o is kept as nibbles u, x = u - 7.5, with s = <o, x> / |x|^2. The rest e = o - s x is orthogonal to x,
+// so |<o, q> - s <x, q>| <= |e| |q|: a bound that cannot fail, unlike the estimators'.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "cache.h"
+#include "cell_directory.h"
+#include "segment.h"
+
+namespace vss {
+
+class SlotCodes final : public CacheEntry {
+  public:
+    // Rows of the segment whose first slot is `first_slot` and that has room for `segment_slots`.
+    SlotCodes(const CellSpace& space, ElementType type, const Segment& segment, std::uint64_t first_slot,
+              std::size_t segment_slots);
+
+    [[nodiscard]] std::size_t size() const { return rowids_.size(); }
+    // The row in that slot of the segment, or -1.
+    [[nodiscard]] std::int32_t at(std::size_t slot) const { return positions_[slot]; }
+    [[nodiscard]] std::int64_t rowid(std::size_t i) const { return rowids_[i]; }
+    [[nodiscard]] std::uint32_t slot(std::size_t i) const { return slots_[i]; }
+    void prefetch(std::size_t i) const {
+        const std::byte* row = nibbles_.data() + i * (padded_ / 2);
+        for (std::size_t byte = 0; byte < padded_ / 2; byte += 64) {
+            __builtin_prefetch(row + byte);
+        }
+    }
+
+    struct Query {
+        std::vector<std::int8_t> small;  // round(q / step), in [-127, 127]
+        float step = 0;
+        float sum = 0;    // of `small`
+        float norm = 0;   // |q|
+        float lost = 0;   // |q - step * small|
+        void prepare(const float* q, std::size_t padded);
+    };
+    struct Estimated {
+        float distance = 0;  // in the cells' space: |o - q|^2, or -<o, q>
+        float error = 0;     // at most so far from the truth
+    };
+    [[nodiscard]] Estimated estimate(const Query& query, std::size_t i) const;
+
+    [[nodiscard]] std::size_t bytes() const override {
+        return sizeof(*this) + positions_.size() * 4 + rowids_.size() * 24 + nibbles_.size();
+    }
+
+  private:
+    std::size_t padded_;
+    Estimate kind_;
+    std::vector<std::int32_t> positions_;
+    std::vector<std::int64_t> rowids_;
+    std::vector<std::uint32_t> slots_;
+    std::vector<float> scales_;
+    std::vector<float> squares_;    // |o|^2
+    std::vector<float> residuals_;  // |e|, rounded up
+    AlignedBytes nibbles_;
+};
+
+}  // namespace vss

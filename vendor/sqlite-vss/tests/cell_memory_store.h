@@ -1,0 +1,225 @@
+// Cells and rows in memory, for tests and trials of the layers that need no SQLite.
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "cell_search.h"
+#include "cell_store.h"
+
+namespace vss {
+
+// Rows of float32 by slot; a slot's rowid is `first_rowid` + slot.
+class MemoryRows final : public RowStore {
+  public:
+    explicit MemoryRows(std::size_t dim, std::size_t segment_slots = 1024) : dim_(dim), segment_slots_(segment_slots) {}
+
+    void put(std::uint32_t slot, const float* vector) {
+        if (slot >= live_.size()) {
+            live_.resize(slot + 1);
+            data_.resize((slot + 1) * dim_);
+        }
+        live_[slot] = true;
+        std::memcpy(data_.data() + slot * dim_, vector, dim_ * 4);
+        touch(slot);
+    }
+    void erase(std::uint32_t slot) {
+        live_[slot] = false;
+        touch(slot);
+    }
+    [[nodiscard]] bool is_live(std::uint32_t slot) const { return slot < live_.size() && live_[slot]; }
+    [[nodiscard]] std::size_t slots() const { return live_.size(); }
+    [[nodiscard]] const float* row(std::uint32_t slot) const { return data_.data() + slot * dim_; }
+    [[nodiscard]] std::size_t dim() const { return dim_; }
+
+    [[nodiscard]] std::size_t segment_slots() const override { return segment_slots_; }
+    [[nodiscard]] std::size_t vector_bytes() const override { return dim_ * 4; }
+    Status segments(std::vector<SegmentInfo>& out) override {
+        out.clear();
+        for (std::size_t first = 0; first < live_.size(); first += segment_slots_) {
+            SegmentInfo info{first / segment_slots_, versions_[first / segment_slots_], 0};
+            for (std::size_t slot = first; slot < std::min(first + segment_slots_, live_.size()); ++slot) {
+                info.live += live_[slot] ? 1U : 0U;
+            }
+            if (info.live > 0) {
+                out.push_back(info);
+            }
+        }
+        return Status::ok();
+    }
+    Status segment(const SegmentInfo& info, bool /*keep*/, std::shared_ptr<const Segment>& out) override {
+        auto made = std::make_shared<Segment>();
+        made->stride = dim_ * 4;
+        made->rows = AlignedBytes(info.live * made->stride);
+        for (std::size_t slot = info.id * segment_slots_; slot < std::min((info.id + 1) * segment_slots_, live_.size());
+             ++slot) {
+            if (live_[slot]) {
+                std::memcpy(made->rows.data() + made->rowids.size() * made->stride, row(static_cast<std::uint32_t>(slot)),
+                            made->stride);
+                made->rowids.push_back(static_cast<std::int64_t>(slot));
+                made->slots.push_back(static_cast<std::uint32_t>(slot));
+            }
+        }
+        out = std::move(made);
+        return Status::ok();
+    }
+    Status read_slot(std::uint32_t slot, bool& live, std::int64_t& rowid, std::span<std::byte> vector) override {
+        live = is_live(slot);
+        if (live) {
+            rowid = slot;
+            std::memcpy(vector.data(), row(slot), dim_ * 4);
+        }
+        return Status::ok();
+    }
+
+  private:
+    void touch(std::uint32_t slot) {
+        versions_.resize(std::max<std::size_t>(versions_.size(), slot / segment_slots_ + 1));
+        versions_[slot / segment_slots_] = ++last_version_;
+    }
+
+    std::size_t dim_;
+    std::size_t segment_slots_;
+    std::vector<bool> live_;
+    std::vector<float> data_;
+    std::vector<std::uint64_t> versions_;
+    std::uint64_t last_version_ = 1;
+};
+
+class MemoryCells final : public CellStore {
+  public:
+    MemoryCells(MemoryRows& rows, std::size_t padded) : rows_(rows), padded_(padded) {}
+
+    Status read_state(std::uint64_t known, CellState& state) override {
+        if (state_.generation != known) {
+            state = state_;
+        }
+        return Status::ok();
+    }
+    Status write_state(const CellState& state) override {
+        state_ = state;
+        return Status::ok();
+    }
+    Status read_directory(CellDirectory& out) override {
+        for (const auto& [cell, record] : records_) {
+            out.put(cell, record.info, record.centroid.data());
+        }
+        return Status::ok();
+    }
+    Status write_cell(std::uint32_t cell, const CellInfo& info, const std::uint8_t* centroid) override {
+        records_[cell] = {info, std::vector<std::uint8_t>(centroid, centroid + padded_)};
+        return Status::ok();
+    }
+    Status erase_cell(std::uint32_t cell) override {
+        records_.erase(cell);
+        chunks_.erase(cell);
+        return Status::ok();
+    }
+    Status read_codes(std::uint32_t cell, CodeBlocks& out) override {
+        const auto& chunks = chunks_[cell];
+        const std::size_t bytes = chunk_blocks(padded_) * out.block_bytes();
+        for (std::size_t b = 0; b < out.blocks(); ++b) {
+            const std::size_t chunk = b / chunk_blocks(padded_);
+            if (chunk >= chunks.size() || chunks[chunk].size() != bytes) {
+                return Status::corrupt("a chunk is missing");
+            }
+            std::memcpy(out.block(b), chunks[chunk].data() + b % chunk_blocks(padded_) * out.block_bytes(),
+                        out.block_bytes());
+        }
+        return Status::ok();
+    }
+    Status write_codes(std::uint32_t cell, const CodeBlocks& codes, const std::vector<bool>& dirty) override {
+        auto& chunks = chunks_[cell];
+        const std::size_t per_chunk = chunk_blocks(padded_);
+        chunks.resize((codes.blocks() + per_chunk - 1) / per_chunk);
+        for (std::size_t chunk = 0; chunk < chunks.size(); ++chunk) {
+            if (chunk >= dirty.size() || !dirty[chunk]) {
+                continue;
+            }
+            chunks[chunk].resize(per_chunk * codes.block_bytes());
+            for (std::size_t b = chunk * per_chunk; b < std::min((chunk + 1) * per_chunk, codes.blocks()); ++b) {
+                std::memcpy(chunks[chunk].data() + b % per_chunk * codes.block_bytes(), codes.block(b),
+                            codes.block_bytes());
+            }
+        }
+        return Status::ok();
+    }
+    Status read_vectors(std::span<const std::uint32_t> slots, float* out) override {
+        for (std::size_t i = 0; i < slots.size(); ++i) {
+            if (!rows_.is_live(slots[i])) {
+                return Status::corrupt("slot " + std::to_string(slots[i]) + " is not live");
+            }
+            std::memcpy(out + i * rows_.dim(), rows_.row(slots[i]), rows_.dim() * 4);
+        }
+        return Status::ok();
+    }
+    Status live_slots(std::vector<std::uint32_t>& out) override {
+        out.clear();
+        for (std::uint32_t slot = 0; slot < rows_.slots(); ++slot) {
+            if (rows_.is_live(slot)) {
+                out.push_back(slot);
+            }
+        }
+        return Status::ok();
+    }
+    [[nodiscard]] std::uint32_t column() const override { return 0; }
+
+    // Every live slot once as a first copy, at most once as a second, in different cells; counts right.
+    [[nodiscard]] Status check() const {
+        std::map<std::uint32_t, std::uint32_t> firsts;
+        std::map<std::uint32_t, std::uint32_t> seconds;
+        std::size_t expected = 0;
+        for (const auto& [cell, record] : records_) {
+            std::uint32_t primaries = 0;
+            CodeBlocks codes(padded_);
+            codes.resize(record.info.entries);
+            VSS_TRY(const_cast<MemoryCells*>(this)->read_codes(cell, codes));
+            for (std::size_t i = 0; i < codes.size(); ++i) {
+                const std::uint32_t entry = codes.entry(i);
+                const bool second = (entry & second_copy) != 0;
+                primaries += second ? 0U : 1U;
+                const std::uint32_t slot = entry & ~second_copy;
+                if (!rows_.is_live(slot) || !(second ? seconds : firsts).emplace(slot, cell).second) {
+                    return Status::corrupt("slot " + std::to_string(slot) + " is dead or twice in cells");
+                }
+            }
+            if (primaries != record.info.primaries) {
+                return Status::corrupt("cell " + std::to_string(cell) + " miscounts");
+            }
+        }
+        for (const std::uint32_t slot : state_.tail) {
+            if (!rows_.is_live(slot) || !firsts.emplace(slot, UINT32_MAX).second) {
+                return Status::corrupt("the tail's slot " + std::to_string(slot) + " is dead or in a cell");
+            }
+        }
+        for (std::uint32_t slot = 0; slot < rows_.slots(); ++slot) {
+            expected += rows_.is_live(slot) ? 1U : 0U;
+        }
+        for (const auto& [slot, cell] : seconds) {
+            if (firsts.at(slot) == cell) {
+                return Status::corrupt("slot " + std::to_string(slot) + " is twice in one cell");
+            }
+        }
+        if (state_.is_celled() && firsts.size() != expected) {
+            return Status::corrupt(std::to_string(expected) + " rows, " + std::to_string(firsts.size()) + " in cells");
+        }
+        return state_.rows == expected ? Status::ok() : Status::corrupt("rows miscounted");
+    }
+    [[nodiscard]] const CellState& state() const { return state_; }
+
+  private:
+    struct Record {
+        CellInfo info;
+        std::vector<std::uint8_t> centroid;
+    };
+    MemoryRows& rows_;
+    std::size_t padded_;
+    CellState state_;
+    std::map<std::uint32_t, Record> records_;
+    std::map<std::uint32_t, std::vector<std::vector<std::byte>>> chunks_;
+};
+
+}  // namespace vss
