@@ -249,7 +249,12 @@ std::string format_json_vector(std::span<const float> values) {
         if (out.size() > 1) {
             out += ',';
         }
-        out += number_text(value);
+        const std::string number = number_text(value);
+        out += number;
+        // A whole number still says that it is a float, as in sqlite-vss.
+        if (number.find_first_of(".en") == std::string::npos) {
+            out += ".0";
+        }
     }
     return out + "]";
 }

@@ -14,7 +14,7 @@ namespace vss {
 
 // Parses a JSON array of numbers ("[1, 2.5e-3, -4]"); anything else is Code::invalid with the byte offset in words.
 Status parse_json_vector(std::string_view text, std::vector<float>& out);
-// Shortest text that reads back to the same floats.
+// Shortest text that reads back to the same floats, whole numbers as "1.0". The values are finite.
 std::string format_json_vector(std::span<const float> values);
 
 // Element conversions; `out` / `in` hold vector_bytes(type, values.size()) bytes. int8 and bit conversions from
