@@ -29,12 +29,12 @@ TEST_CASE("sets hold exactly their members, dense or sparse") {
 TEST_CASE("the ends of the rowid range") {
     constexpr std::int64_t least = std::numeric_limits<std::int64_t>::min();
     constexpr std::int64_t most = std::numeric_limits<std::int64_t>::max();
-    const RowidSet set({most, 0, least});
+    const RowidSet set(std::vector<std::int64_t>{most, 0, least});
     CHECK(set.contains(least));
     CHECK(set.contains(most));
     CHECK(set.contains(0));
     CHECK_FALSE(set.contains(least + 1));
-    CHECK_FALSE(RowidSet({}).contains(0));
+    CHECK_FALSE(RowidSet(std::vector<std::int64_t>{}).contains(0));
 }
 
 TEST_CASE("distance bounds") {

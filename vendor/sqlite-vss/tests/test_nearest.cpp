@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <deque>
 #include <random>
 
 #include "nearest.h"
@@ -12,7 +13,7 @@ using namespace vss;  // NOLINT(google-build-using-namespace)
 namespace {
 
 struct Data {
-    std::vector<Segment> segments;
+    std::deque<Segment> segments;
     std::vector<float> query;
 };
 
