@@ -1,0 +1,126 @@
+"""verify finds each kind of damage, and repair mends it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+
+import pytest
+
+import vssnative
+from vssnative.embedding.hashing import HashEmbedder
+from vssnative.sync import Report
+
+from ..reliability.sync_oracle import assert_in_step
+
+
+@pytest.fixture
+def posts(db: sqlite3.Connection) -> sqlite3.Connection:
+    db.execute("create table posts(id integer primary key, title text, body text)")
+    db.executemany(
+        "insert into posts(title, body) values (?, ?)", [(f"title {n}", f"body {n}") for n in range(40)]
+    )
+    db.commit()
+    vssnative.add_embeddings(db, "posts", columns=["title", "body"], model="hash:16")
+    vssnative.sync(db)
+    return db
+
+
+def without_triggers(conn: sqlite3.Connection, sql: str) -> None:
+    """Change the table behind the triggers' back, and leave them as they were."""
+    triggers = conn.execute("select name, sql from sqlite_master where type = 'trigger'").fetchall()
+    for name, _ in triggers:
+        conn.execute(f'drop trigger "{name}"')
+    conn.execute(sql)
+    for _, statement in triggers:
+        conn.execute(statement)
+
+
+DAMAGE: dict[str, tuple[Callable[[sqlite3.Connection], object], str, list[int]]] = {
+    "vectors deleted": (
+        lambda c: c.execute("delete from vss_posts where rowid in (3, 5)"),
+        "missing",
+        [3, 5],
+    ),
+    "one vector deleted": (
+        lambda c: c.execute("update vss_posts set body_embedding = null where rowid = 4"),
+        "missing",
+        [4],
+    ),
+    "records deleted": (
+        lambda c: c.execute("delete from vssnative_provenance where row_id = 6 and field = 'title'"),
+        "missing",
+        [6],
+    ),
+    "unseen edit": (lambda c: without_triggers(c, "update posts set body = 'x' where id = 7"), "stale", [7]),
+    "unseen blank": (
+        lambda c: without_triggers(c, "update posts set body = null where id = 8"),
+        "stale",
+        [8],
+    ),
+    "unseen insert": (
+        lambda c: without_triggers(c, "insert into posts(id, title) values (99, 'x')"),
+        "missing",
+        [99],
+    ),
+    "unseen delete": (lambda c: without_triggers(c, "delete from posts where id = 9"), "orphaned", [9]),
+    "stray vector": (
+        lambda c: c.execute(
+            "insert into vss_posts(rowid, title_embedding) values (77, ?)", (b"\1\0\0\0" * 16,)
+        ),
+        "stray",
+        [77],
+    ),
+    "another row's vector": (
+        lambda c: c.execute(
+            "update vss_posts set title_embedding = (select title_embedding from vss_posts where rowid = 1)"
+            " where rowid = 2"
+        ),
+        "wrong",
+        [2],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_damage_is_found_and_mended(posts: sqlite3.Connection, kind: str) -> None:
+    damage, where, rows = DAMAGE[kind]
+    damage(posts)
+    posts.commit()
+    report = vssnative.verify(posts, "posts", sample=1000)
+    found = {name: getattr(report, name) for name in ("missing", "stale", "orphaned", "stray", "wrong")}
+    expected: dict[str, list[int]] = {"missing": [], "stale": [], "orphaned": [], "stray": [], "wrong": []}
+    if kind == "records deleted":
+        expected["stray"] = rows  # no record accounts for the vector now
+    assert found == {**expected, where: rows}
+    assert not report.ok
+    assert report.checked == posts.execute("select count(*) from posts").fetchone()[0]
+    mended = vssnative.repair(posts, "posts", sample=1000)
+    assert getattr(mended, where) == rows
+    assert vssnative.verify(posts, "posts", sample=1000).ok
+    assert_in_step(posts, "posts", HashEmbedder(16))
+
+
+def test_a_dropped_vss_table_is_built_anew(posts: sqlite3.Connection) -> None:
+    posts.execute("drop table vss_posts")
+    posts.commit()
+    assert vssnative.verify(posts, "posts", sample=0).missing == list(range(1, 41))
+    vssnative.repair(posts, "posts")
+    assert_in_step(posts, "posts", HashEmbedder(16))
+
+
+def test_what_is_queued_is_in_order(posts: sqlite3.Connection) -> None:
+    posts.execute("update posts set title = 'x' where id = 1")
+    posts.execute("delete from posts where id = 2")
+    posts.execute("insert into posts(title) values ('y')")
+    posts.commit()
+    report = vssnative.verify(posts, "posts")
+    assert report == Report("posts", checked=40)
+
+
+def test_verify_changes_nothing(posts: sqlite3.Connection) -> None:
+    changes = posts.total_changes
+    vssnative.verify(posts, "posts")
+    vssnative.status(posts)
+    assert posts.total_changes == changes
+    assert not posts.in_transaction
