@@ -26,7 +26,7 @@ from .graph import GRAPH_VERSION, build_bert_graph
 from .graph_check import check_graph
 from .layout import ModelLayout, read_layout
 from .protocol import Float32Matrix, Int64Vector, Truncation
-from .storage import cache_directory, cached_digest
+from .storage import atomic_file, cache_directory, cached_digest
 from .threads import default_threads
 from .tokenization import TextTokenizer, Tokens
 
@@ -450,6 +450,17 @@ def _graph_file(layout: ModelLayout, weights: Path) -> Path:
         return weights
     facts = f"{cached_digest(weights)} {cached_digest(layout.transformer / 'config.json')} {GRAPH_VERSION}"
     path = cache_directory("graphs") / f"{hashlib.sha256(facts.encode()).hexdigest()[:32]}.onnx"
-    if not path.is_file():
+    record = path.with_suffix(".sha256")
+    if not _as_recorded(path, record):
         build_bert_graph(layout.transformer, path)
+        with atomic_file(record) as file:
+            file.write(cached_digest(path).encode("ascii"))
     return path
+
+
+def _as_recorded(path: Path, record: Path) -> bool:
+    """Whether a cached graph is there and has not changed since it was made."""
+    try:
+        return record.read_text(encoding="ascii") == cached_digest(path)
+    except (OSError, UnicodeDecodeError):
+        return False

@@ -91,6 +91,12 @@ class EmbeddingService:
         """The embedder that is served."""
         return self._embedder
 
+    @property
+    def waiting(self) -> int:
+        """Texts in the queue, those being computed not counted."""
+        with self._lock:
+            return self._waiting
+
     def submit(
         self, texts: Sequence[str], *, kind: str = "document", timeout: float | None = None
     ) -> Future[Any]:

