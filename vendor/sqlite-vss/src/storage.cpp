@@ -367,6 +367,7 @@ Status VectorStore::load_free_slots() {
 
 Status VectorStore::allocate(std::uint64_t& slot) {
     VSS_TRY(load_allocator());
+    is_fresh_ = false;
     if (!released_.empty()) {
         slot = released_.back();
         released_.pop_back();
@@ -385,6 +386,7 @@ Status VectorStore::allocate(std::uint64_t& slot) {
         return {Code::too_big, cat(name_.words(column_), ": the column is full (", max_slots, " vectors)")};
     }
     slot = next_slot_++;
+    is_fresh_ = true;
     return Status::ok();
 }
 
@@ -456,8 +458,10 @@ Status VectorStore::reserve(std::uint64_t slot) {
 }
 
 void VectorStore::give_back(std::uint64_t slot) {
-    if (slot + 1 == next_slot_) {
+    // Back to where it came from: a slot that was used before stays listed as free, also when it is the last one.
+    if (is_fresh_) {
         --next_slot_;
+        is_fresh_ = false;
     } else if (!taken_.empty() && taken_.back() == slot) {
         taken_.pop_back();
         free_.push_front(slot);

@@ -9,7 +9,7 @@
 // Invariants, after every transaction:
 //   - t_rows names slot s for rowid r if and only if slot s is live and says r;
 //   - segments.live counts the live slots of the segment; segments.version was drawn anew by the last change in it;
-//   - a slot is in t_free if and only if its state is freed or its block was given back.
+//   - every freed slot is in t_free, and so are those of a block that was given back; no live slot is.
 //
 // Writes are gathered in memory per block and reach the tables at flush(): when a block run is full, before a
 // savepoint, and in xSync. Reads look at what is gathered first, so they never write. discard() forgets what is
@@ -104,7 +104,8 @@ class VectorStore {
     [[nodiscard]] const Column& column() const { return column_; }
 
     // --- writing, inside a write transaction ---
-    // A slot for a new vector. It counts as taken from now on; give_back() undoes it if nothing was put there.
+    // A slot for a new vector. It counts as taken from now on; give_back() undoes it if nothing was put there, and is
+    // called before the next allocate().
     Status allocate(std::uint64_t& slot);
     void give_back(std::uint64_t slot);
     // Loads what a change of this slot needs, so that a following put() or release() can fail for lack of memory only.
@@ -174,6 +175,7 @@ class VectorStore {
     // The allocator's knowledge, true for the running write transaction only.
     bool allocator_loaded_ = false;
     std::uint64_t next_slot_ = 0;         // the first slot never used
+    bool is_fresh_ = false;               // the slot allocated last was never used before
     std::uint64_t block_end_ = 0;         // blocks at or beyond this have no row and are not gathered
     bool more_free_ = false;              // t_free may hold slots beyond last_free_
     std::int64_t last_free_ = -1;
