@@ -87,10 +87,11 @@ void repair_function(sqlite3_context* context, int argc, sqlite3_value** argv) {
 }  // namespace
 
 Table* OpenTables::find(std::string_view schema, std::string_view table) const {
-    const auto at = std::find_if(tables_.begin(), tables_.end(), [&](const Table* open) {
+    // The newest: after a change of the schema an older one of that name can live on in a cached statement.
+    const auto at = std::find_if(tables_.rbegin(), tables_.rend(), [&](const Table* open) {
         return equal_ignoring_case(open->name().schema, schema) && equal_ignoring_case(open->name().table, table);
     });
-    return at == tables_.end() ? nullptr : *at;
+    return at == tables_.rend() ? nullptr : *at;
 }
 
 Status check_text(Table& table, std::string& out) {

@@ -37,6 +37,7 @@ Status VectorStore::check(const Report& report) {
     }
     std::unordered_map<std::uint64_t, std::uint64_t> live;  // by segment
     std::unordered_set<std::uint64_t> freed;
+    std::unordered_set<std::uint64_t> unused;
     std::unordered_set<std::uint64_t> blocks;
     {
         Statement statement;
@@ -60,6 +61,7 @@ Status VectorStore::check(const Report& report) {
                 const std::span<const std::byte> bytes = data.subspan(i * geometry_.slot_bytes, geometry_.slot_bytes);
                 const SlotHeader header = header_at(bytes);
                 if (header.is(SlotState::unused)) {
+                    unused.insert(slot);
                     continue;
                 }
                 const auto state = static_cast<SlotState>(header.state);
@@ -117,7 +119,8 @@ Status VectorStore::check(const Report& report) {
             break;
         }
         const auto slot = static_cast<std::uint64_t>(list.int64(0));
-        if (freed.erase(slot) == 0 && blocks.contains(geometry_.block_of(slot))) {
+        // A block that was given back and came again starts with unused slots, which are still listed.
+        if (freed.erase(slot) == 0 && !unused.contains(slot) && blocks.contains(geometry_.block_of(slot))) {
             more = report(cat(where, ": slot ", list.int64(0), " is listed as free and is not"));
         }
     }
