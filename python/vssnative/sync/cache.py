@@ -16,6 +16,8 @@ from ..errors import ConfigurationError
 from ..migrations.schema import get_meta, set_meta
 
 DEFAULT_LIMIT = 10_000
+# Two values each; SQLite before 3.32 takes 999 in a statement.
+_ROWS_PER_STATEMENT = 400
 
 Vector = npt.NDArray[np.float32]
 
@@ -38,11 +40,14 @@ def look_up(conn: Connection, keys: Sequence[str], dim: int) -> dict[str, Vector
 def store(conn: Connection, vectors: Mapping[str, Vector]) -> None:
     """Keep vectors, and drop the oldest beyond the bound. In the caller's transaction."""
     limit = get_meta(conn, "cache_limit", DEFAULT_LIMIT)
-    for key, vector in list(vectors.items())[:limit]:
+    kept = list(vectors.items())[:limit]
+    for start in range(0, len(kept), _ROWS_PER_STATEMENT):
+        values: list[object] = []
+        for key, vector in kept[start : start + _ROWS_PER_STATEMENT]:
+            values += (key, np.ascontiguousarray(vector, dtype="<f4").tobytes())
+        marks = ", ".join(["(?, ?)"] * (len(values) // 2))
         execute(
-            conn,
-            "insert into vssnative_cache(key, vector) values (?, ?) on conflict do nothing",
-            (key, np.ascontiguousarray(vector, dtype="<f4").tobytes()),
+            conn, f"insert into vssnative_cache(key, vector) values {marks} on conflict do nothing", values
         )
     # Numbers only grow, so the span is never below the count; gaps from deletions make it evict a little early.
     execute(

@@ -194,7 +194,7 @@ class Engine:
         for embedding in embeddings:
             if embedding.paused or all(paused.get(g.model_digest, 0.0) > now for g in embedding.live):
                 continue
-            if queue.next_ready(self._conn, embedding) is None:
+            if not queue.is_ready(self._conn, embedding, now):
                 continue
             first = min(_FIRST_BATCH_ROWS, self._settings.batch_texts)
             rows = self._rows_per_batch.get(embedding.id, first)

@@ -106,6 +106,12 @@ def release(conn: Connection, embedding: Embedding, lease: Lease, ready_at: floa
     )
 
 
+def is_ready(conn: Connection, embedding: Embedding, now: float) -> bool:
+    """Whether an entry can be taken; asked before a write lock is."""
+    sql = "select 1 from vssnative_queue where embedding = ? and ready_at <= ? limit 1"
+    return bool(execute(conn, sql, (embedding.id, now)))
+
+
 def next_ready(conn: Connection, embedding: Embedding) -> float | None:
     """When the next entry can be taken; None where the queue is empty."""
     [(when,)] = execute(

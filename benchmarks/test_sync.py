@@ -1,0 +1,194 @@
+"""What sync costs: beside the embedder alone, to the app's writes, and when a provider fails.
+
+    python -m pytest benchmarks/test_sync.py -s
+
+Rows are real: Debian's short package descriptions and the standard library's docstrings (``benchmarks/data.py``).
+``VSSNATIVE_BENCH_ROWS`` sets how many (2,000; the published numbers used 20,000), ``VSSNATIVE_BENCH_OUTAGE`` how many
+seconds the provider is down (2; published: 30). Speeds are ratios of two things measured in turns in one run.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sqlite3
+import statistics
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import vssnative
+from data import source_texts
+from vssnative.embedding.hashing import HashEmbedder
+from vssnative.embedding.protocol import Embedder, Float32Matrix
+from vssnative.embedding.registry import get_embedder
+from vssnative.errors import ProviderError
+from vssnative.sync import Event, Settings, dead_letters
+
+ROWS = int(os.environ.get("VSSNATIVE_BENCH_ROWS", "2000"))
+OUTAGE = float(os.environ.get("VSSNATIVE_BENCH_OUTAGE", "2"))
+ROUNDS = 10
+
+
+def real_texts(count: int) -> list[str]:
+    sources = source_texts()
+    texts = [*sources["short"], *sources["docstring"]]
+    return random.Random(7).sample(texts, count)
+
+
+def make_posts(path: Path, texts: Sequence[str], *, embedder: Embedder | None) -> sqlite3.Connection:
+    conn = vssnative.connect(path)
+    conn.execute("create table posts(id integer primary key, body text)")
+    conn.executemany("insert into posts(body) values (?)", [(text,) for text in texts])
+    conn.commit()
+    if embedder is not None:
+        vssnative.add_embeddings(conn, "posts", columns=["body"], model=embedder)
+    return conn
+
+
+def test_rate_beside_the_embedder_alone(tmp_path: Path) -> None:
+    embedder = get_embedder("minilm")
+    embedder.embed_documents(["warm up"])
+    texts = real_texts(ROWS)
+    conn = make_posts(tmp_path / "bench.db", (), embedder=embedder)
+    ratios, alone_total, sync_total = [], 0.0, 0.0
+    for number in range(ROUNDS):
+        part = texts[number * ROWS // ROUNDS : (number + 1) * ROWS // ROUNDS]
+        conn.executemany("insert into posts(body) values (?)", [(text,) for text in part])
+        conn.commit()
+        times = {}
+        for what in ("alone", "sync") if number % 2 else ("sync", "alone"):
+            started = time.perf_counter()
+            if what == "alone":
+                embedder.embed_documents(part)
+            else:
+                assert vssnative.sync(conn, embedder=embedder).texts == len(set(part))
+            times[what] = time.perf_counter() - started
+        ratios.append(times["alone"] / times["sync"])
+        alone_total += times["alone"]
+        sync_total += times["sync"]
+    assert vssnative.verify(conn, "posts", sample=20).ok
+    conn.close()
+    print(
+        f"\n{ROWS:,} rows: sync at {alone_total / sync_total:.3f} of the rate of the embedder alone"
+        f" (median of {ROUNDS} rounds {statistics.median(ratios):.3f},"
+        f" {min(ratios):.3f} to {max(ratios):.3f}; {ROWS / sync_total:.0f} rows/s)"
+    )
+
+
+def test_cost_of_the_triggers_to_the_apps_inserts(tmp_path: Path) -> None:
+    texts = real_texts(ROWS)
+    bulk: dict[str, list[float]] = {"off": [], "on": []}
+    single: dict[str, list[float]] = {"off": [], "on": []}
+    for number in range(5):
+        for what in ("off", "on"):
+            path = tmp_path / f"{what}{number}.db"
+            make_posts(path, (), embedder=HashEmbedder(16) if what == "on" else None).close()
+            app = sqlite3.connect(path)
+            app.execute("pragma synchronous = normal")
+            started = time.perf_counter()
+            with app:
+                app.executemany("insert into posts(body) values (?)", [(text,) for text in texts])
+            bulk[what].append(time.perf_counter() - started)
+            started = time.perf_counter()
+            for text in texts[:500]:
+                app.execute("insert into posts(body) values (?)", (text,))
+                app.commit()
+            single[what].append(time.perf_counter() - started)
+            app.close()
+    for name, times, count in (("one transaction", bulk, ROWS), ("a commit each", single, 500)):
+        off, on = statistics.median(times["off"]), statistics.median(times["on"])
+        print(
+            f"\n{count:,} inserts, {name}: {on / off:.2f} times as long with triggers"
+            f" ({1e6 * (on - off) / count:.1f} us per row more)"
+        )
+
+
+def test_longest_wait_of_a_writer(tmp_path: Path) -> None:
+    """With an embedder that takes no time, so that commits follow each other as closely as they can."""
+    embedder = HashEmbedder(384)
+    conn = make_posts(tmp_path / "bench.db", real_texts(ROWS), embedder=embedder)
+    waits: list[float] = []
+    stop = threading.Event()
+
+    def write() -> None:
+        app = sqlite3.connect(tmp_path / "bench.db")
+        app.execute("create table app(id integer primary key, at real)")
+        while not stop.is_set():
+            started = time.perf_counter()
+            app.execute("insert into app(at) values (?)", (started,))
+            app.commit()
+            waits.append(time.perf_counter() - started)
+            time.sleep(0.005)
+        app.close()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    result = vssnative.sync(conn)
+    stop.set()
+    writer.join()
+    conn.close()
+    assert result.rows == ROWS
+    print(
+        f"\n{len(waits):,} commits of a writer during a backfill at {result.rows / result.seconds:,.0f} rows/s:"
+        f" median {1e3 * statistics.median(waits):.1f} ms, 99th percentile"
+        f" {1e3 * float(np.percentile(waits, 99)):.0f} ms, longest {1e3 * max(waits):.0f} ms"
+    )
+
+
+class Provider(HashEmbedder):
+    """A stub of a hosted model: refuses 1 % of the texts, limits calls, and is down for a while."""
+
+    def __init__(self) -> None:
+        super().__init__(16)
+        self.calls = self.refused = self.limited = self.failed = 0
+        self.down_from: float | None = None
+
+    def embed_documents(self, texts: Sequence[str]) -> Float32Matrix:
+        self.calls += 1
+        if self.calls == 10:
+            self.down_from = time.monotonic()
+        if self.down_from is not None and time.monotonic() < self.down_from + OUTAGE:
+            self.failed += 1
+            raise ProviderError("service unavailable", status=503, transient=True)
+        if self.calls % 25 == 0:
+            self.limited += 1
+            raise ProviderError("too many requests", status=429, retry_after=0.2, transient=True)
+        if any("[poison]" in text for text in texts):
+            self.refused += 1
+            raise ProviderError("bad input", status=400)
+        return super().embed_documents(texts)
+
+
+def test_a_provider_that_fails(tmp_path: Path) -> None:
+    texts = [f"[poison] {text}" if n % 100 == 50 else text for n, text in enumerate(real_texts(ROWS))]
+    poisoned = sum("[poison]" in text for text in texts)
+    provider = Provider()
+    conn = make_posts(tmp_path / "bench.db", texts, embedder=provider)
+    pauses: list[Event] = []
+    result = vssnative.sync(
+        conn,
+        embedder=provider,
+        settings=Settings(batch_texts=64, backoff=0.1),
+        patience=OUTAGE + 60,
+        on_event=lambda event: pauses.append(event) if event.kind == "paused" else None,
+    )
+    letters = dead_letters(conn, "posts")
+    conn.close()
+    assert result.rows == ROWS
+    assert len(letters) == result.dead == poisoned
+    assert {letter.attempts for letter in letters} == {3}
+    print(
+        f"\n{ROWS:,} rows, {poisoned} of them refused by the provider, which was down for {OUTAGE:g} s: all"
+        f" {ROWS - poisoned:,} others embedded, {len(letters)} dead letters (3 attempts each), {provider.calls:,} calls"
+        f" ({provider.refused} refused, {provider.limited} answered 429, {provider.failed} during the outage),"
+        f" {len(pauses)} pauses"
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(pytest.main([__file__, "-s"]))
