@@ -195,6 +195,61 @@ def _next_id(conn: sqlite3.Connection, index: Any) -> int:
     return int(last) + 1
 
 
+# --- vss0 tables ----------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def info(database: ExistingDatabase) -> None:
+    """List the vss0 tables of a file: columns, dimensions, metrics, vectors."""
+    console = Console()
+    with _opened(database) as conn:
+        rows: list[tuple[object, ...]] = []
+        for table in _vss_tables(conn):
+            [(text,)] = connection.execute(conn, "select vss_describe(?)", [table])
+            for column in json.loads(text)["columns"]:
+                count = None
+                if column["kind"] == "vector":
+                    [(count,)] = connection.execute(conn, "select vss_count(?, ?)", [table, column["name"]])
+                shape = (column.get("dim"), column.get("type"), column.get("metric"))
+                rows.append((table, column["name"], column["kind"], *shape, count))
+    headers = ("table", "column", "kind", "dimensions", "type", "metric", "vectors")
+    console.print(display.rows_table(f"{database}: vss0 tables", headers, rows))
+
+
+@app.command()
+def check(
+    database: ExistingDatabase,
+    table: Annotated[str | None, typer.Argument(help="Only this vss0 table.", show_default=False)] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Mend what can be mended, and say what was lost.")
+    ] = False,
+) -> None:
+    """Look for damage in the stored bytes of vss0 tables, and in the file. Exit code 1 if there is some."""
+    faults = False
+    with _opened(database) as conn:
+        for (words,) in connection.execute(conn, "pragma integrity_check(10)"):
+            if words != "ok":
+                faults = True
+                typer.echo(f"file: {words}")
+        for name in _vss_tables(conn) if table is None else [table]:
+            if repair:
+                with connection.transaction(conn):
+                    [(words,)] = connection.execute(conn, "select vss_repair(?)", [name])
+                typer.echo(f"{name}: {words}")
+            [(words,)] = connection.execute(conn, "select vss_check(?)", [name])
+            faults |= words != "ok"
+            typer.echo(f"{name}: {words}")
+    if faults:
+        raise typer.Exit(1)
+
+
+def _vss_tables(conn: sqlite3.Connection) -> list[str]:
+    names = (
+        "select name from sqlite_master where type = 'table' and sql like 'create virtual table%using%vss0%'"
+    )
+    return [name for (name,) in connection.execute(conn, f"{names} order by name")]
+
+
 # --- embeddings of one's own table ----------------------------------------------------------------------------------
 
 

@@ -177,7 +177,7 @@ def run(path: str | os.PathLike[str], query: str | None, console: Console, model
     """
     from .connection import connect
     from .migrations import add_embeddings
-    from .sync import sync
+    from .sync import status, sync
 
     conn = connect(path)
     try:
@@ -187,8 +187,9 @@ def run(path: str | os.PathLike[str], query: str | None, console: Console, model
             f"[bold]{os.fspath(path)}[/]: {rows:,} docstrings of Python's standard library in table posts"
         )
         add_embeddings(conn, "posts", columns=list(COLUMNS), model=model)
-        sync(conn, progress=True)
-        console.print(f"in sync after {time.monotonic() - started:.1f} s\n")
+        pending = any(one.pending for one in status(conn, "posts"))
+        result = sync(conn, progress=pending)
+        console.print(f"{result.texts:,} texts embedded; in sync after {time.monotonic() - started:.1f} s\n")
         questions = QUESTIONS if query is None else (Question(query),)
         for question in questions:
             _answer(conn, question, console)

@@ -117,6 +117,38 @@ def test_what_is_no_array_is_refused(run: Run, tmp_path: Path, posts: Path) -> N
     assert "is no .npy file of numbers" in run("index", "add", tmp_path / "v.db", posts, code=1).output
 
 
+# --- vss0 tables ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def vectors(run: Run, tmp_path: Path) -> Path:
+    """A file with twenty vectors in vss_vectors."""
+    np.save(tmp_path / "m.npy", np.random.default_rng(3).standard_normal((20, 8), dtype=np.float32))
+    run("index", "add", tmp_path / "v.db", tmp_path / "m.npy", "--metric", "cosine")
+    return tmp_path / "v.db"
+
+
+def test_info_lists_tables_and_columns(run: Run, vectors: Path) -> None:
+    words = run("info", vectors).output.split()
+    for word in ("vss_vectors", "embedding", "8", "float32", "COSINE", "20"):
+        assert word in words
+
+
+def test_check_finds_damage_and_repair_mends_it(run: Run, vectors: Path) -> None:
+    assert run("check", vectors).output == "vss_vectors: ok\n"
+    with contextlib.closing(sqlite3.connect(vectors)) as conn:
+        conn.execute("update vss_vectors_segments0 set live = live - 1")
+        conn.commit()
+    output = run("check", vectors, "vss_vectors", code=1).output
+    assert output.startswith("vss_vectors: ") and "ok" not in output.split()
+    assert run("check", vectors, "--repair").output.endswith("vss_vectors: ok\n")
+    assert run("check", vectors).output == "vss_vectors: ok\n"
+
+
+def test_check_refuses_what_is_no_vss0_table(run: Run, posts: Path) -> None:
+    assert run("check", posts, "posts", code=1).output.startswith("error: ")
+
+
 # --- embeddings of one's own table ----------------------------------------------------------------------------------
 
 
