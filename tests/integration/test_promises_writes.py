@@ -198,11 +198,7 @@ def test_search_inside_recursive_and_correlated_queries(db: sqlite3.Connection, 
             expected.append((i, ",".join(str(id) for id, _ in oracle.nearest("a", row.a, 3))))
     assert found == expected
     walk = db.execute(
-        "with recursive walk(id, step) as (select 1, 0 union all select"
-        " (select n.rowid from t n where n.a match (select a from t where rowid = walk.id) and n.k = 4"
-        "  order by n.distance desc, n.rowid desc limit 1), step + 1 from walk where step < 5) select count(*) from walk"
-        if False
-        else "with recursive walk(id, step) as (select (select min(rowid) from t where a is not null), 0 union all"
+        "with recursive walk(id, step) as (select (select min(rowid) from t where a is not null), 0 union all"
         " select (select max(rowid) from t where a match (select a from t where rowid = walk.id) and k = 2), step + 1"
         " from walk where step < 5) select id from walk"
     ).fetchall()
@@ -247,7 +243,6 @@ def test_triggers_of_user_tables_write_vectors(db: sqlite3.Connection) -> None:
         db.execute("insert into posts values(500, '[1, 2]', 0)")
     assert db.execute("select count(*) from posts where id = 500").fetchone() == (0,)
     oracle.check(db.execute)
-    db.execute("insert or replace into posts values(40, '[9, 9, 9, 9, 9, 9]', 1)") if False else None
     db.rollback()
     oracle.check(db.execute)
 

@@ -205,13 +205,6 @@ int release(sqlite3_vtab* /*base*/, int /*number*/) { return SQLITE_OK; }
 
 int rollback_to(sqlite3_vtab* base, int /*number*/) { return forget(base); }
 
-// Evaluated only where the planner could not hand the condition to the table.
-void refuse_search(sqlite3_context* context, int /*argc*/, sqlite3_value** /*argv*/) {
-    constexpr std::string_view message =
-        "vss_search and vss_range_search are conditions of a where clause, joined to others by \"and\"";
-    sqlite3_result_error(context, message.data(), static_cast<int>(message.size()));
-}
-
 int find_function(sqlite3_vtab* base, int argc, const char* name, ScalarFunction* function, void** data) {
     const ApiScope scope(handle_of(base).api);
     const int op = equal_ignoring_case(name, "vss_search")         ? search_function_op

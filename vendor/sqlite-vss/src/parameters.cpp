@@ -1,5 +1,7 @@
 #include "parameters.h"
 
+#include <string_view>
+
 #include <new>
 
 #include "text.h"
@@ -80,6 +82,12 @@ void batch(sqlite3_context* context, int /*argc*/, sqlite3_value** argv) {
 
 }  // namespace
 
+void refuse_search(sqlite3_context* context, int /*argc*/, sqlite3_value** /*argv*/) {
+    constexpr std::string_view message =
+        "vss_search and vss_range_search are conditions of a where clause, joined to others by \"and\"";
+    sqlite3_result_error(context, message.data(), static_cast<int>(message.size()));
+}
+
 int register_parameters(sqlite3* db) {
     int rc = register_scalar<&search_params>(db, "vss_search_params", 2, SQLITE_INNOCUOUS);
     if (rc == SQLITE_OK) {
@@ -91,9 +99,11 @@ int register_parameters(sqlite3* db) {
     if (rc == SQLITE_OK) {
         rc = register_scalar<&batch>(db, "vss_batch", 1, SQLITE_DIRECTONLY);
     }
+    // Not by sqlite3_overload_function(): its functions are not innocuous, and so could not be used in views and
+    // triggers of a schema that is not trusted.
     for (const char* name : {"vss_search", "vss_range_search"}) {
         if (rc == SQLITE_OK) {
-            rc = sqlite3_overload_function(db, name, 2);
+            rc = register_scalar<&refuse_search>(db, name, 2, SQLITE_INNOCUOUS);
         }
     }
     return rc;

@@ -46,7 +46,10 @@ inline constexpr const char* search_pointer = "vss_search_params";
 inline constexpr const char* range_pointer = "vss_range_search_params";
 inline constexpr const char* batch_pointer = "vss_batch";
 
-// Registers the functions that make them, and the overloads vss_search and vss_range_search, on `db`.
+// vss_search and vss_range_search where the planner could not hand the condition to the table: an error in words.
+void refuse_search(sqlite3_context* context, int argc, sqlite3_value** argv);
+
+// Registers the functions that make them, and the conditions vss_search and vss_range_search, on `db`.
 int register_parameters(sqlite3* db);
 
 }  // namespace vss
