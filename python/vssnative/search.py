@@ -1,4 +1,8 @@
-"""Search a table by meaning: embed the query with the table's own model, find the nearest rows, return them."""
+"""Search a table by meaning: embed the query with the table's own model, find the nearest rows, return them.
+
+With a full-text index beside it, both rankings are fused: Cormack, Clarke and Buettcher, "Reciprocal Rank Fusion
+Outperforms Condorcet and Individual Rank Learning Methods", SIGIR 2009.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +18,18 @@ from .connection import Connection, driver_error, execute, in_transaction, load,
 from .embedding.protocol import Embedder
 from .errors import QueryError, SyncError
 from .migrations.records import Embedding, Field, Generation, load_embedding
-from .sql import quote_identifier
+from .sql import quote_identifier, quote_text
+from .sync.column_search import nearest_in_column
 from .sync.content import Unreadable, read_texts
+from .sync.full_text import text_places
 from .sync.models import embedder_for
 
 _WIDTH = 60
+_FUSION_CONSTANT = 60  # the paper's
+_FUSION_DEPTH = 50
+
+# SQL that selects row numbers, and its parameters.
+Candidates = tuple[str, Sequence[object]]
 
 
 @dataclass(frozen=True)
@@ -34,6 +45,7 @@ class Result:
         row: the row as it is now, column name to value.
         passage: the part of the text that was nearest, for chunked embeddings; None otherwise.
         stale: the row changed since its vectors were made, and is waiting for sync.
+        text_rank: its place in the full-text ranking, where there is one and the row is among its first.
     """
 
     rank: int
@@ -43,6 +55,7 @@ class Result:
     row: Mapping[str, Any]
     passage: str | None = None
     stale: bool = False
+    text_rank: int | None = None
 
 
 @dataclass(frozen=True)
@@ -105,6 +118,7 @@ def search(
     stale: bool = True,
     recall: float | None = None,
     max_distance: float | None = None,
+    full_text: str | None = None,
     embedder: Embedder | None = None,
 ) -> Results:
     """The k rows of a table that are nearest to a text.
@@ -125,6 +139,8 @@ def search(
             earlier text. False leaves them out.
         recall: share of the true neighbours wanted, 1.0 for exact; None for the table's default.
         max_distance: leave out what is farther.
+        full_text: an FTS5 table of yours over the same rows (its rowid is the row's number): rank by both, a row
+            that either finds can be among the k.
         embedder: the model, where it cannot be built from its record.
 
     Raises:
@@ -146,14 +162,32 @@ def search(
         sync(conn, table, embedder=embedder)
     embedding = load_embedding(conn, table)
     vector = _query_vector(embedding.active, query, embedder)
+    if full_text is not None and not isinstance(query, str):
+        raise QueryError("full_text needs the query as a text")
+
+    def answer(embedding: Embedding, vector: npt.NDArray[np.float32]) -> Results:
+        candidates = None if where is None else (embedding.matching_sql(where), params)
+        wanted = int(k) if full_text is None else max(_FUSION_DEPTH, 2 * int(k))
+        hits = _hits(conn, embedding, vector, wanted, candidates, columns, stale, recall, max_distance)
+        places: dict[int, int] = {}
+        if full_text is not None and isinstance(query, str):
+            places = text_places(conn, embedding, full_text, query, wanted, candidates, stale)
+            others = ("select value from json_each(?)", (json.dumps(sorted(places)),))
+            known = {hit.row_id for hit in hits}
+            beside = _hits(
+                conn, embedding, vector, len(places) or 1, others, columns, stale, 1.0, max_distance
+            )
+            hits = _fused([*hits, *(hit for hit in beside if hit.row_id not in known)], len(hits), places)
+        return _results(conn, embedding, hits[: int(k)], places)
+
     if in_transaction(conn):
-        return _search(conn, embedding, vector, int(k), where, params, columns, stale, recall, max_distance)
+        return answer(embedding, vector)
     with transaction(conn, "DEFERRED"):
         # Asked again: a switch of models between two snapshots would compare vectors of two models.
         now = load_embedding(conn, table)
         if now.active.id != embedding.active.id:
             vector = _query_vector(now.active, query, embedder)
-        return _search(conn, now, vector, int(k), where, params, columns, stale, recall, max_distance)
+        return answer(now, vector)
 
 
 def _query_vector(
@@ -180,41 +214,53 @@ class _Hit:
     passage: int | None = None
 
 
-def _search(
+def _hits(
     conn: Connection,
     embedding: Embedding,
     vector: npt.NDArray[np.float32],
     k: int,
-    where: str | None,
-    params: Sequence[object],
+    candidates: Candidates | None,
     columns: Sequence[str] | None,
     stale: bool,
     recall: float | None,
     max_distance: float | None,
-) -> Results:
+) -> list[_Hit]:
+    """The k nearest rows, each by its best field, nearest first."""
     generation = embedding.active
     fields = generation.fields if columns is None else tuple(generation.field(name) for name in columns)
     best: dict[int, _Hit] = {}
     for text_field in fields:
         if generation.vss_table is None:
-            from .sync.column_search import nearest_in_column
-
             hits = [
                 _Hit(distance, row_id, text_field)
                 for row_id, distance in nearest_in_column(
-                    conn, embedding, text_field, vector, k, where, params, stale
+                    conn, embedding, text_field, vector, k, candidates, stale
                 )
             ]
         else:
-            hits = _nearest(conn, embedding, generation, text_field, vector, k, where, params, stale, recall)
+            hits = _nearest(conn, embedding, generation, text_field, vector, k, candidates, stale, recall)
         for hit in hits:
             if max_distance is not None and hit.distance > max_distance:
                 continue
             known = best.get(hit.row_id)
             if known is None or hit.distance < known.distance:
                 best[hit.row_id] = hit
-    chosen = sorted(best.values(), key=lambda hit: (hit.distance, hit.row_id))[:k]
-    return _results(conn, embedding, generation, chosen)
+    return sorted(best.values(), key=lambda hit: (hit.distance, hit.row_id))[:k]
+
+
+def _fused(hits: Sequence[_Hit], ranked: int, places: Mapping[int, int]) -> list[_Hit]:
+    """By the sum of 1 / (60 + place) over both rankings; equal sums by distance.
+
+    Args:
+        ranked: so many of `hits`, the first, are the ranking by vectors.
+        places: row number to place, from 1, in the ranking by words.
+    """
+    scores: dict[int, float] = {}
+    for place, hit in enumerate(hits[:ranked], 1):
+        scores[hit.row_id] = 1 / (_FUSION_CONSTANT + place)
+    for row_id, place in places.items():
+        scores[row_id] = scores.get(row_id, 0.0) + 1 / (_FUSION_CONSTANT + place)
+    return sorted(hits, key=lambda hit: (-scores[hit.row_id], hit.distance, hit.row_id))
 
 
 def _nearest(
@@ -224,51 +270,36 @@ def _nearest(
     text_field: Field,
     vector: npt.NDArray[np.float32],
     k: int,
-    where: str | None,
-    params: Sequence[object],
+    candidates: Candidates | None,
     stale: bool,
     recall: float | None,
 ) -> list[_Hit]:
     """The k nearest rows that count, by one field. Asks for more where rows that do not count took their places."""
-    wanted = k
-    filtered = (
-        ""
-        if where is None
-        else f" and rowid in ({_candidates_sql(embedding, generation, text_field, where)})"
-    )
-    matching = f"vss_search_params(?, {{wanted}}, {float(recall)!r})" if recall is not None else ""
+    filtered, params = "", ()  # type: tuple[str, Sequence[object]]
+    if candidates is not None:
+        rows, params = candidates
+        if generation.chunk is not None:
+            rows = (
+                f"select id from vssnative_passages where generation = {generation.id}"
+                f" and field = {quote_text(text_field.name)} and row_id in ({rows})"
+            )
+        filtered = f" and rowid in ({rows})"
     column = quote_identifier(text_field.vector_column)
     table = f"main.{quote_identifier(generation.vss_table or '')}"
+    wanted = k
     while True:
-        if recall is None:
-            condition = f"{column} match ? and k = {wanted}"
-        else:
-            condition = f"vss_search({column}, {matching.format(wanted=wanted)})"
+        condition = f"{column} match ? and k = {wanted}"
+        if recall is not None:
+            condition = f"vss_search({column}, vss_search_params(?, {wanted}, {float(recall)!r}))"
         sql = f"select rowid, distance from {table} where {condition}{filtered}"
         try:
-            found = execute(conn, sql, (vector.tobytes(), *(params if where is not None else ())))
+            found = execute(conn, sql, (vector.tobytes(), *params))
         except driver_error(conn) as error:
             raise QueryError(f"search of {embedding.name}: {error}") from error
         hits = _live_hits(conn, embedding, generation, text_field, found, stale)
         if len(hits) >= k or len(found) < wanted:
             return hits[:k]
         wanted *= 2
-
-
-def _candidates_sql(embedding: Embedding, generation: Generation, text_field: Field, where: str) -> str:
-    rows = embedding.matching_sql(where)
-    if generation.chunk is None:
-        return rows
-    return (
-        f"select id from vssnative_passages where generation = {generation.id}"
-        f" and field = {_literal(text_field.name)} and row_id in ({rows})"
-    )
-
-
-def _literal(text: str) -> str:
-    from .sql import quote_text
-
-    return quote_text(text)
 
 
 def _live_hits(
@@ -320,7 +351,10 @@ def _live_hits(
     return list(hits.values())
 
 
-def _results(conn: Connection, embedding: Embedding, generation: Generation, hits: Sequence[_Hit]) -> Results:
+def _results(
+    conn: Connection, embedding: Embedding, hits: Sequence[_Hit], places: Mapping[int, int]
+) -> Results:
+    generation = embedding.active
     info = execute(conn, f"pragma main.table_xinfo({quote_identifier(embedding.source)})")
     blobs = {f.blob_column.lower() for f in generation.fields} if embedding.uses_columns else set()
     columns = tuple(row[1] for row in info if row[6] != 1 and row[1].lower() not in blobs)
@@ -355,6 +389,7 @@ def _results(conn: Connection, embedding: Embedding, generation: Generation, hit
                 rows[hit.row_id],
                 _passage_text(conn, embedding, generation, hit, hit.row_id in waiting),
                 hit.row_id in waiting,
+                places.get(hit.row_id),
             )
             for rank, hit in enumerate(hits, 1)
         ),

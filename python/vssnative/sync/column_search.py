@@ -19,30 +19,30 @@ def nearest_in_column(
     text_field: Field,
     vector: npt.NDArray[np.float32],
     k: int,
-    where: str | None,
-    params: Sequence[object],
+    candidates: tuple[str, Sequence[object]] | None,
     stale: bool,
 ) -> list[tuple[int, float]]:
     """The k nearest rows as (row number, distance), nearest first.
 
     Args:
         vector: float32 (dim,).
-        where, params, stale: as for ``search``.
+        candidates: SQL that selects row numbers, and its parameters: only those.
+        stale: as for ``search``.
 
     Raises:
-        QueryError: SQLite refuses `where`.
+        QueryError: SQLite refuses `candidates`.
     """
     generation = embedding.active
     row_id = embedding.row_id_sql("t")
     column = f"t.{quote_identifier(text_field.blob_column)}"
-    condition = "" if where is None else f" and {row_id} in ({embedding.matching_sql(where)})"
+    condition = "" if candidates is None else f" and {row_id} in ({candidates[0]})"
     sql = (
         f"select {row_id}, {column} from {embedding.rows_sql('t')}"
         f" where {column} is not null and {row_id} not in (select row_id from vssnative_queue"
         f" where embedding = {embedding.id} and (gone = 1 or ({int(not stale)} and priority = 0))){condition}"
     )
     try:
-        rows = execute(conn, sql, params if where is not None else ())
+        rows = execute(conn, sql, () if candidates is None else candidates[1])
     except driver_error(conn) as error:
         raise QueryError(f"search of {embedding.name}: {error}") from error
     rows = [row for row in rows if isinstance(row[1], bytes) and len(row[1]) == 4 * generation.dim]
