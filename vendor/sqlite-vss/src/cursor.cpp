@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <unordered_set>
 
 #include "parameters.h"
 #include "registry.h"
@@ -17,6 +18,7 @@ namespace {
 // Without k: the first portion of neighbours, unless a LIMIT says more, and by how much each later one grows.
 constexpr std::size_t first_portion = 64;
 constexpr std::size_t portion_growth = 4;
+constexpr double default_recall = 0.95;
 
 Status count_of(sqlite3_value* value, std::string_view words, std::string_view what, std::size_t& out) {
     if (sqlite3_value_numeric_type(value) != SQLITE_INTEGER || sqlite3_value_int64(value) < 0) {
@@ -183,8 +185,11 @@ Status Cursor::run_batch(std::int64_t ticket) {
     }
     request_.k = search->k;
     request_.threads = search->nq > 1 ? threads() : 1;
+    if (search->recall > 0) {
+        recall_ = search->recall;
+    }
     std::vector<std::vector<Neighbor>> results;
-    VSS_TRY(exact_search(table_.store(vector_), request_, results));
+    VSS_TRY(find(results, false));
     for (std::size_t i = 0; i < search->nq; ++i) {
         std::int64_t* ids = search->ids + i * search->k;
         float* distances = search->distances + i * search->k;
@@ -217,12 +222,58 @@ Status Cursor::filter_nearest(std::span<sqlite3_value*> values) {
     return fetch(request_.k);
 }
 
+Status Cursor::find(std::vector<std::vector<Neighbor>>& results, bool exact) {
+    ColumnCells* cells = table_.cells(vector_);
+    const double recall = exact ? 1 : (recall_ > 0 ? recall_ : default_recall);
+    // Where the nearest rows are ruled out by their distance, how many to look at is not known beforehand.
+    const bool ruled_out = request_.filter.distance_above != -std::numeric_limits<double>::infinity();
+    if (cells != nullptr) {
+        VSS_TRY(cells->index.load());
+    }
+    const bool approximate = recall < 1 && !ruled_out;
+    if (cells == nullptr || !cells->index.state().is_celled() || request_.k == 0 ||
+        (!approximate && request_.queries.size() > 1)) {
+        return exact_search(table_.store(vector_), request_, results);
+    }
+    SlotFilter slots;
+    slots.limited = request_.filter.allowed.has_value();
+    for (const auto& [rowid, slot] : request_.members) {
+        slots.allow(static_cast<std::uint32_t>(slot));
+    }
+    // A set of rowids too large to look up: each row is asked whether it is in it.
+    const bool by_rowid = slots.limited && !request_.members_known;
+    CellQuery query;
+    query.k = request_.k;
+    query.recall = recall;
+    query.rows = &request_.filter;
+    query.slots = slots.limited && !by_rowid ? &slots : nullptr;
+    results.resize(request_.queries.size());
+    for (std::size_t i = 0; i < request_.queries.size(); ++i) {
+        query.vector = request_.queries[i];
+        VSS_TRY(table_.store(vector_).check_interrupt());
+        VSS_TRY(approximate && !by_rowid ? cells->search.search(query, results[i])
+                                         : cells->search.search_exact(query, results[i]));
+    }
+    return Status::ok();
+}
+
 // Searches for the k nearest and goes on after those already handed out.
 Status Cursor::fetch(std::size_t k) {
     request_.k = k;
     std::vector<std::vector<Neighbor>> results;
-    VSS_TRY(exact_search(table_.store(vector_), request_, results));
-    found_ = std::move(results[0]);
+    if (position_ == 0) {
+        VSS_TRY(find(results, false));
+        found_ = std::move(results[0]);
+    } else {
+        // The reader wants more than was thought: from here on nothing may be left out, nor come twice.
+        VSS_TRY(find(results, true));
+        std::unordered_set<std::int64_t> handed_out;
+        for (const Neighbor& neighbor : found_) {
+            handed_out.insert(neighbor.rowid);
+        }
+        std::erase_if(results[0], [&](const Neighbor& neighbor) { return handed_out.contains(neighbor.rowid); });
+        found_.insert(found_.end(), results[0].begin(), results[0].end());
+    }
     at_end_ = position_ >= found_.size();
     return Status::ok();
 }

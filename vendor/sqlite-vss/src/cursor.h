@@ -35,6 +35,8 @@ class Cursor {
     Status build_filter(std::span<sqlite3_value*> values);
     Status run_batch(std::int64_t ticket);
     Status fetch(std::size_t k);
+    // Through the column's cells where it has any, else by brute force.
+    Status find(std::vector<std::vector<Neighbor>>& results, bool exact);
     Status result_vector(sqlite3_context* context, std::size_t c, const Statement& row, std::int64_t rowid);
     [[nodiscard]] bool is_nearest() const { return plan_.nearest() != nullptr; }
 

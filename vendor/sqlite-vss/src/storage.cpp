@@ -94,7 +94,7 @@ VectorStore::VectorStore(const TableName& name, const Column& column, std::size_
     : name_(name), column_(column), index_(index), geometry_(geometry) {}
 
 std::vector<std::string> VectorStore::table_suffixes(std::size_t index) {
-    return {cat("vectors", index), cat("segments", index), cat("free", index)};
+    return {cat("vectors", index), cat("segments", index), cat("free", index), cat("cells", index), cat("codes", index)};
 }
 
 Status VectorStore::create_tables(const TableName& name, std::size_t index) {
@@ -251,7 +251,50 @@ Status VectorStore::decode_block(std::uint64_t block, std::span<const std::byte>
     return Status::ok();
 }
 
-Status VectorStore::segment(const SegmentInfo& info, std::uint64_t search, std::shared_ptr<const Segment>& out) {
+Status VectorStore::read_slots(std::span<const std::uint32_t> slots, const SlotFound& found) {
+    VSS_TRY(prepare(select_block_, cat("select data from ", name_.shadow(cat("vectors", index_)), " where block = ?")));
+    const ResetAtEnd guard(select_block_);
+    std::uint64_t held = UINT64_MAX;
+    std::span<const std::byte> data;
+    for (std::size_t i = 0; i < slots.size(); ++i) {
+        const std::uint64_t slot = slots[i];
+        const std::uint64_t block = geometry_.block_of(slot);
+        if (block != held) {
+            held = block;
+            data = {};
+            select_block_.reset();
+            if (const auto at = pending_.find(block); at != pending_.end()) {
+                data = at->second.data;
+            } else {
+                select_block_.bind(1, static_cast<std::int64_t>(block));
+                bool row = false;
+                VSS_TRY(select_block_.step(row));
+                if (row) {
+                    data = select_block_.blob(0);
+                    VSS_TRY(check_size(block, data.size()));
+                }
+            }
+        }
+        if (data.empty()) {
+            continue;
+        }
+        const std::span<const std::byte> bytes =
+            data.subspan((slot % geometry_.block_slots) * geometry_.slot_bytes, geometry_.slot_bytes);
+        const SlotHeader header = header_at(bytes);
+        if (!header.is(SlotState::live)) {
+            continue;
+        }
+        const std::span<const std::byte> vector = bytes.subspan(slot_header_bytes, geometry_.vector_bytes);
+        if (slot_checksum(slot, header.rowid, SlotState::live, vector) != header.crc) {
+            return damaged(slot, cat("the checksum of row ", header.rowid, " does not match its bytes"));
+        }
+        found(i, header.rowid, vector);
+    }
+    return Status::ok();
+}
+
+Status VectorStore::segment(const SegmentInfo& info, std::uint64_t search, std::shared_ptr<const Segment>& out,
+                            bool keep) {
     const CacheKey key{info.version, CacheKind::segment, static_cast<std::uint32_t>(index_), info.id};
     out = Cache::instance().get_as<Segment>(key);
     if (out != nullptr && out->stride == geometry_.vector_bytes && out->size() == info.live) {
@@ -297,7 +340,9 @@ Status VectorStore::segment(const SegmentInfo& info, std::uint64_t search, std::
     }
     finish_segment(column_.type, column_.metric, column_.dim, *decoded);
     out = decoded;
-    Cache::instance().put(key, std::move(decoded), search);
+    if (keep) {
+        Cache::instance().put(key, std::move(decoded), search);
+    }
     return Status::ok();
 }
 

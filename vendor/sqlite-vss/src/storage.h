@@ -127,8 +127,13 @@ class VectorStore {
     Status segments(std::vector<SegmentInfo>& out);
     // Code::interrupted if sqlite3_interrupt() was called meanwhile.
     Status check_interrupt();
-    // A segment's decoded rows, from the cache or from the tables.
-    Status segment(const SegmentInfo& info, std::uint64_t search, std::shared_ptr<const Segment>& out);
+    // A segment's decoded rows, from the cache or from the tables. `keep`: the cache is to hold them.
+    Status segment(const SegmentInfo& info, std::uint64_t search, std::shared_ptr<const Segment>& out,
+                   bool keep = true);
+    // Calls found(i, rowid, vector) for each of `slots` that is live, checksums checked. Neighbours in one block cost
+    // one read.
+    using SlotFound = std::function<void(std::size_t, std::int64_t, std::span<const std::byte>)>;
+    Status read_slots(std::span<const std::uint32_t> slots, const SlotFound& found);
 
     // --- checking and repair (storage_check.cpp), with nothing gathered ---
     // Every way in which the column's tables break the invariants above, in words, one call of `report` each.

@@ -12,6 +12,8 @@ namespace vss {
 namespace {
 
 constexpr std::array<std::string_view, 2> fixed_suffixes = {"config", "rows"};
+// Rows of its own that a table asks for their neighbours, to learn how many cells a recall needs.
+constexpr std::size_t learning_samples = 64;
 constexpr std::array<std::string_view, 5> numbered_suffixes = {"vectors", "segments", "free", "cells", "codes"};
 
 // Nested statements change what last_insert_rowid() says; the caller's INSERT alone should.
@@ -101,6 +103,7 @@ Status Table::create() {
     for (std::size_t c = 0; c < schema_.vectors().size(); ++c) {
         const Geometry geometry = Geometry::choose(schema_.vector(c).bytes(), page);
         VSS_TRY(VectorStore::create_tables(name_, c));
+        VSS_TRY(CellTables::create_tables(name_, c));
         VSS_TRY(put_text(cat("name", c), schema_.vector(c).name));
         VSS_TRY(put(cat("block_slots", c), geometry.block_slots));
         VSS_TRY(put(cat("segment_slots", c), geometry.segment_slots));
@@ -136,6 +139,7 @@ Status Table::read_config() {
     if (format < 1) {
         return Status::corrupt(cat(name_.words(), ": ", name_.table, "_config names no format"));
     }
+    cells_.clear();
     stores_.clear();
     for (std::size_t c = 0; c < schema_.vectors().size(); ++c) {
         Geometry geometry;
@@ -147,7 +151,11 @@ Status Table::read_config() {
             return Status::corrupt(cat(name_.words(schema_.vector(c)), ": ", name_.table,
                                        "_config does not say how its vectors are laid out"));
         }
-        stores_.push_back(std::make_unique<VectorStore>(name_, schema_.vector(c), c, geometry));
+        const Column& column = schema_.vector(c);
+        stores_.push_back(std::make_unique<VectorStore>(name_, column, c, geometry));
+        cells_.push_back(CellSpace::supports(column.type, column.metric)
+                             ? std::make_unique<ColumnCells>(name_, *stores_[c], c)
+                             : nullptr);
     }
     return Status::ok();
 }
@@ -206,10 +214,30 @@ Status Table::repair(const Report& report) {
 
 Status Table::flush() {
     const KeepLastRowid keep(name_.db);
-    for (auto& store : stores_) {
-        VSS_TRY(store->flush());
+    for (std::size_t c = 0; c < stores_.size(); ++c) {
+        VSS_TRY(stores_[c]->flush());
+        VSS_TRY(flush_cells(c));
     }
     return Status::ok();
+}
+
+Status Table::flush_cells(std::size_t c) {
+    if (cells_[c] == nullptr || !cells_[c]->index.is_dirty()) {
+        return Status::ok();
+    }
+    CellIndex& index = cells_[c]->index;
+    VSS_TRY(index.settle());
+    std::shared_ptr<const CellDirectory> directory;
+    if (index.state().is_celled()) {
+        VSS_TRY(index.directory(directory));
+        if (directory->live() > index.state().learned.cells_then * 8 / 5) {
+            LearnedRecall learned;
+            VSS_TRY(cells_[c]->search.learn(learning_samples, learned));
+            index.set_learned(learned);
+        }
+    }
+    directory.reset();
+    return index.flush();
 }
 
 Status Table::savepoint() {
@@ -223,6 +251,11 @@ Status Table::savepoint() {
 void Table::discard() {
     for (auto& store : stores_) {
         store->discard();
+    }
+    for (auto& cells : cells_) {
+        if (cells != nullptr) {
+            cells->index.discard();
+        }
     }
 }
 
@@ -324,13 +357,24 @@ void Table::give_back(const std::vector<NewVector>& vectors, const Slots& slots)
     }
 }
 
-Status Table::put(std::int64_t rowid, const std::vector<NewVector>& vectors, const Slots& slots) {
+Status Table::put(std::int64_t rowid, const std::vector<NewVector>& vectors, const Slots& slots,
+                  const Slots& old_slots) {
     for (std::size_t c = 0; c < vectors.size(); ++c) {
         if (vectors[c].given && !vectors[c].is_null) {
+            if (old_slots[c]) {
+                VSS_TRY(forget(c, *old_slots[c]));
+            }
             VSS_TRY(stores_[c]->put(*slots[c], rowid, vectors[c].bytes));
+            if (cells_[c] != nullptr) {
+                VSS_TRY(cells_[c]->index.add(*slots[c]));
+            }
         }
     }
     return Status::ok();
+}
+
+Status Table::forget(std::size_t c, std::uint64_t slot) {
+    return cells_[c] == nullptr ? Status::ok() : cells_[c]->index.remove(slot);
 }
 
 Status Table::insert_row(std::optional<std::int64_t> rowid, std::span<sqlite3_value*> values,
@@ -368,7 +412,7 @@ Status Table::insert_row(std::optional<std::int64_t> rowid, std::span<sqlite3_va
         return exists ? Status::ok() : in_words(status);
     }
     out = rowid.value_or(sqlite3_last_insert_rowid(name_.db));
-    return put(out, vectors, slots);
+    return put(out, vectors, slots, Slots(vectors.size()));
 }
 
 // `values` may be empty: only vectors change.
@@ -433,12 +477,13 @@ Status Table::change_row(std::int64_t old_rowid, std::int64_t new_rowid, std::sp
     }
     for (std::size_t c = 0; c < vectors.size(); ++c) {
         if (vectors[c].given && vectors[c].is_null && old_slots[c]) {
+            VSS_TRY(forget(c, *old_slots[c]));
             VSS_TRY(stores_[c]->release(*old_slots[c], old_rowid));
         } else if (!vectors[c].given && old_slots[c] && new_rowid != old_rowid) {
             VSS_TRY(stores_[c]->rename(*old_slots[c], old_rowid, new_rowid));
         }
     }
-    return put(new_rowid, vectors, slots);
+    return put(new_rowid, vectors, slots, old_slots);
 }
 
 Status Table::remove_row(std::int64_t rowid, const Slots& slots) {
@@ -452,6 +497,7 @@ Status Table::remove_row(std::int64_t rowid, const Slots& slots) {
     VSS_TRY(delete_row_.run());
     for (std::size_t c = 0; c < slots.size(); ++c) {
         if (slots[c]) {
+            VSS_TRY(forget(c, *slots[c]));
             VSS_TRY(stores_[c]->release(*slots[c], rowid));
         }
     }

@@ -14,6 +14,9 @@
 #include <string>
 #include <vector>
 
+#include "cell_search.h"
+#include "cell_tables.h"
+#include "cells.h"
 #include "schema.h"
 #include "statement.h"
 #include "status.h"
@@ -22,6 +25,17 @@
 namespace vss {
 
 inline constexpr int format_version = 1;
+
+// The approximate index of one vector column.
+struct ColumnCells {
+    ColumnCells(const TableName& name, VectorStore& store, std::size_t c)
+        : tables(name, store, c),
+          index(tables, store.column().dim, store.column().metric),
+          search(index, tables, store.column().type, store.column().dim, store.column().metric) {}
+    CellTables tables;
+    CellIndex index;
+    CellSearch search;
+};
 
 // What a write did beside its status.
 struct WriteResult {
@@ -37,6 +51,8 @@ class Table {
     [[nodiscard]] const TableName& name() const { return name_; }
     [[nodiscard]] const Schema& schema() const { return schema_; }
     [[nodiscard]] VectorStore& store(std::size_t c) { return *stores_[c]; }
+    // nullptr for a column that is always searched exactly.
+    [[nodiscard]] ColumnCells* cells(std::size_t c) { return cells_[c].get(); }
 
     Status create();
     Status open();
@@ -79,7 +95,10 @@ class Table {
     Status read_slots(std::int64_t rowid, bool& found, Slots& out);
     Status allocate(const std::vector<NewVector>& vectors, Slots& slots);
     void give_back(const std::vector<NewVector>& vectors, const Slots& slots);
-    Status put(std::int64_t rowid, const std::vector<NewVector>& vectors, const Slots& slots);
+    Status put(std::int64_t rowid, const std::vector<NewVector>& vectors, const Slots& slots, const Slots& old_slots);
+    // The row in this slot is about to lose its vector: its cells forget it.
+    Status forget(std::size_t c, std::uint64_t slot);
+    Status flush_cells(std::size_t c);
     Status insert_row(std::optional<std::int64_t> rowid, std::span<sqlite3_value*> values,
                       const std::vector<NewVector>& vectors, bool& exists, std::int64_t& out);
     Status change_row(std::int64_t old_rowid, std::int64_t new_rowid, std::span<sqlite3_value*> values,
@@ -93,6 +112,7 @@ class Table {
     TableName name_;
     Schema schema_;
     std::vector<std::unique_ptr<VectorStore>> stores_;
+    std::vector<std::unique_ptr<ColumnCells>> cells_;
     Statement select_slots_;
     Statement insert_row_;
     Statement delete_row_;

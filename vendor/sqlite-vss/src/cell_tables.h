@@ -1,0 +1,60 @@
+// The cells of one column in shadow tables, and its rows by slot: what CellIndex and CellSearch work on in a database.
+// The only file that speaks SQL to t_cells<c> and t_codes<c>.
+//
+// Threads: like the connection.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "cell_search.h"
+#include "cell_store.h"
+#include "statement.h"
+#include "storage.h"
+
+namespace vss {
+
+class CellTables final : public CellStore, public RowStore {
+  public:
+    // All must outlive this object.
+    CellTables(const TableName& name, VectorStore& store, std::size_t index);
+
+    static Status create_tables(const TableName& name, std::size_t index);
+
+    Status read_state(std::uint64_t known, CellState& state) override;
+    Status write_state(const CellState& state) override;
+    Status read_directory(CellDirectory& out) override;
+    Status write_cell(std::uint32_t cell, const CellInfo& info, const std::uint8_t* centroid) override;
+    Status erase_cell(std::uint32_t cell) override;
+    Status read_codes(std::uint32_t cell, CodeBlocks& out) override;
+    Status write_codes(std::uint32_t cell, const CodeBlocks& codes, const std::vector<bool>& dirty_chunks) override;
+    Status read_vectors(std::span<const std::uint32_t> slots, float* out) override;
+    Status live_slots(std::vector<std::uint32_t>& out) override;
+    [[nodiscard]] std::uint32_t column() const override { return static_cast<std::uint32_t>(index_); }
+
+    [[nodiscard]] std::size_t segment_slots() const override { return store_.geometry().segment_slots; }
+    [[nodiscard]] std::size_t vector_bytes() const override { return store_.geometry().vector_bytes; }
+    Status segments(std::vector<SegmentInfo>& out) override { return store_.segments(out); }
+    Status segment(const SegmentInfo& info, bool keep, std::shared_ptr<const Segment>& out) override;
+    Status read_slot(std::uint32_t slot, bool& live, std::int64_t& rowid, std::span<std::byte> vector) override;
+
+  private:
+    [[nodiscard]] Status damaged(std::string_view what) const;
+    Status prepare(Statement& statement, std::string_view before, std::string_view table, std::string_view after);
+
+    const TableName& name_;
+    VectorStore& store_;
+    std::size_t index_;
+    std::size_t padded_;
+    std::vector<std::byte> buffer_;
+    Statement select_state_;
+    Statement upsert_cell_;
+    Statement delete_cell_;
+    Statement select_codes_;
+    Statement upsert_chunk_;
+    Statement delete_chunks_;
+};
+
+}  // namespace vss
