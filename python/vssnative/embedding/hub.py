@@ -93,6 +93,8 @@ class HubEmbedder(OnnxEmbedder):
 
 def documented_prompts(repository: str) -> tuple[str, str]:
     """Query and document prompt that a model's authors ask for; empty where nothing is known of the model."""
+    if repository.endswith("-instruct"):
+        return "", ""  # each task has its own instruction there
     return next(
         (pair for start, pair in _DOCUMENTED_PROMPTS.items() if repository.startswith(start)), ("", "")
     )

@@ -45,6 +45,8 @@ def get_embedder(model: str | Embedder = "minilm", **options: Any) -> Embedder:
             return factory(argument, **options)
         return _entry_point(kind)(**({"argument": argument} if argument else {}), **options)
     except TypeError as error:
+        if "unexpected keyword argument" not in str(error):
+            raise
         raise ConfigurationError(f"embedder {model!r}: {error}") from None
 
 
