@@ -297,17 +297,17 @@ def test_conflict_clauses(db: sqlite3.Connection) -> None:
     db.execute("create virtual table t using vss0(a(2), +note)")
     db.execute("insert into t(rowid, a, note) values(1, '[1, 2]', 'first'), (2, '[3, 4]', 'second')")
     db.execute("insert or ignore into t(rowid, a) values(1, '[9, 9]'), (3, '[5, 6]')")
-    assert db.execute("select vss_to_json(a), note from t where rowid = 1").fetchone() == ("[1,2]", "first")
+    assert db.execute("select vss_to_json(a), note from t where rowid = 1").fetchone() == ("[1.0,2.0]", "first")
     assert db.execute("select count(*) from t").fetchone() == (3,)
     db.execute("insert or replace into t(rowid, a) values(1, '[9, 9]')")
-    assert db.execute("select vss_to_json(a), note from t where rowid = 1").fetchone() == ("[9,9]", None)
+    assert db.execute("select vss_to_json(a), note from t where rowid = 1").fetchone() == ("[9.0,9.0]", None)
     with pytest.raises(sqlite3.OperationalError):
         db.execute("insert or replace into t(rowid, a) values(2, '[9]')")
-    assert db.execute("select vss_to_json(a), note from t where rowid = 2").fetchone() == ("[3,4]", "second")
+    assert db.execute("select vss_to_json(a), note from t where rowid = 2").fetchone() == ("[3.0,4.0]", "second")
     with pytest.raises(sqlite3.IntegrityError):
         db.execute("update t set rowid = 2 where rowid = 1")
     db.execute("update or replace t set rowid = 2 where rowid = 1")
-    assert db.execute("select rowid, vss_to_json(a) from t").fetchall() == [(2, "[9,9]"), (3, "[5,6]")]
+    assert db.execute("select rowid, vss_to_json(a) from t").fetchall() == [(2, "[9.0,9.0]"), (3, "[5.0,6.0]")]
     db.execute("update t set rowid = rowid + 10")
     assert db.execute("select rowid from t where a match '[9, 9]' and k = 1").fetchone() == (12,)
     db.commit()
