@@ -10,7 +10,7 @@ from typing import Any
 from ..connection import Connection, execute
 from ..errors import MigrationError
 from ..sql import quote_identifier
-from .schema import installed_version
+from .schema import SCHEMA_VERSION, ensure_schema, installed_version
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,10 @@ def load_embeddings(conn: Connection, table: str | None = None) -> list[Embeddin
         SchemaVersionError: the file was written by a newer version.
     """
     found: list[Embedding] = []
-    if installed_version(conn):
+    version = installed_version(conn)
+    if 0 < version < SCHEMA_VERSION:
+        ensure_schema(conn)
+    if version:
         generations: dict[int, list[Generation]] = {}
         for row in execute(
             conn,

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-from ..connection import Connection, connect, driver_error
+from ..connection import Connection, connect, driver_error, execute
 from ..embedding.protocol import Embedder
 from ..errors import MigrationError
 from ..migrations.records import load_embeddings
@@ -74,8 +74,11 @@ class Worker:
     def _open(self) -> Connection:
         if callable(self._path):
             return self._path()
-        # An existing file keeps its journal mode: that is its owner's to choose.
-        return connect(self._path, wal=False)
+        # An existing file keeps its journal mode: that is its owner's to choose. Only in WAL is NORMAL safe.
+        conn = connect(self._path, wal=False, synchronous=None)
+        if execute(conn, "pragma journal_mode") == [("wal",)]:
+            execute(conn, "pragma synchronous = normal")
+        return conn
 
     def _work(self, conn: Connection) -> None:
         engine = Engine(
