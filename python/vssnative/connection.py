@@ -380,22 +380,25 @@ def _run_in_aiosqlite_thread(conn: Connection, function: Callable[[], _T]) -> _T
 
 def _load_by_own_loader(conn: Connection, driver: _Driver) -> str | None:
     """Returns None on success, else a sentence that says what failed."""
-    if not hasattr(conn, "enable_load_extension"):
-        return f"{driver.name}'s own load_extension: this build of {driver.name} was compiled without it"
-    was_enabled = _loading_is_enabled(conn, driver)
+    what = f"{driver.name}'s own load_extension"
+    if not hasattr(conn, "enableloadextension" if driver.is_apsw else "enable_load_extension"):
+        return f"{what}: this build of {driver.name} was compiled without it"
+    # apsw has these names in all its versions, the ones with underscores since 3.42.
+    enable = conn.enableloadextension if driver.is_apsw else conn.enable_load_extension
     try:
+        was_enabled = _loading_is_enabled(conn, driver)
         if not was_enabled:
-            conn.enable_load_extension(True)
+            enable(True)
         try:
             if driver.is_apsw:
-                conn.load_extension(loadable_path(), _ENTRY_POINT)
+                conn.loadextension(loadable_path(), _ENTRY_POINT)
             else:
                 conn.load_extension(loadable_path())
         finally:
             if not was_enabled:
-                conn.enable_load_extension(False)
-    except (driver_error(conn), AttributeError) as error:
-        return f"{driver.name}'s own load_extension: {error}"
+                enable(False)
+    except driver_error(conn) as error:
+        return f"{what}: {error}"
     return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import sqlite3
 import sysconfig
 from pathlib import Path
@@ -67,11 +68,11 @@ def test_docstrings_are_read_without_importing_anything(library: Path) -> None:
     ]
 
 
-def test_this_pythons_own_library_has_thousands() -> None:
-    posts = list(demo.collect_posts())
-    titles = {post.title for post in posts}
-    assert len(titles) == len(posts) > 3000
-    assert {"json.dumps", "email.utils.parsedate", "argparse.ArgumentParser"} & titles
+def test_this_pythons_own_library_is_read() -> None:
+    posts = list(itertools.islice(demo.collect_posts(), 300))
+    assert len({post.title for post in posts}) == 300
+    assert all(post.summary for post in posts)
+    assert {"argparse", "argparse.ArgumentParser"} <= {post.title for post in posts}
 
 
 def answers(path: Path, query: str | None = None) -> str:
