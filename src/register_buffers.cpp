@@ -98,7 +98,8 @@ void register_buffers(py::module_& module) {
     py::class_<Ticket>(module, "Ticket")
         .def_property_readonly("number", &Ticket::number)
         .def("release", &Ticket::release)
-        .def("__enter__", [](Ticket& self) -> Ticket& { return self; }, py::return_value_policy::reference_internal)
+        .def(
+            "__enter__", [](Ticket& self) -> Ticket& { return self; }, py::return_value_policy::reference_internal)
         .def("__exit__", [](Ticket& self, const py::args& /*error*/) { self.release(); });
     module.def("register_rows", &register_rows, py::arg("ids").noconvert(), py::arg("matrix") = py::none());
     module.def("register_search", &register_search, py::arg("queries").noconvert(), py::arg("k"), py::arg("recall"),

@@ -50,7 +50,9 @@ std::uintptr_t to_address(Pointer pointer) {
     return reinterpret_cast<std::uintptr_t>(pointer);
 }
 
-Function capture_function() { return reinterpret_cast<Function>(&capture_entry); }
+Function capture_function() {
+    return reinterpret_cast<Function>(&capture_entry);
+}
 
 int begin_capture(std::uintptr_t auto_extension) {
     capture = Capture{.armed = true};

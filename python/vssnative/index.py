@@ -16,7 +16,14 @@ import numpy.typing as npt
 
 from . import _core
 from .connection import Connection, driver_error, execute
-from .errors import ConfigurationError, DamagedError, DimensionError, DuplicateIdError, InvalidVectorError, QueryError
+from .errors import (
+    ConfigurationError,
+    DamagedError,
+    DimensionError,
+    DuplicateIdError,
+    InvalidVectorError,
+    QueryError,
+)
 from .sql import quote_identifier
 
 __all__ = ["Index", "configure"]
@@ -208,7 +215,9 @@ class Index:
                     out[i] = np.frombuffer(blob, dtype)
         if missing:
             some = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
-            raise KeyError(f"table {self.table!r}, column {self.column!r}: no vector for {len(missing)} ids: {some}")
+            raise KeyError(
+                f"table {self.table!r}, column {self.column!r}: no vector for {len(missing)} ids: {some}"
+            )
         return out
 
     def search(
@@ -273,7 +282,9 @@ class Index:
         vectors = [column["name"] for column in columns.values() if column["kind"] == "vector"]
         where = f"table {self.table!r}"
         if known is None or known["kind"] != "vector":
-            raise ConfigurationError(f"{where} has no vector column {self.column!r}; it has {', '.join(vectors)}")
+            raise ConfigurationError(
+                f"{where} has no vector column {self.column!r}; it has {', '.join(vectors)}"
+            )
         for name, wanted in (
             ("dim", self._wanted_dim),
             ("metric", self._wanted_metric),
@@ -285,7 +296,7 @@ class Index:
                     f"{where}, column {self.column!r} exists with {name}={is_there!r}, not {wanted!r}"
                 )
         self._known = known
-        return known
+        return self._known
 
     def _create(self, matrix: npt.NDArray[Any]) -> None:
         if self._look() is not None:
@@ -346,7 +357,9 @@ class Index:
             try:
                 array = np.asarray(array, np.float32)
             except (TypeError, ValueError) as error:
-                raise InvalidVectorError(f"queries: expected numbers, got {_kind(queries)}: {error}") from None
+                raise InvalidVectorError(
+                    f"queries: expected numbers, got {_kind(queries)}: {error}"
+                ) from None
         single = array.ndim == 1
         array = np.ascontiguousarray(array[None] if single else array)
         if self.dim is None and array.ndim == 2:
@@ -410,7 +423,9 @@ def _bytes_of(memory: str | int) -> int:
     try:
         return int(float(number) * units[unit])
     except (KeyError, ValueError, OverflowError):
-        raise ConfigurationError(f'memory: expected a number of bytes, or text like "256MB", got {memory!r}') from None
+        raise ConfigurationError(
+            f'memory: expected a number of bytes, or text like "256MB", got {memory!r}'
+        ) from None
 
 
 def _checked_dim(dim: int | None) -> int | None:
@@ -449,16 +464,19 @@ def _checked_ids(ids: npt.ArrayLike, n: int | None) -> Ids:
     if array.ndim != 1:
         raise InvalidVectorError(f"ids: expected shape (n,), got {array.shape}; call ids.ravel()")
     if n is not None and len(array) != n:
-        raise DimensionError(f"ids and matrix: expected as many ids as rows, got {len(array)} ids and {n} rows")
+        raise DimensionError(
+            f"ids and matrix: expected as many ids as rows, got {len(array)} ids and {n} rows"
+        )
     return np.ascontiguousarray(array)
 
 
 def _bfloat16() -> np.dtype[Any] | None:
     try:
-        import ml_dtypes
+        import ml_dtypes  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
         return None
-    return np.dtype(ml_dtypes.bfloat16)
+    dtype: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+    return dtype
 
 
 def _kind(value: object) -> str:

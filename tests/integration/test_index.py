@@ -13,12 +13,21 @@ import pytest
 
 import vssnative
 from tests.conftest import brute_force, vectors
-from vssnative import ConfigurationError, DimensionError, DuplicateIdError, Index, InvalidVectorError, QueryError
+from vssnative import (
+    ConfigurationError,
+    DimensionError,
+    DuplicateIdError,
+    Index,
+    InvalidVectorError,
+    QueryError,
+)
 
 
 @pytest.mark.parametrize("metric", ["l2", "inner_product", "cosine", "l1"])
 @pytest.mark.parametrize("dim", [1, 3, 16, 100, 384])
-def test_search_equals_brute_force(db: sqlite3.Connection, random: np.random.Generator, metric: str, dim: int) -> None:
+def test_search_equals_brute_force(
+    db: sqlite3.Connection, random: np.random.Generator, metric: str, dim: int
+) -> None:
     matrix = vectors(random, 3000, dim)
     ids = random.permutation(100_000)[:3000].astype(np.int64)
     index = Index(db, metric=metric)
@@ -121,14 +130,16 @@ def test_several_vector_columns_keep_apart(db: sqlite3.Connection, random: np.ra
     assert db.execute("select title is null, body is null from v where rowid = 30").fetchone() == (1, 0)
 
 
-def test_layouts_that_are_read_in_place(db: sqlite3.Connection, random: np.random.Generator, tmp_path: Path) -> None:
+def test_layouts_that_are_read_in_place(
+    db: sqlite3.Connection, random: np.random.Generator, tmp_path: Path
+) -> None:
     wide = vectors(random, 60, 20)
     np.save(tmp_path / "m.npy", wide[:, :8])
     read_only = wide[:20, :8].copy()
     read_only.flags.writeable = False
     mapped = np.load(tmp_path / "m.npy", mmap_mode="r")
     index = Index(db, dim=8)
-    index.add(range(0, 20), read_only)
+    index.add(range(20), read_only)
     index.add(range(20, 40), mapped[20:40])
     index.add(range(40, 50), wide[40:60:2, :8])
     assert index.get(range(40)).tolist() == wide[:40, :8].tolist()
@@ -264,7 +275,9 @@ def test_names_are_quoted(db: sqlite3.Connection, random: np.random.Generator) -
     assert index.remove([2]) == 1
 
 
-def test_temp_and_attached_schemas(db: sqlite3.Connection, tmp_path: Path, random: np.random.Generator) -> None:
+def test_temp_and_attached_schemas(
+    db: sqlite3.Connection, tmp_path: Path, random: np.random.Generator
+) -> None:
     db.execute("attach ? as side", (str(tmp_path / "side.db"),))
     matrix = vectors(random, 5, 4)
     for schema in ("temp", "side"):

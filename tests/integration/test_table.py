@@ -51,18 +51,28 @@ def nearest(matrix: np.ndarray, query: np.ndarray, ids: list[int], k: int) -> li
 
 
 def test_values_come_back(filled: sqlite3.Connection, matrix: np.ndarray) -> None:
-    row = filled.execute("select rowid, a, b, company, year, price, user_id, note, distance from t where rowid = 5")
+    row = filled.execute(
+        "select rowid, a, b, company, year, price, user_id, note, distance from t where rowid = 5"
+    )
     assert row.fetchall() == [
         (5, matrix[5].tobytes(), matrix[5, :4].tobytes(), "bolt", 1995, 0.5, 5, "note 5", None)
     ]
-    assert filled.execute("select count(*), count(b), sum(length(a)) from t").fetchone() == (N, N * 3 // 4, N * DIM * 4)
-    assert [r[0] for r in filled.execute("select rowid from t where rowid between 10 and 13 order by rowid desc")] == [
+    assert filled.execute("select count(*), count(b), sum(length(a)) from t").fetchone() == (
+        N,
+        N * 3 // 4,
+        N * DIM * 4,
+    )
+    assert [
+        r[0] for r in filled.execute("select rowid from t where rowid between 10 and 13 order by rowid desc")
+    ] == [
         13,
         12,
         11,
         10,
     ]
-    assert filled.execute("select rowid from t where company = 'ACME' and year = 1990 limit 2").fetchall() == [
+    assert filled.execute(
+        "select rowid from t where company = 'ACME' and year = 1990 limit 2"
+    ).fetchall() == [
         (0,),
         (60,),
     ]
@@ -90,7 +100,9 @@ FILTERS = {
     "year < 1993": lambda i: i % 30 < 3,
     "price between 1.5 and 2": lambda i: 15 <= i <= 20,
     "user_id = 3": lambda i: i % 7 == 3,
-    "user_id = 3 and year = 2000 and company in ('Acme', 'Cog')": lambda i: i % 7 == 3 and i % 30 == 10 and i % 4 in (0, 2),
+    "user_id = 3 and year = 2000 and company in ('Acme', 'Cog')": lambda i: (
+        i % 7 == 3 and i % 30 == 10 and i % 4 in (0, 2)
+    ),
     "a is not null and b is null": lambda i: i % 4 == 0,
     "year = 1995 and rowid in (select value from json_each('[5, 6, 35]'))": lambda i: i in (5, 35),
     "year = 1": lambda i: False,
@@ -118,7 +130,9 @@ def test_filters_hold_k(filled: sqlite3.Connection, matrix: np.ndarray, where: s
         ("abs(distance) >= 0 and rowid % 2 = 0", lambda i: i % 2 == 0),
     ],
 )
-def test_any_other_condition_with_limit(filled: sqlite3.Connection, matrix: np.ndarray, where: str, match) -> None:
+def test_any_other_condition_with_limit(
+    filled: sqlite3.Connection, matrix: np.ndarray, where: str, match
+) -> None:
     query = matrix[77]
     sql = f"select rowid from t where a match ? and ({where}) order by distance limit 10 offset 2"
     expected = nearest(matrix, query, [i for i in range(N) if match(i)], 12)[2:]
@@ -127,10 +141,17 @@ def test_any_other_condition_with_limit(filled: sqlite3.Connection, matrix: np.n
 
 def test_distance_bounds_and_paging(filled: sqlite3.Connection, matrix: np.ndarray) -> None:
     query = matrix[9]
-    everything = filled.execute("select rowid, distance from t where a match ?", (query.tobytes(),)).fetchall()
+    everything = filled.execute(
+        "select rowid, distance from t where a match ?", (query.tobytes(),)
+    ).fetchall()
     assert len(everything) == N
     tenth = everything[9][1]
-    for op, expected in [("<", everything[:9]), ("<=", everything[:10]), (">", everything[10:]), (">=", everything[9:])]:
+    for op, expected in [
+        ("<", everything[:9]),
+        ("<=", everything[:10]),
+        (">", everything[10:]),
+        (">=", everything[9:]),
+    ]:
         sql = f"select rowid, distance from t where a match ? and distance {op} ? order by distance"
         assert filled.execute(sql, (query.tobytes(), tenth)).fetchall() == expected
     sql = "select rowid, distance from t where a match ? and distance between ? and ? and k = 4"
@@ -157,7 +178,9 @@ def test_joins_and_subqueries(filled: sqlite3.Connection, matrix: np.ndarray) ->
         "select p.title from t join posts p on p.id = t.rowid where t.a match ? and k = 10"
         " and p.id in (select id from posts) order by t.distance"
     )
-    assert [r[0] for r in filled.execute(sql, (query.tobytes(),))] == [f"post {i}" for i in best if i % 2 == 0]
+    assert [r[0] for r in filled.execute(sql, (query.tobytes(),))] == [
+        f"post {i}" for i in best if i % 2 == 0
+    ]
     sql = "select rowid from t where a match ? and k = 10 and rowid in (select id from posts where title like 'post 1%')"
     ids = [i for i in range(0, N, 2) if str(i).startswith("1")]
     assert [r[0] for r in filled.execute(sql, (query.tobytes(),))] == nearest(matrix, query, ids, 10)
@@ -186,7 +209,9 @@ def test_sqlite_vss_searches(filled: sqlite3.Connection, matrix: np.ndarray) -> 
     sql = "select rowid, distance from t where vss_range_search(a, vss_range_search_params(?, ?)) order by distance"
     assert filled.execute(sql, (query, radius)).fetchall() == by_match[:6]
     filled.execute("create virtual table ip using vss0(a(3) metric_type=INNER_PRODUCT)")
-    filled.executemany("insert into ip(rowid, a) values(?, ?)", [(1, "[1,0,0]"), (2, "[2,0,0]"), (3, "[0,1,0]")])
+    filled.executemany(
+        "insert into ip(rowid, a) values(?, ?)", [(1, "[1,0,0]"), (2, "[2,0,0]"), (3, "[0,1,0]")]
+    )
     sql = "select rowid, distance from ip where vss_search(a, vss_search_params('[1,1,0]', 2))"
     assert filled.execute(sql).fetchall() == [(2, 2.0), (1, 1.0)]  # as sqlite-vss: larger is nearer
     sql = "select rowid, distance from ip where a match '[1,1,0]' and k = 2"
@@ -198,7 +223,9 @@ def test_json_and_blobs_are_the_same_vector(db: sqlite3.Connection) -> None:
     db.execute("insert into t(rowid, a) values(1, '[0.5, -2, 1e-3]')")
     blob = np.array([0.5, -2, 1e-3], np.float32).tobytes()
     assert db.execute("select a from t").fetchone() == (blob,)
-    assert db.execute("select rowid, distance from t where a match ' [0.5,-2.0,0.001] '").fetchall() == [(1, 0.0)]
+    assert db.execute("select rowid, distance from t where a match ' [0.5,-2.0,0.001] '").fetchall() == [
+        (1, 0.0)
+    ]
 
 
 def test_rowids_of_any_value(db: sqlite3.Connection) -> None:
@@ -219,14 +246,19 @@ def test_last_insert_rowid_is_the_callers(db: sqlite3.Connection) -> None:
     db.execute("delete from t where rowid = 2")
     db.commit()
     assert db.execute("select last_insert_rowid()").fetchone() == (41,)
-    db.execute("create trigger log_t after insert on log begin insert into t(rowid, a) values(new.id, '[5, 6]'); end")
+    db.execute(
+        "create trigger log_t after insert on log begin insert into t(rowid, a) values(new.id, '[5, 6]'); end"
+    )
     assert db.execute("insert into log(x) values(1)").lastrowid == 42
     assert db.execute("select count(*) from t where rowid = 42").fetchone() == (1,)
 
 
 REFUSED = {
     "duplicate rowid": ("insert into t(rowid, a) values(1, '[1, 2, 3]')", "row 1 exists already"),
-    "odd blob": ("insert into t(a) values(x'0102')", "expected a vector of 3 dimensions .* got a blob of 2 bytes"),
+    "odd blob": (
+        "insert into t(a) values(x'0102')",
+        "expected a vector of 3 dimensions .* got a blob of 2 bytes",
+    ),
     "wrong dimension": ("insert into t(a) values(zeroblob(8))", r"got a blob of 8 bytes \(2 dimensions\)"),
     "empty blob": ("insert into t(a) values(x'')", "got a blob of 0 bytes"),
     "JSON of another length": ("insert into t(a) values('[1, 2]')", "got a JSON array of 2 numbers"),
@@ -239,7 +271,10 @@ REFUSED = {
     "JSON beyond float32": ("insert into t(a) values('[1, 2, 1e39]')", 'column "a"'),
     "zero under cosine": ("insert into t(c) values('[0, 0, 0]')", 'column "c".*zero'),
     "zero query under cosine": ("select * from t where c match '[0, 0, 0]'", 'column "c".*zero'),
-    "unknown operation": ("insert into t(operation, rowid, a) values('grow', 1, '[1, 2, 3]')", "unknown operation"),
+    "unknown operation": (
+        "insert into t(operation, rowid, a) values('grow', 1, '[1, 2, 3]')",
+        "unknown operation",
+    ),
     "negative k": ("select * from t where a match '[1, 2, 3]' and k = -1", "expected k"),
     "k as text": ("select * from t where a match '[1, 2, 3]' and k = 'ten'", "expected k"),
     "recall of 2": ("select * from t where a match '[1, 2, 3]' and recall = 2", "recall"),
@@ -249,7 +284,10 @@ REFUSED = {
     ),
     "farthest first": ("select * from t where a match '[1, 2, 3]' order by distance desc", "nearest first"),
     "vss_search as a value": ("select vss_search(a, 1) from t", "where clause"),
-    "range search without params": ("select * from t where vss_range_search(a, 1)", "vss_range_search_params"),
+    "range search without params": (
+        "select * from t where vss_range_search(a, 1)",
+        "vss_range_search_params",
+    ),
     "a made-up ticket": ("select * from t where a match vss_batch(12345)", "ticket"),
     "a made-up buffer": ("select * from vss_buffer(12345)", "ticket"),
 }
@@ -261,13 +299,17 @@ def test_refusals_say_what_came_and_change_nothing(db: sqlite3.Connection, what:
     db.execute("insert into t(rowid, a, c, company) values(1, '[1, 2, 3]', '[1, 1, 1]', 'acme')")
     db.commit()
     before = db.execute("select rowid, * from t").fetchall()
-    shadow = [db.execute(f"select * from t_{s}").fetchall() for s in ("rows", "vectors0", "segments0", "free0")]
+    shadow = [
+        db.execute(f"select * from t_{s}").fetchall() for s in ("rows", "vectors0", "segments0", "free0")
+    ]
     sql, words = REFUSED[what]
     with pytest.raises(sqlite3.Error, match=words):
         db.execute(sql).fetchall()
     assert db.execute("select rowid, * from t").fetchall() == before
     db.commit()
-    assert [db.execute(f"select * from t_{s}").fetchall() for s in ("rows", "vectors0", "segments0", "free0")] == shadow
+    assert [
+        db.execute(f"select * from t_{s}").fetchall() for s in ("rows", "vectors0", "segments0", "free0")
+    ] == shadow
 
 
 def test_constraints_of_metadata_columns(db: sqlite3.Connection) -> None:
@@ -277,7 +319,9 @@ def test_constraints_of_metadata_columns(db: sqlite3.Connection) -> None:
     db.execute("insert into t(a, company, code) values('[1, 2]', 'acme', 'x')")
     with pytest.raises(sqlite3.IntegrityError, match='table "t": UNIQUE'):
         db.execute("insert into t(a, company, code) values('[1, 2]', 'acme', 'x')")
-    db.execute("insert or ignore into t(a, company, code) values('[1, 2]', 'acme', 'x'), ('[3, 4]', 'acme', 'y')")
+    db.execute(
+        "insert or ignore into t(a, company, code) values('[1, 2]', 'acme', 'x'), ('[3, 4]', 'acme', 'y')"
+    )
     assert db.execute("select rowid, code from t where a match '[1, 2]'").fetchall() == [(1, "x"), (2, "y")]
 
 
@@ -297,17 +341,26 @@ def test_conflict_clauses(db: sqlite3.Connection) -> None:
     db.execute("create virtual table t using vss0(a(2), +note)")
     db.execute("insert into t(rowid, a, note) values(1, '[1, 2]', 'first'), (2, '[3, 4]', 'second')")
     db.execute("insert or ignore into t(rowid, a) values(1, '[9, 9]'), (3, '[5, 6]')")
-    assert db.execute("select vss_to_json(a), note from t where rowid = 1").fetchone() == ("[1.0,2.0]", "first")
+    assert db.execute("select vss_to_json(a), note from t where rowid = 1").fetchone() == (
+        "[1.0,2.0]",
+        "first",
+    )
     assert db.execute("select count(*) from t").fetchone() == (3,)
     db.execute("insert or replace into t(rowid, a) values(1, '[9, 9]')")
     assert db.execute("select vss_to_json(a), note from t where rowid = 1").fetchone() == ("[9.0,9.0]", None)
     with pytest.raises(sqlite3.OperationalError):
         db.execute("insert or replace into t(rowid, a) values(2, '[9]')")
-    assert db.execute("select vss_to_json(a), note from t where rowid = 2").fetchone() == ("[3.0,4.0]", "second")
+    assert db.execute("select vss_to_json(a), note from t where rowid = 2").fetchone() == (
+        "[3.0,4.0]",
+        "second",
+    )
     with pytest.raises(sqlite3.IntegrityError):
         db.execute("update t set rowid = 2 where rowid = 1")
     db.execute("update or replace t set rowid = 2 where rowid = 1")
-    assert db.execute("select rowid, vss_to_json(a) from t").fetchall() == [(2, "[9.0,9.0]"), (3, "[5.0,6.0]")]
+    assert db.execute("select rowid, vss_to_json(a) from t").fetchall() == [
+        (2, "[9.0,9.0]"),
+        (3, "[5.0,6.0]"),
+    ]
     db.execute("update t set rowid = rowid + 10")
     assert db.execute("select rowid from t where a match '[9, 9]' and k = 1").fetchone() == (12,)
     db.commit()

@@ -44,8 +44,8 @@ VSS0_EXPORT void vss0_set_memory_budget(uint64_t bytes);
 VSS0_EXPORT uint64_t vss0_memory_budget(void);
 VSS0_EXPORT void vss0_set_threads(int threads);  // 0: one per core the process may use
 VSS0_EXPORT int vss0_threads(void);
-VSS0_EXPORT const char* vss0_version(void);      // "0.1.0"
-VSS0_EXPORT const char* vss0_simd_level(void);   // "scalar", "avx2", "avx512", "neon"
+VSS0_EXPORT const char* vss0_version(void);     // "0.1.0"
+VSS0_EXPORT const char* vss0_simd_level(void);  // "scalar", "avx2", "avx512", "neon"
 
 #ifdef __cplusplus
 }

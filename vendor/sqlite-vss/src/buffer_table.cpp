@@ -19,7 +19,9 @@ struct BufferCursor : sqlite3_vtab_cursor {
     std::size_t position = 0;
 };
 
-const sqlite3_api_routines* api_of(sqlite3_vtab* table) { return static_cast<BufferTable*>(table)->api; }
+const sqlite3_api_routines* api_of(sqlite3_vtab* table) {
+    return static_cast<BufferTable*>(table)->api;
+}
 
 int connect(sqlite3* db, void* aux, int /*argc*/, const char* const* /*argv*/, sqlite3_vtab** out, char** /*error*/) {
     const auto* api = static_cast<const sqlite3_api_routines*>(aux);

@@ -62,8 +62,8 @@ Status find_description(const TableName& name, std::string& out) {
         return Status::ok();
     }
     Statement statement;
-    VSS_TRY(statement.prepare(
-        name.db, cat("select value from ", name.shadow("config"), " where key = 'columns'"), false));
+    VSS_TRY(
+        statement.prepare(name.db, cat("select value from ", name.shadow("config"), " where key = 'columns'"), false));
     VSS_TRY(statement.step(row));
     const ResetAtEnd guard_statement(statement);
     if (row) {
@@ -134,8 +134,8 @@ void count_function(sqlite3_context* context, int argc, sqlite3_value** argv) {
 std::string describe(const Schema& schema) {
     std::string columns;
     for (const Column& column : schema.columns()) {
-        columns += cat(columns.empty() ? "" : ", ", "{\"name\": ", json_text(column.name), ", \"kind\": ",
-                       json_text(kind_words(column.kind)));
+        columns += cat(columns.empty() ? "" : ", ", "{\"name\": ", json_text(column.name),
+                       ", \"kind\": ", json_text(kind_words(column.kind)));
         if (column.is_vector()) {
             columns += cat(", \"dim\": ", column.dim, ", \"type\": ", json_text(name_of(column.type)),
                            ", \"metric\": ", json_text(name_of(column.metric)));

@@ -10,7 +10,8 @@
 extern "C" {
 
 // A ticket of 0 stands for nothing: out of memory.
-VSS0_EXPORT int64_t vss0_register_rows(const int64_t* ids, const void* rows, size_t n, size_t row_bytes, size_t stride) {
+VSS0_EXPORT int64_t vss0_register_rows(const int64_t* ids, const void* rows, size_t n, size_t row_bytes,
+                                       size_t stride) {
     try {
         return vss::register_rows({ids, static_cast<const std::byte*>(rows), n, row_bytes, stride});
     } catch (...) {
@@ -28,18 +29,32 @@ VSS0_EXPORT int64_t vss0_register_search(const void* queries, size_t nq, size_t 
     }
 }
 
-VSS0_EXPORT void vss0_release(int64_t ticket) { vss::release_ticket(ticket); }
+VSS0_EXPORT void vss0_release(int64_t ticket) {
+    vss::release_ticket(ticket);
+}
 
-VSS0_EXPORT void vss0_set_memory_budget(uint64_t bytes) { vss::Cache::instance().set_budget(bytes); }
+VSS0_EXPORT void vss0_set_memory_budget(uint64_t bytes) {
+    vss::Cache::instance().set_budget(bytes);
+}
 
-VSS0_EXPORT uint64_t vss0_memory_budget(void) { return vss::Cache::instance().budget(); }
+VSS0_EXPORT uint64_t vss0_memory_budget(void) {
+    return vss::Cache::instance().budget();
+}
 
-VSS0_EXPORT void vss0_set_threads(int threads) { vss::set_threads(threads); }
+VSS0_EXPORT void vss0_set_threads(int threads) {
+    vss::set_threads(threads);
+}
 
-VSS0_EXPORT int vss0_threads(void) { return vss::threads(); }
+VSS0_EXPORT int vss0_threads(void) {
+    return vss::threads();
+}
 
-VSS0_EXPORT const char* vss0_version(void) { return VSSNATIVE_VERSION; }
+VSS0_EXPORT const char* vss0_version(void) {
+    return VSSNATIVE_VERSION;
+}
 
-VSS0_EXPORT const char* vss0_simd_level(void) { return vss::name_of(vss::simd_level()).data(); }
+VSS0_EXPORT const char* vss0_simd_level(void) {
+    return vss::name_of(vss::simd_level()).data();
+}
 
 }  // extern "C"

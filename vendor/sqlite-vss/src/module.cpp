@@ -45,7 +45,9 @@ struct CursorHandle : sqlite3_vtab_cursor {
     Cursor cursor;
 };
 
-TableHandle& handle_of(sqlite3_vtab* table) { return *static_cast<TableHandle*>(table); }
+TableHandle& handle_of(sqlite3_vtab* table) {
+    return *static_cast<TableHandle*>(table);
+}
 
 void set_error(char** error, const std::string& message) {
     sqlite3_free(*error);
@@ -132,7 +134,9 @@ int open(sqlite3_vtab* base, sqlite3_vtab_cursor** out) {
     });
 }
 
-CursorHandle& handle_of(sqlite3_vtab_cursor* cursor) { return *static_cast<CursorHandle*>(cursor); }
+CursorHandle& handle_of(sqlite3_vtab_cursor* cursor) {
+    return *static_cast<CursorHandle*>(cursor);
+}
 
 int close(sqlite3_vtab_cursor* base) {
     const ApiScope scope(handle_of(base).api);
@@ -150,7 +154,9 @@ int next(sqlite3_vtab_cursor* base) {
     return guarded(base->pVtab, [&] { return handle_of(base).cursor.next(); });
 }
 
-int eof(sqlite3_vtab_cursor* base) { return handle_of(base).cursor.at_end() ? 1 : 0; }
+int eof(sqlite3_vtab_cursor* base) {
+    return handle_of(base).cursor.at_end() ? 1 : 0;
+}
 
 int column(sqlite3_vtab_cursor* base, sqlite3_context* context, int i) {
     return guarded(base->pVtab, [&] { return handle_of(base).cursor.column(context, i); });
@@ -201,9 +207,13 @@ int savepoint(sqlite3_vtab* base, int /*number*/) {
     return guarded(base, [&] { return handle_of(base).table->savepoint(); });
 }
 
-int release(sqlite3_vtab* /*base*/, int /*number*/) { return SQLITE_OK; }
+int release(sqlite3_vtab* /*base*/, int /*number*/) {
+    return SQLITE_OK;
+}
 
-int rollback_to(sqlite3_vtab* base, int /*number*/) { return forget(base); }
+int rollback_to(sqlite3_vtab* base, int /*number*/) {
+    return forget(base);
+}
 
 int find_function(sqlite3_vtab* base, int argc, const char* name, ScalarFunction* function, void** data) {
     const ApiScope scope(handle_of(base).api);
@@ -222,7 +232,9 @@ int rename(sqlite3_vtab* base, const char* name) {
     return guarded(base, [&] { return handle_of(base).table->rename(name); });
 }
 
-int shadow_name(const char* suffix) { return Table::is_shadow_name(suffix) ? 1 : 0; }
+int shadow_name(const char* suffix) {
+    return Table::is_shadow_name(suffix) ? 1 : 0;
+}
 
 // xIntegrity came with SQLite 3.44, behind the members that older headers know.
 struct ModuleWithIntegrity {
@@ -289,8 +301,8 @@ extern "C" VSS0_EXPORT int sqlite3_vss_init(sqlite3* db, char** error, const sql
     return vss::guarded(api, error, [&] {
         constexpr int oldest = 3031000;
         if (sqlite3_libversion_number() < oldest) {
-            return vss::Status(vss::Code::unsupported, vss::cat("vss0 needs SQLite 3.31 or newer; this is ",
-                                                                sqlite3_libversion()));
+            return vss::Status(vss::Code::unsupported,
+                               vss::cat("vss0 needs SQLite 3.31 or newer; this is ", sqlite3_libversion()));
         }
         const auto tables = std::make_shared<vss::OpenTables>();
         int rc = vss::register_module(db, tables);

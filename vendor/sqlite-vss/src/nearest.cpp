@@ -126,9 +126,8 @@ void Nearest::measure() {
 // Keeps the k nearest by exact distance and rowid: many are within rounding of the k-th.
 void Nearest::settle() {
     measure();
-    std::sort(candidates_.begin(), candidates_.end(), [](const Candidate& a, const Candidate& b) {
-        return nearer(a.distance, a.rowid, b.distance, b.rowid);
-    });
+    std::sort(candidates_.begin(), candidates_.end(),
+              [](const Candidate& a, const Candidate& b) { return nearer(a.distance, a.rowid, b.distance, b.rowid); });
     if (candidates_.size() > k_) {
         candidates_.resize(k_);
     }

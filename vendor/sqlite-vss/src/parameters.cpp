@@ -1,8 +1,7 @@
 #include "parameters.h"
 
-#include <string_view>
-
 #include <new>
+#include <string_view>
 
 #include "text.h"
 

@@ -66,7 +66,9 @@ std::optional<TermKind> nearest_kind(int op) {
 }
 
 // SQLite does not say by which collation it would apply these: it names BINARY whatever the column's own is.
-bool hides_collation(int op) { return op == SQLITE_INDEX_CONSTRAINT_NE || op == SQLITE_INDEX_CONSTRAINT_ISNOT; }
+bool hides_collation(int op) {
+    return op == SQLITE_INDEX_CONSTRAINT_NE || op == SQLITE_INDEX_CONSTRAINT_ISNOT;
+}
 
 // Whether constraint i is an IN whose values can arrive all at once (SQLite 3.38).
 bool is_list(sqlite3_index_info* info, int i) {
@@ -134,8 +136,8 @@ std::string Plan::encode(const Schema& schema) const {
     std::string codes(1, order == RowOrder::ascending ? 'a' : order == RowOrder::descending ? 'd' : '-');
     std::string words;
     for (const Term& term : terms) {
-        codes += cat(' ', static_cast<char>(term.kind), term.column, ':', term.op, term.is_list ? 'l' : 's',
-                     term.collation);
+        codes +=
+            cat(' ', static_cast<char>(term.kind), term.column, ':', term.op, term.is_list ? 'l' : 's', term.collation);
         words += cat(words.empty() ? "" : ", ", term_words(schema, term));
     }
     if (nearest() == nullptr) {
@@ -229,9 +231,8 @@ Status best_index(const Schema& schema, std::string_view words, sqlite3_index_in
         if (i == nearest || nearest_kind(constraint.op)) {
             continue;
         }
-        const bool is_search_setting =
-            nearest >= 0 && constraint.op == SQLITE_INDEX_CONSTRAINT_EQ &&
-            (column == schema.k_column() || column == schema.recall_column());
+        const bool is_search_setting = nearest >= 0 && constraint.op == SQLITE_INDEX_CONSTRAINT_EQ &&
+                                       (column == schema.k_column() || column == schema.recall_column());
         if (constraint.usable == 0) {
             if (is_search_setting) {
                 return not_this_way();
@@ -300,10 +301,9 @@ Status best_index(const Schema& schema, std::string_view words, sqlite3_index_in
                                        "row of the table. Take the k nearest in a subquery and order that"));
         }
         // Neighbours come by distance and, where equal, by rowid.
-        const bool consumed =
-            by_distance && is_match &&
-            (info->nOrderBy == 1 ||
-             (info->nOrderBy == 2 && info->aOrderBy[1].iColumn < 0 && info->aOrderBy[1].desc == 0));
+        const bool consumed = by_distance && is_match &&
+                              (info->nOrderBy == 1 ||
+                               (info->nOrderBy == 2 && info->aOrderBy[1].iColumn < 0 && info->aOrderBy[1].desc == 0));
         info->orderByConsumed = consumed ? 1 : 0;
         info->estimatedCost = cost_nearest;
         info->estimatedRows = 10;

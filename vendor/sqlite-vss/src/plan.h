@@ -29,10 +29,10 @@ enum class TermKind : char {
 
 struct Term {
     TermKind kind = TermKind::k;
-    std::size_t column = 0;   // match, search, range_search: vector column; value: value column
-    int op = 0;               // distance, rowid, value: SQLITE_INDEX_CONSTRAINT_...
-    bool is_list = false;     // rowid, value: the right side of IN, all at once
-    char collation = 'b';     // value: b(inary), n(ocase), r(trim), c(olumn's own)
+    std::size_t column = 0;  // match, search, range_search: vector column; value: value column
+    int op = 0;              // distance, rowid, value: SQLITE_INDEX_CONSTRAINT_...
+    bool is_list = false;    // rowid, value: the right side of IN, all at once
+    char collation = 'b';    // value: b(inary), n(ocase), r(trim), c(olumn's own)
 };
 
 enum class RowOrder { none, ascending, descending };

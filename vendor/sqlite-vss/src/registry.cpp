@@ -34,17 +34,25 @@ std::shared_ptr<const Buffer> find(std::int64_t ticket) {
 
 }  // namespace
 
-std::int64_t register_rows(const RowsBuffer& rows) { return add(std::make_shared<const RowsBuffer>(rows)); }
+std::int64_t register_rows(const RowsBuffer& rows) {
+    return add(std::make_shared<const RowsBuffer>(rows));
+}
 
-std::int64_t register_search(const SearchBuffer& search) { return add(std::make_shared<const SearchBuffer>(search)); }
+std::int64_t register_search(const SearchBuffer& search) {
+    return add(std::make_shared<const SearchBuffer>(search));
+}
 
 void release_ticket(std::int64_t ticket) {
     const std::lock_guard lock(mutex);
     entries.erase(ticket);
 }
 
-std::shared_ptr<const RowsBuffer> find_rows(std::int64_t ticket) { return find<RowsBuffer>(ticket); }
+std::shared_ptr<const RowsBuffer> find_rows(std::int64_t ticket) {
+    return find<RowsBuffer>(ticket);
+}
 
-std::shared_ptr<const SearchBuffer> find_search(std::int64_t ticket) { return find<SearchBuffer>(ticket); }
+std::shared_ptr<const SearchBuffer> find_search(std::int64_t ticket) {
+    return find<SearchBuffer>(ticket);
+}
 
 }  // namespace vss

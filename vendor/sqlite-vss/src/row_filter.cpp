@@ -124,8 +124,9 @@ Status build_row_filter(Table& table, const Plan& plan, std::span<sqlite3_value*
             return a.values.size() < b.values.size();
         });
         const std::size_t turns =
-            lists.empty() ? 1 : std::max<std::size_t>(1, (longest->values.size() + marks_per_statement - 1) /
-                                                             marks_per_statement);
+            lists.empty()
+                ? 1
+                : std::max<std::size_t>(1, (longest->values.size() + marks_per_statement - 1) / marks_per_statement);
         for (std::size_t turn = 0; turn < turns; ++turn) {
             std::string where = condition.sql;
             std::vector<const KeptValue*> bound;

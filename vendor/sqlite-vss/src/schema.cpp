@@ -12,8 +12,12 @@ namespace {
 
 constexpr std::array<std::string_view, 6> hidden_names = {"distance", "k", "recall", "operation", "rowid", "_rowid"};
 
-bool is_space(char c) { return std::isspace(static_cast<unsigned char>(c)) != 0; }
-bool is_word(char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' || (c & 0x80) != 0; }
+bool is_space(char c) {
+    return std::isspace(static_cast<unsigned char>(c)) != 0;
+}
+bool is_word(char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' || (c & 0x80) != 0;
+}
 
 std::string_view trim(std::string_view text) {
     while (!text.empty() && is_space(text.front())) {
@@ -122,7 +126,8 @@ Status parse_vector_options(Reader& reader, const std::string& where, Column& ou
     while (!reader.at_end()) {
         const std::optional<std::string> key = reader.name();
         if (!key || !reader.take('=')) {
-            return Status::invalid(cat(where, ": expected option=value, got \"", key.value_or(""), reader.rest(), "\""));
+            return Status::invalid(
+                cat(where, ": expected option=value, got \"", key.value_or(""), reader.rest(), "\""));
         }
         const std::optional<std::string> value = reader.value();
         if (!value || value->empty()) {
@@ -139,8 +144,8 @@ Status parse_vector_options(Reader& reader, const std::string& where, Column& ou
         } else if (equal_ignoring_case(*key, "type")) {
             const std::optional<ElementType> type = parse_element_type(*value);
             if (!type) {
-                return Status::invalid(cat(where, ": unknown type \"", *value,
-                                           "\"; expected float32, float16, bfloat16, int8 or bit"));
+                return Status::invalid(
+                    cat(where, ": unknown type \"", *value, "\"; expected float32, float16, bfloat16, int8 or bit"));
             }
             out.type = *type;
         } else if (equal_ignoring_case(*key, "factory")) {
@@ -183,8 +188,8 @@ Status parse_column(std::string_view table, std::string_view text, Column& out) 
     const bool auxiliary = reader.take('+');
     const std::optional<std::string> name = reader.name();
     if (!name || name->empty()) {
-        return Status::invalid(cat("table \"", table, "\": expected a column like name(384) or name text, got \"",
-                                   trim(text), "\""));
+        return Status::invalid(
+            cat("table \"", table, "\": expected a column like name(384) or name text, got \"", trim(text), "\""));
     }
     out.name = *name;
     const std::string where = cat("table \"", table, "\", column \"", out.name, "\"");

@@ -19,7 +19,7 @@ class AlignedBytes {
     AlignedBytes() = default;
     // Throws std::bad_alloc, as std::vector does.
     explicit AlignedBytes(std::size_t size)
-        : size_(size), data_(static_cast<std::byte*>(::operator new(size, std::align_val_t{alignment}))) {}
+        : size_(size), data_(static_cast<std::byte*>(::operator new (size, std::align_val_t{alignment}))) {}
     [[nodiscard]] std::byte* data() { return data_.get(); }
     [[nodiscard]] const std::byte* data() const { return data_.get(); }
     [[nodiscard]] std::size_t size() const { return size_; }
@@ -27,7 +27,7 @@ class AlignedBytes {
   private:
     static constexpr std::size_t alignment = 64;
     struct Deleter {
-        void operator()(std::byte* data) const { ::operator delete(data, std::align_val_t{alignment}); }
+        void operator()(std::byte* data) const { ::operator delete (data, std::align_val_t{alignment}); }
     };
     std::size_t size_ = 0;
     std::unique_ptr<std::byte, Deleter> data_;
@@ -36,7 +36,7 @@ class AlignedBytes {
 struct Segment final : CacheEntry {
     std::vector<std::int64_t> rowids;  // of the live rows, by slot
     std::vector<std::uint32_t> slots;
-    AlignedBytes rows;                 // vectors, `stride` bytes apart
+    AlignedBytes rows;  // vectors, `stride` bytes apart
     std::size_t stride = 0;
     float largest_norm = 0;            // cosine, inner product: of the Euclidean norms
     std::vector<float> inverse_norms;  // cosine on float32: 1 / |row|

@@ -87,6 +87,8 @@ int threads() {
     return fallback;
 }
 
-void set_threads(int count) { chosen_threads.store(std::clamp(count, 0, max_threads)); }
+void set_threads(int count) {
+    chosen_threads.store(std::clamp(count, 0, max_threads));
+}
 
 }  // namespace vss

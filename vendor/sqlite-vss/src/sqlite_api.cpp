@@ -22,6 +22,8 @@ std::size_t api_slot_of_current() {
     return max_sqlite_libraries;
 }
 
-const sqlite3_api_routines* api_of_slot(std::size_t slot) { return slots[slot].load(); }
+const sqlite3_api_routines* api_of_slot(std::size_t slot) {
+    return slots[slot].load();
+}
 
 }  // namespace vss

@@ -56,8 +56,7 @@ constexpr std::array<ScalarFunction, sizeof...(Slots)> trampolines(std::index_se
 // The entry to `Function` (a ScalarFunction) for the library in force; nullptr if there are too many libraries.
 template <auto Function>
 [[nodiscard]] ScalarFunction entry_for_current_api() {
-    static constexpr auto table =
-        detail::trampolines<Function>(std::make_index_sequence<max_sqlite_libraries>());
+    static constexpr auto table = detail::trampolines<Function>(std::make_index_sequence<max_sqlite_libraries>());
     const std::size_t slot = api_slot_of_current();
     return slot < max_sqlite_libraries ? table[slot] : nullptr;
 }

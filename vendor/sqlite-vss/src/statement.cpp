@@ -26,8 +26,7 @@ Status Statement::prepare(sqlite3* db, const std::string& sql, bool persistent) 
     }
     sqlite3_stmt* statement = nullptr;
     const unsigned flags = persistent ? SQLITE_PREPARE_PERSISTENT : 0;
-    const int rc =
-        sqlite3_prepare_v3(db, sql.data(), static_cast<int>(sql.size()), flags, &statement, nullptr);
+    const int rc = sqlite3_prepare_v3(db, sql.data(), static_cast<int>(sql.size()), flags, &statement, nullptr);
     handle_.reset(statement);
     if (rc != SQLITE_OK) {
         return sqlite_error(db, rc, cat("preparing [", sql, "]"));
@@ -102,14 +101,15 @@ Status Blob::move(sqlite3* db, std::int64_t rowid) {
     return Status::ok();
 }
 
-std::size_t Blob::size() const { return static_cast<std::size_t>(sqlite3_blob_bytes(handle_.get())); }
+std::size_t Blob::size() const {
+    return static_cast<std::size_t>(sqlite3_blob_bytes(handle_.get()));
+}
 
 Status Blob::read(sqlite3* db, std::span<std::byte> out, std::size_t offset) {
     if (offset > size() || out.size() > size() - offset) {
         return Status::corrupt("a stored blob is shorter than its format says");
     }
-    const int rc =
-        sqlite3_blob_read(handle_.get(), out.data(), static_cast<int>(out.size()), static_cast<int>(offset));
+    const int rc = sqlite3_blob_read(handle_.get(), out.data(), static_cast<int>(out.size()), static_cast<int>(offset));
     return rc == SQLITE_OK ? Status::ok() : sqlite_error(db, rc, "reading a blob");
 }
 

@@ -47,12 +47,12 @@ class [[nodiscard]] Status {
 };
 
 // Returns early with a failed status.
-#define VSS_TRY(expr)                             \
-    do {                                          \
-        ::vss::Status vss_try_status_ = (expr);   \
-        if (!vss_try_status_.is_ok()) {           \
-            return vss_try_status_;               \
-        }                                         \
+#define VSS_TRY(expr)                           \
+    do {                                        \
+        ::vss::Status vss_try_status_ = (expr); \
+        if (!vss_try_status_.is_ok()) {         \
+            return vss_try_status_;             \
+        }                                       \
     } while (false)
 
 }  // namespace vss

@@ -18,9 +18,10 @@ Status VectorStore::check(const Report& report) {
     bool more = true;
     {
         Statement rows;
-        VSS_TRY(rows.prepare(name_.db, cat("select _rowid, _slot", index_, " from ", name_.shadow("rows"), " where _slot",
-                                           index_, " is not null"),
-                             false));
+        VSS_TRY(rows.prepare(
+            name_.db,
+            cat("select _rowid, _slot", index_, " from ", name_.shadow("rows"), " where _slot", index_, " is not null"),
+            false));
         for (bool row = true; more;) {
             VSS_TRY(rows.step(row));
             if (!row) {
@@ -41,7 +42,8 @@ Status VectorStore::check(const Report& report) {
     std::unordered_set<std::uint64_t> blocks;
     {
         Statement statement;
-        VSS_TRY(statement.prepare(name_.db, cat("select block, data from ", name_.shadow(cat("vectors", index_))), false));
+        VSS_TRY(
+            statement.prepare(name_.db, cat("select block, data from ", name_.shadow(cat("vectors", index_))), false));
         for (bool row = true; more;) {
             VSS_TRY(statement.step(row));
             if (!row) {
@@ -51,8 +53,8 @@ Status VectorStore::check(const Report& report) {
             const std::span<const std::byte> data = statement.blob(1);
             if (block < 0 || block > static_cast<std::int64_t>(geometry_.block_of(max_slots)) ||
                 data.size() != geometry_.block_bytes()) {
-                more = report(cat(where, ": block ", block, " has ", data.size(), " bytes, expected ",
-                                  geometry_.block_bytes()));
+                more = report(
+                    cat(where, ": block ", block, " has ", data.size(), " bytes, expected ", geometry_.block_bytes()));
                 continue;
             }
             blocks.insert(static_cast<std::uint64_t>(block));
@@ -84,8 +86,8 @@ Status VectorStore::check(const Report& report) {
                                       ", which does not name it"));
                 } else {
                     if (at->second != header.rowid) {
-                        more = report(cat(where, ": row ", at->second, " names slot ", slot, ", which holds row ",
-                                          header.rowid));
+                        more = report(
+                            cat(where, ": row ", at->second, " names slot ", slot, ", which holds row ", header.rowid));
                     }
                     owner.erase(at);
                 }
@@ -169,9 +171,10 @@ Status VectorStore::repair(const Report& report) {
                     std::span(copy).subspan(i * geometry_.slot_bytes, geometry_.slot_bytes);
                 const SlotHeader header = header_at(bytes);
                 const auto state = static_cast<SlotState>(header.state);
-                const bool sound = (state == SlotState::live || state == SlotState::freed) &&
-                                   slot_checksum(slot, header.rowid, state,
-                                                 bytes.subspan(slot_header_bytes, geometry_.vector_bytes)) == header.crc;
+                const bool sound =
+                    (state == SlotState::live || state == SlotState::freed) &&
+                    slot_checksum(slot, header.rowid, state,
+                                  bytes.subspan(slot_header_bytes, geometry_.vector_bytes)) == header.crc;
                 if (sound && state == SlotState::live && found.emplace(header.rowid, slot).second) {
                     any_live = true;
                     ++live[geometry_.segment_of(slot)];

@@ -9,10 +9,14 @@ namespace vss {
 
 namespace detail {
 
-inline void append_piece(std::string& out, std::string_view piece) { out.append(piece); }
-inline void append_piece(std::string& out, char piece) { out.push_back(piece); }
+inline void append_piece(std::string& out, std::string_view piece) {
+    out.append(piece);
+}
+inline void append_piece(std::string& out, char piece) {
+    out.push_back(piece);
+}
 template <class Number>
-    requires std::is_arithmetic_v<Number>
+requires std::is_arithmetic_v<Number>
 void append_piece(std::string& out, Number piece) {
     out.append(std::to_string(piece));
 }

@@ -50,8 +50,8 @@ std::vector<Neighbor> brute(const Data& data, Metric metric, std::size_t dim, st
     std::vector<Neighbor> all;
     for (const Segment& segment : data.segments) {
         for (std::size_t i = 0; i < segment.size(); ++i) {
-            all.push_back({static_cast<float>(exact_distance(ElementType::float32, metric, data.query.data(),
-                                                             segment.row(i), dim)),
+            all.push_back({static_cast<float>(
+                               exact_distance(ElementType::float32, metric, data.query.data(), segment.row(i), dim)),
                            segment.rowids[i]});
         }
     }
@@ -61,7 +61,8 @@ std::vector<Neighbor> brute(const Data& data, Metric metric, std::size_t dim, st
 }
 
 std::vector<Neighbor> scan(const Data& data, Metric metric, std::size_t dim, std::size_t k, const RowFilter& filter) {
-    Nearest nearest(ElementType::float32, metric, dim, reinterpret_cast<const std::byte*>(data.query.data()), k, filter);
+    Nearest nearest(ElementType::float32, metric, dim, reinterpret_cast<const std::byte*>(data.query.data()), k,
+                    filter);
     const DistanceKernels kernels = scan_kernels(ElementType::float32, metric);
     std::vector<float> distances;
     for (const Segment& segment : data.segments) {

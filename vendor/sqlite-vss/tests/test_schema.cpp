@@ -49,7 +49,8 @@ TEST_CASE("columns of every kind") {
 
 TEST_CASE("sqlite-vss declarations") {
     Schema schema;
-    REQUIRE(parse({"headline_embedding(384) factory=\"IVF4096,Flat,IDMap2\" metric_type=INNER_PRODUCT"}, schema).is_ok());
+    REQUIRE(
+        parse({"headline_embedding(384) factory=\"IVF4096,Flat,IDMap2\" metric_type=INNER_PRODUCT"}, schema).is_ok());
     CHECK(schema.vector(0).factory == "IVF4096,Flat,IDMap2");
     CHECK(schema.vector(0).metric == Metric::inner_product);
 }
