@@ -1,0 +1,57 @@
+# `make demo` and `make test` start from a bare Debian machine; see docs/building.md.
+#   PYTHON=...  the Python to make .venv with (default: python3)
+#   QUERY=...   what `make demo` searches for
+SHELL := /bin/bash
+PYTHON ?= python3
+export PYTHON
+
+.PHONY: demo test test-cpp test-python lint format dev bench asan ubsan tsan dist clean
+
+demo:
+	@tools/bootstrap.sh build
+	@tools/setup.sh release
+	@.venv/bin/vssnative demo $(if $(QUERY),--query "$$QUERY")
+
+demo: export QUERY := $(QUERY)
+
+test: test-cpp test-python
+
+dev:
+	@tools/bootstrap.sh build test lint
+	@tools/setup.sh dev
+
+test-cpp:
+	@tools/bootstrap.sh build test
+	@tools/setup.sh dev
+	@echo "== C++ tests"
+	@.venv/bin/ctest --test-dir build/dev --output-on-failure -j2
+
+test-python: test-cpp
+	@echo "== Python tests"
+	@.venv/bin/python -m pytest
+
+lint:
+	@tools/bootstrap.sh build test lint
+	@tools/setup.sh dev
+	@tools/lint.sh
+
+format: dev
+	@.venv/bin/ruff format python tests benchmarks tools
+	@.venv/bin/ruff check --fix python tests benchmarks tools
+	@git ls-files '*.cpp' '*.h' | xargs clang-format -i
+
+bench: dev
+	@tools/setup.sh release
+	@.venv/bin/pip install -q --group bench
+	@.venv/bin/python -m pytest benchmarks
+
+asan ubsan tsan: dev
+	@tools/sanitize.sh $@
+
+dist: dev
+	@.venv/bin/pip install -q build
+	@.venv/bin/python -m build --outdir dist
+
+clean:
+	rm -rf build dist .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks
+	find python tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
