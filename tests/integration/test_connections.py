@@ -508,3 +508,45 @@ def test_aiosqlite_connections() -> None:
             vssnative.load(conn)
 
     asyncio.run(work())
+
+
+def test_sqlite_utils_databases() -> None:
+    sqlite_utils = importlib.import_module("sqlite_utils")
+    db = sqlite_utils.Database(memory=True)
+    with contextlib.closing(db):
+        vssnative.load(db)
+        vssnative.Index(db).add([1], np.ones((1, 3), np.float32))
+        assert db.execute("select count(*) from vss_vectors").fetchall() == [(1,)]
+
+
+DJANGO = """
+import sys
+import django
+import numpy as np
+import vssnative
+from django.conf import settings
+
+settings.configure(DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": sys.argv[1]}})
+django.setup()
+from django.db import connection, transaction
+
+vssnative.load(connection)
+try:
+    with transaction.atomic():
+        vssnative.Index(connection).add([1], np.ones((1, 3), np.float32))
+        raise ZeroDivisionError
+except ZeroDivisionError:
+    pass
+with transaction.atomic():
+    vssnative.Index(connection).add([2], np.ones((1, 3), np.float32))
+with connection.cursor() as cursor:
+    cursor.execute("select rowid from vss_vectors")
+    print(cursor.fetchall())
+connection.close()
+"""
+
+
+def test_django_connections_and_their_transactions(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", DJANGO, str(tmp_path / "x.db")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("[(2,)]\n", "")
