@@ -16,6 +16,7 @@ import weakref
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
@@ -144,7 +145,7 @@ class EmbeddingService:
             result: Float32Matrix = future.result(
                 None if deadline is None else max(0.0, deadline - time.monotonic())
             )
-        except TimeoutError as error:
+        except FutureTimeoutError as error:  # TimeoutError itself since Python 3.11
             if future.done():
                 raise
             raise EmbeddingError(f"embedding service: no vectors within {timeout} s") from error
