@@ -15,11 +15,11 @@ How vss0 gets into a connection:
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import functools
 import os
 import queue
 import sqlite3
+import struct
 import sys
 import threading
 import time
@@ -448,7 +448,7 @@ class _Library:
         return _word_at(id(conn) + self.offset)
 
 
-_WORD = ctypes.sizeof(ctypes.c_void_p)
+_WORD = struct.calcsize("P")
 _libraries: dict[ModuleType, _Library | str] = {}
 _libraries_lock = threading.Lock()  # two captures at once would cancel each other's registration
 
@@ -466,6 +466,10 @@ def _learn_library(driver: _Driver) -> _Library | str:
 
     if sys.implementation.name != "cpython":
         return f"only CPython's objects can be looked into, this is {sys.implementation.name}"
+    try:
+        import ctypes
+    except ImportError as error:  # an optional part of a Python that was built without libffi
+        return f"ctypes is needed to find SQLite's symbols: {error}"
     file = getattr(driver.native, "__file__", None)  # None: built into the interpreter
     place = file or sys.executable
     try:
@@ -496,6 +500,8 @@ def _learn_library(driver: _Driver) -> _Library | str:
 
 
 def _word_at(address: int) -> int:
+    import ctypes
+
     return int.from_bytes(ctypes.string_at(address, _WORD), sys.byteorder)
 
 

@@ -270,6 +270,22 @@ def test_symbols_of_the_wrong_library_are_noticed(monkeypatch: pytest.MonkeyPatc
     assert isinstance(learnt, str) and "does not use the SQLite library" in learnt
 
 
+def test_a_python_without_ctypes_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    with contextlib.closing(sqlite3.connect(":memory:")) as conn:
+        _, driver = connection._resolve(conn)
+    monkeypatch.setitem(sys.modules, "ctypes", None)
+    learnt = connection._learn_library(driver)
+    assert isinstance(learnt, str) and "ctypes is needed" in learnt
+
+
+def test_load_while_a_cursor_is_open(open_plain: Open) -> None:
+    conn = open_plain()
+    rows = iter(conn.cursor().execute("select 1 union select 2"))
+    assert next(rows) == (1,)
+    vssnative.load(conn)
+    assert list(rows) == [(2,)] and has_vss(conn)
+
+
 # --- connect ------------------------------------------------------------------------------------------------------
 
 
