@@ -5,7 +5,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 export PYTHON
 
-.PHONY: demo test test-cpp test-python lint format dev bench asan ubsan tsan dist clean
+.PHONY: demo test test-cpp test-python campaign lint format dev bench asan ubsan tsan dist clean
 
 demo:
 	@tools/bootstrap.sh build
@@ -29,6 +29,10 @@ test-cpp:
 test-python: test-cpp
 	@echo "== Python tests"
 	@.venv/bin/python -m pytest
+
+# The long runs of the reliability tests: 100 kills per journal mode, 500 histories of the state machine.
+campaign: dev
+	@VSSNATIVE_KILLS=100 VSSNATIVE_STATE_MACHINE=500 .venv/bin/python -m pytest -s tests/reliability
 
 lint:
 	@tools/bootstrap.sh build test lint
