@@ -323,9 +323,9 @@ def _unwrap(conn: Connection) -> tuple[Connection, Callable[[Callable[[], _T]], 
         if package == "sqlalchemy":
             if hasattr(cls, "driver_connection"):
                 inner = conn.driver_connection
-            elif hasattr(cls, "sync_session"):
+            elif hasattr(conn, "sync_session"):
                 inner = conn.sync_session
-            elif hasattr(cls, "sync_connection"):
+            elif hasattr(conn, "sync_connection"):
                 inner = conn.sync_connection
             elif hasattr(cls, "connection"):
                 inner = conn.connection() if callable(cls.connection) else conn.connection

@@ -509,6 +509,25 @@ def test_sqlalchemy_loads_into_every_new_connection(tmp_path: Path) -> None:
         engine.dispose()
 
 
+def test_sqlalchemys_asyncio(tmp_path: Path) -> None:
+    sqlalchemy = importlib.import_module("sqlalchemy")
+    asyncio_part = importlib.import_module("sqlalchemy.ext.asyncio")
+    url = f"sqlite+aiosqlite:///{tmp_path / 'x.db'}"
+
+    async def work() -> None:
+        engine = asyncio_part.create_async_engine(url)
+        async with engine.connect() as conn:
+            vssnative.load(conn)
+            assert (await conn.execute(sqlalchemy.text(LOADED))).scalar() == 1
+        await engine.dispose()
+        async with asyncio_part.AsyncSession(engine) as session:
+            await session.run_sync(vssnative.load)
+            assert (await session.execute(sqlalchemy.text(LOADED))).scalar() == 1
+        await engine.dispose()
+
+    asyncio.run(work())
+
+
 def test_aiosqlite_connections() -> None:
     aiosqlite = importlib.import_module("aiosqlite")
 
