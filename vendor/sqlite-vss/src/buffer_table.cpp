@@ -42,7 +42,7 @@ int connect(sqlite3* db, void* aux, int /*argc*/, const char* const* /*argv*/, s
 }
 
 int disconnect(sqlite3_vtab* table) {
-    std::unique_ptr<BufferTable>(static_cast<BufferTable*>(table));
+    const std::unique_ptr<BufferTable> owned(static_cast<BufferTable*>(table));
     return SQLITE_OK;
 }
 
@@ -75,7 +75,7 @@ int open(sqlite3_vtab* /*table*/, sqlite3_vtab_cursor** out) {
 }
 
 int close(sqlite3_vtab_cursor* cursor) {
-    std::unique_ptr<BufferCursor>(static_cast<BufferCursor*>(cursor));
+    const std::unique_ptr<BufferCursor> owned(static_cast<BufferCursor*>(cursor));
     return SQLITE_OK;
 }
 

@@ -96,7 +96,7 @@ int connect(sqlite3* db, void* aux, int /*argc*/, const char* const* /*argv*/, s
 }
 
 int disconnect(sqlite3_vtab* table) {
-    std::unique_ptr<FvecsTable>(static_cast<FvecsTable*>(table));
+    const std::unique_ptr<FvecsTable> owned(static_cast<FvecsTable*>(table));
     return SQLITE_OK;
 }
 
@@ -129,7 +129,7 @@ int open(sqlite3_vtab* /*table*/, sqlite3_vtab_cursor** out) {
 }
 
 int close(sqlite3_vtab_cursor* cursor) {
-    std::unique_ptr<FvecsCursor>(static_cast<FvecsCursor*>(cursor));
+    const std::unique_ptr<FvecsCursor> owned(static_cast<FvecsCursor*>(cursor));
     return SQLITE_OK;
 }
 

@@ -11,7 +11,7 @@ namespace {
 template <class Parameters>
 void result_pointer(sqlite3_context* context, std::unique_ptr<Parameters> parameters, const char* name) {
     sqlite3_result_pointer(context, parameters.release(), name,
-                           [](void* data) { std::unique_ptr<Parameters>(static_cast<Parameters*>(data)); });
+                           [](void* data) { const std::unique_ptr<Parameters> owned(static_cast<Parameters*>(data)); });
 }
 
 void fail(sqlite3_context* context, const std::string& message) {
