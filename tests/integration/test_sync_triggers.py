@@ -166,13 +166,17 @@ def test_displaced_through_an_index_that_no_trigger_can_look_into(
     "rebuild",
     [
         # Alembic's batch mode
-        ("create table _alembic_tmp_t(id integer primary key, slug text unique, body text collate nocase, other text);"
-        "insert into _alembic_tmp_t select id, slug, body, other from t; drop table t;"
-        "alter table _alembic_tmp_t rename to t;"),
+        (
+            "create table _alembic_tmp_t(id integer primary key, slug text unique, body text collate nocase, other text);"
+            "insert into _alembic_tmp_t select id, slug, body, other from t; drop table t;"
+            "alter table _alembic_tmp_t rename to t;"
+        ),
         # Django
-        ('create table "new__t"(id integer primary key, slug text unique, body text collate nocase, other text);'
-        'insert into "new__t"(id, slug, body, other) select id, slug, body, other from "t"; drop table "t";'
-        'alter table "new__t" rename to "t";'),
+        (
+            'create table "new__t"(id integer primary key, slug text unique, body text collate nocase, other text);'
+            'insert into "new__t"(id, slug, body, other) select id, slug, body, other from "t"; drop table "t";'
+            'alter table "new__t" rename to "t";'
+        ),
     ],
 )
 def test_a_rebuilt_table_is_noticed_mended_and_compared(
