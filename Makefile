@@ -42,7 +42,7 @@ lint:
 format: dev
 	@.venv/bin/ruff format python tests benchmarks tools
 	@.venv/bin/ruff check --fix python tests benchmarks tools
-	@git ls-files '*.cpp' '*.h' | xargs clang-format -i
+	@git ls-files 'vendor/*.cpp' 'vendor/*.h' 'src/*.cpp' 'src/*.h' 'benchmarks/*.cpp' | xargs clang-format -i
 
 bench: dev
 	@tools/setup.sh release

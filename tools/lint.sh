@@ -13,7 +13,7 @@ step() {
 
 tracked() { git ls-files --cached --others --exclude-standard -- "$@"; }
 
-format_cpp() { tracked '*.cpp' '*.h' | xargs clang-format --dry-run -Werror; }
+format_cpp() { tracked 'vendor/*.cpp' 'vendor/*.h' 'src/*.cpp' 'src/*.h' 'benchmarks/*.cpp' | xargs clang-format --dry-run -Werror; }
 
 # The sources of build/dev whose folder is ours; NEON kernels are not compiled here. Two at a time.
 tidy() {
