@@ -102,8 +102,8 @@ def search(
     for result, value in zip(found, keys, strict=True):
         one = objects.get(value)
         if one is not None:
-            one.vss_distance = result.distance  # type: ignore[attr-defined]
-            one.vss_result = result  # type: ignore[attr-defined]
+            one.vss_distance = result.distance
+            one.vss_result = result
             answers.append(one)
     return answers
 
