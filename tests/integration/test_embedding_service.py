@@ -80,6 +80,23 @@ def test_texts_of_many_threads_are_embedded_together() -> None:
     assert [len(batch) for batch in model.batches] == [1, 128]
 
 
+def test_an_embedder_with_two_threads_computes_two_batches_at_once() -> None:
+    class Two(Gated):
+        threads = 2
+
+    model = Two()
+    with EmbeddingService(model, max_delay=0.0) as service:
+        first = hold(model, service)
+        model.entered.clear()
+        second = service.submit(["second"])
+        # It is begun while the first is still held at the gate.
+        assert model.entered.wait(30)
+        assert not first.done()
+        model.gate.set()
+        np.testing.assert_array_equal(second.result(30), expected(["second"]))
+    assert model.batches == [["first"], ["second"]]
+
+
 def test_batches_have_a_limit_and_large_requests_go_alone() -> None:
     model = Gated()
     with EmbeddingService(model, max_batch=10) as service:
@@ -206,7 +223,7 @@ def test_closing_ends_the_worker_thread() -> None:
     service = EmbeddingService(HashEmbedder(DIM))
     service.embed(["a"])
     service.close()
-    assert "vssnative-embedding-service" not in {thread.name for thread in threading.enumerate()}
+    assert not [t for t in threading.enumerate() if t.name.startswith("vssnative-embedding-service")]
 
 
 class TestAsyncio:

@@ -193,7 +193,12 @@ class OnnxEmbedder:
         return self._tokenizer.count(checked_texts(texts))
 
     def encode(
-        self, texts: Sequence[str], *, kind: str = "document", progress: Progress | None = None
+        self,
+        texts: Sequence[str],
+        *,
+        kind: str = "document",
+        progress: Progress | None = None,
+        threads: int | None = None,
     ) -> Encoding:
         """Embed texts and report what was cut.
 
@@ -201,6 +206,8 @@ class OnnxEmbedder:
             texts: any number of strings; the empty string has a vector too.
             kind: ``"document"`` or ``"query"``, which chooses the prompt.
             progress: called in this thread with the number of texts done and of all.
+            threads: batches of this call computed at once, by default the embedder's; 1 computes them all in the
+                calling thread.
 
         Raises:
             EmbeddingError: if a text is no string or the model gives a value that is no finite number.
@@ -211,7 +218,7 @@ class OnnxEmbedder:
         out = np.empty((len(rows), self.dim), dtype=np.float32)
         if not rows:
             return Encoding(out, Truncation())
-        run = _Run(self, rows, out, kind, progress)
+        run = _Run(self, rows, out, kind, progress, threads or self._threads)
         truncation = run.windows()
         with self._lock:
             self._truncation += truncation
@@ -279,26 +286,28 @@ class _Run:
         out: Float32Matrix,
         kind: str,
         progress: Progress | None,
+        threads: int,
     ) -> None:
         self._embedder = embedder
         self._texts = texts
         self._out = out
         self._kind = kind
         self._progress = progress
+        self._threads = threads
         self._stopped = threading.Event()
         self._done = 0
 
     def windows(self) -> Truncation:
         embedder, texts = self._embedder, self._texts
         tokens = embedder.tokens(texts[:_WINDOW], self._kind)
-        batches = list(token_batches(tokens.lengths, _BATCH_TOKENS, embedder.threads))
-        if len(texts) <= _WINDOW and (len(batches) == 1 or embedder.threads == 1):
+        batches = list(token_batches(tokens.lengths, _BATCH_TOKENS, self._threads))
+        if len(texts) <= _WINDOW and (len(batches) == 1 or self._threads == 1):
             for rows in batches:
                 self._batch(tokens, rows, 0)
                 self._advance(len(rows))
             return tokens.truncation
         truncation = Truncation()
-        pool = ThreadPoolExecutor(embedder.threads, thread_name_prefix="vssnative-embed")
+        pool = ThreadPoolExecutor(self._threads, thread_name_prefix="vssnative-embed")
         try:
             for start in range(0, len(texts), _WINDOW):
                 following = start + _WINDOW
@@ -319,7 +328,7 @@ class _Run:
     def _window(self, pool: ThreadPoolExecutor, tokens: Tokens, start: int) -> None:
         pending = {
             pool.submit(self._batch, tokens, rows, start): len(rows)
-            for rows in token_batches(tokens.lengths, _BATCH_TOKENS, self._embedder.threads)
+            for rows in token_batches(tokens.lengths, _BATCH_TOKENS, self._threads)
         }
         waiting = set(pending)
         while waiting:

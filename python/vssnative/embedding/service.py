@@ -1,8 +1,8 @@
 """One model for many callers: texts that arrive within a moment of each other are embedded together.
 
-A model works on a batch several times faster than on its texts one by one, and threads that embed side by side only
-take the processor from each other. Here one worker thread owns the model; callers, threads and coroutines alike, put
-their texts in a bounded queue and wait for their vectors.
+A model works on a batch faster than on its texts one by one, and threads that embed side by side only take the
+processor from each other. Here a few worker threads own the model; callers, threads and coroutines alike, put their
+texts in a bounded queue and wait for their vectors.
 """
 
 from __future__ import annotations
@@ -81,8 +81,15 @@ class EmbeddingService:
         self._room = threading.Condition(self._lock)
         # Coroutines that wait for room: each is told through its own loop.
         self._room_async: deque[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = deque()
-        self._thread = threading.Thread(target=self._work, name="vssnative-embedding-service", daemon=True)
-        self._thread.start()
+        # One worker for each batch that the embedder can compute at once, each batch on its worker's own thread: a
+        # batch need not wait for another's end. An embedder that says nothing of threads gets one worker.
+        self._idle = 0
+        self._threads = [
+            threading.Thread(target=self._work, name=f"vssnative-embedding-service-{number}", daemon=True)
+            for number in range(max(1, getattr(self._embedder, "threads", 1)))
+        ]
+        for thread in self._threads:
+            thread.start()
         # A daemon thread inside native code at interpreter exit can crash it: let it end first.
         self._at_exit = _close_at_exit(weakref.ref(self))
         atexit.register(self._at_exit)
@@ -175,7 +182,7 @@ class EmbeddingService:
         """Stop. Texts that are being computed are finished, those in the queue get an ``EmbeddingError``.
 
         Args:
-            wait: return only when the worker thread has ended.
+            wait: return only when the worker threads have ended.
         """
         with self._lock:
             self._closed = True
@@ -189,8 +196,9 @@ class EmbeddingService:
                 request.future.set_exception(
                     EmbeddingError("embedding service: closed before these texts' turn")
                 )
-        if wait and self._process == os.getpid() and threading.current_thread() is not self._thread:
-            self._thread.join()
+        if wait and self._process == os.getpid() and threading.current_thread() not in self._threads:
+            for thread in self._threads:
+                thread.join()
         atexit.unregister(self._at_exit)
 
     def __enter__(self) -> EmbeddingService:  # noqa: PYI034 - Self is younger than Python 3.10
@@ -237,23 +245,28 @@ class EmbeddingService:
     def _next_batch(self) -> list[_Request] | None:
         """The requests to compute together now; None when the service is closed."""
         with self._lock:
-            idle = not self._queue
-            self._arrived.wait_for(lambda: self._closed or self._queue)
-            if idle:
-                # Nothing was computed meanwhile that would have let others come: give them a moment.
+            self._idle += 1
+            while not self._closed and not self._queue:
+                self._arrived.wait()
+                # Nothing was waiting, so this text came alone: give others a moment.
                 self._arrived.wait_for(
                     lambda: self._closed or self._waiting >= self._max_batch, self._max_delay
                 )
+            # The other idle workers get their share.
+            share = min(self._max_batch, -(-self._waiting // self._idle))
+            self._idle -= 1
             if self._closed:
                 return None
             batch: list[_Request] = []
             taken = 0
-            while self._queue and (not batch or taken + len(self._queue[0].texts) <= self._max_batch):
+            while self._queue and (not batch or taken + len(self._queue[0].texts) <= share):
                 request = self._queue.popleft()
                 taken += len(request.texts)
                 self._waiting -= len(request.texts)
                 if request.future.set_running_or_notify_cancel():
                     batch.append(request)
+            if self._queue:
+                self._arrived.notify()
             self._wake()
             return batch
 
@@ -277,8 +290,13 @@ class EmbeddingService:
             start = stop
 
     def _vectors(self, texts: list[str], kind: str) -> Float32Matrix:
-        embed = self._embedder.embed_documents if kind == "document" else self._embedder.embed_queries
-        vectors = embed(texts)
+        vectors: Float32Matrix
+        if len(self._threads) > 1 and len(texts) <= self._max_batch and hasattr(self._embedder, "encode"):
+            vectors = self._embedder.encode(texts, kind=kind, threads=1).vectors
+        elif kind == "document":
+            vectors = self._embedder.embed_documents(texts)
+        else:
+            vectors = self._embedder.embed_queries(texts)
         if vectors.shape != (len(texts), self._embedder.dim):
             raise EmbeddingError(
                 f"{self._embedder.name} gave vectors of shape {vectors.shape}; "
