@@ -98,7 +98,7 @@ Status CellSearch::refresh() {
     if (evictions != evictions_) {
         // What was evicted must not be kept alive here.
         evictions_ = evictions;
-        cells_.clear();
+        std::fill(cells_.begin(), cells_.end(), CellView{});
         for (SegmentView& view : segments_) {
             view.codes.reset();
             view.rows.reset();
@@ -433,6 +433,9 @@ Status CellSearch::rerank(const CellQuery& query, std::vector<Neighbor>& out) {
 Status CellSearch::search(const CellQuery& query, std::vector<Neighbor>& out) {
     out.clear();
     VSS_TRY(refresh());
+    if (!index_.state().is_celled()) {
+        return search_exact(query, out);
+    }
     VSS_TRY(begin(query));
     if (query.k == 0 || (query.slots != nullptr && query.slots->limited && query.slots->count == 0)) {
         return Status::ok();

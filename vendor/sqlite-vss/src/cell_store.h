@@ -59,6 +59,8 @@ class CellStore {
     virtual Status read_directory(CellDirectory& out) = 0;
     virtual Status write_cell(std::uint32_t cell, const CellInfo& info, const std::uint8_t* centroid) = 0;
     virtual Status erase_cell(std::uint32_t cell) = 0;
+    // No cells, no codes, no state.
+    virtual Status clear() = 0;
     // Fills `out`, which has room for the cell's entries.
     virtual Status read_codes(std::uint32_t cell, CodeBlocks& out) = 0;
     // Writes the chunks whose bit is set; chunks beyond the last entry are erased.

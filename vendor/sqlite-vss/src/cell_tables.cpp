@@ -220,6 +220,11 @@ Status CellTables::erase_cell(std::uint32_t cell) {
     return delete_chunks_.run();
 }
 
+Status CellTables::clear() {
+    VSS_TRY(execute(name_.db, cat("delete from ", name_.shadow(cat("cells", index_)))));
+    return execute(name_.db, cat("delete from ", name_.shadow(cat("codes", index_))));
+}
+
 // --- codes -----------------------------------------------------------------------------------------------------------
 
 Status CellTables::read_codes(std::uint32_t cell, CodeBlocks& out) {

@@ -28,6 +28,7 @@ class CellTables final : public CellStore, public RowStore {
     Status read_directory(CellDirectory& out) override;
     Status write_cell(std::uint32_t cell, const CellInfo& info, const std::uint8_t* centroid) override;
     Status erase_cell(std::uint32_t cell) override;
+    Status clear() override;
     Status read_codes(std::uint32_t cell, CodeBlocks& out) override;
     Status write_codes(std::uint32_t cell, const CodeBlocks& codes, const std::vector<bool>& dirty_chunks) override;
     Status read_vectors(std::span<const std::uint32_t> slots, float* out) override;

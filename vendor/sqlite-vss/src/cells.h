@@ -11,10 +11,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "cell_store.h"
@@ -37,6 +39,9 @@ struct CellTuning {
     bool copies = true;
 };
 
+// From the figures that a table keeps; sensible for any.
+[[nodiscard]] CellTuning cell_tuning(std::size_t first_cells_at, std::size_t cell_rows);
+
 class CellIndex {
   public:
     CellIndex(CellStore& store, std::size_t dim, Metric metric, const CellTuning& tuning = {});
@@ -57,6 +62,10 @@ class CellIndex {
     Status flush();
     void discard();
 
+    // Tells in words what is wrong with the cells; false from `report` stops.
+    Status check(const std::function<bool(const std::string&)>& report);
+    // Forgets everything, the tables' word included, and starts from the rows.
+    Status restart();
     // Clusters everything anew.
     Status rebuild();
     // Clusters anew one neighbourhood after another, starting at cell `next`; `next` is max_cells at the end.

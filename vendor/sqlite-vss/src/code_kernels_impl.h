@@ -179,6 +179,17 @@ inline void encode_signs(const float* x, const float* c, std::size_t padded, std
 
 // --- Scanning sign codes ---------------------------------------------------------------------------------------------
 
+// Rounding can touch 64 where a sum is the whole range.
+inline void store_entries(std::uint8_t* to, F8 values) {
+    using B8 [[gnu::vector_size(8)]] = std::uint8_t;
+    const I8 most = I8{63, 63, 63, 63, 63, 63, 63, 63};
+    I8 whole = __builtin_convertvector(values, I8);
+    const I8 over = whole > most;
+    whole = (whole & ~over) | (most & over);
+    const B8 bytes = __builtin_convertvector(whole & (whole >= 0), B8);
+    std::memcpy(to, &bytes, sizeof bytes);
+}
+
 inline void make_tables(const float* q, std::size_t padded, std::uint8_t* entries, float& step, float& base) {
     float least = 0;
     float range = 0;
@@ -194,6 +205,9 @@ inline void make_tables(const float* q, std::size_t padded, std::uint8_t* entrie
     step = range / 63;
     base = least;
     const float inverse = range > 0 ? 63 / range : 0;
+    constexpr F8 has0 = {0, 1, 0, 1, 0, 1, 0, 1};
+    constexpr F8 has1 = {0, 0, 1, 1, 0, 0, 1, 1};
+    constexpr F8 has2 = {0, 0, 0, 0, 1, 1, 1, 1};
     for (std::size_t i = 0; i < padded; i += 4) {
         // Entry b is the sum of the q of its set bits above the least such sum.
         const float q0 = q[i] * inverse;
@@ -201,15 +215,9 @@ inline void make_tables(const float* q, std::size_t padded, std::uint8_t* entrie
         const float q2 = q[i + 2] * inverse;
         const float q3 = q[i + 3] * inverse;
         const float low = (q0 < 0 ? q0 : 0) + (q1 < 0 ? q1 : 0) + (q2 < 0 ? q2 : 0) + (q3 < 0 ? q3 : 0);
-        const F8 first = F8{0, q0, q1, q0 + q1, q2, q2 + q0, q2 + q1, q2 + (q0 + q1)} - splat8(low) + splat8(0.5F);
-        const F8 second = first + splat8(q3);
-        const I8 a = __builtin_convertvector(first, I8);
-        const I8 b = __builtin_convertvector(second, I8);
-        for (std::size_t j = 0; j < 8; ++j) {
-            // Rounding can touch 64 where a sum is the whole range.
-            entries[i * 4 + j] = static_cast<std::uint8_t>(a[j] > 63 ? 63 : a[j]);
-            entries[i * 4 + 8 + j] = static_cast<std::uint8_t>(b[j] > 63 ? 63 : (b[j] < 0 ? 0 : b[j]));
-        }
+        const F8 first = splat8(q0) * has0 + splat8(q1) * has1 + (splat8(q2) * has2 + splat8(0.5F - low));
+        store_entries(entries + i * 4, first);
+        store_entries(entries + i * 4 + 8, first + splat8(q3));
     }
 }
 

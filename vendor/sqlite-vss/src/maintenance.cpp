@@ -29,16 +29,6 @@ struct Findings {
     }
 };
 
-// Opening a table makes SQLite connect it, if it has not yet.
-Status open_table(sqlite3* db, const OpenTables& tables, const std::string& schema, const std::string& table,
-                  Table*& out) {
-    Statement statement;
-    VSS_TRY(statement.prepare(
-        db, cat("select 1 from ", quote_identifier(schema), '.', quote_identifier(table), " limit 0"), false));
-    out = tables.find(schema, table);
-    return out == nullptr ? Status::invalid(cat("\"", table, "\" is not a vss0 table")) : Status::ok();
-}
-
 template <class Body>
 void guarded(sqlite3_context* context, int argc, sqlite3_value** argv, Body body) {
     try {
@@ -86,6 +76,15 @@ void repair_function(sqlite3_context* context, int argc, sqlite3_value** argv) {
 
 }  // namespace
 
+Status open_table(sqlite3* db, const OpenTables& tables, const std::string& schema, const std::string& table,
+                  Table*& out) {
+    Statement statement;
+    VSS_TRY(statement.prepare(
+        db, cat("select 1 from ", quote_identifier(schema), '.', quote_identifier(table), " limit 0"), false));
+    out = tables.find(schema, table);
+    return out == nullptr ? Status::invalid(cat("\"", table, "\" is not a vss0 table")) : Status::ok();
+}
+
 Table* OpenTables::find(std::string_view schema, std::string_view table) const {
     // The newest: after a change of the schema an older one of that name can live on in a cached statement.
     const auto at = std::find_if(tables_.rbegin(), tables_.rend(), [&](const Table* open) {
@@ -104,7 +103,7 @@ Status check_text(Table& table, std::string& out) {
 int register_maintenance(sqlite3* db, const std::shared_ptr<OpenTables>& tables) {
     int rc = SQLITE_OK;
     const auto destroy = [](void* data) {
-        std::unique_ptr<std::shared_ptr<OpenTables>>(static_cast<std::shared_ptr<OpenTables>*>(data));
+        const std::unique_ptr<std::shared_ptr<OpenTables>> owned(static_cast<std::shared_ptr<OpenTables>*>(data));
     };
     const auto shared = [&] { return std::make_unique<std::shared_ptr<OpenTables>>(tables).release(); };
     for (const int argc : {1, 2}) {

@@ -23,6 +23,10 @@ class OpenTables {
     std::vector<Table*> tables_;
 };
 
+// Opening a table makes SQLite connect it, if it has not yet.
+Status open_table(sqlite3* db, const OpenTables& tables, const std::string& schema, const std::string& table,
+                  Table*& out);
+
 // At most this many lines are told.
 inline constexpr std::size_t most_findings = 100;
 

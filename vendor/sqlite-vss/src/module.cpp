@@ -9,6 +9,7 @@
 #include "cursor.h"
 #include "describe.h"
 #include "functions.h"
+#include "cell_functions.h"
 #include "maintenance.h"
 #include "parameters.h"
 #include "plan.h"
@@ -118,7 +119,7 @@ int best_index_of(sqlite3_vtab* base, sqlite3_index_info* info) {
 
 int disconnect(sqlite3_vtab* base) {
     const ApiScope scope(handle_of(base).api);
-    std::unique_ptr<TableHandle>(&handle_of(base));
+    const std::unique_ptr<TableHandle> owned(&handle_of(base));
     return SQLITE_OK;
 }
 
@@ -140,7 +141,7 @@ CursorHandle& handle_of(sqlite3_vtab_cursor* cursor) {
 
 int close(sqlite3_vtab_cursor* base) {
     const ApiScope scope(handle_of(base).api);
-    std::unique_ptr<CursorHandle>(&handle_of(base));
+    const std::unique_ptr<CursorHandle> owned(&handle_of(base));
     return SQLITE_OK;
 }
 
@@ -290,7 +291,7 @@ int register_module(sqlite3* db, const std::shared_ptr<OpenTables>& tables) {
         return ModuleWithIntegrity{m, integrity};
     }();
     auto connection = std::make_unique<Connection>(Connection{sqlite3_api, tables});
-    const auto destroy = [](void* data) { std::unique_ptr<Connection>(static_cast<Connection*>(data)); };
+    const auto destroy = [](void* data) { const std::unique_ptr<Connection> owned(static_cast<Connection*>(data)); };
     return sqlite3_create_module_v2(db, "vss0", &module.module, connection.release(), destroy);
 }
 
@@ -308,6 +309,9 @@ extern "C" VSS0_EXPORT int sqlite3_vss_init(sqlite3* db, char** error, const sql
         int rc = vss::register_module(db, tables);
         if (rc == SQLITE_OK) {
             rc = vss::register_maintenance(db, tables);
+        }
+        if (rc == SQLITE_OK) {
+            rc = vss::register_cell_functions(db, tables);
         }
         if (rc == SQLITE_OK) {
             rc = vss::register_buffer_table(db);

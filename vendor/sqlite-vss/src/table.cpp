@@ -107,6 +107,8 @@ Status Table::create() {
         VSS_TRY(put_text(cat("name", c), schema_.vector(c).name));
         VSS_TRY(put(cat("block_slots", c), geometry.block_slots));
         VSS_TRY(put(cat("segment_slots", c), geometry.segment_slots));
+        VSS_TRY(put(cat("cells_from", c), CellTuning{}.first_cells_at));
+        VSS_TRY(put(cat("cell_rows", c), CellTuning{}.cell_rows));
     }
     return open();
 }
@@ -153,8 +155,13 @@ Status Table::read_config() {
         }
         const Column& column = schema_.vector(c);
         stores_.push_back(std::make_unique<VectorStore>(name_, column, c, geometry));
+        const std::int64_t from = get(cat("cells_from", c));
+        const std::int64_t rows = get(cat("cell_rows", c));
+        const CellTuning tuning = from > 0 && rows > 0 ? cell_tuning(static_cast<std::size_t>(from),
+                                                                     static_cast<std::size_t>(rows))
+                                                       : CellTuning{};
         cells_.push_back(CellSpace::supports(column.type, column.metric)
-                             ? std::make_unique<ColumnCells>(name_, *stores_[c], c)
+                             ? std::make_unique<ColumnCells>(name_, *stores_[c], c, tuning)
                              : nullptr);
     }
     return Status::ok();
@@ -200,7 +207,23 @@ Status Table::check(const Report& report) {
     for (auto& store : stores_) {
         VSS_TRY(store->check(report));
     }
+    for (std::size_t c = 0; c < cells_.size(); ++c) {
+        if (cells_[c] != nullptr) {
+            VSS_TRY(check_cells(c, report));
+        }
+    }
     return Status::ok();
+}
+
+Status Table::check_cells(std::size_t c, const Report& report) {
+    const std::string words = name_.words(schema_.vector(c));
+    const Status status =
+        cells_[c]->index.check([&](const std::string& sentence) { return report(cat(words, ": ", sentence)); });
+    if (status.code() == Code::corrupt) {
+        report(status.message());
+        return Status::ok();
+    }
+    return status;
 }
 
 Status Table::repair(const Report& report) {
@@ -208,6 +231,22 @@ Status Table::repair(const Report& report) {
     const KeepLastRowid keep(name_.db);
     for (auto& store : stores_) {
         VSS_TRY(store->repair(report));
+    }
+    for (std::size_t c = 0; c < cells_.size(); ++c) {
+        if (cells_[c] == nullptr) {
+            continue;
+        }
+        // What is in the cells is derived: where it is wrong, it is made anew from the rows.
+        bool is_sound = true;
+        cells_[c]->index.discard();
+        VSS_TRY(check_cells(c, [&](const std::string& sentence) {
+            is_sound = false;
+            return report(sentence);
+        }));
+        if (!is_sound) {
+            VSS_TRY(cells_[c]->index.restart());
+            report(cat(name_.words(schema_.vector(c)), ": its rows were clustered anew"));
+        }
     }
     return Status::ok();
 }
@@ -322,8 +361,8 @@ Status Table::read_slots(std::int64_t rowid, bool& found, Slots& out) {
     return Status::ok();
 }
 
-// Slots for the given vectors; where a column has a slot already it is used again.
-Status Table::allocate(const std::vector<NewVector>& vectors, Slots& slots) {
+// Slots for the given vectors; where a column has a slot already, of row `owner`, it is used again.
+Status Table::allocate(std::optional<std::int64_t> owner, const std::vector<NewVector>& vectors, Slots& slots) {
     const Slots before = slots;
     for (std::size_t c = 0; c < vectors.size(); ++c) {
         Status status = Status::ok();
@@ -335,7 +374,7 @@ Status Table::allocate(const std::vector<NewVector>& vectors, Slots& slots) {
             }
         }
         if (status.is_ok() && slots[c]) {
-            status = stores_[c]->reserve(*slots[c]);
+            status = stores_[c]->reserve(*slots[c], before[c] ? owner : std::nullopt);
         }
         if (!status.is_ok()) {
             for (std::size_t i = 0; i <= c; ++i) {
@@ -381,7 +420,7 @@ Status Table::insert_row(std::optional<std::int64_t> rowid, std::span<sqlite3_va
                          const std::vector<NewVector>& vectors, bool& exists, std::int64_t& out) {
     exists = false;
     Slots slots(vectors.size());
-    VSS_TRY(allocate(vectors, slots));
+    VSS_TRY(allocate(std::nullopt, vectors, slots));
     if (!insert_row_.is_prepared()) {
         std::string names = "_rowid";
         std::string marks = "?";
@@ -419,7 +458,7 @@ Status Table::insert_row(std::optional<std::int64_t> rowid, std::span<sqlite3_va
 Status Table::change_row(std::int64_t old_rowid, std::int64_t new_rowid, std::span<sqlite3_value*> values,
                          const std::vector<NewVector>& vectors, const Slots& old_slots) {
     Slots slots = old_slots;
-    VSS_TRY(allocate(vectors, slots));
+    VSS_TRY(allocate(old_rowid, vectors, slots));
     const auto undo = [&] {
         for (std::size_t c = 0; c < slots.size(); ++c) {
             if (slots[c] && !old_slots[c]) {
@@ -489,7 +528,7 @@ Status Table::change_row(std::int64_t old_rowid, std::int64_t new_rowid, std::sp
 Status Table::remove_row(std::int64_t rowid, const Slots& slots) {
     for (std::size_t c = 0; c < slots.size(); ++c) {
         if (slots[c]) {
-            VSS_TRY(stores_[c]->reserve(*slots[c]));
+            VSS_TRY(stores_[c]->reserve(*slots[c], rowid));
         }
     }
     VSS_TRY(delete_row_.prepare(name_.db, cat("delete from ", name_.shadow("rows"), " where _rowid = ?")));

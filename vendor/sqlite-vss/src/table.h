@@ -28,9 +28,9 @@ inline constexpr int format_version = 1;
 
 // The approximate index of one vector column.
 struct ColumnCells {
-    ColumnCells(const TableName& name, VectorStore& store, std::size_t c)
+    ColumnCells(const TableName& name, VectorStore& store, std::size_t c, const CellTuning& tuning)
         : tables(name, store, c),
-          index(tables, store.column().dim, store.column().metric),
+          index(tables, store.column().dim, store.column().metric, tuning),
           search(index, tables, store.column().type, store.column().dim, store.column().metric) {}
     CellTables tables;
     CellIndex index;
@@ -93,12 +93,13 @@ class Table {
     Status read_config();
     Status read_new_vectors(std::span<sqlite3_value*> values, std::vector<NewVector>& out) const;
     Status read_slots(std::int64_t rowid, bool& found, Slots& out);
-    Status allocate(const std::vector<NewVector>& vectors, Slots& slots);
+    Status allocate(std::optional<std::int64_t> owner, const std::vector<NewVector>& vectors, Slots& slots);
     void give_back(const std::vector<NewVector>& vectors, const Slots& slots);
     Status put(std::int64_t rowid, const std::vector<NewVector>& vectors, const Slots& slots, const Slots& old_slots);
     // The row in this slot is about to lose its vector: its cells forget it.
     Status forget(std::size_t c, std::uint64_t slot);
     Status flush_cells(std::size_t c);
+    Status check_cells(std::size_t c, const Report& report);
     Status insert_row(std::optional<std::int64_t> rowid, std::span<sqlite3_value*> values,
                       const std::vector<NewVector>& vectors, bool& exists, std::int64_t& out);
     Status change_row(std::int64_t old_rowid, std::int64_t new_rowid, std::span<sqlite3_value*> values,

@@ -118,6 +118,12 @@ class MemoryCells final : public CellStore {
         chunks_.erase(cell);
         return Status::ok();
     }
+    Status clear() override {
+        records_.clear();
+        chunks_.clear();
+        state_ = {};
+        return Status::ok();
+    }
     Status read_codes(std::uint32_t cell, CodeBlocks& out) override {
         const auto& chunks = chunks_[cell];
         const std::size_t bytes = chunk_blocks(padded_) * out.block_bytes();

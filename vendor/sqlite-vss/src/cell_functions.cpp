@@ -1,0 +1,239 @@
+// GCC 12 warns of an overlap inside std::string that cannot be (its bug 105651).
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wrestrict"
+#endif
+
+#include "cell_functions.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <exception>
+
+#include "exact_search.h"
+#include "text.h"
+#include "vector_column.h"
+
+namespace vss {
+namespace {
+
+// Neighbourhoods that one call clusters anew: some ten milliseconds of work.
+constexpr std::size_t steps_per_call = 4;
+// LearnedRecall::levels as text.
+constexpr std::array<std::string_view, LearnedRecall::levels.size()> level_names = {"0.8",  "0.9",  "0.95", "0.97",
+                                                                                    "0.98", "0.99", "0.995"};
+
+std::string text_of(sqlite3_value* value) {
+    const auto* text = reinterpret_cast<const char*>(sqlite3_value_text(value));
+    return text == nullptr ? std::string() : std::string(text, static_cast<std::size_t>(sqlite3_value_bytes(value)));
+}
+
+// {"name": number, ...}
+class Json {
+  public:
+    template <class Number>
+    Json& add(std::string_view name, Number value) {
+        begin(name);
+        std::array<char, 64> digits;
+        const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), value);
+        text_.append(digits.data(), end.ptr);
+        return *this;
+    }
+    Json& add_text(std::string_view name, std::string_view json) {
+        begin(name);
+        text_ += json;
+        return *this;
+    }
+    [[nodiscard]] std::string text() const { return cat(text_, '}'); }
+
+  private:
+    void begin(std::string_view name) {
+        text_.append(text_.empty() ? "{\"" : ", \"").append(name).append("\": ");
+    }
+    std::string text_;
+};
+
+Status find_column(const Table& table, const std::string& name, std::size_t& out) {
+    const Schema& schema = table.schema();
+    for (std::size_t c = 0; c < schema.vectors().size(); ++c) {
+        if (equal_ignoring_case(schema.vector(c).name, name)) {
+            out = c;
+            return Status::ok();
+        }
+    }
+    return Status::invalid(cat(table.name().words(), " has no vector column \"", name, '"'));
+}
+
+template <class Body>
+void answer(sqlite3_context* context, sqlite3_value** argv, Body body) {
+    try {
+        const auto& tables = **static_cast<const std::shared_ptr<OpenTables>*>(sqlite3_user_data(context));
+        Table* table = nullptr;
+        std::size_t column = 0;
+        std::string text;
+        Status status = open_table(sqlite3_context_db_handle(context), tables, "main", text_of(argv[0]), table);
+        if (status.is_ok()) {
+            status = find_column(*table, text_of(argv[1]), column);
+        }
+        if (status.is_ok()) {
+            status = body(*table, column, text);
+        }
+        if (!status.is_ok()) {
+            sqlite3_result_error(context, status.message().data(), static_cast<int>(status.message().size()));
+            sqlite3_result_error_code(context, status.sqlite_code());
+            return;
+        }
+        sqlite3_result_text64(context, text.data(), text.size(), SQLITE_TRANSIENT, SQLITE_UTF8);
+    } catch (const std::bad_alloc&) {
+        sqlite3_result_error_nomem(context);
+    } catch (const std::exception& exception) {
+        sqlite3_result_error(context, exception.what(), -1);
+    }
+}
+
+Status stats(Table& table, std::size_t c, std::string& out) {
+    Json json;
+    ColumnCells* cells = table.cells(c);
+    if (cells == nullptr) {
+        out = json.add_text("search", "\"exact\"").text();
+        return Status::ok();
+    }
+    VSS_TRY(cells->index.load());
+    const CellState& state = cells->index.state();
+    json.add_text("search", state.is_celled() ? "\"cells\"" : "\"exact\"").add("rows", state.rows);
+    json.add("tail", cells->index.tail().size());
+    if (state.is_celled()) {
+        std::shared_ptr<const CellDirectory> directory;
+        VSS_TRY(cells->index.directory(directory));
+        std::uint64_t entries = 0;
+        std::uint32_t largest = 0;
+        std::uint32_t overfull = 0;
+        for (std::uint32_t cell = 0; cell < directory->size(); ++cell) {
+            const CellInfo& info = directory->info(cell);
+            entries += info.entries;
+            largest = std::max(largest, info.primaries);
+            overfull += info.primaries > cells->index.tuning().split_above ? 1U : 0U;
+        }
+        json.add("cells", directory->live()).add("entries", entries).add("largest_cell", largest);
+        json.add("overfull_cells", overfull).add("dimensions_coded", cells->index.space().padded());
+        Json learned;
+        for (std::size_t i = 0; i < LearnedRecall::levels.size(); ++i) {
+            learned.add(level_names[i], state.learned.cells[i]);
+        }
+        json.add_text("cells_for_recall", learned.text()).add("learned_at_cells", state.learned.cells_then);
+    }
+    json.add("cache_bytes", Cache::instance().used()).add("cache_budget", Cache::instance().budget());
+    out = json.text();
+    return Status::ok();
+}
+
+Status explain(Table& table, std::size_t c, sqlite3_value** argv, std::string& out) {
+    const Column& column = table.schema().vector(c);
+    std::vector<std::byte> storage;
+    std::span<const std::byte> vector;
+    VSS_TRY(read_vector(argv[2], column, table.name().words(column), storage, vector));
+    const std::int64_t k = sqlite3_value_int64(argv[3]);
+    const double recall = sqlite3_value_double(argv[4]);
+    if (k < 1 || !(recall > 0 && recall <= 1)) {
+        return Status::invalid(cat(table.name().words(column), ": expected k of 1 or more and recall above 0 and at most "
+                                                               "1, got ", k, " and ", recall));
+    }
+    Json json;
+    ColumnCells* cells = table.cells(c);
+    if (cells != nullptr) {
+        VSS_TRY(cells->index.load());
+    }
+    SearchRequest request;
+    request.queries = {vector.data()};
+    request.k = static_cast<std::size_t>(k);
+    std::vector<std::vector<Neighbor>> exact;
+    VSS_TRY(exact_search(table.store(c), request, exact));
+    if (cells == nullptr || !cells->index.state().is_celled()) {
+        out = json.add_text("plan", "\"exact: every vector is measured\"").add("recall", 1).text();
+        return Status::ok();
+    }
+    CellQuery query;
+    query.vector = vector.data();
+    query.k = request.k;
+    query.recall = recall;
+    std::vector<Neighbor> found;
+    VSS_TRY(recall < 1 ? cells->search.search(query, found) : cells->search.search_exact(query, found));
+    const SearchCosts costs = cells->search.costs();
+    // Rows as near as the k-th count: a tie is no miss.
+    std::size_t hits = 0;
+    for (const Neighbor& neighbor : found) {
+        hits += !exact[0].empty() && neighbor.distance <= exact[0].back().distance ? 1U : 0U;
+    }
+    json.add_text("plan", recall < 1 ? "\"cells: the nearest are scanned\"" : "\"exact: pruned by 4-bit codes\"");
+    json.add("cells", costs.cells).add("codes_scanned", costs.entries).add("candidates", costs.candidates);
+    json.add("refined", costs.refined).add("reranked", costs.reranked).add("rows_read_from_pages", costs.cold_rows);
+    json.add("rank_us", costs.rank_us).add("scan_us", costs.scan_us).add("refine_us", costs.refine_us);
+    json.add("rerank_us", costs.rerank_us);
+    json.add("recall", exact[0].empty() ? 1.0 : static_cast<double>(hits) / static_cast<double>(exact[0].size()));
+    out = json.text();
+    return Status::ok();
+}
+
+Status optimize(Table& table, std::size_t c, sqlite3_value** argv, std::string& out) {
+    ColumnCells* cells = table.cells(c);
+    Json json;
+    std::uint64_t next = static_cast<std::uint64_t>(std::max<std::int64_t>(sqlite3_value_int64(argv[2]), 0));
+    if (cells == nullptr) {
+        out = json.add_text("next", "null").add("cells", 0).text();
+        return Status::ok();
+    }
+    sqlite3* db = table.name().db;
+    VSS_TRY(execute(db, "savepoint vss_optimize"));
+    Status status = Status::ok();
+    for (std::size_t step = 0; step < steps_per_call && next < max_cells && status.is_ok(); ++step) {
+        status = cells->index.optimize_step(next);
+    }
+    if (status.is_ok()) {
+        status = table.flush();
+    }
+    if (!status.is_ok()) {
+        table.discard();
+        const Status undone = execute(db, "rollback to vss_optimize");
+        const Status left = execute(db, "release vss_optimize");
+        return undone.is_ok() && left.is_ok() ? status : undone;
+    }
+    VSS_TRY(execute(db, "release vss_optimize"));
+    std::shared_ptr<const CellDirectory> directory;
+    std::size_t live = 0;
+    if (cells->index.state().is_celled()) {
+        VSS_TRY(cells->index.directory(directory));
+        live = directory->size();
+    }
+    next < max_cells ? json.add("next", next) : json.add_text("next", "null");
+    out = json.add("cells", live).text();
+    return Status::ok();
+}
+
+void stats_function(sqlite3_context* context, int /*argc*/, sqlite3_value** argv) {
+    answer(context, argv, [](Table& table, std::size_t c, std::string& out) { return stats(table, c, out); });
+}
+void explain_function(sqlite3_context* context, int /*argc*/, sqlite3_value** argv) {
+    answer(context, argv, [&](Table& table, std::size_t c, std::string& out) { return explain(table, c, argv, out); });
+}
+void optimize_function(sqlite3_context* context, int /*argc*/, sqlite3_value** argv) {
+    answer(context, argv, [&](Table& table, std::size_t c, std::string& out) { return optimize(table, c, argv, out); });
+}
+
+}  // namespace
+
+int register_cell_functions(sqlite3* db, const std::shared_ptr<OpenTables>& tables) {
+    const auto destroy = [](void* data) {
+        const std::unique_ptr<std::shared_ptr<OpenTables>> owned(static_cast<std::shared_ptr<OpenTables>*>(data));
+    };
+    const auto shared = [&] { return std::make_unique<std::shared_ptr<OpenTables>>(tables).release(); };
+    int rc = register_scalar<&stats_function>(db, "vss_stats", 2, SQLITE_DIRECTONLY, shared(), destroy);
+    if (rc == SQLITE_OK) {
+        rc = register_scalar<&explain_function>(db, "vss_explain", 5, SQLITE_DIRECTONLY, shared(), destroy);
+    }
+    if (rc == SQLITE_OK) {
+        rc = register_scalar<&optimize_function>(db, "vss_optimize", 3, SQLITE_DIRECTONLY, shared(), destroy);
+    }
+    return rc;
+}
+
+}  // namespace vss

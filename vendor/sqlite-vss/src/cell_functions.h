@@ -1,0 +1,16 @@
+// SQL functions that look into the cells of a column, each giving JSON text:
+//   vss_stats(table, column)                       cells, their sizes, tail, what was learned, the process's cache
+//   vss_explain(table, column, vector, k, recall)  what a search looks at, its time by stage, the recall it reaches
+//   vss_optimize(table, column, start)             clusters some neighbourhoods anew, from cell `start` on; "next" is
+//                                                  where to go on, or null at the end
+#pragma once
+
+#include <memory>
+
+#include "maintenance.h"
+
+namespace vss {
+
+int register_cell_functions(sqlite3* db, const std::shared_ptr<OpenTables>& tables);
+
+}  // namespace vss

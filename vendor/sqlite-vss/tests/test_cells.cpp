@@ -1,0 +1,325 @@
+// Cells over rows in memory, against brute force: growth, removal, splits, merges, filters, adversarial rows.
+#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <numeric>
+
+#include "cell_memory_store.h"
+#include "kernels.h"
+#include "rotation.h"
+
+using namespace vss;
+
+namespace {
+
+double uniform(SplitMix& random) { return static_cast<double>(random.next() >> 11) * 0x1p-53; }
+
+double normal(SplitMix& random) {
+    double sum = 0;
+    for (int i = 0; i < 12; ++i) {
+        sum += uniform(random);
+    }
+    return sum - 6;
+}
+
+struct World {
+    World(std::size_t dimensions, Metric kind, const CellTuning& tuning)
+        : dim(dimensions),
+          metric(kind),
+          rows(dimensions, 64),
+          store(rows, padded_dimensions(dimensions)),
+          index(store, dimensions, kind, tuning),
+          search(index, rows, ElementType::float32, dimensions, kind) {}
+
+    void add(std::uint32_t slot, const std::vector<float>& vector) {
+        rows.put(slot, vector.data());
+        REQUIRE(index.add(slot).is_ok());
+    }
+    void remove(std::uint32_t slot) {
+        REQUIRE(index.remove(slot).is_ok());
+        rows.erase(slot);
+    }
+    void flush() {
+        REQUIRE(index.flush().is_ok());
+        const Status sound = store.check();
+        CHECK_MESSAGE(sound.is_ok(), sound.message());
+        const Status deep = index.check([](const std::string& sentence) {
+            CHECK_MESSAGE(false, sentence);
+            return true;
+        });
+        CHECK_MESSAGE(deep.is_ok(), deep.message());
+    }
+    [[nodiscard]] std::vector<Neighbor> brute(const std::vector<float>& query, std::size_t k,
+                                              const SlotFilter* filter = nullptr) const {
+        std::vector<Neighbor> out;
+        for (std::uint32_t slot = 0; slot < rows.slots(); ++slot) {
+            if (rows.is_live(slot) && (filter == nullptr || filter->passes(slot))) {
+                out.push_back({static_cast<float>(exact_distance(ElementType::float32, metric, query.data(),
+                                                                 rows.row(slot), dim)),
+                               slot});
+            }
+        }
+        std::sort(out.begin(), out.end());
+        out.resize(std::min(out.size(), k));
+        return out;
+    }
+    std::vector<Neighbor> find(const std::vector<float>& query, std::size_t k, double recall,
+                               const SlotFilter* filter = nullptr) {
+        const CellQuery wanted{reinterpret_cast<const std::byte*>(query.data()), k, recall, filter, nullptr, 0};
+        std::vector<Neighbor> out;
+        const Status status = recall < 1 ? search.search(wanted, out) : search.search_exact(wanted, out);
+        CHECK_MESSAGE(status.is_ok(), status.message());
+        return out;
+    }
+
+    std::size_t dim;
+    Metric metric;
+    MemoryRows rows;
+    MemoryCells store;
+    CellIndex index;
+    CellSearch search;
+};
+
+std::vector<float> clustered(SplitMix& random, std::size_t dim, std::size_t clusters) {
+    SplitMix center(random.below(clusters) + 1000);
+    std::vector<float> out(dim);
+    for (float& v : out) {
+        v = static_cast<float>(normal(center) + 0.4 * normal(random));
+    }
+    return out;
+}
+
+double recall_of(const std::vector<Neighbor>& found, const std::vector<Neighbor>& truth) {
+    double hits = 0;
+    for (const Neighbor& neighbor : found) {
+        hits += neighbor.distance <= truth.back().distance ? 1 : 0;
+    }
+    return hits / static_cast<double>(truth.size());
+}
+
+}  // namespace
+
+TEST_CASE("exact search equals brute force, approximate search reaches its recall") {
+    for (const Metric metric : {Metric::l2, Metric::inner_product, Metric::cosine}) {
+        for (const std::size_t dim : {1U, 63U, 64U, 100U, 384U}) {
+            World world(dim, metric, cell_tuning(200, 16));
+            SplitMix random(dim * 10 + static_cast<std::size_t>(metric));
+            for (std::uint32_t slot = 0; slot < 1200; ++slot) {
+                world.add(slot, clustered(random, dim, 30));
+                if (slot % 50 == 0) {
+                    world.flush();
+                }
+            }
+            world.flush();
+            CHECK(world.index.state().is_celled());
+            LearnedRecall learned;
+            REQUIRE(world.search.learn(32, learned).is_ok());
+            world.index.set_learned(learned);
+            world.flush();
+            double recall = 0;
+            constexpr int queries = 40;
+            for (int i = 0; i < queries; ++i) {
+                const std::vector<float> query = clustered(random, dim, 30);
+                const auto truth = world.brute(query, 10);
+                CHECK(world.find(query, 10, 1.0) == truth);
+                const auto found = world.find(query, 10, 0.95);
+                CHECK(found.size() == 10);
+                recall += recall_of(found, truth) / queries;
+            }
+            CHECK_MESSAGE(recall > 0.85, name_of(metric), " ", dim, " ", recall);
+        }
+    }
+}
+
+TEST_CASE("random additions and removals keep the cells sound and exact search exact") {
+    World world(24, Metric::l2, cell_tuning(40, 8));
+    SplitMix random(5);
+    std::vector<std::uint32_t> live;
+    for (int turn = 0; turn < 4000; ++turn) {
+        const bool shrinking = turn % 1500 > 900;
+        if (live.empty() || random.below(10) < (shrinking ? 2U : 8U)) {
+            std::uint32_t slot = 0;
+            while (world.rows.is_live(slot)) {
+                ++slot;
+            }
+            world.add(slot, clustered(random, 24, 12));
+            live.push_back(slot);
+        } else {
+            const std::size_t at = random.below(live.size());
+            world.remove(live[at]);
+            live[at] = live.back();
+            live.pop_back();
+        }
+        if (turn % 7 == 0) {
+            REQUIRE(world.index.settle().is_ok());
+        }
+        if (turn % 61 == 0) {
+            world.flush();
+            const std::vector<float> query = clustered(random, 24, 12);
+            CHECK(world.find(query, 5, 1.0) == world.brute(query, 5));
+            CHECK(world.find(query, 5, 0.9).size() == std::min<std::size_t>(5, live.size()));
+        }
+    }
+    while (!live.empty()) {
+        world.remove(live.back());
+        live.pop_back();
+    }
+    world.flush();
+    CHECK(world.find(std::vector<float>(24, 1.0F), 5, 0.9).empty());
+}
+
+TEST_CASE("discarded changes leave no trace") {
+    World world(32, Metric::cosine, cell_tuning(50, 8));
+    SplitMix random(6);
+    for (std::uint32_t slot = 0; slot < 300; ++slot) {
+        world.add(slot, clustered(random, 32, 6));
+    }
+    world.flush();
+    const std::vector<float> query = clustered(random, 32, 6);
+    const auto before = world.find(query, 10, 1.0);
+    for (std::uint32_t slot = 300; slot < 600; ++slot) {
+        world.add(slot, clustered(random, 32, 6));
+    }
+    REQUIRE(world.index.settle().is_ok());
+    world.index.discard();
+    for (std::uint32_t slot = 300; slot < 600; ++slot) {
+        world.rows.erase(slot);
+    }
+    CHECK(world.find(query, 10, 1.0) == before);
+    world.flush();
+    CHECK(world.index.state().rows == 300);
+}
+
+TEST_CASE("a filter holds k at any selectivity, also against the query") {
+    World world(48, Metric::cosine, cell_tuning(200, 16));
+    SplitMix random(7);
+    for (std::uint32_t slot = 0; slot < 2000; ++slot) {
+        world.add(slot, clustered(random, 48, 40));
+    }
+    world.flush();
+    for (const std::size_t matching : {0U, 1U, 5U, 20U, 200U, 1000U, 2000U}) {
+        for (int i = 0; i < 10; ++i) {
+            const std::vector<float> query = clustered(random, 48, 40);
+            SlotFilter random_filter;
+            random_filter.limited = true;
+            while (random_filter.count < matching) {
+                random_filter.allow(static_cast<std::uint32_t>(random.below(2000)));
+            }
+            // The farthest rows only.
+            const auto ranked = world.brute(query, 2000);
+            SlotFilter far;
+            far.limited = true;
+            for (std::size_t r = 2000 - matching; r < 2000; ++r) {
+                far.allow(static_cast<std::uint32_t>(ranked[r].rowid));
+            }
+            for (const SlotFilter* filter : {&random_filter, &far}) {
+                const auto truth = world.brute(query, 10, filter);
+                const auto found = world.find(query, 10, 0.95, filter);
+                CHECK(found.size() == truth.size());
+                for (const Neighbor& neighbor : found) {
+                    CHECK(filter->passes(static_cast<std::uint32_t>(neighbor.rowid)));
+                }
+                CHECK(world.find(query, 10, 1.0, filter) == truth);
+            }
+        }
+    }
+}
+
+TEST_CASE("many equal rows, tight hubs, zero vectors and a large common offset") {
+    SUBCASE("equal rows") {
+        World world(16, Metric::l2, cell_tuning(50, 8));
+        const std::vector<float> same(16, 0.5F);
+        for (std::uint32_t slot = 0; slot < 3000; ++slot) {
+            world.add(slot, same);
+            if (slot % 500 == 0) {
+                world.flush();
+            }
+        }
+        world.flush();
+        const auto found = world.find(same, 10, 1.0);
+        CHECK(found == world.brute(same, 10));
+        CHECK(world.find(same, 10, 0.95).size() == 10);
+    }
+    SUBCASE("a hub of near duplicates among outliers") {
+        World world(32, Metric::cosine, cell_tuning(50, 8));
+        SplitMix random(8);
+        for (std::uint32_t slot = 0; slot < 2000; ++slot) {
+            std::vector<float> v(32);
+            for (float& x : v) {
+                x = static_cast<float>(slot % 10 == 0 ? normal(random) : 1 + 1e-4 * normal(random));
+            }
+            world.add(slot, v);
+        }
+        world.flush();
+        const std::vector<float> query(32, 1.0F);
+        CHECK(world.find(query, 10, 1.0) == world.brute(query, 10));
+        CHECK(world.find(query, 10, 0.9).size() == 10);
+    }
+    SUBCASE("zero vectors under L2 and inner product") {
+        for (const Metric metric : {Metric::l2, Metric::inner_product}) {
+            World world(20, metric, cell_tuning(50, 8));
+            SplitMix random(9);
+            for (std::uint32_t slot = 0; slot < 400; ++slot) {
+                world.add(slot, slot % 3 == 0 ? std::vector<float>(20) : clustered(random, 20, 5));
+            }
+            world.flush();
+            const std::vector<float> zero(20);
+            CHECK(world.find(zero, 10, 1.0) == world.brute(zero, 10));
+            CHECK(world.find(zero, 10, 0.9).size() == 10);
+        }
+    }
+    SUBCASE("a common offset a thousand times the spread") {
+        World world(64, Metric::l2, cell_tuning(100, 16));
+        SplitMix random(10);
+        const auto shifted = [&] {
+            std::vector<float> v = clustered(random, 64, 20);
+            for (float& x : v) {
+                x += 1000;
+            }
+            return v;
+        };
+        for (std::uint32_t slot = 0; slot < 1500; ++slot) {
+            world.add(slot, shifted());
+        }
+        world.flush();
+        double recall = 0;
+        for (int i = 0; i < 20; ++i) {
+            const std::vector<float> query = shifted();
+            const auto truth = world.brute(query, 10);
+            CHECK(world.find(query, 10, 1.0) == truth);
+            recall += recall_of(world.find(query, 10, 0.95), truth) / 20;
+        }
+        CHECK(recall > 0.85);
+    }
+}
+
+TEST_CASE("the bound of 4-bit codes is never violated") {
+    SplitMix random(11);
+    for (const Metric metric : {Metric::l2, Metric::inner_product, Metric::cosine}) {
+        for (const std::size_t dim : {1U, 63U, 64U, 65U, 96U, 100U, 384U, 1000U, 3072U}) {
+            MemoryRows rows(dim, 64);
+            for (std::uint32_t slot = 0; slot < 64; ++slot) {
+                rows.put(slot, clustered(random, dim, 4).data());
+            }
+            std::vector<SegmentInfo> infos;
+            REQUIRE(rows.segments(infos).is_ok());
+            std::shared_ptr<const Segment> segment;
+            REQUIRE(rows.segment(infos[0], true, segment).is_ok());
+            const CellSpace space(dim, metric, false, 99);
+            const SlotCodes codes(space, ElementType::float32, *segment, 0, 64);
+            std::vector<float> query(space.padded());
+            const std::vector<float> raw = clustered(random, dim, 4);
+            space.enter(raw.data(), query.data());
+            SlotCodes::Query fine;
+            fine.prepare(query.data(), space.padded());
+            for (std::size_t i = 0; i < codes.size(); ++i) {
+                const auto estimate = codes.estimate(fine, i);
+                double truth = exact_distance(ElementType::float32, metric, raw.data(),
+                                              rows.row(static_cast<std::uint32_t>(i)), dim);
+                truth *= metric == Metric::cosine ? 2 : 1;
+                CHECK(std::abs(truth - static_cast<double>(estimate.distance)) <= static_cast<double>(estimate.error));
+            }
+        }
+    }
+}

@@ -1,0 +1,225 @@
+// Every instruction set gives the integer sums of the scalar kernels, and the same codes.
+#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <vector>
+
+#include "code_kernels.h"
+#include "codes.h"
+#include "rotation.h"
+
+using namespace vss;
+
+namespace {
+
+std::vector<SimdLevel> levels() {
+    std::vector<SimdLevel> out;
+    for (const SimdLevel level : {SimdLevel::scalar, SimdLevel::avx2, SimdLevel::avx512, SimdLevel::neon}) {
+        if (cpu_supports(level)) {
+            out.push_back(level);
+        }
+    }
+    return out;
+}
+
+std::vector<float> normals(std::size_t n, std::uint64_t seed) {
+    SplitMix random(seed);
+    std::vector<float> out(n);
+    for (float& v : out) {
+        double sum = 0;
+        for (int i = 0; i < 12; ++i) {
+            sum += static_cast<double>(random.next() >> 11) * 0x1p-53;
+        }
+        v = static_cast<float>(sum - 6);
+    }
+    return out;
+}
+
+}  // namespace
+
+TEST_CASE("sums of integers are equal on all levels, also at the extremes") {
+    for (const std::size_t padded : {256U, 320U, 384U, 1024U, 3072U, 8192U}) {
+        SplitMix random(padded);
+        for (const bool extreme : {false, true}) {
+            std::vector<std::uint8_t> codes(padded / 8 * block_rows);
+            AlignedBytes entry_bytes(padded * 4);
+            auto* entries = reinterpret_cast<std::uint8_t*>(entry_bytes.data());
+            std::vector<std::uint8_t> bytes(padded);
+            std::vector<std::int8_t> small(padded);
+            std::vector<std::int8_t> wide(padded);
+            for (auto& code : codes) {
+                code = static_cast<std::uint8_t>(random.next());
+            }
+            for (std::size_t i = 0; i < padded * 4; ++i) {
+                entries[i] = extreme ? 63 : static_cast<std::uint8_t>(random.below(64));
+            }
+            for (std::size_t i = 0; i < padded; ++i) {
+                bytes[i] = extreme ? 255 : static_cast<std::uint8_t>(random.next());
+                small[i] = static_cast<std::int8_t>(extreme ? 63 : static_cast<int>(random.below(127)) - 63);
+                wide[i] = static_cast<std::int8_t>(extreme ? -127 : static_cast<int>(random.below(255)) - 127);
+            }
+            std::vector<float> expected(block_rows);
+            code_kernels_scalar().sum_entries(codes.data(), entries, padded, expected.data());
+            for (const SimdLevel level : levels()) {
+                const CodeKernels& kernels = code_kernels(level);
+                std::vector<float> sums(block_rows);
+                kernels.sum_entries(codes.data(), entries, padded, sums.data());
+                CHECK(sums == expected);
+                CHECK(kernels.dot_u8(bytes.data(), small.data(), padded) ==
+                      code_kernels_scalar().dot_u8(bytes.data(), small.data(), padded));
+                CHECK(kernels.dot_u4(bytes.data(), wide.data(), padded) ==
+                      code_kernels_scalar().dot_u4(bytes.data(), wide.data(), padded));
+            }
+        }
+    }
+}
+
+TEST_CASE("a rotation keeps inner products and spreads a single coordinate") {
+    for (const std::size_t dim : {1U, 63U, 64U, 65U, 96U, 100U, 384U, 1000U, 3072U}) {
+        const Rotation rotation(dim, 7);
+        const std::size_t padded = rotation.padded();
+        std::vector<float> a = normals(padded, dim);
+        std::vector<float> b = normals(padded, dim + 1);
+        std::fill(a.begin() + static_cast<std::ptrdiff_t>(dim), a.end(), 0.0F);
+        std::fill(b.begin() + static_cast<std::ptrdiff_t>(dim), b.end(), 0.0F);
+        double before = 0;
+        double norms = 0;
+        for (std::size_t i = 0; i < padded; ++i) {
+            before += static_cast<double>(a[i]) * b[i];
+            norms += static_cast<double>(a[i]) * a[i] + static_cast<double>(b[i]) * b[i];
+        }
+        rotation.apply(a.data());
+        rotation.apply(b.data());
+        double after = 0;
+        for (std::size_t i = 0; i < padded; ++i) {
+            after += static_cast<double>(a[i]) * b[i];
+        }
+        CHECK(std::abs(after - before) < 1e-5 * norms);
+
+        std::vector<float> single(padded);
+        single[dim - 1] = 1;
+        rotation.apply(single.data());
+        CHECK(code_kernels().largest(single.data(), padded) < 8 / std::sqrt(static_cast<float>(padded)));
+    }
+}
+
+TEST_CASE("levels agree on rotations, signs and tables up to rounding") {
+    const std::size_t padded = 384;
+    const Rotation rotation(padded, 3);
+    std::vector<float> x = normals(padded, 1);
+    const std::vector<float> c = normals(padded, 2);
+    std::vector<std::uint8_t> expected(padded / 8);
+    SignSums expected_sums;
+    code_kernels_scalar().encode_signs(x.data(), c.data(), padded, expected.data(), expected_sums);
+    std::vector<std::uint8_t> expected_entries(padded * 4);
+    float expected_step = 0;
+    float expected_base = 0;
+    code_kernels_scalar().make_tables(x.data(), padded, expected_entries.data(), expected_step, expected_base);
+    for (const SimdLevel level : levels()) {
+        const CodeKernels& kernels = code_kernels(level);
+        std::vector<std::uint8_t> bits(padded / 8);
+        SignSums sums;
+        kernels.encode_signs(x.data(), c.data(), padded, bits.data(), sums);
+        CHECK(bits == expected);
+        CHECK(sums.absolute == doctest::Approx(expected_sums.absolute).epsilon(1e-4));
+        CHECK(sums.square == doctest::Approx(expected_sums.square).epsilon(1e-4));
+        CHECK(sums.center == doctest::Approx(expected_sums.center).epsilon(1e-3));
+        std::vector<std::uint8_t> entries(padded * 4);
+        float step = 0;
+        float base = 0;
+        kernels.make_tables(x.data(), padded, entries.data(), step, base);
+        CHECK(step == doctest::Approx(expected_step).epsilon(1e-5));
+        std::size_t off = 0;
+        for (std::size_t i = 0; i < entries.size(); ++i) {
+            CHECK(std::abs(entries[i] - expected_entries[i]) <= 1);
+            off += entries[i] != expected_entries[i] ? 1U : 0U;
+        }
+        CHECK(off < entries.size() / 50);
+        CHECK(kernels.dot(x.data(), c.data(), padded) ==
+              doctest::Approx(code_kernels_scalar().dot(x.data(), c.data(), padded)).epsilon(1e-3));
+    }
+}
+
+TEST_CASE("estimates are unbiased over rotations, for both kinds and all kinds of dimensions") {
+    for (const std::size_t dim : {1U, 63U, 65U, 100U, 384U}) {
+        for (const Estimate kind : {Estimate::l2, Estimate::product}) {
+            const std::vector<float> o = normals(dim, 11);
+            const std::vector<float> q = normals(dim, 12);
+            const std::vector<float> c = normals(dim, 13);
+            double truth = 0;
+            double center_distance = 0;
+            double center_product = 0;
+            double scale = 0;
+            for (std::size_t i = 0; i < dim; ++i) {
+                truth += kind == Estimate::l2 ? (o[i] - q[i]) * (o[i] - q[i]) : -o[i] * q[i];
+                center_distance += (q[i] - c[i]) * (q[i] - c[i]);
+                center_product += q[i] * c[i];
+                scale += std::abs(o[i] * q[i]) + o[i] * o[i] + q[i] * q[i] + c[i] * c[i];
+            }
+            double sum = 0;
+            constexpr int rotations = 400;
+            for (int seed = 0; seed < rotations; ++seed) {
+                const Rotation rotation(dim, static_cast<std::uint64_t>(seed) + 1);
+                const std::size_t padded = rotation.padded();
+                const auto rotated = [&](const std::vector<float>& v) {
+                    std::vector<float> out(v);
+                    out.resize(padded);
+                    rotation.apply(out.data());
+                    return out;
+                };
+                const std::vector<float> ro = rotated(o);
+                const std::vector<float> rc = rotated(c);
+                CodeQuery query;
+                query.vector = rotated(q);
+                query.prepare(padded);
+                RowCode code;
+                encode_row(kind, ro.data(), rc.data(), padded, code);
+                CodeBlocks blocks(padded);
+                blocks.push(5, code);
+                const std::byte* block = blocks.block(0);
+                const auto* add = reinterpret_cast<const float*>(block + 4 * block_rows);
+                std::vector<float> estimates(block_rows);
+                const float offset = static_cast<float>(kind == Estimate::l2 ? center_distance : -center_product);
+                code_kernels().scan(reinterpret_cast<const std::uint8_t*>(block + 12 * block_rows), add,
+                                    add + block_rows, query.tables, padded, offset, 1e30F, estimates.data());
+                sum += estimates[0];
+            }
+            CHECK(std::abs(sum / rotations - truth) < 0.02 * scale);
+        }
+    }
+}
+
+TEST_CASE("the vector that is its centroid is estimated exactly") {
+    const std::size_t padded = 256;
+    const std::vector<float> x = normals(padded, 4);
+    RowCode code;
+    encode_row(Estimate::l2, x.data(), x.data(), padded, code);
+    CHECK(code.add == 0);
+    CHECK(code.rescale == 0);
+    encode_row(Estimate::product, x.data(), x.data(), padded, code);
+    CHECK(std::abs(code.add) < 1e-3F);
+    CHECK(code.rescale == 0);
+    const std::vector<float> zero(padded);
+    encode_row(Estimate::l2, zero.data(), nullptr, padded, code);
+    CHECK(code.rescale == 0);
+}
+
+TEST_CASE("entries are found, replaced by the last and removed") {
+    CodeBlocks blocks(256);
+    RowCode code{1, -1, std::vector<std::uint8_t>(32, 0xA5)};
+    for (std::uint32_t i = 0; i < 100; ++i) {
+        code.add = static_cast<float>(i);
+        blocks.push(i * 3, code);
+    }
+    CHECK(blocks.find(30) == 10);
+    CHECK(blocks.find(31) == 100);
+    blocks.remove(10);
+    CHECK(blocks.size() == 99);
+    CHECK(blocks.entry(10) == 297);
+    CHECK(blocks.find(30) == 99);
+    const auto copy = blocks.clone();
+    copy->remove(0);
+    CHECK(blocks.size() == 99);
+    CHECK(copy->entry(0) == 98 * 3);
+}
