@@ -44,10 +44,10 @@ if TYPE_CHECKING:
     from .migrations import plan_embeddings as plan_embeddings
     from .search import search as search
     from .sync import Worker as Worker
-    from .sync import repair as repair
-    from .sync import status as status
     from .sync import sync as sync
-    from .sync import verify as verify
+    from .sync.status import status as status
+    from .sync.verify import repair as repair
+    from .sync.verify import verify as verify
 
     __version__: str
 
