@@ -46,13 +46,15 @@ Status vector_from_raw(sqlite3_context* context, Arguments arguments) {
 }
 
 Status vector_from_blob(sqlite3_context* context, Arguments arguments) {
+    // Described first: reading the bytes may convert the value.
     const std::string got =
         cat(": vector_from_blob: expected a blob of vector_to_blob(), got ", described(arguments[0]));
-    if (sqlite3_value_type(arguments[0]) != SQLITE_BLOB || blob_of(arguments[0]).size() < sizeof vector_blob_header) {
+    const bool is_blob = sqlite3_value_type(arguments[0]) == SQLITE_BLOB;
+    const std::span<const std::byte> bytes = blob_of(arguments[0]);
+    if (bytes.size() < sizeof vector_blob_header) {
         return Status::invalid(cat("Vector blob size less than header length", got));
     }
-    const std::span<const std::byte> bytes = blob_of(arguments[0]);
-    if (bytes[0] != vector_blob_header[0] || bytes.size() % sizeof(float) != sizeof vector_blob_header) {
+    if (!is_blob || bytes[0] != vector_blob_header[0] || bytes.size() % sizeof(float) != sizeof vector_blob_header) {
         return Status::invalid(cat("Blob not well-formatted vector blob", got));
     }
     if (bytes[1] != vector_blob_header[1]) {

@@ -373,22 +373,30 @@ typename Terms::Result squares_of(const std::byte* vector, std::size_t dim) {
     return squares;
 }
 
+constexpr std::size_t long_row = 192;
+constexpr std::size_t stream_prefetch_bytes = 4096;
+
 template <class Simd, class Terms, ElementType type, Metric metric>
 void one(const void* query_bytes, const std::byte* rows, std::size_t stride, std::size_t n, std::size_t dim,
          float* out) {
-    constexpr std::size_t rows_at_once = 4;
     const auto* query = static_cast<const std::byte*>(query_bytes);
     typename Terms::Result query_squares{};
     if constexpr (metric == Metric::cosine) {
         query_squares = squares_of<Terms>(query, dim);
     }
     std::size_t i = 0;
-    for (; i + rows_at_once <= n; i += rows_at_once) {
-        one_block<Terms, metric, rows_at_once, 2>(query, rows + i * stride, stride, dim, rows_at_once * stride,
-                                                  query_squares, out + i);
+    // Long rows of float32 are bound by memory, which one stream serves best; else rows share the query's loads (and
+    // conversions) and the additions across lanes.
+    if (type != ElementType::float32 || dim < long_row) {
+        constexpr std::size_t rows_at_once = 4;
+        for (; i + rows_at_once <= n; i += rows_at_once) {
+            one_block<Terms, metric, rows_at_once, 2>(query, rows + i * stride, stride, dim, rows_at_once * stride,
+                                                      query_squares, out + i);
+        }
     }
     for (; i < n; ++i) {
-        one_block<Terms, metric, 1, 2>(query, rows + i * stride, stride, dim, 0, query_squares, out + i);
+        one_block<Terms, metric, 1, 2>(query, rows + i * stride, stride, dim, stream_prefetch_bytes, query_squares,
+                                       out + i);
     }
     if constexpr (type != ElementType::int8) {
         repair<Simd, type, metric>(query, rows, stride, n, dim, out);
