@@ -52,9 +52,9 @@ Status Statement::step(bool& row) {
         reset();
         return Status::ok();
     }
-    Status status = sqlite_error(sqlite3_db_handle(handle_.get()), rc, sqlite3_sql(handle_.get()));
-    reset();
-    return status;
+    // Also where there is no memory for the message: a statement that is not reset would ignore its next bindings.
+    const ResetAtEnd guard(*this);
+    return sqlite_error(sqlite3_db_handle(handle_.get()), rc, sqlite3_sql(handle_.get()));
 }
 
 Status Statement::run() {

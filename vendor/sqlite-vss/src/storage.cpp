@@ -169,26 +169,61 @@ Status VectorStore::read(std::uint64_t slot, std::int64_t rowid, std::span<std::
     return take(data);
 }
 
+// A segment without live rows has no row.
+Status VectorStore::check_segment_row(const Statement& row, int live_column, std::int64_t id) const {
+    const std::int64_t live = row.int64(live_column);
+    const auto last = static_cast<std::int64_t>(geometry_.segment_of(max_slots));
+    if (id >= 0 && id <= last && row.type(live_column) == SQLITE_INTEGER && live > 0 &&
+        live <= static_cast<std::int64_t>(geometry_.segment_slots)) {
+        return Status::ok();
+    }
+    return Status::corrupt(
+        cat(name_.words(column_), ": segment ", id, " with ", live, " live rows is out of range"));
+}
+
+// Segments that are not listed hold no block, or a search would pass over rows.
+Status VectorStore::check_no_block(std::int64_t first_segment, std::int64_t end_segment) {
+    if (first_segment >= end_segment) {
+        return Status::ok();
+    }
+    VSS_TRY(prepare(select_stray_, cat("select min(block) from ", name_.shadow(cat("vectors", index_)),
+                                       " where block >= ? and block < ?")));
+    const ResetAtEnd guard(select_stray_);
+    const auto blocks = static_cast<std::int64_t>(geometry_.segment_slots / geometry_.block_slots);
+    select_stray_.bind(1, first_segment * blocks);
+    select_stray_.bind(2, end_segment * blocks);
+    bool row = false;
+    VSS_TRY(select_stray_.step(row));
+    if (!row || select_stray_.is_null(0)) {
+        return Status::ok();
+    }
+    const std::int64_t block = select_stray_.int64(0);
+    return Status::corrupt(
+        cat(name_.words(column_), ", block ", block, ": its segment ", block / blocks, " is not listed"));
+}
+
 Status VectorStore::segments(std::vector<SegmentInfo>& out) {
     out.clear();
     VSS_TRY(prepare(select_segments_, cat("select segment, version, live from ",
                                           name_.shadow(cat("segments", index_)), " order by segment")));
     const ResetAtEnd guard(select_segments_);
-    const auto last_segment = static_cast<std::int64_t>(geometry_.segment_of(max_slots));
-    const auto accept = [&](std::int64_t id, std::uint64_t version, std::int64_t live) {
-        if (id < 0 || id > last_segment || live < 0 || live > static_cast<std::int64_t>(geometry_.segment_slots)) {
-            return Status::corrupt(cat(name_.words(column_), ": segment ", id, " with ", live,
-                                       " live rows is out of range"));
-        }
-        if (live > 0) {
-            out.push_back({static_cast<std::uint64_t>(id), version, static_cast<std::uint64_t>(live)});
-        }
+    std::int64_t seen = 0;  // every segment below this was looked at
+    const auto pass = [&](std::int64_t id) {
+        VSS_TRY(check_no_block(seen, id));
+        seen = id + 1;
         return Status::ok();
     };
+    const auto accept = [&](std::uint64_t id, const SegmentState& state) {
+        if (state.live > 0) {
+            out.push_back({id, state.version, static_cast<std::uint64_t>(state.live)});
+        }
+    };
+    // What is gathered overrides the table, also where it has no live row any more.
     auto state = segment_states_.begin();
     const auto accept_states_before = [&](std::int64_t id) {
         for (; state != segment_states_.end() && static_cast<std::int64_t>(state->first) < id; ++state) {
-            VSS_TRY(accept(static_cast<std::int64_t>(state->first), state->second.version, state->second.live));
+            VSS_TRY(pass(static_cast<std::int64_t>(state->first)));
+            accept(state->first, state->second);
         }
         return Status::ok();
     };
@@ -198,15 +233,20 @@ Status VectorStore::segments(std::vector<SegmentInfo>& out) {
             break;
         }
         const std::int64_t id = select_segments_.int64(0);
+        VSS_TRY(check_segment_row(select_segments_, 2, id));
         VSS_TRY(accept_states_before(id));
+        VSS_TRY(pass(id));
         if (state != segment_states_.end() && static_cast<std::int64_t>(state->first) == id) {
-            VSS_TRY(accept(id, state->second.version, state->second.live));
+            accept(state->first, state->second);
             ++state;
         } else {
-            VSS_TRY(accept(id, static_cast<std::uint64_t>(select_segments_.int64(1)), select_segments_.int64(2)));
+            out.push_back({static_cast<std::uint64_t>(id), static_cast<std::uint64_t>(select_segments_.int64(1)),
+                           static_cast<std::uint64_t>(select_segments_.int64(2))});
         }
     }
-    VSS_TRY(accept_states_before(last_segment + 1));
+    const auto end = static_cast<std::int64_t>(geometry_.segment_of(max_slots)) + 1;
+    VSS_TRY(accept_states_before(end));
+    VSS_TRY(check_no_block(seen, end));
     for (auto& [id, known] : segment_states_) {
         known.unread = false;
     }
@@ -467,8 +507,11 @@ Status VectorStore::segment_state(std::uint64_t slot, SegmentState*& out) {
     VSS_TRY(select_segment_.step(row));
     SegmentState state;
     if (row) {
+        VSS_TRY(check_segment_row(select_segment_, 1, static_cast<std::int64_t>(id)));
         state.version = static_cast<std::uint64_t>(select_segment_.int64(0));
         state.live = select_segment_.int64(1);
+    } else {
+        VSS_TRY(check_no_block(static_cast<std::int64_t>(id), static_cast<std::int64_t>(id) + 1));
     }
     out = &segment_states_.emplace(id, state).first->second;
     return Status::ok();
@@ -491,13 +534,22 @@ Status VectorStore::touch_segment(std::uint64_t slot, int live_change) {
     return Status::ok();
 }
 
-Status VectorStore::reserve(std::uint64_t slot) {
+Status VectorStore::reserve(std::uint64_t slot, std::optional<std::int64_t> owner) {
     if (slot > max_slots) {
         return damaged(slot, "the slot is out of range");
     }
     VSS_TRY(load_allocator());
     PendingBlock* pending = nullptr;
     VSS_TRY(pending_block(geometry_.block_of(slot), pending));
+    const SlotHeader header = header_at(std::span<const std::byte>(pending->data)
+                                            .subspan((slot % geometry_.block_slots) * geometry_.slot_bytes));
+    if (owner && !(header.is(SlotState::live) && header.rowid == *owner)) {
+        return damaged(slot, cat("expected the vector of row ", *owner, ", found that of row ", header.rowid,
+                                 ", state ", header.state));
+    }
+    if (!owner && header.is(SlotState::live)) {
+        return damaged(slot, cat("it is listed as free and holds the vector of row ", header.rowid));
+    }
     SegmentState* state = nullptr;
     return segment_state(slot, state);
 }

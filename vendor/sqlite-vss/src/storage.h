@@ -23,6 +23,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -109,7 +110,8 @@ class VectorStore {
     Status allocate(std::uint64_t& slot);
     void give_back(std::uint64_t slot);
     // Loads what a change of this slot needs, so that a following put() or release() can fail for lack of memory only.
-    Status reserve(std::uint64_t slot);
+    // The slot must hold `owner`'s vector; none: must hold no vector.
+    Status reserve(std::uint64_t slot, std::optional<std::int64_t> owner);
     // Puts a vector (geometry().vector_bytes bytes) into an allocated or live slot.
     Status put(std::uint64_t slot, std::int64_t rowid, std::span<const std::byte> vector);
     // The slot's row keeps its vector but is called otherwise.
@@ -159,6 +161,8 @@ class VectorStore {
     Status pending_block(std::uint64_t block, PendingBlock*& out);
     Status read_block(std::uint64_t block, std::span<std::byte> out, bool& found);
     Status segment_state(std::uint64_t slot, SegmentState*& out);
+    Status check_segment_row(const Statement& row, int live_column, std::int64_t id) const;
+    Status check_no_block(std::int64_t first_segment, std::int64_t end_segment);
     Status touch_segment(std::uint64_t slot, int live_change);
     Status decode_block(std::uint64_t block, std::span<const std::byte> data, Segment& segment) const;
     Status flush_block(std::uint64_t block, PendingBlock& pending);
@@ -189,6 +193,7 @@ class VectorStore {
     std::vector<std::uint64_t> released_;  // to be inserted into t_free
 
     Statement select_nothing_;
+    Statement select_stray_;
     Statement select_block_;
     Statement select_blocks_;
     Statement insert_block_;

@@ -29,7 +29,7 @@ Status VectorStore::check(const Report& report) {
             }
             const std::int64_t slot = rows.int64(1);
             if (rows.type(1) != SQLITE_INTEGER || slot < 0 || slot > static_cast<std::int64_t>(max_slots)) {
-                more = report(cat(where, ": row ", rows.int64(0), " names slot ", rows.text(1), ", which cannot be"));
+                more = report(cat(where, ": row ", rows.int64(0), " names slot ", slot, ", which cannot be"));
             } else if (!owner.emplace(static_cast<std::uint64_t>(slot), rows.int64(0)).second) {
                 more = report(cat(where, ": rows ", owner[static_cast<std::uint64_t>(slot)], " and ", rows.int64(0),
                                   " both name slot ", slot));
