@@ -5,7 +5,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 export PYTHON
 
-.PHONY: demo test test-cpp test-python campaign lint format dev bench asan ubsan tsan dist clean
+.PHONY: demo test test-cpp test-python campaign lint format dev bench asan ubsan tsan fuzz dist clean
 
 demo:
 	@tools/bootstrap.sh build
@@ -51,6 +51,11 @@ bench: dev
 
 asan ubsan tsan: dev
 	@tools/sanitize.sh $@
+
+fuzz:
+	@tools/bootstrap.sh build test fuzz
+	@tools/setup.sh dev
+	@tools/fuzz.sh
 
 dist: dev
 	@.venv/bin/pip install -q build
