@@ -32,7 +32,9 @@ def oracle(db: sqlite3.Connection, random: np.random.Generator) -> Oracle:
 
 
 @pytest.mark.parametrize("journal", ["wal", "delete"])
-def test_others_see_exactly_what_is_committed(open_db: OpenDb, random: np.random.Generator, journal: str) -> None:
+def test_others_see_exactly_what_is_committed(
+    open_db: OpenDb, random: np.random.Generator, journal: str
+) -> None:
     writer = open_db("seen.db", wal=False)
     writer.execute(f"pragma journal_mode = {journal}")
     oracle = loaded(random, writer.execute)
@@ -291,7 +293,10 @@ def test_a_forked_child_with_a_connection_of_its_own(
 ) -> None:
     """The child inherits the parent's cache, and draws other versions than the parent does."""
     expected = oracle.nearest("a", ZERO, 20)
-    assert db.execute("select rowid, distance from t where a match ? and k = 20", (blob(ZERO),)).fetchall() == expected
+    assert (
+        db.execute("select rowid, distance from t where a match ? and k = 20", (blob(ZERO),)).fetchall()
+        == expected
+    )
     context = multiprocessing.get_context("fork")
     answer = context.Queue()
     child = context.Process(target=_search_after_fork, args=(str(tmp_path / "test.db"), expected, answer))
@@ -357,7 +362,11 @@ def test_progress_handler_and_authorizer(db: sqlite3.Connection, oracle: Oracle)
     assert calls[0] > 0
 
     def nothing_written(action: int, *_: Any) -> int:
-        return sqlite3.SQLITE_DENY if action in (sqlite3.SQLITE_DELETE, sqlite3.SQLITE_INSERT) else sqlite3.SQLITE_OK
+        return (
+            sqlite3.SQLITE_DENY
+            if action in (sqlite3.SQLITE_DELETE, sqlite3.SQLITE_INSERT)
+            else sqlite3.SQLITE_OK
+        )
 
     db.set_authorizer(nothing_written)
     with pytest.raises(sqlite3.DatabaseError, match="not authorized"):
@@ -366,7 +375,9 @@ def test_progress_handler_and_authorizer(db: sqlite3.Connection, oracle: Oracle)
     oracle.check(db.execute)
 
 
-def test_apsw_and_json_of_many_queries_at_once(db: sqlite3.Connection, oracle: Oracle, tmp_path: Path) -> None:
+def test_apsw_and_json_of_many_queries_at_once(
+    db: sqlite3.Connection, oracle: Oracle, tmp_path: Path
+) -> None:
     """Several searches open at a time on one connection, read in turns."""
     conn = vssnative.connect(tmp_path / "test.db", driver=apsw)
     queries = [tuple(map(int, q)) for q in np.random.default_rng(3).integers(-8, 9, (5, 6))]

@@ -15,7 +15,17 @@ import numpy as np
 import pytest
 
 import vssnative
-from tests.reliability.oracle import COLUMNS, Oracle, Row, blob, check_invariants, create, insert, loaded, random_row
+from tests.reliability.oracle import (
+    COLUMNS,
+    Oracle,
+    Row,
+    blob,
+    check_invariants,
+    create,
+    insert,
+    loaded,
+    random_row,
+)
 
 OpenDb = Callable[..., sqlite3.Connection]
 
@@ -90,7 +100,9 @@ def test_rename_inside_a_transaction_that_is_rolled_back(db: sqlite3.Connection,
     go_on(before, db.execute)
 
 
-def test_attached_databases(db: sqlite3.Connection, oracle: Oracle, random: np.random.Generator, tmp_path: Path) -> None:
+def test_attached_databases(
+    db: sqlite3.Connection, oracle: Oracle, random: np.random.Generator, tmp_path: Path
+) -> None:
     """The same name in three schemas, one transaction over all, each with its own rows."""
     db.execute("attach ? as other", (str(tmp_path / "other.db"),))
     oracles = {"main.t": oracle, "other.t": Oracle(), "temp.t": Oracle()}
@@ -195,7 +207,9 @@ SHELLS = ["apsw", *(["sqlite3"] if shutil.which("sqlite3") else [])]
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_dump_by_a_shell(db: sqlite3.Connection, oracle: Oracle, open_db: OpenDb, tmp_path: Path, shell: str) -> None:
+def test_dump_by_a_shell(
+    db: sqlite3.Connection, oracle: Oracle, open_db: OpenDb, tmp_path: Path, shell: str
+) -> None:
     """Dumped and restored where nobody knows vss0, then used where it is known."""
     db.close()
     command = ["sqlite3", "-batch"] if shell == "sqlite3" else [sys.executable, "-m", "apsw"]
@@ -221,7 +235,9 @@ def test_dump_by_python_fails_loudly_as_for_any_virtual_table(db: sqlite3.Connec
             db.commit()
         script = "\n".join(db.iterdump())
         copy = sqlite3.connect(":memory:")
-        with pytest.raises(sqlite3.Error, match=f"no such table: {table}|malformed|table sqlite_master may not"):
+        with pytest.raises(
+            sqlite3.Error, match=f"no such table: {table}|malformed|table sqlite_master may not"
+        ):
             copy.executescript(script)
         copy.close()
 
@@ -248,7 +264,11 @@ def test_read_only_files(db: sqlite3.Connection, oracle: Oracle, open_db: OpenDb
 
 def test_query_only(db: sqlite3.Connection, oracle: Oracle) -> None:
     db.execute("pragma query_only = on")
-    for statement in ("delete from t where rowid = 1", "update t set year = 1", "insert into t(rowid) values(900)"):
+    for statement in (
+        "delete from t where rowid = 1",
+        "update t set year = 1",
+        "insert into t(rowid) values(900)",
+    ):
         with pytest.raises(sqlite3.OperationalError, match="readonly"):
             db.execute(statement)
     oracle.check(db.execute)
@@ -286,7 +306,9 @@ def test_space_is_used_again_and_given_back(open_db: OpenDb, auto_vacuum: str) -
         db.commit()
 
     def used() -> int:
-        pages, free = (db.execute(f"pragma {name}").fetchone()[0] for name in ("page_count", "freelist_count"))
+        pages, free = (
+            db.execute(f"pragma {name}").fetchone()[0] for name in ("page_count", "freelist_count")
+        )
         return int(pages - free)
 
     def size() -> int:

@@ -34,7 +34,11 @@ def test_defensive_mode(conn: Any, oracle: Oracle, random: np.random.Generator) 
     """Shadow tables cannot be written by SQL, and the table itself works as ever."""
     assert conn.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1) == 1
     for shadow in SHADOWS:
-        for statement in (f"delete from t_{shadow}", f"drop table t_{shadow}", f"alter table t_{shadow} rename to x"):
+        for statement in (
+            f"delete from t_{shadow}",
+            f"drop table t_{shadow}",
+            f"alter table t_{shadow} rename to x",
+        ):
             with pytest.raises(apsw.SQLError, match="may not be"):
                 conn.execute(statement)
     with pytest.raises(apsw.SQLError, match="cannot create triggers on shadow tables"):
@@ -44,7 +48,8 @@ def test_defensive_mode(conn: Any, oracle: Oracle, random: np.random.Generator) 
         insert(conn.execute, i, oracle.rows[i])
     conn.execute("update t set rowid = rowid + 1000, year = 1 where rowid < 20")
     oracle.rows = {
-        (i + 1000 if i < 20 else i): (row.changed(year=1) if i < 20 else row) for i, row in oracle.rows.items()
+        (i + 1000 if i < 20 else i): (row.changed(year=1) if i < 20 else row)
+        for i, row in oracle.rows.items()
     }
     conn.execute("delete from t where rowid % 3 = 0")
     oracle.rows = {i: row for i, row in oracle.rows.items() if i % 3}
@@ -110,7 +115,9 @@ def test_integrity_check(conn: Any, oracle: Oracle) -> None:
     assert conn.execute("pragma integrity_check").fetchall() == [("ok",)]
 
 
-def test_check_and_repair_of_a_sound_table_change_nothing(tmp_path: Path, random: np.random.Generator) -> None:
+def test_check_and_repair_of_a_sound_table_change_nothing(
+    tmp_path: Path, random: np.random.Generator
+) -> None:
     db = vssnative.connect(tmp_path / "sound.db", wal=False)
     oracle = loaded(random, db.execute)
     db.execute("delete from t where rowid < 20")
@@ -160,7 +167,9 @@ def test_text_encodings(tmp_path: Path, random: np.random.Generator, encoding: s
     oracle = loaded(random, db.execute)
     db.execute("insert into t(rowid, a, company, note) values(900, '[1, 2, 3, 4, 5, 6]', 'Ünï𝄞', 'n')")
     db.commit()
-    found = db.execute("select rowid, company, a from t where a match '[1,2,3,4,5,6]' and k = 1 and company = 'Ünï𝄞'")
+    found = db.execute(
+        "select rowid, company, a from t where a match '[1,2,3,4,5,6]' and k = 1 and company = 'Ünï𝄞'"
+    )
     assert found.fetchall() == [(900, "Ünï𝄞", blob((1, 2, 3, 4, 5, 6)))]
     db.execute("delete from t where rowid = 900")
     oracle.check(db.execute)

@@ -11,7 +11,17 @@ import numpy as np
 import pytest
 
 import vssnative
-from tests.reliability.oracle import NAMES, Oracle, Row, blob, check_invariants, create, insert, loaded, random_row
+from tests.reliability.oracle import (
+    NAMES,
+    Oracle,
+    Row,
+    blob,
+    check_invariants,
+    create,
+    insert,
+    loaded,
+    random_row,
+)
 
 
 @pytest.fixture
@@ -36,7 +46,9 @@ CHANGES: dict[str, Any] = {
 def test_update_of_each_column(db: sqlite3.Connection, oracle: Oracle, column: str, to_null: bool) -> None:
     value = None if to_null else CHANGES[column]
     bound = blob(value) if column in ("a", "b") else value
-    changed = db.execute(f"update t set {column} = ? where rowid between 10 and 19 or rowid > 58", (bound,)).rowcount
+    changed = db.execute(
+        f"update t set {column} = ? where rowid between 10 and 19 or rowid > 58", (bound,)
+    ).rowcount
     assert changed == 12
     for i in [*range(10, 20), 59, 60]:
         oracle.rows[i] = oracle.rows[i].changed(**{column: value})
@@ -76,7 +88,9 @@ def test_update_from_another_table(db: sqlite3.Connection, oracle: Oracle) -> No
     for i in (3, 4, 5):
         db.execute("insert into fresh values(?, ?, ?)", (i, blob((i,) * 6), 3000 + i))
         oracle.rows[i] = oracle.rows[i].changed(a=(i,) * 6, year=3000 + i)
-    db.execute("update t set (a, year) = (select f.a, f.year from fresh f where f.id = t.rowid) where rowid in (3, 4, 5)")
+    db.execute(
+        "update t set (a, year) = (select f.a, f.year from fresh f where f.id = t.rowid) where rowid in (3, 4, 5)"
+    )
     oracle.check(db.execute)
 
 
@@ -90,7 +104,9 @@ def test_insert_conflict_clauses(db: sqlite3.Connection, oracle: Oracle, clause:
     db.execute("delete from t where rowid = 1")
     del oracle.rows[1]
     rows = {101: Row(a=(1,) * 6), 5: Row(a=(2,) * 6, year=1), 102: Row(a=(3,) * 6)}
-    values = ", ".join(f"({i}, x'{(blob(row.a) or b'').hex()}', {row.year or 'null'})" for i, row in rows.items())
+    values = ", ".join(
+        f"({i}, x'{(blob(row.a) or b'').hex()}', {row.year or 'null'})" for i, row in rows.items()
+    )
     statement = f"insert or {clause} into t(rowid, a, year) values {values}"
     if clause in ("ignore", "replace"):
         db.execute(statement)
@@ -171,7 +187,9 @@ def test_insert_from_select_of_the_table_itself(db: sqlite3.Connection, oracle: 
     db.execute(f"insert into t(rowid, {names}) select rowid + 1000, {names} from t")
     oracle.rows |= {i + 1000: row for i, row in oracle.rows.items()}
     oracle.check(db.execute)
-    db.execute("delete from t where rowid in (select rowid from t where a match ? and k = 7)", (blob((0,) * 6),))
+    db.execute(
+        "delete from t where rowid in (select rowid from t where a match ? and k = 7)", (blob((0,) * 6),)
+    )
     for i, _ in oracle.nearest("a", (0,) * 6, 7):
         del oracle.rows[i]
     oracle.check(db.execute)
@@ -226,7 +244,9 @@ def test_triggers_of_user_tables_write_vectors(db: sqlite3.Connection) -> None:
         create trigger post_gone after delete on posts begin delete from t where rowid = old.id; end;
         """
     )
-    db.executemany("insert into posts values(?, json_array(?, 1, 1, 1, 1, 1), ?)", [(i, i % 5, i) for i in range(50)])
+    db.executemany(
+        "insert into posts values(?, json_array(?, 1, 1, 1, 1, 1), ?)", [(i, i % 5, i) for i in range(50)]
+    )
     db.execute("update posts set year = year + 1, id = id + 100 where id < 10")
     db.execute("delete from posts where id between 20 and 29")
     oracle = Oracle(
@@ -338,7 +358,9 @@ def test_last_insert_rowid_and_changes(db: sqlite3.Connection, oracle: Oracle) -
     assert db.execute("select changes(), last_insert_rowid()").fetchone() == (1, 51)
 
 
-def test_returning_and_upsert_are_refused_by_sqlite_without_harm(db: sqlite3.Connection, oracle: Oracle) -> None:
+def test_returning_and_upsert_are_refused_by_sqlite_without_harm(
+    db: sqlite3.Connection, oracle: Oracle
+) -> None:
     """SQLite itself has no ON CONFLICT DO for virtual tables; the refusal leaves the table as it was."""
     with pytest.raises(sqlite3.OperationalError, match="UPSERT not implemented for virtual table"):
         db.execute("insert into t(rowid, a) values(1, ?) on conflict do nothing", (blob((1,) * 6),))
@@ -346,9 +368,7 @@ def test_returning_and_upsert_are_refused_by_sqlite_without_harm(db: sqlite3.Con
 
 
 @pytest.mark.parametrize("driver", [None, apsw])
-def test_reading_while_writing(
-    open_db: Callable[..., Any], random: np.random.Generator, driver: Any
-) -> None:
+def test_reading_while_writing(open_db: Callable[..., Any], random: np.random.Generator, driver: Any) -> None:
     """A running search keeps the rows that it found while others of its own connection change the table."""
     conn = vssnative.connect(":memory:", driver=driver) if driver else open_db(":memory:")
     try:

@@ -65,7 +65,9 @@ def test_kills_while_committing(tmp_path: Path, journal: str) -> None:
     for kill in range(kills):
         where = f"seed {chosen}, {journal}, kill {kill}"
         writer = subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(path), journal, str(chosen), str(done)], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", WRITER, str(path), journal, str(chosen), str(done)],
+            stdout=subprocess.PIPE,
+            text=True,
         )
         assert writer.stdout is not None
         assert writer.stdout.readline() == f"{done + 1}\n", where  # it has started
@@ -100,4 +102,8 @@ def test_kills_while_committing(tmp_path: Path, journal: str) -> None:
 
 def _sums(oracle: Oracle) -> tuple[int, float, float]:
     rows = oracle.rows.values()
-    return len(rows), float(sum(row.year or 0 for row in rows)), float(sum(len(row.note or "") for row in rows))
+    return (
+        len(rows),
+        float(sum(row.year or 0 for row in rows)),
+        float(sum(len(row.note or "") for row in rows)),
+    )

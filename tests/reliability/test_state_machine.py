@@ -58,7 +58,10 @@ conn.close()
 class OtherProcess:
     def __init__(self, path: Path) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", OTHER_PROCESS, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", OTHER_PROCESS, str(path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
 
     def execute(self, sql: str, parameters: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -158,7 +161,9 @@ class TableMachine(RuleBasedStateMachine):
         sets = ", ".join(f"{name} = ?" for name in ordered)
         self._do(f'update "{self.name}" set {sets} where rowid = ?', (*values, rowid))
         if rowid in self.now.rows:
-            self.now.rows[rowid] = self.now.rows[rowid].changed(**{name: getattr(row, name) for name in ordered})
+            self.now.rows[rowid] = self.now.rows[rowid].changed(
+                **{name: getattr(row, name) for name in ordered}
+            )
         self._settle()
 
     @rule(old=ROWIDS, new=ROWIDS, replaces=st.booleans())
@@ -177,7 +182,10 @@ class TableMachine(RuleBasedStateMachine):
 
     @rule(rowids=st.lists(ROWIDS, max_size=20))
     def delete_rows(self, rowids: list[int]) -> None:
-        self._do(f'delete from "{self.name}" where rowid in (select value from json_each(?))', (json.dumps(rowids),))
+        self._do(
+            f'delete from "{self.name}" where rowid in (select value from json_each(?))',
+            (json.dumps(rowids),),
+        )
         for rowid in rowids:
             self.now.rows.pop(rowid, None)
         self._settle()
@@ -196,7 +204,9 @@ class TableMachine(RuleBasedStateMachine):
             del self.now.rows[rowid]
         self._settle()
 
-    @rule(rows=st.lists(st.tuples(ROWIDS, VECTORS_A), min_size=1, max_size=20, unique_by=lambda pair: pair[0]))
+    @rule(
+        rows=st.lists(st.tuples(ROWIDS, VECTORS_A), min_size=1, max_size=20, unique_by=lambda pair: pair[0])
+    )
     def bulk_upsert(self, rows: list[tuple[int, tuple[int, ...]]]) -> None:
         index = vssnative.Index(self.conns[0], self.name, "a")
         ids = np.array([rowid for rowid, _ in rows], np.int64)
@@ -312,7 +322,9 @@ class TableMachine(RuleBasedStateMachine):
         TOTALS["checks"] += 1
         table = f'"{self.name}"'
         self.now.check_searches(self._execute(0), table, seed=self.steps, searches=1)
-        self.committed.check_searches(self._execute(1), f'"{self.committed_name}"', seed=self.steps, searches=1)
+        self.committed.check_searches(
+            self._execute(1), f'"{self.committed_name}"', seed=self.steps, searches=1
+        )
         if self.steps % 4 == 0 or not self.in_transaction:
             self.now.check_rows(self._execute(0), table)
         if not self.in_transaction:
