@@ -1,6 +1,7 @@
 // Recall against speed and rows scanned, without SQLite, over vectors of a .npy file (float32, C order).
 //
-//   trial VECTORS.npy QUERIES.npy [rows] [order: bulk | rows | sorted | churn | deleted] [cell_rows] [split_above] [neighbors]
+//   trial VECTORS.npy QUERIES.npy [rows] [order: bulk | rows | sorted | churn | deleted] [cell_rows] [split_above]
+//   [neighbors]
 //
 // Prints one line for each number of cells scanned: recall at 10 (ties counted as hits), share of entries scanned,
 // microseconds a query by stage (wall clock), all of it and queries a second (processor time), one thread.
@@ -85,15 +86,16 @@ int main(int argc, char** argv) {
             for (std::uint32_t pivot = 0; pivot < 200; ++pivot) {
                 float distance = 0;
                 distance_kernels(ElementType::float32, Metric::inner_product)
-                    .one(base.data() + i * dim, reinterpret_cast<const std::byte*>(base.data() + pivot * 97 % n * dim), 0,
-                         1, dim, &distance);
+                    .one(base.data() + i * dim, reinterpret_cast<const std::byte*>(base.data() + pivot * 97 % n * dim),
+                         0, 1, dim, &distance);
                 if (distance < best) {
                     best = distance;
                     key[i] = pivot;
                 }
             }
         }
-        std::stable_sort(arrival.begin(), arrival.end(), [&](std::uint32_t a, std::uint32_t b) { return key[a] < key[b]; });
+        std::stable_sort(arrival.begin(), arrival.end(),
+                         [&](std::uint32_t a, std::uint32_t b) { return key[a] < key[b]; });
     }
     const double start = seconds();
     const bool bulk = order == "bulk";
@@ -161,7 +163,8 @@ int main(int argc, char** argv) {
             kth[q] = found.back().distance;
         }
     }
-    std::printf("exact: %.0f us, %.0f measured\n", exact_us / static_cast<double>(nq), exact_reranked / static_cast<double>(nq));
+    std::printf("exact: %.0f us, %.0f measured\n", exact_us / static_cast<double>(nq),
+                exact_reranked / static_cast<double>(nq));
     LearnedRecall learned;
     const double learn_start = seconds();
     expect(search.learn(64, learned));
@@ -181,7 +184,8 @@ int main(int argc, char** argv) {
             sum = {};
             const double begin = seconds();
             for (std::size_t q = 0; q < nq; ++q) {
-                CellQuery query{reinterpret_cast<const std::byte*>(queries.data() + q * dim), k, recall, nullptr, nullptr, cells};
+                CellQuery query{
+                    reinterpret_cast<const std::byte*>(queries.data() + q * dim), k, recall, nullptr, nullptr, cells};
                 std::vector<Neighbor> found;
                 expect(search.search(query, found));
                 for (const Neighbor& neighbor : found) {
@@ -198,11 +202,12 @@ int main(int argc, char** argv) {
             best = std::min(best, seconds() - begin);
         }
         const auto per = static_cast<double>(nq);
-        std::printf("asked %.3f cells %4.0f recall %.4f scanned %5.2f %%  us: rank %5.1f scan %5.1f refine %5.1f rerank %5.1f all %6.1f  q/s %6.0f\n",
-                    recall, static_cast<double>(sum.cells) / per, hits / per / k,
-                    static_cast<double>(sum.entries) / per / static_cast<double>(index.state().rows) * 100,
-                    sum.rank_us / per, sum.scan_us / per, sum.refine_us / per, sum.rerank_us / per, best / per * 1e6,
-                    per / best);
+        std::printf(
+            "asked %.3f cells %4.0f recall %.4f scanned %5.2f %%  us: rank %5.1f scan %5.1f refine %5.1f rerank %5.1f "
+            "all %6.1f  q/s %6.0f\n",
+            recall, static_cast<double>(sum.cells) / per, hits / per / k,
+            static_cast<double>(sum.entries) / per / static_cast<double>(index.state().rows) * 100, sum.rank_us / per,
+            sum.scan_us / per, sum.refine_us / per, sum.rerank_us / per, best / per * 1e6, per / best);
     };
     for (const std::size_t cells : {8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384}) {
         if (cells <= directory->live()) {

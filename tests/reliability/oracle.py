@@ -121,12 +121,12 @@ class Oracle:
                 (
                     "year < ? and user_id = 2",
                     (year,),
-                    lambda i, row: row.year is not None and row.year < year and row.user_id == 2,
+                    lambda i, row, year=year: row.year is not None and row.year < year and row.user_id == 2,
                 ),
                 (
                     "rowid in (select value from json_each(?))",
                     (json.dumps([*some, 10**9]),),
-                    lambda i, row: i in some,
+                    lambda i, row, some=some: i in some,
                 ),
             ]
             for column, dim in (("a", DIM_A), ("b", DIM_B)):
@@ -153,7 +153,7 @@ def check_invariants(execute: Execute, table: str = "t") -> None:
     # First, since it brings what the transaction has gathered into the tables.
     [(words,)] = execute("select vss_check(?, ?)", (name, schema or "main"))
     assert words == "ok", words
-    config = {key: value for key, value in execute(f'select key, value from {prefix}config"')}
+    config = dict(execute(f'select key, value from {prefix}config"'))
     for c, dim in enumerate((DIM_A, DIM_B)):
         slot_bytes = 16 + (dim * 4 + 7) // 8 * 8
         slots_of_block, slots_of_segment = config[f"block_slots{c}"], config[f"segment_slots{c}"]
@@ -184,9 +184,7 @@ def check_invariants(execute: Execute, table: str = "t") -> None:
                     assert state == 0
                     unused.add(slot)
         assert live == claims
-        segments = {
-            segment: count for segment, count in execute(f'select segment, live from {prefix}segments{c}"')
-        }
+        segments = dict(execute(f'select segment, live from {prefix}segments{c}"'))
         assert segments == per_segment
         versions = [version for (version,) in execute(f'select version from {prefix}segments{c}"')]
         assert len(set(versions)) == len(versions) or len(versions) < 2

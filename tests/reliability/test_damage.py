@@ -224,10 +224,10 @@ COLUMNS = [
         for key in ("format", "columns", "block_slots0", "segment_slots0", "name0")
     ),
     ("config", "key", "key = 'block_slots1'"),
-    *((f"vectors{c}", "data", "block = (select {pick}(block) from t_vectors%d)" % c) for c in (0, 1)),
-    *((f"vectors{c}", "block", "block = (select {pick}(block) from t_vectors%d)" % c) for c in (0, 1)),
+    *((f"vectors{c}", "data", f"block = (select {{pick}}(block) from t_vectors{c})") for c in (0, 1)),
+    *((f"vectors{c}", "block", f"block = (select {{pick}}(block) from t_vectors{c})") for c in (0, 1)),
     *((f"segments{c}", column, "1") for c in (0, 1) for column in ("segment", "version", "live")),
-    *((f"free{c}", "slot", "slot = (select {pick}(slot) from t_free%d)" % c) for c in (0, 1)),
+    *((f"free{c}", "slot", f"slot = (select {{pick}}(slot) from t_free{c})") for c in (0, 1)),
     *(
         ("rows", column, "_rowid = (select {pick}(_rowid) from t_rows)")
         for column in ("_rowid", "_slot0", "_slot1")

@@ -10,7 +10,9 @@ namespace vss {
 namespace {
 
 // Codes may have been made by another instruction set, whose sums differ in the last bits.
-bool nearly_equal(float a, float b, float scale) { return std::abs(a - b) <= 1e-3F * (std::abs(b) + scale); }
+bool nearly_equal(float a, float b, float scale) {
+    return std::abs(a - b) <= 1e-3F * (std::abs(b) + scale);
+}
 
 }  // namespace
 
@@ -72,7 +74,8 @@ Status CellIndex::check(const std::function<bool(const std::string&)>& report) {
             slots.push_back(slot);
             places.push_back(i);
         }
-        if (primaries != info.primaries && !report(cat("cell ", cell, " counts ", info.primaries, " rows and holds ", primaries))) {
+        if (primaries != info.primaries &&
+            !report(cat("cell ", cell, " counts ", info.primaries, " rows and holds ", primaries))) {
             return Status::ok();
         }
         VSS_TRY(rotated(slots, rows));

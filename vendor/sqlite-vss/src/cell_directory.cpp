@@ -16,8 +16,7 @@ constexpr std::size_t measured_beside = 24;
 
 }  // namespace
 
-CellSpace::CellSpace(std::size_t dim, Metric metric, bool spherical, std::uint64_t seed,
-                     std::vector<float> offset)
+CellSpace::CellSpace(std::size_t dim, Metric metric, bool spherical, std::uint64_t seed, std::vector<float> offset)
     : dim_(dim),
       metric_(metric),
       spherical_(spherical || metric == Metric::cosine),
@@ -158,9 +157,8 @@ void CellDirectory::candidates(const CodeQuery& query, std::size_t count,
     for (std::size_t b = 0; b < coarse_->blocks(); ++b) {
         const std::byte* block = coarse_->block(b);
         const auto* add = reinterpret_cast<const float*>(block + 4 * block_rows);
-        std::uint32_t below =
-            kernels.scan(reinterpret_cast<const std::uint8_t*>(block + 12 * block_rows), add, add + block_rows,
-                         query.tables, padded_, 0, threshold, estimates.data());
+        std::uint32_t below = kernels.scan(reinterpret_cast<const std::uint8_t*>(block + 12 * block_rows), add,
+                                           add + block_rows, query.tables, padded_, 0, threshold, estimates.data());
         const std::size_t n = std::min(block_rows, coarse_->size() - b * block_rows);
         below &= n == block_rows ? ~0U : (1U << n) - 1;
         for (; below != 0; below &= below - 1) {

@@ -54,7 +54,7 @@ struct CellInfo {
 };
 
 struct RankedCell {
-    float score = 0;    // smaller is nearer
+    float score = 0;  // smaller is nearer
     std::uint32_t cell = 0;
     float product = 0;  // <q, c>
 };

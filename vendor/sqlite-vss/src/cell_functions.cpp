@@ -47,9 +47,7 @@ class Json {
     [[nodiscard]] std::string text() const { return cat(text_, '}'); }
 
   private:
-    void begin(std::string_view name) {
-        text_.append(text_.empty() ? "{\"" : ", \"").append(name).append("\": ");
-    }
+    void begin(std::string_view name) { text_.append(text_.empty() ? "{\"" : ", \"").append(name).append("\": "); }
     std::string text_;
 };
 
@@ -135,8 +133,10 @@ Status explain(Table& table, std::size_t c, sqlite3_value** argv, std::string& o
     const std::int64_t k = sqlite3_value_int64(argv[3]);
     const double recall = sqlite3_value_double(argv[4]);
     if (k < 1 || !(recall > 0 && recall <= 1)) {
-        return Status::invalid(cat(table.name().words(column), ": expected k of 1 or more and recall above 0 and at most "
-                                                               "1, got ", k, " and ", recall));
+        return Status::invalid(cat(table.name().words(column),
+                                   ": expected k of 1 or more and recall above 0 and at most "
+                                   "1, got ",
+                                   k, " and ", recall));
     }
     Json json;
     ColumnCells* cells = table.cells(c);

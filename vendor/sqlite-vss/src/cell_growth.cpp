@@ -14,7 +14,7 @@ struct CellIndex::Region {
     std::vector<std::uint32_t> slots;  // rows whose first copy is here, then those with a second copy only
     std::vector<bool> has_second;      // here
     std::size_t primaries = 0;
-    std::vector<float> rows;           // rotated
+    std::vector<float> rows;  // rotated
 };
 
 namespace {
@@ -54,7 +54,8 @@ void CellIndex::choose_second(const float* x, std::span<const RankedCell> candid
             continue;
         }
         directory_->centroid(candidate.cell, other.data());
-        const float along = (x_square - x_first) - (candidate.product - kernels.dot(first.data(), other.data(), padded));
+        const float along =
+            (x_square - x_first) - (candidate.product - kernels.dot(first.data(), other.data(), padded));
         const float loss = square + (residual > 0 ? tuning_.soar * along * along / residual : 0);
         if (loss < least) {
             least = loss;
@@ -203,8 +204,8 @@ Status CellIndex::recluster(std::uint32_t cell, std::size_t neighbors, std::size
     VSS_TRY(gather(cells, region));
     touched += region.slots.size() + 1;
     CellDirectory& directory = changing_directory();
-    const std::size_t wanted = std::clamp<std::size_t>((region.primaries + tuning_.cell_rows / 2) / tuning_.cell_rows, 1,
-                                                       std::max<std::size_t>(region.primaries, 1));
+    const std::size_t wanted = std::clamp<std::size_t>((region.primaries + tuning_.cell_rows / 2) / tuning_.cell_rows,
+                                                       1, std::max<std::size_t>(region.primaries, 1));
     std::vector<float> centroids(std::min(wanted, cells.size()) * padded);
     for (std::size_t i = 0; i * padded < centroids.size(); ++i) {
         directory.centroid(cells[i], centroids.data() + i * padded);
@@ -266,16 +267,15 @@ Status CellIndex::write_region(const Region& region, const std::vector<std::uint
             }
             ranked[j] = {score, cells[j], product};
         }
-        const auto nearest = std::min_element(ranked.begin(), ranked.end(), [](const RankedCell& a, const RankedCell& b) {
-            return a.score < b.score;
-        });
+        const auto nearest = std::min_element(
+            ranked.begin(), ranked.end(), [](const RankedCell& a, const RankedCell& b) { return a.score < b.score; });
         Placement at;
         at.first = nearest->cell;
         const auto j = static_cast<std::size_t>(nearest - ranked.begin());
         encode_row(space_->estimate(), x, centroids.data() + j * padded, padded, at.first_code);
         const bool primary = i < region.primaries;
-        push(working_[at.first], directory_->info(at.first),
-             primary ? region.slots[i] : region.slots[i] | second_copy, at.first_code);
+        push(working_[at.first], directory_->info(at.first), primary ? region.slots[i] : region.slots[i] | second_copy,
+             at.first_code);
         if (!primary || !region.has_second[i]) {
             continue;
         }

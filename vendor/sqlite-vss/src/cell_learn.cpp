@@ -74,8 +74,8 @@ Status CellSearch::learn(std::size_t samples, LearnedRecall& out) {
     for (std::size_t i = 0; i < LearnedRecall::levels.size(); ++i) {
         const double level = LearnedRecall::levels[i];
         const double aim = level + (1 - level) * caution;
-        const auto at = std::min(static_cast<std::size_t>(std::ceil(aim * static_cast<double>(places.size()))),
-                                 places.size());
+        const auto at =
+            std::min(static_cast<std::size_t>(std::ceil(aim * static_cast<double>(places.size()))), places.size());
         out.cells[i] = places[at > 0 ? at - 1 : 0];
     }
     return Status::ok();

@@ -30,10 +30,10 @@ struct CellState {
     std::uint64_t directory_version = 0;  // drawn anew by every change of the directory; 0: there are no cells
     std::uint64_t seed = 0;               // of the rotation
     bool spherical = false;
-    std::vector<float> offset;            // of the rotated vectors, where a common one would cost precision; or empty
-    std::uint64_t rows = 0;               // live vectors of the column
+    std::vector<float> offset;  // of the rotated vectors, where a common one would cost precision; or empty
+    std::uint64_t rows = 0;     // live vectors of the column
     LearnedRecall learned;
-    std::vector<std::uint32_t> tail;      // slots whose rows are in no cell yet, ascending
+    std::vector<std::uint32_t> tail;  // slots whose rows are in no cell yet, ascending
 
     [[nodiscard]] bool is_celled() const { return directory_version != 0; }
 };

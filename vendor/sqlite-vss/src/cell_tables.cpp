@@ -228,8 +228,8 @@ Status CellTables::clear() {
 // --- codes -----------------------------------------------------------------------------------------------------------
 
 Status CellTables::read_codes(std::uint32_t cell, CodeBlocks& out) {
-    VSS_TRY(prepare(select_codes_, "select chunk, data from ", "codes",
-                    " where chunk >= ? and chunk < ? order by chunk"));
+    VSS_TRY(
+        prepare(select_codes_, "select chunk, data from ", "codes", " where chunk >= ? and chunk < ? order by chunk"));
     const ResetAtEnd guard(select_codes_);
     select_codes_.bind(1, chunk_id(cell, 0));
     select_codes_.bind(2, chunk_id(cell + 1, 0));
@@ -247,8 +247,8 @@ Status CellTables::read_codes(std::uint32_t cell, CodeBlocks& out) {
         if (data.size() == bytes) {
             std::memcpy(&crc, data.data(), 4);
         }
-        if (data.size() != bytes || crc != tagged_crc(static_cast<std::uint64_t>(id), data.data() + chunk_header,
-                                                      bytes - chunk_header)) {
+        if (data.size() != bytes ||
+            crc != tagged_crc(static_cast<std::uint64_t>(id), data.data() + chunk_header, bytes - chunk_header)) {
             return damaged(cat("the checksum of chunk ", number, " of cell ", cell, " does not match its bytes"));
         }
         const std::size_t n = std::min(per_chunk, out.blocks() - b);
@@ -274,8 +274,8 @@ Status CellTables::write_codes(std::uint32_t cell, const CodeBlocks& codes, cons
         const std::size_t n = std::min(per_chunk, codes.blocks() - first);
         std::memcpy(buffer_.data() + chunk_header, codes.block(first), n * codes.block_bytes());
         const std::int64_t id = chunk_id(cell, number);
-        const std::uint32_t crc = tagged_crc(static_cast<std::uint64_t>(id), buffer_.data() + chunk_header,
-                                             buffer_.size() - chunk_header);
+        const std::uint32_t crc =
+            tagged_crc(static_cast<std::uint64_t>(id), buffer_.data() + chunk_header, buffer_.size() - chunk_header);
         std::memcpy(buffer_.data(), &crc, 4);
         upsert_chunk_.bind(1, id);
         upsert_chunk_.bind_blob(2, buffer_);
@@ -315,8 +315,8 @@ Status CellTables::read_vectors(std::span<const std::uint32_t> slots, float* out
 Status CellTables::live_slots(std::vector<std::uint32_t>& out) {
     out.clear();
     Statement statement;
-    VSS_TRY(statement.prepare(name_.db, cat("select _slot", index_, " from ", name_.shadow("rows"), " where _slot",
-                                            index_, " is not null")));
+    VSS_TRY(statement.prepare(
+        name_.db, cat("select _slot", index_, " from ", name_.shadow("rows"), " where _slot", index_, " is not null")));
     const ResetAtEnd guard(statement);
     for (bool row = true;;) {
         VSS_TRY(statement.step(row));

@@ -87,7 +87,8 @@ void fill_empty(Work& work) {
         // From a cluster that has rows to spare, the one served worst.
         std::size_t worst = work.n;
         for (std::size_t i = 0; i < work.n; ++i) {
-            if (work.result.sizes[work.result.assignment[i]] > 1 && (worst == work.n || work.cost[i] > work.cost[worst])) {
+            if (work.result.sizes[work.result.assignment[i]] > 1 &&
+                (worst == work.n || work.cost[i] > work.cost[worst])) {
                 worst = i;
             }
         }
@@ -125,7 +126,8 @@ Clustering cluster(const float* rows, std::size_t n, std::size_t padded, std::si
 }
 
 bool parallel_for(std::size_t n, int threads, const std::function<void(std::size_t, std::size_t)>& body) {
-    const auto workers = std::clamp<std::size_t>(static_cast<std::size_t>(std::max(threads, 1)), 1, std::max<std::size_t>(n, 1));
+    const auto workers =
+        std::clamp<std::size_t>(static_cast<std::size_t>(std::max(threads, 1)), 1, std::max<std::size_t>(n, 1));
     const std::size_t share = (n + workers - 1) / workers;
     std::atomic<bool> failed = false;
     const auto run = [&](std::size_t first) {

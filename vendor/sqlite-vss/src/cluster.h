@@ -9,9 +9,9 @@
 namespace vss {
 
 struct Clustering {
-    std::vector<float> centroids;            // k * padded: means of their members
-    std::vector<std::uint32_t> assignment;   // of each row
-    std::vector<std::uint32_t> sizes;        // k
+    std::vector<float> centroids;           // k * padded: means of their members
+    std::vector<std::uint32_t> assignment;  // of each row
+    std::vector<std::uint32_t> sizes;       // k
 };
 
 // Lloyd's algorithm over `n` rows of `padded` floats. by_direction: a row belongs to the centroid of the greatest

@@ -38,7 +38,8 @@ struct CodeKernels {
     void (*make_tables)(const float* q, std::size_t padded, std::uint8_t* entries, float& step, float& base);
     // The sums of table entries for the 32 rows of a block's codes (padded / 8 * 32 bytes).
     void (*sum_entries)(const std::uint8_t* codes, const std::uint8_t* entries, std::size_t padded, float* sums);
-    // estimates[i] = add[i] + rescale[i] * (step * sum + base); the bits of the result tell which are below `threshold`.
+    // estimates[i] = add[i] + rescale[i] * (step * sum + base); the bits of the result tell which are below
+    // `threshold`.
     std::uint32_t (*scan)(const std::uint8_t* codes, const float* add, const float* rescale, const ScanTables& tables,
                           std::size_t padded, float offset, float threshold, float* estimates);
     // Unsigned bytes against signed ones in [-63, 63].

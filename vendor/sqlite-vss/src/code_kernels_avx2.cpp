@@ -7,7 +7,9 @@
 
 namespace vss {
 
-const CodeKernels& code_kernels_avx2() { return table; }
+const CodeKernels& code_kernels_avx2() {
+    return table;
+}
 
 }  // namespace vss
 

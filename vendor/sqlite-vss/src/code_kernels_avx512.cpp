@@ -7,7 +7,9 @@
 
 namespace vss {
 
-const CodeKernels& code_kernels_avx512() { return table; }
+const CodeKernels& code_kernels_avx512() {
+    return table;
+}
 
 }  // namespace vss
 

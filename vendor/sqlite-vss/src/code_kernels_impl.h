@@ -25,10 +25,18 @@ inline F8 load8(const float* from) {
     std::memcpy(&v, from, sizeof v);
     return v;
 }
-inline void store8(float* to, F8 v) { std::memcpy(to, &v, sizeof v); }
-inline F8 splat8(float x) { return F8{x, x, x, x, x, x, x, x}; }
-inline F8 abs8(F8 v) { return reinterpret_cast<F8>(reinterpret_cast<I8>(v) & 0x7FFFFFFF); }
-inline float sum8(F8 v) { return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7])); }
+inline void store8(float* to, F8 v) {
+    std::memcpy(to, &v, sizeof v);
+}
+inline F8 splat8(float x) {
+    return F8{x, x, x, x, x, x, x, x};
+}
+inline F8 abs8(F8 v) {
+    return reinterpret_cast<F8>(reinterpret_cast<I8>(v) & 0x7FFFFFFF);
+}
+inline float sum8(F8 v) {
+    return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]));
+}
 inline F8 max8(F8 a, F8 b) {
     const I8 greater = a > b;
     return reinterpret_cast<F8>((reinterpret_cast<I8>(a) & greater) | (reinterpret_cast<I8>(b) & ~greater));
@@ -44,12 +52,13 @@ inline I8 flip_mask(std::uint8_t byte) {
 
 // The unnormalised Hadamard transform of 8 elements, in a register.
 inline F8 hadamard8(F8 v) {
-    const F8 a = __builtin_shuffle(v, I8{1, 0, 3, 2, 5, 4, 7, 6});
+    const F8 a = __builtin_shufflevector(v, v, 1, 0, 3, 2, 5, 4, 7, 6);
     v = a + reinterpret_cast<F8>(reinterpret_cast<I8>(v) ^ I8{0, INT32_MIN, 0, INT32_MIN, 0, INT32_MIN, 0, INT32_MIN});
-    const F8 b = __builtin_shuffle(v, I8{2, 3, 0, 1, 6, 7, 4, 5});
+    const F8 b = __builtin_shufflevector(v, v, 2, 3, 0, 1, 6, 7, 4, 5);
     v = b + reinterpret_cast<F8>(reinterpret_cast<I8>(v) ^ I8{0, 0, INT32_MIN, INT32_MIN, 0, 0, INT32_MIN, INT32_MIN});
-    const F8 c = __builtin_shuffle(v, I8{4, 5, 6, 7, 0, 1, 2, 3});
-    return c + reinterpret_cast<F8>(reinterpret_cast<I8>(v) ^ I8{0, 0, 0, 0, INT32_MIN, INT32_MIN, INT32_MIN, INT32_MIN});
+    const F8 c = __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3);
+    return c +
+           reinterpret_cast<F8>(reinterpret_cast<I8>(v) ^ I8{0, 0, 0, 0, INT32_MIN, INT32_MIN, INT32_MIN, INT32_MIN});
 }
 
 // n is a power of two, at least 64.
@@ -251,8 +260,8 @@ inline std::uint32_t scan(const std::uint8_t* codes, const float* add, const flo
 }
 
 constexpr CodeKernels table = {
-    rotate,     encode_signs,   make_tables,    sum_entries, scan,       Simd::dot_u8,
-    Simd::dot_u4, dot,          add_scaled,     expand_u8,   quantize,   largest,
+    rotate,       encode_signs, make_tables, sum_entries, scan,     Simd::dot_u8,
+    Simd::dot_u4, dot,          add_scaled,  expand_u8,   quantize, largest,
 };
 
 }  // namespace

@@ -93,7 +93,9 @@ struct Simd {
 
 namespace vss {
 
-const CodeKernels& code_kernels_neon() { return table; }
+const CodeKernels& code_kernels_neon() {
+    return table;
+}
 
 }  // namespace vss
 

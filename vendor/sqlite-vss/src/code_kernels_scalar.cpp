@@ -63,6 +63,8 @@ struct Simd {
 
 namespace vss {
 
-const CodeKernels& code_kernels_scalar() { return table; }
+const CodeKernels& code_kernels_scalar() {
+    return table;
+}
 
 }  // namespace vss

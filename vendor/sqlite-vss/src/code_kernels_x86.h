@@ -11,7 +11,9 @@
 namespace vss {
 namespace {
 
-inline __m256i load_bytes(const void* from) { return _mm256_loadu_si256(static_cast<const __m256i*>(from)); }
+inline __m256i load_bytes(const void* from) {
+    return _mm256_loadu_si256(static_cast<const __m256i*>(from));
+}
 inline __m256i load_table(const std::uint8_t* from) {
     return _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(from)));
 }
@@ -25,9 +27,7 @@ inline std::int32_t sum_int32(__m256i v) {
 struct Simd {
     using Mask [[gnu::vector_size(32)]] = std::int32_t;
 
-    static unsigned mask(Mask m) {
-        return static_cast<unsigned>(_mm256_movemask_ps(reinterpret_cast<__m256>(m)));
-    }
+    static unsigned mask(Mask m) { return static_cast<unsigned>(_mm256_movemask_ps(reinterpret_cast<__m256>(m))); }
 
     static void sum_pairs(const std::uint8_t* codes, const std::uint8_t* entries, std::size_t pairs, float* sums) {
         const __m256i nibble = _mm256_set1_epi8(15);
@@ -49,8 +49,8 @@ struct Simd {
             odd = _mm256_add_epi16(odd, _mm256_srli_epi16(four, 8));
         }
         const __m256i even = _mm256_sub_epi16(all, _mm256_slli_epi16(odd, 8));
-        const __m256i low = _mm256_unpacklo_epi16(even, odd);    // rows 0 to 7, 16 to 23
-        const __m256i high = _mm256_unpackhi_epi16(even, odd);   // rows 8 to 15, 24 to 31
+        const __m256i low = _mm256_unpacklo_epi16(even, odd);   // rows 0 to 7, 16 to 23
+        const __m256i high = _mm256_unpackhi_epi16(even, odd);  // rows 8 to 15, 24 to 31
         store(sums, _mm256_castsi256_si128(low));
         store(sums + 8, _mm256_castsi256_si128(high));
         store(sums + 16, _mm256_extracti128_si256(low, 1));
@@ -87,9 +87,7 @@ struct Simd {
     }
 
   private:
-    static void store(float* to, __m128i u16) {
-        _mm256_storeu_ps(to, _mm256_cvtepi32_ps(_mm256_cvtepu16_epi32(u16)));
-    }
+    static void store(float* to, __m128i u16) { _mm256_storeu_ps(to, _mm256_cvtepi32_ps(_mm256_cvtepu16_epi32(u16))); }
 };
 
 }  // namespace

@@ -85,8 +85,8 @@ void CodeBlocks::remove(std::size_t i) {
     const std::byte* from = block(last / block_rows);
     std::byte* to = block(i / block_rows);
     for (std::size_t field = 0; field < 3; ++field) {
-        std::memcpy(to + (field * block_rows + i % block_rows) * 4,
-                    from + (field * block_rows + last % block_rows) * 4, 4);
+        std::memcpy(to + (field * block_rows + i % block_rows) * 4, from + (field * block_rows + last % block_rows) * 4,
+                    4);
     }
     for (std::size_t v = 0; v < padded_ / 8; ++v) {
         to[(12 + v) * block_rows + i % block_rows] = from[(12 + v) * block_rows + last % block_rows];

@@ -30,7 +30,9 @@ enum class Estimate : std::uint8_t { l2 = 0, product = 1 };
 inline constexpr std::uint32_t second_copy = 0x80000000U;
 inline constexpr std::uint64_t max_celled_slots = 0x7FFFFFFF;
 
-[[nodiscard]] constexpr std::size_t code_block_bytes(std::size_t padded) { return block_rows * (12 + padded / 8); }
+[[nodiscard]] constexpr std::size_t code_block_bytes(std::size_t padded) {
+    return block_rows * (12 + padded / 8);
+}
 
 struct RowCode {
     float add = 0;
@@ -76,12 +78,12 @@ class CodeBlocks final : public CacheEntry {
 
 // A query in the rotated space, ready for every kernel. Reusable.
 struct CodeQuery {
-    std::vector<float> vector;           // padded floats
-    std::vector<std::int8_t> small;      // round(vector / small_step), in [-63, 63]
+    std::vector<float> vector;       // padded floats
+    std::vector<std::int8_t> small;  // round(vector / small_step), in [-63, 63]
     float small_step = 0;
     std::int32_t small_sum = 0;
-    float square = 0;                    // |q|^2
-    ScanTables tables;                   // base counts -1/2 sum(q) in: they give <x, q>
+    float square = 0;   // |q|^2
+    ScanTables tables;  // base counts -1/2 sum(q) in: they give <x, q>
     AlignedBytes entries;
 
     // From `vector`.

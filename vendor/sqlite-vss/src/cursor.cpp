@@ -23,8 +23,7 @@ constexpr double default_recall = 0.95;
 Status count_of(sqlite3_value* value, std::string_view words, std::string_view what, std::size_t& out) {
     if (sqlite3_value_numeric_type(value) != SQLITE_INTEGER || sqlite3_value_int64(value) < 0) {
         return Status::invalid(cat(words, ": expected ", what, " as an integer of 0 or more, got ",
-                                   sqlite3_value_type(value) == SQLITE_INTEGER ? "a negative one"
-                                                                               : type_words(value)));
+                                   sqlite3_value_type(value) == SQLITE_INTEGER ? "a negative one" : type_words(value)));
     }
     out = static_cast<std::size_t>(sqlite3_value_int64(value));
     return Status::ok();
@@ -89,8 +88,12 @@ Status Cursor::read_settings(std::span<sqlite3_value*> values) {
                     return Status::invalid(cat(words, ": expected recall above 0 and at most 1, got ", recall_));
                 }
                 break;
-            case TermKind::limit: limit = static_cast<std::size_t>(std::max<std::int64_t>(0, sqlite3_value_int64(values[i]))); break;
-            case TermKind::offset: offset = static_cast<std::size_t>(std::max<std::int64_t>(0, sqlite3_value_int64(values[i]))); break;
+            case TermKind::limit:
+                limit = static_cast<std::size_t>(std::max<std::int64_t>(0, sqlite3_value_int64(values[i])));
+                break;
+            case TermKind::offset:
+                offset = static_cast<std::size_t>(std::max<std::int64_t>(0, sqlite3_value_int64(values[i])));
+                break;
             case TermKind::distance: {
                 const int type = sqlite3_value_numeric_type(values[i]);
                 if (type != SQLITE_INTEGER && type != SQLITE_FLOAT) {
@@ -99,8 +102,7 @@ Status Cursor::read_settings(std::span<sqlite3_value*> values) {
                 }
                 const double bound = sqlite3_value_double(values[i]);
                 RowFilter& filter = request_.filter;
-                const bool inclusive =
-                    term.op == SQLITE_INDEX_CONSTRAINT_GE || term.op == SQLITE_INDEX_CONSTRAINT_LE;
+                const bool inclusive = term.op == SQLITE_INDEX_CONSTRAINT_GE || term.op == SQLITE_INDEX_CONSTRAINT_LE;
                 if (term.op == SQLITE_INDEX_CONSTRAINT_GT || term.op == SQLITE_INDEX_CONSTRAINT_GE) {
                     if (bound > filter.distance_above || (bound == filter.distance_above && !inclusive)) {
                         filter.distance_above = bound;
@@ -116,9 +118,8 @@ Status Cursor::read_settings(std::span<sqlite3_value*> values) {
         }
     }
     if (!is_limited_) {
-        request_.k = limit > 0 && limit < (std::size_t{1} << 40) && offset < (std::size_t{1} << 40)
-                         ? limit + offset
-                         : first_portion;
+        request_.k = limit > 0 && limit < (std::size_t{1} << 40) && offset < (std::size_t{1} << 40) ? limit + offset
+                                                                                                    : first_portion;
     }
     return Status::ok();
 }
@@ -208,10 +209,9 @@ Status Cursor::filter_nearest(std::span<sqlite3_value*> values) {
     const auto i = static_cast<std::size_t>(at - plan_.terms.begin());
     vector_ = at->column;
     VSS_TRY(read_settings(values));
-    const auto* batch =
-        at->kind == TermKind::match
-            ? static_cast<const BatchParameters*>(sqlite3_value_pointer(values[i], batch_pointer))
-            : nullptr;
+    const auto* batch = at->kind == TermKind::match
+                            ? static_cast<const BatchParameters*>(sqlite3_value_pointer(values[i], batch_pointer))
+                            : nullptr;
     if (batch == nullptr) {
         VSS_TRY(read_query(*at, values[i]));
     }
@@ -295,7 +295,9 @@ Status Cursor::next() {
     return Status::ok();
 }
 
-std::int64_t Cursor::rowid() const { return is_nearest() ? found_[position_].rowid : rows_.int64(0); }
+std::int64_t Cursor::rowid() const {
+    return is_nearest() ? found_[position_].rowid : rows_.int64(0);
+}
 
 Status Cursor::result_vector(sqlite3_context* context, std::size_t c, const Statement& row, std::int64_t rowid) {
     const int position = table_.slot_position(c);
@@ -318,8 +320,7 @@ Status Cursor::column(sqlite3_context* context, int column) {
     if (column >= schema.distance_column()) {
         if (column == schema.distance_column() && is_nearest()) {
             const double distance = found_[position_].distance;
-            const bool negated =
-                is_sqlite_vss_search_ && schema.vector(vector_).metric == Metric::inner_product;
+            const bool negated = is_sqlite_vss_search_ && schema.vector(vector_).metric == Metric::inner_product;
             sqlite3_result_double(context, negated ? -distance : distance);
         }
         return Status::ok();

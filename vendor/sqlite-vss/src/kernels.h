@@ -19,15 +19,16 @@ using DistanceKernel = void (*)(const void* query, const std::byte* rows, std::s
 
 // out[j * n + i] = distance(query j, row i): one pass over the rows for a batch of queries; query j starts at
 // queries + j * query_stride (bytes).
-using BatchKernel = void (*)(const std::byte* queries, std::size_t nq, std::size_t query_stride,
-                             const std::byte* rows, std::size_t stride, std::size_t n, std::size_t dim, float* out);
+using BatchKernel = void (*)(const std::byte* queries, std::size_t nq, std::size_t query_stride, const std::byte* rows,
+                             std::size_t stride, std::size_t n, std::size_t dim, float* out);
 
 struct DistanceKernels {
     DistanceKernel one = nullptr;
     BatchKernel batch = nullptr;
 };
 
-// Kernels for a column; {nullptr, nullptr} where the pair is not supported (hamming needs bit; bit allows hamming only).
+// Kernels for a column; {nullptr, nullptr} where the pair is not supported (hamming needs bit; bit allows hamming
+// only).
 [[nodiscard]] DistanceKernels distance_kernels(ElementType type, Metric metric, SimdLevel level = simd_level());
 
 // The same distance in double precision, one order of summation on every machine: what is reported to users.

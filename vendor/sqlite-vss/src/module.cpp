@@ -6,10 +6,10 @@
 #include <string_view>
 
 #include "buffer_table.h"
+#include "cell_functions.h"
 #include "cursor.h"
 #include "describe.h"
 #include "functions.h"
-#include "cell_functions.h"
 #include "maintenance.h"
 #include "parameters.h"
 #include "plan.h"

@@ -12,6 +12,8 @@ Rotation::Rotation(std::size_t dim, std::uint64_t seed) : padded_(padded_dimensi
     }
 }
 
-void Rotation::apply(float* v) const { code_kernels().rotate(v, padded_, flips_.data()); }
+void Rotation::apply(float* v) const {
+    code_kernels().rotate(v, padded_, flips_.data());
+}
 
 }  // namespace vss

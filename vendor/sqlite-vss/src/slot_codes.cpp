@@ -49,8 +49,8 @@ SlotCodes::SlotCodes(const CellSpace& space, ElementType type, const Segment& se
         for (std::size_t j = 0; j < padded_; ++j) {
             centered[j] = static_cast<float>(levels[j]) - middle;
         }
-        const float scale = kernels.dot(x.data(), centered.data(), padded_) /
-                            kernels.dot(centered.data(), centered.data(), padded_);
+        const float scale =
+            kernels.dot(x.data(), centered.data(), padded_) / kernels.dot(centered.data(), centered.data(), padded_);
         scales_[i] = scale;
         kernels.add_scaled(x.data(), centered.data(), -scale, padded_);
         residuals_[i] = std::sqrt(kernels.dot(x.data(), x.data(), padded_)) + rounding * std::sqrt(square);

@@ -36,9 +36,9 @@ class SlotCodes final : public CacheEntry {
     struct Query {
         std::vector<std::int8_t> small;  // round(q / step), in [-127, 127]
         float step = 0;
-        float sum = 0;    // of `small`
-        float norm = 0;   // |q|
-        float lost = 0;   // |q - step * small|
+        float sum = 0;   // of `small`
+        float norm = 0;  // |q|
+        float lost = 0;  // |q - step * small|
         void prepare(const float* q, std::size_t padded);
     };
     struct Estimated {

@@ -59,9 +59,13 @@ std::string TableName::shadow(std::string_view suffix) const {
     return cat(quote_identifier(schema), '.', quote_identifier(cat(table, '_', suffix)));
 }
 
-std::string TableName::words() const { return cat("table \"", table, '"'); }
+std::string TableName::words() const {
+    return cat("table \"", table, '"');
+}
 
-std::string TableName::words(const Column& column) const { return cat(words(), ", column \"", column.name, '"'); }
+std::string TableName::words(const Column& column) const {
+    return cat(words(), ", column \"", column.name, '"');
+}
 
 Geometry Geometry::choose(std::size_t vector_bytes, std::size_t page_bytes) {
     Geometry geometry;
@@ -94,7 +98,8 @@ VectorStore::VectorStore(const TableName& name, const Column& column, std::size_
     : name_(name), column_(column), index_(index), geometry_(geometry) {}
 
 std::vector<std::string> VectorStore::table_suffixes(std::size_t index) {
-    return {cat("vectors", index), cat("segments", index), cat("free", index), cat("cells", index), cat("codes", index)};
+    return {cat("vectors", index), cat("segments", index), cat("free", index), cat("cells", index),
+            cat("codes", index)};
 }
 
 Status VectorStore::create_tables(const TableName& name, std::size_t index) {
@@ -177,8 +182,7 @@ Status VectorStore::check_segment_row(const Statement& row, int live_column, std
         live <= static_cast<std::int64_t>(geometry_.segment_slots)) {
         return Status::ok();
     }
-    return Status::corrupt(
-        cat(name_.words(column_), ": segment ", id, " with ", live, " live rows is out of range"));
+    return Status::corrupt(cat(name_.words(column_), ": segment ", id, " with ", live, " live rows is out of range"));
 }
 
 // Segments that are not listed hold no block, or a search would pass over rows.
@@ -204,8 +208,8 @@ Status VectorStore::check_no_block(std::int64_t first_segment, std::int64_t end_
 
 Status VectorStore::segments(std::vector<SegmentInfo>& out) {
     out.clear();
-    VSS_TRY(prepare(select_segments_, cat("select segment, version, live from ",
-                                          name_.shadow(cat("segments", index_)), " order by segment")));
+    VSS_TRY(prepare(select_segments_, cat("select segment, version, live from ", name_.shadow(cat("segments", index_)),
+                                          " order by segment")));
     const ResetAtEnd guard(select_segments_);
     std::int64_t seen = 0;  // every segment below this was looked at
     const auto pass = [&](std::int64_t id) {
@@ -396,8 +400,8 @@ Status VectorStore::load_allocator() {
     std::int64_t last = -1;
     {
         Statement statement;
-        VSS_TRY(prepare(statement, cat("select max(block), (select max(slot) from ",
-                                       name_.shadow(cat("free", index_)), ") from ", vectors)));
+        VSS_TRY(prepare(statement, cat("select max(block), (select max(slot) from ", name_.shadow(cat("free", index_)),
+                                       ") from ", vectors)));
         bool row = false;
         VSS_TRY(statement.step(row));
         const ResetAtEnd guard(statement);
@@ -499,8 +503,8 @@ Status VectorStore::segment_state(std::uint64_t slot, SegmentState*& out) {
         out = &at->second;
         return Status::ok();
     }
-    VSS_TRY(prepare(select_segment_, cat("select version, live from ", name_.shadow(cat("segments", index_)),
-                                         " where segment = ?")));
+    VSS_TRY(prepare(select_segment_,
+                    cat("select version, live from ", name_.shadow(cat("segments", index_)), " where segment = ?")));
     const ResetAtEnd guard(select_segment_);
     select_segment_.bind(1, static_cast<std::int64_t>(id));
     bool row = false;
@@ -541,8 +545,8 @@ Status VectorStore::reserve(std::uint64_t slot, std::optional<std::int64_t> owne
     VSS_TRY(load_allocator());
     PendingBlock* pending = nullptr;
     VSS_TRY(pending_block(geometry_.block_of(slot), pending));
-    const SlotHeader header = header_at(std::span<const std::byte>(pending->data)
-                                            .subspan((slot % geometry_.block_slots) * geometry_.slot_bytes));
+    const SlotHeader header = header_at(
+        std::span<const std::byte>(pending->data).subspan((slot % geometry_.block_slots) * geometry_.slot_bytes));
     if (owner && !(header.is(SlotState::live) && header.rowid == *owner)) {
         return damaged(slot, cat("expected the vector of row ", *owner, ", found that of row ", header.rowid,
                                  ", state ", header.state));
@@ -599,8 +603,8 @@ Status VectorStore::release(std::uint64_t slot, std::int64_t rowid) {
         std::span<std::byte>(pending->data).subspan(i * geometry_.slot_bytes, geometry_.slot_bytes);
     const SlotHeader was = header_at(bytes);
     if (!was.is(SlotState::live) || was.rowid != rowid) {
-        return damaged(slot, cat("expected the vector of row ", rowid, ", found that of row ", was.rowid, ", state ",
-                                 was.state));
+        return damaged(
+            slot, cat("expected the vector of row ", rowid, ", found that of row ", was.rowid, ", state ", was.state));
     }
     VSS_TRY(touch_segment(slot, -1));
     const SlotHeader header{rowid, slot_checksum(slot, rowid, SlotState::freed, {}),
@@ -614,8 +618,8 @@ Status VectorStore::release(std::uint64_t slot, std::int64_t rowid) {
 Status VectorStore::flush_block(std::uint64_t block, PendingBlock& pending) {
     bool any_live = false;
     for (std::size_t i = 0; i < geometry_.block_slots; ++i) {
-        any_live |= header_at(std::span<const std::byte>(pending.data).subspan(i * geometry_.slot_bytes))
-                        .is(SlotState::live);
+        any_live |=
+            header_at(std::span<const std::byte>(pending.data).subspan(i * geometry_.slot_bytes)).is(SlotState::live);
     }
     const std::string vectors = name_.shadow(cat("vectors", index_));
     if (!any_live) {
@@ -645,10 +649,9 @@ Status VectorStore::flush_block(std::uint64_t block, PendingBlock& pending) {
         }
         if (end > i) {
             const std::size_t offset = i * geometry_.slot_bytes;
-            VSS_TRY(blob.write(name_.db,
-                               std::span<const std::byte>(pending.data)
-                                   .subspan(offset, (end - i) * geometry_.slot_bytes),
-                               offset));
+            VSS_TRY(blob.write(
+                name_.db, std::span<const std::byte>(pending.data).subspan(offset, (end - i) * geometry_.slot_bytes),
+                offset));
         }
         i = end + 1;
     }
@@ -666,9 +669,9 @@ Status VectorStore::flush_segments() {
             delete_segment_.bind(1, static_cast<std::int64_t>(id));
             VSS_TRY(delete_segment_.run());
         } else {
-            VSS_TRY(prepare(upsert_segment_,
-                            cat("insert into ", segments, "(segment, version, live) values(?1, ?2, ?3) ",
-                                "on conflict(segment) do update set version = ?2, live = ?3")));
+            VSS_TRY(
+                prepare(upsert_segment_, cat("insert into ", segments, "(segment, version, live) values(?1, ?2, ?3) ",
+                                             "on conflict(segment) do update set version = ?2, live = ?3")));
             upsert_segment_.bind(1, static_cast<std::int64_t>(id));
             upsert_segment_.bind(2, static_cast<std::int64_t>(state.version));
             upsert_segment_.bind(3, state.live);

@@ -183,13 +183,13 @@ class VectorStore {
 
     // The allocator's knowledge, true for the running write transaction only.
     bool allocator_loaded_ = false;
-    std::uint64_t next_slot_ = 0;         // the first slot never used
-    bool is_fresh_ = false;               // the slot allocated last was never used before
-    std::uint64_t block_end_ = 0;         // blocks at or beyond this have no row and are not gathered
-    bool more_free_ = false;              // t_free may hold slots beyond last_free_
+    std::uint64_t next_slot_ = 0;  // the first slot never used
+    bool is_fresh_ = false;        // the slot allocated last was never used before
+    std::uint64_t block_end_ = 0;  // blocks at or beyond this have no row and are not gathered
+    bool more_free_ = false;       // t_free may hold slots beyond last_free_
     std::int64_t last_free_ = -1;
-    std::deque<std::uint64_t> free_;      // loaded from t_free and still there
-    std::vector<std::uint64_t> taken_;    // to be deleted from t_free
+    std::deque<std::uint64_t> free_;       // loaded from t_free and still there
+    std::vector<std::uint64_t> taken_;     // to be deleted from t_free
     std::vector<std::uint64_t> released_;  // to be inserted into t_free
 
     Statement select_nothing_;

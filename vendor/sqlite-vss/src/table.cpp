@@ -35,7 +35,9 @@ std::string_view text_of(sqlite3_value* value) {
                            : std::string_view(text, static_cast<std::size_t>(sqlite3_value_bytes(value)));
 }
 
-bool is_unchanged(sqlite3_value* value) { return sqlite3_value_nochange(value) != 0; }
+bool is_unchanged(sqlite3_value* value) {
+    return sqlite3_value_nochange(value) != 0;
+}
 
 Status page_size(const TableName& name, std::size_t& out) {
     Statement statement;
@@ -54,8 +56,7 @@ bool Table::is_shadow_name(std::string_view suffix) {
         return true;
     }
     const std::size_t digits = suffix.find_first_of("0123456789");
-    if (digits == std::string_view::npos ||
-        suffix.find_first_not_of("0123456789", digits) != std::string_view::npos) {
+    if (digits == std::string_view::npos || suffix.find_first_not_of("0123456789", digits) != std::string_view::npos) {
         return false;
     }
     const std::string_view word = suffix.substr(0, digits);
@@ -113,7 +114,9 @@ Status Table::create() {
     return open();
 }
 
-Status Table::open() { return read_config(); }
+Status Table::open() {
+    return read_config();
+}
 
 Status Table::read_config() {
     std::map<std::string, std::int64_t, std::less<>> config;
@@ -157,9 +160,9 @@ Status Table::read_config() {
         stores_.push_back(std::make_unique<VectorStore>(name_, column, c, geometry));
         const std::int64_t from = get(cat("cells_from", c));
         const std::int64_t rows = get(cat("cell_rows", c));
-        const CellTuning tuning = from > 0 && rows > 0 ? cell_tuning(static_cast<std::size_t>(from),
-                                                                     static_cast<std::size_t>(rows))
-                                                       : CellTuning{};
+        const CellTuning tuning = from > 0 && rows > 0
+                                      ? cell_tuning(static_cast<std::size_t>(from), static_cast<std::size_t>(rows))
+                                      : CellTuning{};
         cells_.push_back(CellSpace::supports(column.type, column.metric)
                              ? std::make_unique<ColumnCells>(name_, *stores_[c], c, tuning)
                              : nullptr);
@@ -432,8 +435,8 @@ Status Table::insert_row(std::optional<std::int64_t> rowid, std::span<sqlite3_va
             names += cat(", ", quote_identifier(schema_.value(v).name));
             marks += ", ?";
         }
-        VSS_TRY(insert_row_.prepare(
-            name_.db, cat("insert into ", name_.shadow("rows"), '(', names, ") values(", marks, ')')));
+        VSS_TRY(insert_row_.prepare(name_.db,
+                                    cat("insert into ", name_.shadow("rows"), '(', names, ") values(", marks, ')')));
     }
     int i = 1;
     rowid ? insert_row_.bind(i, *rowid) : insert_row_.bind_null(i);
@@ -447,7 +450,8 @@ Status Table::insert_row(std::optional<std::int64_t> rowid, std::span<sqlite3_va
     Status status = insert_row_.run();
     if (!status.is_ok()) {
         give_back(vectors, slots);
-        exists = status.extended_code() == SQLITE_CONSTRAINT_PRIMARYKEY || status.extended_code() == SQLITE_CONSTRAINT_ROWID;
+        exists =
+            status.extended_code() == SQLITE_CONSTRAINT_PRIMARYKEY || status.extended_code() == SQLITE_CONSTRAINT_ROWID;
         return exists ? Status::ok() : in_words(status);
     }
     out = rowid.value_or(sqlite3_last_insert_rowid(name_.db));
@@ -488,8 +492,8 @@ Status Table::change_row(std::int64_t old_rowid, std::int64_t new_rowid, std::sp
     }
     if (!sets.empty()) {
         Statement& statement = updates_[sets];
-        Status status = statement.prepare(
-            name_.db, cat("update ", name_.shadow("rows"), " set ", sets, " where _rowid = ?"));
+        Status status =
+            statement.prepare(name_.db, cat("update ", name_.shadow("rows"), " set ", sets, " where _rowid = ?"));
         if (status.is_ok()) {
             int i = 0;
             if (new_rowid != old_rowid) {
@@ -574,8 +578,8 @@ Status Table::update(sqlite3_value* old_rowid, sqlite3_value* new_rowid, std::sp
     const KeepLastRowid keep(name_.db);
     const std::int64_t from = sqlite3_value_int64(old_rowid);
     if (sqlite3_value_type(new_rowid) != SQLITE_INTEGER) {
-        return Status::invalid(
-            cat(name_.words(), ": expected an integer as the new rowid of row ", from, ", got ", type_words(new_rowid)));
+        return Status::invalid(cat(name_.words(), ": expected an integer as the new rowid of row ", from, ", got ",
+                                   type_words(new_rowid)));
     }
     const std::int64_t to = sqlite3_value_int64(new_rowid);
     std::vector<NewVector> vectors;

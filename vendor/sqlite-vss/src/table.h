@@ -83,7 +83,7 @@ class Table {
 
   private:
     struct NewVector {
-        bool given = false;    // the statement says something about this column
+        bool given = false;  // the statement says something about this column
         bool is_null = true;
         std::vector<std::byte> storage;
         std::span<const std::byte> bytes;

@@ -57,8 +57,8 @@ class MemoryRows final : public RowStore {
         for (std::size_t slot = info.id * segment_slots_; slot < std::min((info.id + 1) * segment_slots_, live_.size());
              ++slot) {
             if (live_[slot]) {
-                std::memcpy(made->rows.data() + made->rowids.size() * made->stride, row(static_cast<std::uint32_t>(slot)),
-                            made->stride);
+                std::memcpy(made->rows.data() + made->rowids.size() * made->stride,
+                            row(static_cast<std::uint32_t>(slot)), made->stride);
                 made->rowids.push_back(static_cast<std::int64_t>(slot));
                 made->slots.push_back(static_cast<std::uint32_t>(slot));
             }

@@ -13,7 +13,9 @@ using namespace vss;
 
 namespace {
 
-double uniform(SplitMix& random) { return static_cast<double>(random.next() >> 11) * 0x1p-53; }
+double uniform(SplitMix& random) {
+    return static_cast<double>(random.next() >> 11) * 0x1p-53;
+}
 
 double normal(SplitMix& random) {
     double sum = 0;
@@ -55,8 +57,8 @@ struct World {
         std::vector<Neighbor> out;
         for (std::uint32_t slot = 0; slot < rows.slots(); ++slot) {
             if (rows.is_live(slot) && (filter == nullptr || filter->passes(slot))) {
-                out.push_back({static_cast<float>(exact_distance(ElementType::float32, metric, query.data(),
-                                                                 rows.row(slot), dim)),
+                out.push_back({static_cast<float>(
+                                   exact_distance(ElementType::float32, metric, query.data(), rows.row(slot), dim)),
                                slot});
             }
         }
