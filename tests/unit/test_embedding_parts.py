@@ -235,6 +235,14 @@ class TestCache:
         assert cache_directory("a", "b") == cache / "a" / "b"
         assert (cache / "a" / "b").is_dir()
 
+    def test_a_place_that_cannot_be_one_is_named(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "file").touch()
+        monkeypatch.setenv("VSSNATIVE_CACHE", str(tmp_path / "file" / "cache"))
+        with pytest.raises(ConfigurationError, match="cannot make the cache directory .*set VSSNATIVE_CACHE"):
+            cache_directory("graphs")
+
     def test_a_file_appears_whole_or_not_at_all(self, tmp_path: Path) -> None:
         target = tmp_path / "file"
         with atomic_file(target) as file:

@@ -16,15 +16,26 @@ from typing import BinaryIO
 
 import platformdirs
 
+from ..errors import ConfigurationError
+
 _READ = 1 << 20
 
 
 def cache_directory(*parts: str) -> Path:
-    """The cache, or a directory in it, created if missing: ``$VSSNATIVE_CACHE``, else the user's cache directory."""
+    """The cache, or a directory in it, created if missing: ``$VSSNATIVE_CACHE``, else the user's cache directory.
+
+    Raises:
+        ConfigurationError: if it cannot be created.
+    """
     root = os.environ.get("VSSNATIVE_CACHE")
     path = Path(root) if root else Path(platformdirs.user_cache_dir("vssnative"))
     path = path.joinpath(*parts)
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot make the cache directory {path}: {error.strerror}; set VSSNATIVE_CACHE to one that can be written"
+        ) from None
     return path
 
 
