@@ -84,6 +84,8 @@ std::size_t CellSearch::cells_for(double recall, std::size_t k) const {
     // More cells: each is smaller, and a few more are needed.
     wanted *= std::pow(live / then, 0.4);
     wanted *= k > 10 ? std::pow(static_cast<double>(k) / 10, 0.3) : 1;
+    // And there must be enough rows in them.
+    wanted = std::max(wanted, 3 * static_cast<double>(k) * live / static_cast<double>(std::max<std::uint64_t>(index_.state().rows, 1)));
     return static_cast<std::size_t>(std::clamp(std::ceil(wanted), 1.0, std::max(live, 1.0)));
 }
 
@@ -441,7 +443,8 @@ Status CellSearch::search(const CellQuery& query, std::vector<Neighbor>& out) {
         return Status::ok();
     }
     bool direct = false;
-    if (query.slots != nullptr && query.slots->limited) {
+    const bool filtered = query.slots != nullptr && query.slots->limited;
+    if (filtered) {
         const double rows = static_cast<double>(std::max<std::uint64_t>(index_.state().rows, 1));
         const double share = static_cast<double>(query.slots->count) / rows;
         const double entries = static_cast<double>(cells_for(query.recall, query.k)) * 2 * rows /
@@ -455,8 +458,8 @@ Status CellSearch::search(const CellQuery& query, std::vector<Neighbor>& out) {
     VSS_TRY(scan_cells(query));
     VSS_TRY(refine(query));
     VSS_TRY(rerank(query, out));
-    if (out.size() < query.k && query.slots != nullptr && query.slots->limited && out.size() < query.slots->count &&
-        costs_.cells < directory_->live()) {
+    const std::uint64_t there = filtered ? query.slots->count : index_.state().rows;
+    if (costs_.reranked < std::min<std::uint64_t>(query.k, there) && costs_.cells < directory_->live()) {
         // k holds: whatever the cells missed is found by looking at every row that may be returned.
         return search_exact(query, out);
     }
@@ -466,9 +469,7 @@ Status CellSearch::search(const CellQuery& query, std::vector<Neighbor>& out) {
 Status CellSearch::search_exact(const CellQuery& query, std::vector<Neighbor>& out) {
     out.clear();
     VSS_TRY(refresh());
-    const SearchCosts before = costs_;
     VSS_TRY(begin(query));
-    costs_.cells = before.cells;
     if (query.k == 0) {
         return Status::ok();
     }

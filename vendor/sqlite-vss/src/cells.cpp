@@ -11,6 +11,8 @@ namespace {
 
 // Cells of the ranking in which a row's entries are looked for before all are.
 constexpr std::size_t likely_cells = 24;
+// Entries that splits and merges may look at for each row that comes or goes.
+constexpr std::size_t work_per_row = 24;
 
 }  // namespace
 
@@ -179,6 +181,7 @@ Status CellIndex::remove(std::uint64_t slot) {
     directory_->rank(query, likely_cells, CellDirectory::For::row, ranked);
     dirty_ = true;
     --state_.rows;
+    ++removed_;
     for (const std::uint32_t wanted : {entry, entry | second_copy}) {
         bool found = false;
         Status status = take_out(wanted, ranked, found);
@@ -265,14 +268,15 @@ Status CellIndex::settle(bool all) {
                 const std::size_t n = std::min(batch, slots.size() - i);
                 status = insert_rows(std::span(slots).subspan(i, n));
                 if (status.is_ok()) {
-                    status = balance(24 * n);
+                    status = balance(work_per_row * (n + std::exchange(removed_, 0)));
                 }
             }
             tail_.clear();
         } else if (status.is_ok()) {
-            status = balance(1);
+            status = balance(1 + work_per_row * removed_);
         }
     }
+    removed_ = 0;
     broken_ = !status.is_ok();
     return status;
 }
@@ -326,6 +330,7 @@ void CellIndex::discard() {
     unbalanced_.clear();
     directory_.reset();
     directory_changed_ = false;
+    removed_ = 0;
     tail_.clear();
     state_.generation = 0;
     state_.directory_version = 0;

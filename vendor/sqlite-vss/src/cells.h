@@ -123,6 +123,7 @@ class CellIndex {
     std::map<std::uint32_t, Working> working_;
     std::set<std::uint32_t> changed_cells_;  // whose row of the directory differs from the table
     std::set<std::uint32_t> unbalanced_;     // to be looked at by balance()
+    std::size_t removed_ = 0;                // rows since the last settle(): they pay for merges
     bool dirty_ = false;
     bool broken_ = false;  // a change failed half-way: nothing of it may be written
 };

@@ -1,0 +1,316 @@
+"""Cells: approximate search of larger tables, kept by every write, exact where asked.
+
+Small tables get cells early here: `t_config` says from how many rows on, and how many rows a cell has.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import vssnative
+
+DIM = 16
+Opener = Callable[..., sqlite3.Connection]
+
+
+def clustered(random: np.random.Generator, n: int, dim: int = DIM, clusters: int = 20) -> np.ndarray:
+    """Vectors with neighbours, as embeddings have them; each call around the same centres."""
+    centres = np.random.default_rng(5).standard_normal((clusters, dim))
+    rows = centres[random.integers(0, clusters, n)] + 0.4 * random.standard_normal((n, dim))
+    return np.ascontiguousarray(rows, np.float32)
+
+
+def celled(
+    open_db: Opener, columns: str = f"a({DIM}), g integer", rows: int = 60, cell: int = 8
+) -> sqlite3.Connection:
+    first = open_db(isolation_level=None)
+    first.execute(f"create virtual table t using vss0({columns})")
+    first.execute("update t_config set value = ? where key like 'cells_from%'", (rows,))
+    first.execute("update t_config set value = ? where key like 'cell_rows%'", (cell,))
+    first.close()
+    return open_db(isolation_level=None)
+
+
+def nearest(model: dict[int, np.ndarray], query: np.ndarray, k: int) -> list[int]:
+    if not model:
+        return []
+    ids = np.array(sorted(model))
+    matrix = np.stack([model[int(i)] for i in ids]).astype(np.float64)
+    distances = ((matrix - query.astype(np.float64)) ** 2).sum(axis=1).astype(np.float32)
+    return [int(ids[i]) for i in np.lexsort((ids, distances))[:k]]
+
+
+def search(db: sqlite3.Connection, query: np.ndarray, k: int, recall: float, more: str = "") -> list[int]:
+    sql = f"select rowid from t where a match ? and k = ? and recall = ? {more}"
+    return [row[0] for row in db.execute(sql, (query.tobytes(), k, recall))]
+
+
+def stats(db: sqlite3.Connection) -> dict[str, object]:
+    found = json.loads(db.execute("select vss_stats('t', 'a')").fetchone()[0])
+    assert isinstance(found, dict)
+    return found
+
+
+def check(db: sqlite3.Connection) -> None:
+    assert db.execute("select vss_check('t')").fetchone()[0] == "ok"
+
+
+def test_a_table_becomes_celled_by_itself_and_reaches_its_recall(
+    db: sqlite3.Connection, random: np.random.Generator
+) -> None:
+    n, dim = 6000, 32
+    matrix = clustered(random, n, dim, 100)
+    index = vssnative.Index(db, dim=dim)
+    index.add(np.arange(3000), matrix[:3000])
+    assert (
+        json.loads(db.execute("select vss_stats('vss_vectors', 'embedding')").fetchone()[0])["search"]
+        == "exact"
+    )
+    index.add(np.arange(3000, n), matrix[3000:])
+    db.commit()
+    found = json.loads(db.execute("select vss_stats('vss_vectors', 'embedding')").fetchone()[0])
+    assert found["search"] == "cells" and found["cells"] > 30 and found["rows"] == n
+    queries = clustered(random, 100, dim, 100)
+    exact, distances = index.search(queries, 10, recall=1.0)
+    wide = matrix.astype(np.float64)
+    for i, query in enumerate(queries.astype(np.float64)):
+        truth = ((wide - query) ** 2).sum(axis=1).astype(np.float32)
+        assert exact[i].tolist() == np.lexsort((np.arange(n), truth))[:10].tolist()
+    for recall in (0.9, 0.95, 0.99):
+        _, near = index.search(queries, 10, recall=recall)
+        assert (near <= distances[:, -1:]).mean() >= recall - 0.03
+
+
+def test_random_writes_savepoints_and_rollbacks(open_db: Opener, random: np.random.Generator) -> None:
+    db = celled(open_db)
+    other = open_db(isolation_level=None)
+    committed: dict[int, np.ndarray] = {}
+    model: dict[int, np.ndarray] = {}
+    marks: list[dict[int, np.ndarray]] = []
+    seen_celled = False
+    for turn in range(2500):
+        action = random.integers(0, 100)
+        vector = clustered(random, 1)[0]
+        rowid = int(random.integers(0, 400))
+        shrinking = turn % 1000 > 700
+        if action < (20 if shrinking else 55):
+            db.execute(
+                "insert or replace into t(rowid, a, g) values(?, ?, ?)", (rowid, vector.tobytes(), rowid % 3)
+            )
+            model[rowid] = vector
+        elif action < 65:
+            db.execute("delete from t where rowid = ?", (rowid,))
+            model.pop(rowid, None)
+        elif action < 72 and rowid in model:
+            db.execute("update t set a = ? where rowid = ?", (vector.tobytes(), rowid))
+            model[rowid] = vector
+        elif action < 80:
+            if not db.in_transaction:
+                db.execute("begin")
+                marks = []
+            elif len(marks) < 3:
+                db.execute(f"savepoint s{len(marks)}")
+                marks.append(dict(model))
+        elif action < 84 and marks:
+            model = dict(marks[-1])
+            db.execute(f"rollback to s{len(marks) - 1}")
+        elif action < 86 and db.in_transaction:
+            db.execute("rollback")
+            model, marks = dict(committed), []
+        elif action < 92 and db.in_transaction:
+            db.execute("commit")
+            marks = []
+        if not db.in_transaction:
+            committed = dict(model)
+        if turn % 10 == 0:
+            query = clustered(random, 1)[0]
+            assert search(db, query, 7, 1.0) == nearest(model, query, 7)
+            approximate = search(db, query, 7, 0.9)
+            assert len(approximate) == len(set(approximate)) == min(7, len(model))
+            assert set(approximate) <= set(model)
+            assert search(other, query, 7, 1.0) == nearest(committed, query, 7)
+        if turn % 100 == 0 and not db.in_transaction:
+            check(db)
+            seen_celled |= stats(db)["search"] == "cells"
+    if db.in_transaction:
+        db.execute("commit")
+    check(db)
+    assert seen_celled
+    assert {row[0] for row in db.execute("select rowid from t")} == set(model)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5, 0.1, 0.01, 0.002])
+def test_filters_hold_k(open_db: Opener, random: np.random.Generator, share: float) -> None:
+    db = celled(open_db, rows=200, cell=16)
+    n = 3000
+    matrix = clustered(random, n)
+    groups = random.random(n)
+    db.execute("begin")
+    db.executemany(
+        "insert into t(rowid, a, g) values(?, ?, ?)",
+        ((i, matrix[i].tobytes(), int(groups[i] * 1000)) for i in range(n)),
+    )
+    db.execute("commit")
+    limit = int(share * 1000)
+    matching = {i: matrix[i] for i in range(n) if int(groups[i] * 1000) < limit}
+    hits = wanted = 0
+    for query in clustered(random, 20):
+        truth = nearest(matching, query, 10)
+        found = search(db, query, 10, 0.95, f"and g < {limit}")
+        assert len(found) == len(truth) and set(found) <= set(matching)
+        assert search(db, query, 10, 1.0, f"and g < {limit}") == truth
+        hits += len(set(found) & set(truth))
+        wanted += len(truth)
+    assert hits >= 0.9 * wanted
+
+
+def test_reading_on_without_k_gives_every_row_once(open_db: Opener, random: np.random.Generator) -> None:
+    db = celled(open_db)
+    matrix = clustered(random, 500)
+    db.executemany(
+        "insert into t(rowid, a) values(?, ?)", ((i, row.tobytes()) for i, row in enumerate(matrix))
+    )
+    assert stats(db)["search"] == "cells"
+    rows = [row[0] for row in db.execute("select rowid from t where a match ?", (matrix[3].tobytes(),))]
+    assert sorted(rows) == list(range(500))
+
+
+def test_deleting_gives_cells_and_codes_back(open_db: Opener, random: np.random.Generator) -> None:
+    db = celled(open_db)
+    matrix = clustered(random, 1000)
+    db.executemany(
+        "insert into t(rowid, a) values(?, ?)", ((i, row.tobytes()) for i, row in enumerate(matrix))
+    )
+    many = stats(db)["cells"]
+    chunks = db.execute("select count(*) from t_codes0").fetchone()[0]
+    db.execute("delete from t where rowid % 10 > 0")
+    few = stats(db)["cells"]
+    assert isinstance(many, int) and isinstance(few, int) and few < many / 3
+    assert db.execute("select count(*) from t_codes0").fetchone()[0] < chunks / 3
+    check(db)
+    db.execute("delete from t")
+    check(db)
+    assert search(db, matrix[0], 5, 0.9) == []
+
+
+def test_optimize_step_by_step_keeps_every_row(open_db: Opener, random: np.random.Generator) -> None:
+    db = celled(open_db)
+    matrix = clustered(random, 600)
+    db.executemany(
+        "insert into t(rowid, a) values(?, ?)", ((i, row.tobytes()) for i, row in enumerate(matrix))
+    )
+    start: int | None = 0
+    calls = 0
+    while start is not None:
+        answer = json.loads(db.execute("select vss_optimize('t', 'a', ?)", (start,)).fetchone()[0])
+        assert answer["next"] is None or answer["next"] > start
+        start = answer["next"]
+        calls += 1
+    assert calls > 2
+    check(db)
+    query = clustered(random, 1)[0]
+    assert search(db, query, 9, 1.0) == nearest(dict(enumerate(matrix)), query, 9)
+
+
+def test_explain_tells_what_was_looked_at(open_db: Opener, random: np.random.Generator) -> None:
+    db = celled(open_db)
+    matrix = clustered(random, 400)
+    db.executemany(
+        "insert into t(rowid, a) values(?, ?)", ((i, row.tobytes()) for i, row in enumerate(matrix))
+    )
+    sql = "select vss_explain('t', 'a', ?, 5, ?)"
+    seen = json.loads(db.execute(sql, (matrix[0].tobytes(), 0.9)).fetchone()[0])
+    assert seen["cells"] >= 1 and seen["codes_scanned"] > 0 and 0 <= seen["recall"] <= 1
+    exact = json.loads(db.execute(sql, (matrix[0].tobytes(), 1.0)).fetchone()[0])
+    assert exact["recall"] == 1 and exact["cells"] == 0
+    with pytest.raises(sqlite3.OperationalError, match="no vector column"):
+        db.execute("select vss_explain('t', 'nope', ?, 5, 0.9)", (matrix[0].tobytes(),))
+    with pytest.raises(sqlite3.OperationalError, match="expected k of 1 or more"):
+        db.execute(sql, (matrix[0].tobytes(), 1.5))
+
+
+@pytest.mark.parametrize("table", ["t_cells0", "t_codes0"])
+@pytest.mark.parametrize("what", ["flip", "truncate", "delete"])
+def test_damaged_cells_are_noticed_and_made_anew(
+    open_db: Opener, random: np.random.Generator, table: str, what: str
+) -> None:
+    db = celled(open_db)
+    matrix = clustered(random, 400)
+    db.executemany(
+        "insert into t(rowid, a) values(?, ?)", ((i, row.tobytes()) for i, row in enumerate(matrix))
+    )
+    db.close()
+    db = open_db(isolation_level=None)
+    vssnative.configure(memory=0)  # nothing of before may answer
+    try:
+        key = db.execute(f"select max(rowid) from {table}").fetchone()[0]
+        data = bytearray(db.execute(f"select data from {table} where rowid = ?", (key,)).fetchone()[0])
+        if what == "flip":
+            data[len(data) // 2] ^= 0x10
+            db.execute(f"update {table} set data = ? where rowid = ?", (bytes(data), key))
+        elif what == "truncate":
+            db.execute(f"update {table} set data = ? where rowid = ?", (bytes(data[:-5]), key))
+        else:
+            db.execute(f"delete from {table} where rowid = ?", (key,))
+        db.close()
+        db = open_db(isolation_level=None)
+        assert db.execute("select vss_check('t')").fetchone()[0] != "ok"
+        said = db.execute("select vss_repair('t')").fetchone()[0]
+        assert "clustered anew" in said
+        check(db)
+        query = clustered(random, 1)[0]
+        assert search(db, query, 9, 1.0) == nearest(dict(enumerate(matrix)), query, 9)
+    finally:
+        vssnative.configure(memory="256MB")
+
+
+WRITER = """
+import sys, numpy as np, vssnative
+conn = vssnative.connect(sys.argv[1], isolation_level=None)
+random = np.random.default_rng(int(sys.argv[2]))
+print("ready", flush=True)
+while True:
+    conn.execute("begin")
+    for _ in range(40):
+        rowid = int(random.integers(0, 600))
+        if random.random() < 0.7:
+            conn.execute("insert or replace into t(rowid, a) values(?, ?)",
+                         (rowid, random.standard_normal(16, dtype=np.float32).tobytes()))
+        else:
+            conn.execute("delete from t where rowid = ?", (rowid,))
+    conn.execute("commit")
+"""
+
+
+@pytest.mark.parametrize("mode", ["wal", "delete"])
+def test_killed_writers_leave_sound_cells(open_db: Opener, tmp_path: Path, mode: str) -> None:
+    db = celled(open_db)
+    db.execute(f"pragma journal_mode = {mode}")
+    db.close()
+    for seed in range(6):
+        with subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(tmp_path / "test.db"), str(seed)], stdout=subprocess.PIPE
+        ) as writer:
+            assert writer.stdout is not None
+            assert writer.stdout.readline() == b"ready\n"
+            with pytest.raises(subprocess.TimeoutExpired):
+                writer.wait(0.2 + 0.07 * seed)
+            os.kill(writer.pid, signal.SIGKILL)
+            writer.wait()
+        db = open_db(isolation_level=None)
+        check(db)
+        assert db.execute("pragma integrity_check").fetchone()[0] == "ok"
+        rows = {int(i): np.frombuffer(a, np.float32) for i, a in db.execute("select rowid, a from t")}
+        query = np.random.default_rng(seed).standard_normal(16, dtype=np.float32)
+        assert search(db, query, 10, 1.0) == nearest(rows, query, 10)
+        db.close()
