@@ -32,7 +32,7 @@ test-python: test-cpp
 
 # The long runs of the reliability tests: 100 kills per journal mode, 500 histories of the state machine.
 campaign: dev
-	@VSSNATIVE_KILLS=100 VSSNATIVE_STATE_MACHINE=500 .venv/bin/python -m pytest -s tests/reliability
+	@VSSNATIVE_CAMPAIGN=1 VSSNATIVE_KILLS=100 VSSNATIVE_STATE_MACHINE=500 .venv/bin/python -m pytest -s tests/reliability
 
 lint:
 	@tools/bootstrap.sh build test lint
