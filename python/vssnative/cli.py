@@ -243,6 +243,52 @@ def check(
         raise typer.Exit(1)
 
 
+@app.command()
+def stats(
+    database: ExistingDatabase,
+    table: TableName,
+    column: Annotated[str | None, typer.Argument(help="Only this vector column.", show_default=False)] = None,
+) -> None:
+    """Tell how a vss0 table's vectors are searched: cells, their sizes, what recall needs, the cache."""
+    console = Console()
+    with _opened(database) as conn:
+        for name in _vector_columns(conn, table, column):
+            [(text,)] = connection.execute(conn, "select vss_stats(?, ?)", [table, name])
+            console.print(display.pairs_table(f"{table}.{name}", json.loads(text)))
+
+
+@app.command()
+def optimize(
+    database: ExistingDatabase,
+    table: TableName,
+    column: Annotated[str | None, typer.Argument(help="Only this vector column.", show_default=False)] = None,
+) -> None:
+    """Cluster anew what many changes have worn. Small steps, each a commit: stop it when you like, others work on."""
+    from rich.progress import Progress
+
+    with _opened(database) as conn, Progress(console=Console(stderr=True)) as progress:
+        for name in _vector_columns(conn, table, column):
+            task = progress.add_task(f"{table}.{name}", total=None)
+            cell: int | None = 0
+            while cell is not None:
+                with connection.transaction(conn):
+                    [(text,)] = connection.execute(conn, "select vss_optimize(?, ?, ?)", [table, name, cell])
+                step = json.loads(text)
+                cell = step["next"]
+                done = step["cells"] if cell is None else cell
+                progress.update(task, total=max(step["cells"], 1), completed=max(done, int(cell is None)))
+            typer.echo(f"{table}.{name}: {step['cells']} cells gone through")
+
+
+def _vector_columns(conn: sqlite3.Connection, table: str, column: str | None) -> list[str]:
+    if column is not None:
+        return [column]
+    [(text,)] = connection.execute(conn, "select vss_describe(?)", [table])
+    if text is None:
+        raise ConfigurationError(f"there is no vss0 table {table!r}; vssnative info lists those of a file")
+    return [one["name"] for one in json.loads(text)["columns"] if one["kind"] == "vector"]
+
+
 def _vss_tables(conn: sqlite3.Connection) -> list[str]:
     names = (
         "select name from sqlite_master where type = 'table' and sql like 'create virtual table%using%vss0%'"

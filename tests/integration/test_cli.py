@@ -165,6 +165,19 @@ def test_check_refuses_what_is_no_vss0_table(run: Run, posts: Path) -> None:
     assert run("check", posts, "posts", code=1).output.startswith("error: ")
 
 
+def test_stats_and_optimize(run: Run, tmp_path: Path) -> None:
+    np.save(tmp_path / "m.npy", np.random.default_rng(3).standard_normal((5000, 64), dtype=np.float32))
+    db = tmp_path / "v.db"
+    run("index", "add", db, tmp_path / "m.npy")
+    words = run("stats", db, "vss_vectors").output.split()
+    assert "5,000" in words and "cells" in words
+    output = run("optimize", db, "vss_vectors", "embedding").output
+    assert "cells gone through" in output
+    assert run("check", db).output == "vss_vectors: ok\n"
+    assert "there is no vss0 table 'nothing'" in run("stats", db, "nothing", code=1).output
+    assert 'no vector column "nothing"' in run("optimize", db, "vss_vectors", "nothing", code=1).output
+
+
 # --- embeddings of one's own table ----------------------------------------------------------------------------------
 
 
