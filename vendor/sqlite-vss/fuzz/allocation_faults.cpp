@@ -42,12 +42,16 @@ Injector injector;
 std::string series;  // what is being tried, for messages
 sqlite3_mem_methods plain;
 
-void* faulty_malloc(int size) { return injector.fails(false) ? nullptr : plain.xMalloc(size); }
-void* faulty_realloc(void* old, int size) { return injector.fails(false) ? nullptr : plain.xRealloc(old, size); }
+void* faulty_malloc(int size) {
+    return injector.fails(false) ? nullptr : plain.xMalloc(size);
+}
+void* faulty_realloc(void* old, int size) {
+    return injector.fails(false) ? nullptr : plain.xRealloc(old, size);
+}
 
 void* allocate(std::size_t size, std::size_t alignment) {
-    void* data = injector.fails(true) ? nullptr
-                                      : std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
+    void* data =
+        injector.fails(true) ? nullptr : std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
     if (data == nullptr) {
         throw std::bad_alloc();
     }
@@ -120,9 +124,10 @@ std::string make_image() {
     sqlite3* db = nullptr;
     sqlite3_open(":memory:", &db);
     ask(db, "create virtual table t using vss0(a(4), b(2), year integer, +note text)");
-    ask(db, "with recursive c(i) as (select 1 union all select i + 1 from c where i < 60)"
-            " insert into t(rowid, a, b, year, note)"
-            " select i, json_array(i % 5, i % 7, 1, i), json_array(i, -i), i, 'note ' || i from c");
+    ask(db,
+        "with recursive c(i) as (select 1 union all select i + 1 from c where i < 60)"
+        " insert into t(rowid, a, b, year, note)"
+        " select i, json_array(i % 5, i % 7, 1, i), json_array(i, -i), i, 'note ' || i from c");
     ask(db, "delete from t where rowid between 30 and 34");
     sqlite3_int64 size = 0;
     unsigned char* data = sqlite3_serialize(db, "main", &size, 0);
@@ -138,8 +143,9 @@ void check(sqlite3* db, const std::string& before, const std::string& after, con
     require(ask(db, "select vss_check('t')") == "ok|", "vss_check", where);
     require(ask(db, "pragma integrity_check") == "ok|", "integrity_check", where);
     require(ask(db, "select rowid from t where a match '[1, 2, 3, 4]' and k = 9 and recall = 1.0") ==
-                ask(db, "select rowid from t where a is not null order by vss_distance_l2(a, '[1, 2, 3, 4]'), rowid"
-                        " limit 9"),
+                ask(db,
+                    "select rowid from t where a is not null order by vss_distance_l2(a, '[1, 2, 3, 4]'), rowid"
+                    " limit 9"),
             "the search differs from a sort", where);
 }
 
@@ -158,7 +164,7 @@ long inject(const std::string& image, const std::string& before, const std::stri
     long faults = 0;
     for (long n = 1;; n += stride) {
         series = std::string(in_sqlite ? "SQLite " : "") + (in_new ? "new " : "") +
-                                  (for_good ? "for good, " : "once, ") + "allocation " + std::to_string(n);
+                 (for_good ? "for good, " : "once, ") + "allocation " + std::to_string(n);
         sqlite3* db = open(image);
         ask(db, "select count(*) from t");
         injector = {true, for_good, in_sqlite, in_new, 0, n, 0};
@@ -182,22 +188,42 @@ long inject(const std::string& image, const std::string& before, const std::stri
 
 }  // namespace
 
-void* operator new(std::size_t size) { return allocate(size, alignof(std::max_align_t)); }
-void* operator new[](std::size_t size) { return allocate(size, alignof(std::max_align_t)); }
+void* operator new(std::size_t size) {
+    return allocate(size, alignof(std::max_align_t));
+}
+void* operator new[](std::size_t size) {
+    return allocate(size, alignof(std::max_align_t));
+}
 void* operator new(std::size_t size, std::align_val_t alignment) {
     return allocate(size, static_cast<std::size_t>(alignment));
 }
 void* operator new[](std::size_t size, std::align_val_t alignment) {
     return allocate(size, static_cast<std::size_t>(alignment));
 }
-void operator delete(void* data) noexcept { std::free(data); }
-void operator delete[](void* data) noexcept { std::free(data); }
-void operator delete(void* data, std::size_t) noexcept { std::free(data); }
-void operator delete[](void* data, std::size_t) noexcept { std::free(data); }
-void operator delete(void* data, std::align_val_t) noexcept { std::free(data); }
-void operator delete[](void* data, std::align_val_t) noexcept { std::free(data); }
-void operator delete(void* data, std::size_t, std::align_val_t) noexcept { std::free(data); }
-void operator delete[](void* data, std::size_t, std::align_val_t) noexcept { std::free(data); }
+void operator delete(void* data) noexcept {
+    std::free(data);
+}
+void operator delete[](void* data) noexcept {
+    std::free(data);
+}
+void operator delete(void* data, std::size_t) noexcept {
+    std::free(data);
+}
+void operator delete[](void* data, std::size_t) noexcept {
+    std::free(data);
+}
+void operator delete(void* data, std::align_val_t) noexcept {
+    std::free(data);
+}
+void operator delete[](void* data, std::align_val_t) noexcept {
+    std::free(data);
+}
+void operator delete(void* data, std::size_t, std::align_val_t) noexcept {
+    std::free(data);
+}
+void operator delete[](void* data, std::size_t, std::align_val_t) noexcept {
+    std::free(data);
+}
 
 int main(int argc, char** argv) {
     const char* campaign = std::getenv("VSSNATIVE_CAMPAIGN");

@@ -17,9 +17,10 @@ extern "C" int sqlite3_vss_init(sqlite3* db, char** error, const sqlite3_api_rou
 
 namespace {
 
-constexpr std::array<std::string_view, 12> shadows = {
-    "t_config.value", "t_config.key",    "t_rows._slot0",    "t_rows._rowid",      "t_vectors0.data", "t_vectors0.data",
-    "t_vectors0.block", "t_segments0.live", "t_segments0.segment", "t_free0.slot", "t_cells0.data", "t_codes0.data"};
+constexpr std::array<std::string_view, 12> shadows = {"t_config.value",   "t_config.key",     "t_rows._slot0",
+                                                      "t_rows._rowid",    "t_vectors0.data",  "t_vectors0.data",
+                                                      "t_vectors0.block", "t_segments0.live", "t_segments0.segment",
+                                                      "t_free0.slot",     "t_cells0.data",    "t_codes0.data"};
 
 constexpr std::array<const char*, 14> uses = {
     "select rowid, a, n, note from t",
@@ -63,8 +64,9 @@ const std::string& image() {
         sqlite3_open(":memory:", &db);
         run(db, "pragma page_size = 1024");
         run(db, "create virtual table t using vss0(a(4), n integer, +note text)");
-        run(db, "with recursive c(i) as (select 1 union all select i + 1 from c where i < 40)"
-                " insert into t(rowid, a, n, note) select i, json_array(i % 5, i % 7, 1, i), i, 'note' from c");
+        run(db,
+            "with recursive c(i) as (select 1 union all select i + 1 from c where i < 40)"
+            " insert into t(rowid, a, n, note) select i, json_array(i % 5, i % 7, 1, i), i, 'note' from c");
         run(db, "delete from t where rowid between 10 and 14");
         sqlite3_int64 size = 0;
         unsigned char* data = sqlite3_serialize(db, "main", &size, 0);
@@ -92,13 +94,18 @@ void damage(sqlite3* db, std::span<const std::uint8_t>& input) {
         // ?1 content, ?2 offset
         "case when length(VALUE) > ?2 + length(?1) then cast(substr(VALUE, 1, ?2) || ?1 as blob) ||"
         " substr(VALUE, ?2 + length(?1) + 1) else ?1 end",
-        "substr(VALUE, 1, ?2)", "VALUE || ?1", "?2", "-1 - ?2", "null"};
+        "substr(VALUE, 1, ?2)",
+        "VALUE || ?1",
+        "?2",
+        "-1 - ?2",
+        "null"};
     std::string value = new_values[how];
     for (std::size_t at = 0; (at = value.find("VALUE", at)) != std::string::npos;) {
         value.replace(at, 5, column);
     }
-    const std::string sql = how == 5 && offset % 2 == 1 ? "delete from " + table + where
-                                                        : "update or ignore " + table + " set " + column + " = " + value + where;
+    const std::string sql = how == 5 && offset % 2 == 1
+                                ? "delete from " + table + where
+                                : "update or ignore " + table + " set " + column + " = " + value + where;
     sqlite3_stmt* statement = nullptr;
     if (sqlite3_prepare_v2(db, sql.c_str(), -1, &statement, nullptr) == SQLITE_OK) {
         sqlite3_bind_blob(statement, 1, content.data(), static_cast<int>(content.size()), SQLITE_STATIC);

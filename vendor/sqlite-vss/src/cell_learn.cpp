@@ -42,6 +42,7 @@ Status CellSearch::learn(std::size_t samples, LearnedRecall& out) {
         VSS_TRY(search_exact(query, found));
         std::erase_if(found, [&](const Neighbor& neighbor) { return neighbor.rowid == rowid; });
         std::vector<std::uint32_t> wanted;
+        wanted.reserve(found.size());
         for (const Neighbor& neighbor : found) {
             wanted.push_back(measured_slots_.at(neighbor.rowid));
         }

@@ -85,11 +85,14 @@ std::size_t CellSearch::cells_for(double recall, std::size_t k) const {
     wanted *= std::pow(live / then, 0.4);
     wanted *= k > 10 ? std::pow(static_cast<double>(k) / 10, 0.3) : 1;
     // And there must be enough rows in them.
-    wanted = std::max(wanted, 3 * static_cast<double>(k) * live / static_cast<double>(std::max<std::uint64_t>(index_.state().rows, 1)));
+    wanted = std::max(wanted, 3 * static_cast<double>(k) * live /
+                                  static_cast<double>(std::max<std::uint64_t>(index_.state().rows, 1)));
     return static_cast<std::size_t>(std::clamp(std::ceil(wanted), 1.0, std::max(live, 1.0)));
 }
 
-float CellSearch::reported(float distance) const { return metric_ == Metric::cosine ? distance / 2 : distance; }
+float CellSearch::reported(float distance) const {
+    return metric_ == Metric::cosine ? distance / 2 : distance;
+}
 
 // --- what the snapshot holds -----------------------------------------------------------------------------------------
 
@@ -300,17 +303,16 @@ Status CellSearch::scan_cells(const CellQuery& query) {
         if (!status.is_ok()) {
             break;
         }
-        const float offset = product ? -ranked_[i].product
-                                     : query_.square + info.norm * info.norm - 2 * ranked_[i].product;
+        const float offset =
+            product ? -ranked_[i].product : query_.square + info.norm * info.norm - 2 * ranked_[i].product;
         const std::size_t seen_before = seen_slots_.size();
         status = scan_cell(cell, *codes, offset, query, wanted);
         costs_.entries += codes->size();
         ++costs_.cells;
         if (filtered) {
             // Only what beats the threshold is known to match; the rest is taken to match as often as the whole.
-            matches += seen_before == seen_slots_.size()
-                           ? 0.5 * share * static_cast<double>(codes->size())
-                           : share * static_cast<double>(codes->size());
+            matches += seen_before == seen_slots_.size() ? 0.5 * share * static_cast<double>(codes->size())
+                                                         : share * static_cast<double>(codes->size());
         }
     }
     for (const std::uint32_t slot : seen_slots_) {
@@ -449,8 +451,9 @@ Status CellSearch::search(const CellQuery& query, std::vector<Neighbor>& out) {
         const double share = static_cast<double>(query.slots->count) / rows;
         const double entries = static_cast<double>(cells_for(query.recall, query.k)) * 2 * rows /
                                static_cast<double>(std::max<std::size_t>(directory_->live(), 1));
-        direct = static_cast<double>(query.slots->count) * refine_cost <= std::min(entries / std::sqrt(share), 2 * rows) ||
-                 query.slots->count <= 4 * query.k;
+        direct =
+            static_cast<double>(query.slots->count) * refine_cost <= std::min(entries / std::sqrt(share), 2 * rows) ||
+            query.slots->count <= 4 * query.k;
     }
     if (direct) {
         return search_exact(query, out);
@@ -475,8 +478,8 @@ Status CellSearch::search_exact(const CellQuery& query, std::vector<Neighbor>& o
     }
     const double start = now_us();
     const bool limited = query.slots != nullptr && query.slots->limited;
-    const bool bounded_above = query.rows != nullptr &&
-                               query.rows->distance_above != -std::numeric_limits<double>::infinity();
+    const bool bounded_above =
+        query.rows != nullptr && query.rows->distance_above != -std::numeric_limits<double>::infinity();
     // Whether few rows are asked for: then those of segments without codes are read one by one.
     const std::size_t segment_slots = rows_.segment_slots();
     std::vector<Candidate> cold;
@@ -492,7 +495,8 @@ Status CellSearch::search_exact(const CellQuery& query, std::vector<Neighbor>& o
         std::size_t wanted_here = view.info.live;
         if (limited) {
             wanted_here = 0;
-            for (std::size_t w = first_word; w <= ((id + 1) * segment_slots - 1) / 64 && w < query.slots->bits.size(); ++w) {
+            for (std::size_t w = first_word; w <= ((id + 1) * segment_slots - 1) / 64 && w < query.slots->bits.size();
+                 ++w) {
                 wanted_here += static_cast<std::size_t>(std::popcount(query.slots->bits[w]));
             }
             if (wanted_here == 0) {

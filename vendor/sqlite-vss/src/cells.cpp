@@ -40,7 +40,8 @@ Status CellIndex::load() {
         return Status::ok();
     }
     const bool same_directory = read.directory_version == state_.directory_version;
-    const bool same_space = read.seed == state_.seed && read.spherical == state_.spherical && read.offset == state_.offset;
+    const bool same_space =
+        read.seed == state_.seed && read.spherical == state_.spherical && read.offset == state_.offset;
     state_ = std::move(read);
     tail_.clear();
     tail_.insert(state_.tail.begin(), state_.tail.end());
@@ -235,8 +236,7 @@ Status CellIndex::take_out_everywhere(std::uint32_t entry) {
     bool found = false;
     VSS_TRY(take_out(entry, all, found));
     // A row of a table with a single cell never got a second copy.
-    return found || (entry & second_copy) != 0 ? Status::ok()
-                                               : Status::corrupt(cat("slot ", entry, " is in no cell"));
+    return found || (entry & second_copy) != 0 ? Status::ok() : Status::corrupt(cat("slot ", entry, " is in no cell"));
 }
 
 std::size_t CellIndex::tail_limit() const {

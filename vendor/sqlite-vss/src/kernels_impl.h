@@ -235,8 +235,8 @@ inline void block(const std::byte* queries, std::size_t query_stride, const std:
             step(0, [at, left](const std::byte* vector) { return Terms::keep_last(Terms::load(vector + at), left); });
         } else {
             step(0, [left](const std::byte* vector) {
-                std::byte padded[width * bytes] = {};
-                std::memcpy(padded, vector, left * bytes);
+                std::byte padded[Terms::width * Terms::bytes] = {};
+                std::memcpy(padded, vector, left * Terms::bytes);
                 return Terms::load(padded);
             });
         }
