@@ -16,6 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TypeVar
 
 from ..connection import Connection, execute
 from ..embedding.protocol import Embedder
@@ -32,6 +33,12 @@ _CHARACTERS_PER_TOKEN = 4
 _FIRST_BATCH_ROWS = 32
 _BATCHES_AHEAD = 2
 _SMOOTHING = 0.3
+# A commit is to hold the write lock about so long at most; batches shrink to that, down to a few rows.
+_TARGET_HOLD_SECONDS = 0.1
+_FEWEST_ROWS = 16
+_LONGEST_COURTESY = 0.5
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -124,6 +131,9 @@ class Engine:
         self._rate = 0.0
         self._last_commit = time.monotonic()
         self._registered = False
+        self._released = 0.0
+        self._held = 0.0
+        self._hold_per_row = 0.0
         self.totals = Totals()
         self.skip: frozenset[int] = frozenset()
         self.outage: Outage | None = None
@@ -199,7 +209,7 @@ class Engine:
             first = min(_FIRST_BATCH_ROWS, self._settings.batch_texts)
             rows = self._rows_per_batch.get(embedding.id, first)
             limit = rows if self._left is None else min(rows, self._left)
-            lease = write(self._conn, partial(self._take, embedding, limit))
+            lease = self._write(partial(self._take, embedding, limit))
             if lease is None:
                 continue
             if self._left is not None:
@@ -213,6 +223,33 @@ class Engine:
             self._adapt(embedding, batch)
             return batch
         return None
+
+    def _write(self, work: Callable[[], _T]) -> _T:
+        """One write transaction, after leaving the lock alone for as long as the last one held it.
+
+        SQLite's waiting writers poll, up to 100 ms apart, and have no queue: a worker that came back at once would
+        starve them. It costs nothing where the model takes longer than the commits.
+        """
+        pause = min(self._held, _LONGEST_COURTESY) - (time.monotonic() - self._released)
+        if pause > 0:
+            time.sleep(pause)
+        began = 0.0
+
+        def timed() -> _T:
+            nonlocal began
+            began = time.monotonic()
+            return work()
+
+        result = write(self._conn, timed)
+        self._released = time.monotonic()
+        self._held = self._released - began
+        return result
+
+    def _note_hold(self, batch: Batch) -> None:
+        """Learn how long a row's commit holds the lock, here and now: the machine may be slow, or busy."""
+        per_row = self._held / len(batch.lease.entries)
+        known = self._hold_per_row
+        self._hold_per_row = per_row if known == 0.0 else (1 - _SMOOTHING) * known + _SMOOTHING * per_row
 
     def _take(self, embedding: Embedding, limit: int) -> queue.Lease | None:
         return queue.take(
@@ -237,13 +274,15 @@ class Engine:
         return [(p.start, p.end) for p in split_text(text, chunking, spans) if p.start < p.end]
 
     def _adapt(self, embedding: Embedding, batch: Batch) -> None:
-        """Choose the next batch's rows so that it stays within the texts and tokens that a commit may take."""
+        """Choose the next batch's rows, within the texts and tokens of the settings and the time of a commit."""
         fields = max(1, sum(len(g.fields) for g in embedding.live))
         rows = self._settings.batch_texts // fields
         seen = len(batch.lease.entries)
         tokens = batch.characters / _CHARACTERS_PER_TOKEN / seen
         if tokens > 0:
             rows = min(rows, int(self._settings.batch_tokens / tokens))
+        if self._hold_per_row > 0:
+            rows = min(rows, max(_FEWEST_ROWS, int(_TARGET_HOLD_SECONDS / self._hold_per_row)))
         self._rows_per_batch[embedding.id] = max(1, rows)
 
     def _submit(self, batch: Batch) -> _Running:
@@ -286,7 +325,7 @@ class Engine:
             for one in running:
                 queue.extend(self._conn, one.batch.embedding, one.batch.lease, until)
 
-        write(self._conn, renew)
+        self._write(renew)
         for one in running:
             one.renew_at = time.monotonic() + self._settings.lease_seconds / 3
 
@@ -317,7 +356,8 @@ class Engine:
             return counts, switch_if_complete(self._conn, recorded[0]), paused
 
         with span("vssnative.commit", embedding=name, rows=len(batch.lease.entries)):
-            counts, switched, paused = write(self._conn, store)
+            counts, switched, paused = self._write(store)
+        self._note_hold(batch)
         self._add(counts, done)
         emit(self._on_event, "batch", name, rows=counts.rows, texts=counts.texts, removed=counts.removed)
         for row_id, field_name, reason in counts.failed:
