@@ -73,7 +73,7 @@ FILES = {
         call_command("migrate", "blog", "0001", verbosity=0)
         with connection.cursor() as cursor:
             cursor.execute("select vss_version()")
-            assert cursor.fetchone() == (vssnative.__version__,)
+            assert cursor.fetchone() == ("v" + vssnative.__version__,)
         Post.objects.bulk_create(Post(title=f"title {n}", body=f"body word{n}") for n in range(20))
         Note.objects.bulk_create(Note(slug=f"s{n}", body=f"note word{n}") for n in range(5))
         assert vssnative.sync(connection).rows == 25

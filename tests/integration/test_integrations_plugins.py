@@ -49,7 +49,7 @@ def test_sqlite_utils_databases_are_taken_as_they_are() -> None:
     if not sqlite_utils_plugins.is_registered(sqlite_utils_plugin):
         sqlite_utils_plugins.register(sqlite_utils_plugin)
     db = sqlite_utils.Database(memory=True)
-    assert db.execute("select vss_version()").fetchone() == (vssnative.__version__,)
+    assert db.execute("select vss_version()").fetchone() == (f"v{vssnative.__version__}",)
     db["posts"].insert_all([{"id": n, "title": f"word{n}"} for n in range(5)], pk="id")
     vssnative.add_embeddings(db, "posts", columns=["title"], model="hash:16")
     assert vssnative.sync(db).rows == 5

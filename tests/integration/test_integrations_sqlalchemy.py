@@ -52,7 +52,7 @@ def engine(tmp_path: Path) -> Iterator[sa.Engine]:
 
 def test_every_connection_has_vss0_and_objects_are_found(engine: sa.Engine) -> None:
     with engine.connect() as connection:
-        assert connection.scalar(sa.text("select vss_version()")) == vssnative.__version__
+        assert connection.scalar(sa.text("select vss_version()")) == f"v{vssnative.__version__}"
     with engine.connect() as connection:
         vssnative.add_embeddings(connection, "posts", columns=["title"], model="hash:64")
         vssnative.add_embeddings(connection, "tags", columns=["about"], model="hash:64")
@@ -191,4 +191,4 @@ def test_an_asynchronous_engine(tmp_path: Path) -> None:
         await engine.dispose()
         return version
 
-    assert asyncio.run(run()) == vssnative.__version__
+    assert asyncio.run(run()) == f"v{vssnative.__version__}"

@@ -220,7 +220,7 @@ Status Table::check(const Report& report) {
 
 Status Table::check_cells(std::size_t c, const Report& report) {
     const std::string words = name_.words(schema_.vector(c));
-    const Status status =
+    Status status =
         cells_[c]->index.check([&](const std::string& sentence) { return report(cat(words, ": ", sentence)); });
     if (status.code() == Code::corrupt) {
         report(status.message());

@@ -337,7 +337,7 @@ Status validate_vector(ElementType type, Metric metric, const std::byte* bytes, 
         decode_vector(type, bytes + i * vector_bytes(type, 1), 1, &value);
         return Status::invalid(cat(what, ": element ", i, ": expected a finite number, got ", number_text(value)));
     }
-    if (type == ElementType::bit && dim % 8 != 0 && bytes[dim / 8] >> (dim % 8) != std::byte{0}) {
+    if (type == ElementType::bit && dim % 8 != 0 && (bytes[dim / 8] >> (dim % 8)) != std::byte{0}) {
         return Status::invalid(
             cat(what, ": expected the ", 8 - dim % 8, " unused bits after the last of ", dim, " to be 0"));
     }
