@@ -8,7 +8,7 @@ SQLite promises of a statement holds for them.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -268,6 +268,50 @@ class Index:
             distances = np.pad(distances, ((0, 0), (0, k - found)), constant_values=np.inf)
         return (ids[0], distances[0]) if single else (ids, distances)
 
+    def stats(self) -> dict[str, Any]:
+        """How the column is searched: rows, cells and their sizes, the tail, the cells each recall needs, the cache."""
+        if self._look() is None:
+            return {"search": "exact", "rows": 0}
+        return self._told("vss_stats(?, ?)", (self.table, self.column))
+
+    def explain(self, query: npt.ArrayLike, k: int = 10, *, recall: float = 0.95) -> dict[str, Any]:
+        """What a search of one query looks at, its time by stage in microseconds, and the recall it reaches.
+
+        The recall is measured against brute force, so this takes as long as an exact search.
+
+        Args:
+            query: float32 (dim,), or of the column's element type.
+            k: how many neighbours, 1 or more.
+            recall: above 0 and at most 1.0, which is exact.
+
+        Raises:
+            DimensionError, InvalidVectorError: the query cannot be compared with the column's vectors.
+            QueryError: more than one query, or there is no table yet.
+        """
+        array, single = self._checked_queries(query)
+        if not single or self._look() is None:
+            raise QueryError("explain: expected one query on a table that exists")
+        return self._told("vss_explain(?, ?, ?, ?, ?)", (self.table, self.column, array[0].tobytes(), k, recall))
+
+    def optimize(self, *, start: int = 0, progress: Callable[[int, int], object] | None = None) -> None:
+        """Clusters anew what many changes have worn. Never needed for right answers, only for fewer rows scanned.
+
+        Each step is a transaction of its own, unless the caller has one open, so readers and writers go on meanwhile;
+        stopped half-way it loses nothing, and `start` goes on from there.
+
+        Args:
+            start: the cell to begin with.
+            progress: called as ``progress(cell, cells)`` after each step.
+        """
+        if self._look() is None:
+            return
+        at: int | None = start
+        while at is not None:
+            told = self._told("vss_optimize(?, ?, ?)", (self.table, self.column, at))
+            at = told["next"]
+            if progress is not None:
+                progress(told["cells"] if at is None else at, told["cells"])
+
     # --- inner workings -----------------------------------------------------------------------------------------------
 
     def _look(self) -> dict[str, Any] | None:
@@ -377,6 +421,12 @@ class Index:
             [(blob,)] = self._execute(f"select vss_{self.type}(?)", (query.tobytes(),))
             out[i] = np.frombuffer(blob, native)
         return out
+
+    def _told(self, call: str, params: Sequence[Any]) -> dict[str, Any]:
+        [(text,)] = self._execute(f"select {call}", params)
+        told = json.loads(text)
+        assert isinstance(told, dict)
+        return told
 
     def _execute(self, sql: str, params: Sequence[Any]) -> list[tuple[Any, ...]]:
         try:

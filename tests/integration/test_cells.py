@@ -239,6 +239,24 @@ def test_explain_tells_what_was_looked_at(open_db: Opener, random: np.random.Gen
         db.execute(sql, (matrix[0].tobytes(), 1.5))
 
 
+def test_index_tells_and_optimizes(open_db: Opener, random: np.random.Generator) -> None:
+    db = celled(open_db)
+    index = vssnative.Index(db, table="t", column="a")
+    index.add(np.arange(500), clustered(random, 500))
+    assert index.stats()["search"] == "cells" and index.stats()["rows"] == 500
+    query = clustered(random, 1)[0]
+    assert index.explain(query, 5, recall=1.0)["recall"] == 1
+    with pytest.raises(vssnative.QueryError, match="one query"):
+        index.explain(np.stack([query, query]), 5)
+    before, _ = index.search(query, 10, recall=1.0)
+    steps: list[tuple[int, int]] = []
+    index.optimize(progress=lambda cell, cells: steps.append((cell, cells)))
+    assert steps and steps[-1][0] == steps[-1][1]
+    assert index.search(query, 10, recall=1.0)[0].tolist() == before.tolist()
+    check(db)
+    assert vssnative.Index(db, table="none").stats() == {"search": "exact", "rows": 0}
+
+
 @pytest.mark.parametrize("table", ["t_cells0", "t_codes0"])
 @pytest.mark.parametrize("what", ["flip", "truncate", "delete"])
 def test_damaged_cells_are_noticed_and_made_anew(

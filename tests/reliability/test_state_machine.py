@@ -82,18 +82,31 @@ class OtherProcess:
         assert code == 0
 
 
-TOTALS = {"statements": 0, "programs": 0, "checks": 0}
+TOTALS = {"statements": 0, "programs": 0, "celled programs": 0, "checks": 0}
 
 
 class TableMachine(RuleBasedStateMachine):
-    @initialize(wal=st.booleans(), rows=st.lists(ROWS, max_size=12), second_process=st.integers(0, 3))
-    def open(self, wal: bool, rows: list[Row], second_process: int) -> None:
+    @initialize(
+        wal=st.booleans(),
+        rows=st.lists(ROWS, max_size=40),
+        second_process=st.integers(0, 3),
+        celled=st.booleans(),
+    )
+    def open(self, wal: bool, rows: list[Row], second_process: int, celled: bool) -> None:
         TOTALS["programs"] += 1
         self.folder = Path(tempfile.mkdtemp())
         self.path = self.folder / "test.db"
         self.name = "t"
         self.conns = [self._connect(wal) for _ in range(2)]
         create(self._do)
+        if celled:
+            # Cells from ten rows on, a few rows each, so that they are made, split and merged all the time.
+            TOTALS["celled programs"] += 1
+            self._do("update t_config set value = 10 where key glob 'cells_from*'")
+            self._do("update t_config set value = 4 where key glob 'cell_rows*'")
+            for conn in self.conns:
+                conn.close()
+            self.conns = [self._connect(wal) for _ in range(2)]
         self.now = Oracle()  # as the writer sees it
         for i, row in enumerate(rows):
             insert(self._do, i, row)
