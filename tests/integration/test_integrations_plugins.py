@@ -46,6 +46,7 @@ def test_datasette_answers_with_vss0(
 
 
 def test_sqlite_utils_databases_are_taken_as_they_are() -> None:
+    sqlite_utils.Database(memory=True).close()  # the first one loads the plugins of installed packages
     if not sqlite_utils_plugins.is_registered(sqlite_utils_plugin):
         sqlite_utils_plugins.register(sqlite_utils_plugin)
     db = sqlite_utils.Database(memory=True)
