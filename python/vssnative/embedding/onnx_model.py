@@ -30,9 +30,9 @@ from .storage import atomic_file, cache_directory, cached_digest
 from .threads import default_threads
 from .tokenization import TextTokenizer, Tokens
 
-# Measured with MiniLM on AVX2 (benchmarks/test_embedding.py): throughput is flat from 300 to 1,000 tokens a batch
-# and falls beyond, where a layer's values leave the second-level cache.
-_BATCH_TOKENS = 640
+# Measured with MiniLM on AVX2 with 512 KiB of second-level cache a core: best from 256 to 384 tokens a batch; larger
+# batches lose up to a sixth, where a layer's values leave that cache.
+_BATCH_TOKENS = 384
 # Texts that are tokenized and sorted together; bounds memory, and is large enough that sorting loses little.
 _WINDOW = 8192
 
