@@ -71,8 +71,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (data[0] % 6 == 0) {
         text({copy.data(), copy.size()});
     } else {
-        std::vector<std::byte> bytes(copy.size());
-        std::memcpy(bytes.data(), copy.data(), copy.size());
+        const auto* first = reinterpret_cast<const std::byte*>(rest);
+        const std::vector<std::byte> bytes(first, first + copy.size());
         stored(static_cast<vss::ElementType>(data[0] % 6 - 1), bytes);
     }
     return 0;
