@@ -62,7 +62,6 @@ class Batch:
         cached: cache key to vector.
         removed: rows that are not in the table any more.
         characters: length of all texts of the rows.
-        stored: cache keys of vectors that a commit has put into the cache.
     """
 
     embedding: Embedding
@@ -73,30 +72,6 @@ class Batch:
     cached: dict[str, Vector] = field(default_factory=dict)
     removed: set[int] = field(default_factory=set)
     characters: int = 0
-    stored: set[str] = field(default_factory=set)
-
-    def slices(self, rows: int) -> list[Batch]:
-        """The batch as parts of so many rows at most, for commits of their own; texts and vectors are shared."""
-        entries = self.lease.entries
-        if len(entries) <= rows:
-            return [self]
-        parts = []
-        for start in range(0, len(entries), rows):
-            part = entries[start : start + rows]
-            ids = {entry.row_id for entry in part}
-            parts.append(
-                Batch(
-                    self.embedding,
-                    queue.Lease(self.lease.token, part),
-                    [job for job in self.jobs if job.row_id in ids],
-                    self.texts,
-                    self.alone,
-                    self.cached,
-                    self.removed & ids,
-                    stored=self.stored,
-                )
-            )
-        return parts
 
     def outcome(self, job: Job, done: Mapping[str, Embedded]) -> list[Vector] | str | None:
         """The job's vectors, one per passage; or why it failed; or None where its model could not be used."""
@@ -130,7 +105,6 @@ class Done:
     removed: int = 0
     failed: list[tuple[int, str, str]] = field(default_factory=list)
     dead: list[tuple[int, str, str]] = field(default_factory=list)
-    stored: set[str] = field(default_factory=set)
 
 
 def plan_batch(conn: Connection, embedding: Embedding, lease: queue.Lease, split: Splitter) -> Batch:
@@ -259,31 +233,28 @@ def commit_batch(
             f"delete from {embedding.key_table} where id in (select value from json_each(?))",
             (json.dumps(sorted(batch.removed & held)),),
         )
-    keys = {
-        cache.cache_key(job.generation.model_digest, passage.hash): (
-            job.generation.model_digest,
-            passage.hash,
-        )
-        for job in batch.jobs
-        for passage in job.passages
-    }
     fresh = {
-        key: done[digest].vectors[hash_]
-        for key, (digest, hash_) in keys.items()
-        if key not in batch.stored and digest in done and hash_ in done[digest].vectors
+        cache.cache_key(digest, key): vector
+        for digest, one in done.items()
+        for key, vector in one.vectors.items()
     }
     cache.store(conn, fresh)
-    counts.stored = set(fresh)
     counts.rows = len(through)
     counts.texts = len(fresh)
-    used = {
-        cache.cache_key(job.generation.model_digest, passage.hash)
-        for job, _ in finished
-        for passage in job.passages
-    }
-    counts.reused = sum(len(job.passages) for job, _ in finished) - len(used & counts.stored)
+    counts.reused = sum(len(job.passages) for job, _ in finished) - _embedded_here(finished, batch)
     counts.unchanged = len(through - {job.row_id for job in batch.jobs} - batch.removed)
     return counts
+
+
+def _embedded_here(finished: Sequence[tuple[Job, list[Vector]]], batch: Batch) -> int:
+    """How many different texts of the finished jobs had to be embedded."""
+    used = {
+        (job.generation.model_digest, passage.hash)
+        for job, _ in finished
+        for passage in job.passages
+        if passage.hash in batch.texts.get(job.generation.model_digest, {})
+    }
+    return len(used)
 
 
 def _store(

@@ -33,7 +33,7 @@ _CHARACTERS_PER_TOKEN = 4
 _FIRST_BATCH_ROWS = 32
 _BATCHES_AHEAD = 2
 _SMOOTHING = 0.3
-# A commit is to hold the write lock about so long at most; batches are committed in parts, down to a few rows.
+# A commit is to hold the write lock about so long at most; batches shrink to that, down to a few rows.
 _TARGET_HOLD_SECONDS = 0.1
 _FEWEST_ROWS = 16
 _LONGEST_COURTESY = 0.5
@@ -46,7 +46,7 @@ class Settings:
     """How a worker works.
 
     Attributes:
-        batch_texts: texts per batch at most. It is committed in parts, so that other writers never wait for long.
+        batch_texts: texts per batch at most. A batch is one commit, during which other writers wait.
         batch_tokens: their tokens at most, roughly, as guessed from the texts' lengths.
         lease_seconds: after so long without a heartbeat, a worker's rows go to another worker.
         max_attempts: failures of its own after which a row is given up.
@@ -274,13 +274,15 @@ class Engine:
         return [(p.start, p.end) for p in split_text(text, chunking, spans) if p.start < p.end]
 
     def _adapt(self, embedding: Embedding, batch: Batch) -> None:
-        """Choose the next batch's rows, within the texts and tokens of the settings."""
+        """Choose the next batch's rows, within the texts and tokens of the settings and the time of a commit."""
         fields = max(1, sum(len(g.fields) for g in embedding.live))
         rows = self._settings.batch_texts // fields
         seen = len(batch.lease.entries)
         tokens = batch.characters / _CHARACTERS_PER_TOKEN / seen
         if tokens > 0:
             rows = min(rows, int(self._settings.batch_tokens / tokens))
+        if self._hold_per_row > 0:
+            rows = min(rows, max(_FEWEST_ROWS, int(_TARGET_HOLD_SECONDS / self._hold_per_row)))
         self._rows_per_batch[embedding.id] = max(1, rows)
 
     def _submit(self, batch: Batch) -> _Running:
@@ -328,51 +330,19 @@ class Engine:
             one.renew_at = time.monotonic() + self._settings.lease_seconds / 3
 
     def _commit(self, current: _Running, done: Mapping[str, Embedded]) -> None:
-        """Commit a batch, in parts that each hold the write lock for a short time only."""
         batch = current.batch
         name = batch.embedding.name
         outages = {digest: one.outage for digest, one in done.items() if one.outage is not None}
-        pauses: dict[str, float] = {}
-        if outages or (done and models.paused_until(self._conn)):
-            pauses = self._write(partial(self._note_providers, done, outages))
-        for digest, until in pauses.items():
-            self.outage = outages[digest]
-            reason, seconds = outages[digest].reason, round(until - time.time(), 3)
-            emit(self._on_event, "paused", name, model=digest[:12], reason=reason, seconds=seconds)
-        if not outages and any(one.vectors for one in done.values()):
-            self.outage = None
-        waiting: deque[Batch] = deque([batch])
-        while waiting:
-            part, *rest = waiting.popleft().slices(self._rows_per_commit())
-            waiting.extend(rest)
-            self._commit_part(part, done)
-        self._add_calls(done)
 
-    def _rows_per_commit(self) -> int:
-        if self._hold_per_row == 0.0:
-            return _FIRST_BATCH_ROWS
-        return max(_FEWEST_ROWS, int(_TARGET_HOLD_SECONDS / self._hold_per_row))
-
-    def _note_providers(
-        self, done: Mapping[str, Embedded], outages: Mapping[str, Outage]
-    ) -> dict[str, float]:
-        """Pause the models whose provider failed, and forget the pauses of those that work; ends of new pauses."""
-        known = models.paused_until(self._conn)
-        models.clear_pause(
-            self._conn, [d for d, one in done.items() if one.vectors and d not in outages and d in known]
-        )
-        return {
-            digest: models.pause(self._conn, digest, outage.reason, outage.retry_after)
-            for digest, outage in outages.items()
-        }
-
-    def _commit_part(self, batch: Batch, done: Mapping[str, Embedded]) -> None:
-        name = batch.embedding.name
-
-        def store() -> tuple[Done, bool]:
+        def store() -> tuple[Done, bool, dict[str, float]]:
+            paused = models.paused_until(self._conn)
+            for digest, outage in outages.items():
+                paused[digest] = models.pause(self._conn, digest, outage.reason, outage.retry_after)
+            worked = [digest for digest, one in done.items() if one.vectors and digest not in outages]
+            models.clear_pause(self._conn, [digest for digest in worked if digest in paused])
             recorded = [e for e in load_embeddings(self._conn) if e.id == batch.embedding.id]
             if not recorded:
-                return Done(), False
+                return Done(), False, paused
             counts = commit_batch(
                 self._conn,
                 recorded[0],
@@ -380,25 +350,30 @@ class Engine:
                 done,
                 max_attempts=self._settings.max_attempts,
                 backoff=self._settings.backoff,
-                paused_until=models.paused_until(self._conn),
+                paused_until=paused,
             )
             self._note_worker(counts)
-            return counts, switch_if_complete(self._conn, recorded[0])
+            return counts, switch_if_complete(self._conn, recorded[0]), paused
 
         with span("vssnative.commit", embedding=name, rows=len(batch.lease.entries)):
-            counts, switched = self._write(store)
+            counts, switched, paused = self._write(store)
         self._note_hold(batch)
-        batch.stored |= counts.stored
-        self._add(counts)
+        self._add(counts, done)
         emit(self._on_event, "batch", name, rows=counts.rows, texts=counts.texts, removed=counts.removed)
         for row_id, field_name, reason in counts.failed:
             emit(self._on_event, "failed", name, row_id=row_id, field=field_name, reason=reason)
         for row_id, field_name, reason in counts.dead:
             emit(self._on_event, "dead", name, row_id=row_id, field=field_name, reason=reason)
+        for digest, outage in outages.items():
+            self.outage = outage
+            seconds = round(paused[digest] - time.time(), 3)
+            emit(self._on_event, "paused", name, model=digest[:12], reason=outage.reason, seconds=seconds)
+        if not outages and any(one.vectors for one in done.values()):
+            self.outage = None
         if switched:
             emit(self._on_event, "switched", name)
 
-    def _add(self, counts: Done) -> None:
+    def _add(self, counts: Done, done: Mapping[str, Embedded]) -> None:
         totals = self.totals
         totals.rows += counts.rows
         totals.texts += counts.texts
@@ -407,9 +382,7 @@ class Engine:
         totals.removed += counts.removed
         totals.failed += len(counts.failed)
         totals.dead += len({row_id for row_id, _, _ in counts.dead})
-
-    def _add_calls(self, done: Mapping[str, Embedded]) -> None:
-        self.totals.calls += sum(one.calls for one in done.values())
+        totals.calls += sum(one.calls for one in done.values())
 
     def _note_worker(self, counts: Done) -> None:
         now = time.monotonic()
