@@ -106,6 +106,7 @@ void register_buffers(py::module_& module) {
                py::arg("ids").noconvert(), py::arg("distances").noconvert());
     module.def("set_memory_budget", &vss0_set_memory_budget, py::arg("bytes"));
     module.def("memory_budget", &vss0_memory_budget);
+    module.def("parse_bytes", &vss0_parse_bytes, py::arg("text"));
     module.def("set_threads", &vss0_set_threads, py::arg("threads"));
     module.def("threads", &vss0_threads);
     module.def("vss0_version", &vss0_version);

@@ -468,16 +468,10 @@ def _bytes_of(memory: str | int) -> int:
         if memory < 0:
             raise ConfigurationError(f"memory: expected 0 bytes or more, got {memory}")
         return memory
-    units = {"": 1, "b": 1, "k": 2**10, "m": 2**20, "g": 2**30}
-    text = str(memory).strip().lower()
-    number = text.rstrip("bikmg ")
-    unit = text[len(number) :].strip().removesuffix("b").removesuffix("i")
-    try:
-        return int(float(number) * units[unit])
-    except (KeyError, ValueError, OverflowError):
-        raise ConfigurationError(
-            f'memory: expected a number of bytes, or text like "256MB", got {memory!r}'
-        ) from None
+    size = _core.parse_bytes(str(memory).strip())
+    if size < 0:
+        raise ConfigurationError(f'memory: expected a number of bytes, or text like "256MB", got {memory!r}')
+    return size
 
 
 def _checked_dim(dim: int | None) -> int | None:

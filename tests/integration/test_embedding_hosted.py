@@ -7,12 +7,13 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.loopback import LoopbackServer
 from vssnative.embedding import HashEmbedder, HostedEmbedder, from_config, get_embedder
 from vssnative.errors import ConfigurationError, EmbeddingError, ProviderError
 
@@ -95,15 +96,11 @@ class Stub:
             def log_message(self, *arguments: object) -> None:
                 pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/v1"
-        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01})
-        self.thread.start()
+        self.server = LoopbackServer(Handler)
+        self.url = f"{self.server.root}/v1"
 
     def close(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join()
+        self.server.close()
 
     def texts(self) -> list[str]:
         return [text for request in self.requests for text in request["input"]]

@@ -7,9 +7,8 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -17,6 +16,7 @@ import numpy as np
 import pytest
 
 from tests.fixtures.embedding.tiny_models import RECIPES, TEXTS, write_model
+from tests.loopback import LoopbackServer
 from vssnative.embedding.hub import documented_prompts
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -74,15 +74,11 @@ class StubHub:
             def log_message(self, *arguments: object) -> None:
                 pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
-        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01})
-        self.thread.start()
+        self.server = LoopbackServer(Handler)
+        self.url = self.server.root
 
     def close(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join()
+        self.server.close()
 
 
 @pytest.fixture

@@ -294,10 +294,17 @@ def test_configure(db: sqlite3.Connection, random: np.random.Generator) -> None:
     index.add(range(4000), matrix)
     expected = index.search(matrix[:20], k=5)[0].tolist()
     try:
-        for memory, threads in (("0", 1), ("64kB", 2), ("1GB", 0)):
+        for memory, threads in (("0", 1), ("64kB", 2), (" 0.5 GiB ", 2), ("1GB", 0)):
             vssnative.configure(memory=memory, threads=threads)
             assert index.search(matrix[:20], k=5)[0].tolist() == expected
-        for bad in ({"memory": "lots"}, {"memory": -1}, {"threads": -1}, {"threads": True}):
+        for bad in (
+            {"memory": "lots"},
+            {"memory": "-5"},
+            {"memory": "3 feet"},
+            {"memory": -1},
+            {"threads": -1},
+            {"threads": True},
+        ):
             with pytest.raises(ConfigurationError, match="expected"):
                 vssnative.configure(**bad)
     finally:

@@ -180,7 +180,6 @@ def test_there_is_no_sql_mode(config: Config) -> None:
 
 
 def test_an_asynchronous_engine(tmp_path: Path) -> None:
-    pytest.importorskip("aiosqlite", reason="without it SQLAlchemy has no asynchronous engine of SQLite")
     from sqlalchemy.ext.asyncio import create_async_engine
 
     async def run() -> object:

@@ -106,10 +106,8 @@ def cancel_change(conn: Connection, table: str) -> Embedding:
     load(conn)
     with transaction(conn):
         embedding = load_embedding(conn, table)
-        building = [g for g in embedding.generations if g.state == "building"]
-        if not building:
-            raise MigrationError(f"{embedding.name}: no change of model is under way")
-        drop_generation(conn, building[0])
+        building = _under_construction(embedding)
+        drop_generation(conn, building)
         _refresh(conn, embedding, "cancel_change")
     return load_embedding(conn, embedding.name)
 
@@ -126,25 +124,23 @@ def switch(conn: Connection, table: str, *, force: bool = False) -> Embedding:
     load(conn)
     with transaction(conn):
         embedding = load_embedding(conn, table)
-        building = [g for g in embedding.generations if g.state == "building"]
-        if not building:
-            raise MigrationError(f"{embedding.name}: no change of model is under way")
-        missing = _missing(conn, embedding, building[0])
+        building = _under_construction(embedding)
+        missing = _missing(conn, embedding, building)
         if missing and not force:
             raise MigrationError(
-                f"{embedding.name}: {missing} rows have no vectors by {building[0].model_name} yet (queued or given"
+                f"{embedding.name}: {missing} rows have no vectors by {building.model_name} yet (queued or given"
                 " up); sync first, or force=True"
             )
-        _make_active(conn, embedding, building[0], "switch")
+        _make_active(conn, embedding, building, "switch")
     return load_embedding(conn, embedding.name)
 
 
 def switch_if_complete(conn: Connection, embedding: Embedding) -> bool:
     """Switch where every row has its new vectors. In the caller's transaction."""
-    building = [g for g in embedding.generations if g.state == "building"]
-    if not building or _missing(conn, embedding, building[0]):
+    building = _building(embedding)
+    if building is None or _missing(conn, embedding, building):
         return False
-    _make_active(conn, embedding, building[0], "switch")
+    _make_active(conn, embedding, building, "switch")
     return True
 
 
@@ -180,6 +176,17 @@ def drop_retired(conn: Connection, table: str) -> Embedding:
                 drop_generation(conn, generation)
         record_step(conn, embedding.name, "drop_retired", None)
     return load_embedding(conn, embedding.name)
+
+
+def _building(embedding: Embedding) -> Generation | None:
+    return next((g for g in embedding.generations if g.state == "building"), None)
+
+
+def _under_construction(embedding: Embedding) -> Generation:
+    building = _building(embedding)
+    if building is None:
+        raise MigrationError(f"{embedding.name}: no change of model is under way")
+    return building
 
 
 def _recorded_embedder(generation: Generation) -> Embedder:

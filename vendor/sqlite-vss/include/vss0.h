@@ -42,6 +42,8 @@ VSS0_EXPORT void vss0_release(int64_t ticket);
 // --- Settings of the process ---------------------------------------------------------------------------------------
 VSS0_EXPORT void vss0_set_memory_budget(uint64_t bytes);
 VSS0_EXPORT uint64_t vss0_memory_budget(void);
+// Bytes that a text like "256MB" stands for (units are powers of 1,024), or -1 if it stands for none.
+VSS0_EXPORT int64_t vss0_parse_bytes(const char* text);
 VSS0_EXPORT void vss0_set_threads(int threads);  // 0: one per core the process may use
 VSS0_EXPORT int vss0_threads(void);
 VSS0_EXPORT const char* vss0_version(void);     // "0.1.0"

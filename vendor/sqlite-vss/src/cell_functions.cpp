@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <exception>
 
 #include "exact_search.h"
 #include "text.h"
@@ -22,11 +21,6 @@ constexpr std::size_t steps_per_call = 4;
 // LearnedRecall::levels as text.
 constexpr std::array<std::string_view, LearnedRecall::levels.size()> level_names = {"0.8",  "0.9",  "0.95", "0.97",
                                                                                     "0.98", "0.99", "0.995"};
-
-std::string text_of(sqlite3_value* value) {
-    const auto* text = reinterpret_cast<const char*>(sqlite3_value_text(value));
-    return text == nullptr ? std::string() : std::string(text, static_cast<std::size_t>(sqlite3_value_bytes(value)));
-}
 
 // {"name": number, ...}
 class Json {
@@ -63,30 +57,15 @@ Status find_column(const Table& table, const std::string& name, std::size_t& out
 }
 
 template <class Body>
-void answer(sqlite3_context* context, sqlite3_value** argv, Body body) {
-    try {
-        const auto& tables = **static_cast<const std::shared_ptr<OpenTables>*>(sqlite3_user_data(context));
-        Table* table = nullptr;
-        std::size_t column = 0;
-        std::string text;
-        Status status = open_table(sqlite3_context_db_handle(context), tables, "main", text_of(argv[0]), table);
-        if (status.is_ok()) {
-            status = find_column(*table, text_of(argv[1]), column);
-        }
-        if (status.is_ok()) {
-            status = body(*table, column, text);
-        }
-        if (!status.is_ok()) {
-            sqlite3_result_error(context, status.message().data(), static_cast<int>(status.message().size()));
-            sqlite3_result_error_code(context, status.sqlite_code());
-            return;
-        }
-        sqlite3_result_text64(context, text.data(), text.size(), SQLITE_TRANSIENT, SQLITE_UTF8);
-    } catch (const std::bad_alloc&) {
-        sqlite3_result_error_nomem(context);
-    } catch (const std::exception& exception) {
-        sqlite3_result_error(context, exception.what(), -1);
-    }
+Status answer(sqlite3_context* context, std::span<sqlite3_value*> arguments, Body body) {
+    Table* table = nullptr;
+    std::size_t column = 0;
+    std::string text;
+    VSS_TRY(open_table(sqlite3_context_db_handle(context), open_tables(context), "main", text_of(arguments[0]), table));
+    VSS_TRY(find_column(*table, text_of(arguments[1]), column));
+    VSS_TRY(body(*table, column, text));
+    set_result(context, text);
+    return Status::ok();
 }
 
 Status stats(Table& table, std::size_t c, std::string& out) {
@@ -125,13 +104,13 @@ Status stats(Table& table, std::size_t c, std::string& out) {
     return Status::ok();
 }
 
-Status explain(Table& table, std::size_t c, sqlite3_value** argv, std::string& out) {
+Status explain(Table& table, std::size_t c, std::span<sqlite3_value*> arguments, std::string& out) {
     const Column& column = table.schema().vector(c);
     std::vector<std::byte> storage;
     std::span<const std::byte> vector;
-    VSS_TRY(read_vector(argv[2], column, table.name().words(column), storage, vector));
-    const std::int64_t k = sqlite3_value_int64(argv[3]);
-    const double recall = sqlite3_value_double(argv[4]);
+    VSS_TRY(read_vector(arguments[2], column, table.name().words(column), storage, vector));
+    const std::int64_t k = sqlite3_value_int64(arguments[3]);
+    const double recall = sqlite3_value_double(arguments[4]);
     if (k < 1 || !(recall > 0 && recall <= 1)) {
         return Status::invalid(cat(table.name().words(column),
                                    ": expected k of 1 or more and recall above 0 and at most "
@@ -174,30 +153,27 @@ Status explain(Table& table, std::size_t c, sqlite3_value** argv, std::string& o
     return Status::ok();
 }
 
-Status optimize(Table& table, std::size_t c, sqlite3_value** argv, std::string& out) {
+Status optimize(Table& table, std::size_t c, std::span<sqlite3_value*> arguments, std::string& out) {
     ColumnCells* cells = table.cells(c);
     Json json;
-    std::uint64_t next = static_cast<std::uint64_t>(std::max<std::int64_t>(sqlite3_value_int64(argv[2]), 0));
+    std::uint64_t next = static_cast<std::uint64_t>(std::max<std::int64_t>(sqlite3_value_int64(arguments[2]), 0));
     if (cells == nullptr) {
         out = json.add_text("next", "null").add("cells", 0).text();
         return Status::ok();
     }
-    sqlite3* db = table.name().db;
-    VSS_TRY(execute(db, "savepoint vss_optimize"));
-    Status status = Status::ok();
-    for (std::size_t step = 0; step < steps_per_call && next < max_cells && status.is_ok(); ++step) {
-        status = cells->index.optimize_step(next);
-    }
-    if (status.is_ok()) {
-        status = table.flush();
-    }
-    if (!status.is_ok()) {
-        table.discard();
-        const Status undone = execute(db, "rollback to vss_optimize");
-        const Status left = execute(db, "release vss_optimize");
-        return undone.is_ok() && left.is_ok() ? status : undone;
-    }
-    VSS_TRY(execute(db, "release vss_optimize"));
+    VSS_TRY(in_savepoint(table.name().db, "vss_optimize", [&] {
+        Status status = Status::ok();
+        for (std::size_t step = 0; step < steps_per_call && next < max_cells && status.is_ok(); ++step) {
+            status = cells->index.optimize_step(next);
+        }
+        if (status.is_ok()) {
+            status = table.flush();
+        }
+        if (!status.is_ok()) {
+            table.discard();
+        }
+        return status;
+    }));
     std::shared_ptr<const CellDirectory> directory;
     std::size_t live = 0;
     if (cells->index.state().is_celled()) {
@@ -209,29 +185,27 @@ Status optimize(Table& table, std::size_t c, sqlite3_value** argv, std::string& 
     return Status::ok();
 }
 
-void stats_function(sqlite3_context* context, int /*argc*/, sqlite3_value** argv) {
-    answer(context, argv, [](Table& table, std::size_t c, std::string& out) { return stats(table, c, out); });
+Status stats_function(sqlite3_context* context, std::span<sqlite3_value*> arguments) {
+    return answer(context, arguments, stats);
 }
-void explain_function(sqlite3_context* context, int /*argc*/, sqlite3_value** argv) {
-    answer(context, argv, [&](Table& table, std::size_t c, std::string& out) { return explain(table, c, argv, out); });
+Status explain_function(sqlite3_context* context, std::span<sqlite3_value*> arguments) {
+    return answer(context, arguments,
+                  [&](Table& table, std::size_t c, std::string& out) { return explain(table, c, arguments, out); });
 }
-void optimize_function(sqlite3_context* context, int /*argc*/, sqlite3_value** argv) {
-    answer(context, argv, [&](Table& table, std::size_t c, std::string& out) { return optimize(table, c, argv, out); });
+Status optimize_function(sqlite3_context* context, std::span<sqlite3_value*> arguments) {
+    return answer(context, arguments,
+                  [&](Table& table, std::size_t c, std::string& out) { return optimize(table, c, arguments, out); });
 }
 
 }  // namespace
 
 int register_cell_functions(sqlite3* db, const std::shared_ptr<OpenTables>& tables) {
-    const auto destroy = [](void* data) {
-        const std::unique_ptr<std::shared_ptr<OpenTables>> owned(static_cast<std::shared_ptr<OpenTables>*>(data));
-    };
-    const auto shared = [&] { return std::make_unique<std::shared_ptr<OpenTables>>(tables).release(); };
-    int rc = register_scalar<&stats_function>(db, "vss_stats", 2, SQLITE_DIRECTONLY, shared(), destroy);
+    int rc = register_table_function<&stats_function>(db, "vss_stats", 2, tables);
     if (rc == SQLITE_OK) {
-        rc = register_scalar<&explain_function>(db, "vss_explain", 5, SQLITE_DIRECTONLY, shared(), destroy);
+        rc = register_table_function<&explain_function>(db, "vss_explain", 5, tables);
     }
     if (rc == SQLITE_OK) {
-        rc = register_scalar<&optimize_function>(db, "vss_optimize", 3, SQLITE_DIRECTONLY, shared(), destroy);
+        rc = register_table_function<&optimize_function>(db, "vss_optimize", 3, tables);
     }
     return rc;
 }

@@ -1,8 +1,8 @@
 #include "describe.h"
 
-#include <exception>
 #include <string_view>
 
+#include "functions.h"
 #include "statement.h"
 #include "storage.h"
 #include "text.h"
@@ -35,14 +35,8 @@ std::string_view kind_words(ColumnKind kind) {
     return "";
 }
 
-std::string text_argument(sqlite3_value* value) {
-    const auto* text = reinterpret_cast<const char*>(sqlite3_value_text(value));
-    return text == nullptr ? std::string() : std::string(text, static_cast<std::size_t>(sqlite3_value_bytes(value)));
-}
-
 TableName table_argument(sqlite3_context* context, sqlite3_value* table, sqlite3_value* schema) {
-    return {sqlite3_context_db_handle(context), schema == nullptr ? "main" : text_argument(schema),
-            text_argument(table)};
+    return {sqlite3_context_db_handle(context), schema == nullptr ? "main" : text_of(schema), text_of(table)};
 }
 
 // The description kept in t_config; nothing where there is no such vss0 table.
@@ -72,61 +66,43 @@ Status find_description(const TableName& name, std::string& out) {
     return Status::ok();
 }
 
-template <class Body>
-void guarded(sqlite3_context* context, Body body) {
-    try {
-        const Status status = body();
-        if (!status.is_ok()) {
-            sqlite3_result_error(context, status.message().data(), static_cast<int>(status.message().size()));
-            sqlite3_result_error_code(context, status.sqlite_code());
-        }
-    } catch (const std::bad_alloc&) {
-        sqlite3_result_error_nomem(context);
-    } catch (const std::exception& exception) {
-        sqlite3_result_error(context, exception.what(), -1);
+Status describe_function(sqlite3_context* context, std::span<sqlite3_value*> arguments) {
+    std::string text;
+    VSS_TRY(
+        find_description(table_argument(context, arguments[0], arguments.size() > 1 ? arguments[1] : nullptr), text));
+    if (!text.empty()) {
+        set_result(context, text);
     }
+    return Status::ok();
 }
 
-void describe_function(sqlite3_context* context, int argc, sqlite3_value** argv) {
-    guarded(context, [&] {
-        std::string text;
-        VSS_TRY(find_description(table_argument(context, argv[0], argc > 1 ? argv[1] : nullptr), text));
-        if (!text.empty()) {
-            sqlite3_result_text64(context, text.data(), text.size(), SQLITE_TRANSIENT, SQLITE_UTF8);
-        }
-        return Status::ok();
-    });
-}
-
-void count_function(sqlite3_context* context, int argc, sqlite3_value** argv) {
-    guarded(context, [&] {
-        const TableName name = table_argument(context, argv[0], argc > 2 ? argv[2] : nullptr);
-        const std::string column = text_argument(argv[1]);
-        std::string text;
-        VSS_TRY(find_description(name, text));
-        if (text.empty()) {
-            return Status::invalid(cat("there is no vss0 table \"", name.table, '"'));
-        }
-        Statement position;
-        VSS_TRY(position.prepare(name.db,
-                                 cat("select substr(key, 5) from ", name.shadow("config"),
-                                     " where key like 'name%' and value = ? collate nocase"),
-                                 false));
-        position.bind_text(1, column);
-        bool row = false;
-        VSS_TRY(position.step(row));
-        const ResetAtEnd guard(position);
-        if (!row) {
-            return Status::invalid(cat(name.words(), " has no vector column \"", column, '"'));
-        }
-        Statement count;
-        VSS_TRY(count.prepare(name.db, cat("select count(_slot", position.int64(0), ") from ", name.shadow("rows")),
-                              false));
-        VSS_TRY(count.step(row));
-        const ResetAtEnd guard_count(count);
-        sqlite3_result_int64(context, count.int64(0));
-        return Status::ok();
-    });
+Status count_function(sqlite3_context* context, std::span<sqlite3_value*> arguments) {
+    const TableName name = table_argument(context, arguments[0], arguments.size() > 2 ? arguments[2] : nullptr);
+    const std::string column = text_of(arguments[1]);
+    std::string text;
+    VSS_TRY(find_description(name, text));
+    if (text.empty()) {
+        return Status::invalid(cat("there is no vss0 table \"", name.table, '"'));
+    }
+    Statement position;
+    VSS_TRY(position.prepare(name.db,
+                             cat("select substr(key, 5) from ", name.shadow("config"),
+                                 " where key like 'name%' and value = ? collate nocase"),
+                             false));
+    position.bind_text(1, column);
+    bool row = false;
+    VSS_TRY(position.step(row));
+    const ResetAtEnd guard(position);
+    if (!row) {
+        return Status::invalid(cat(name.words(), " has no vector column \"", column, '"'));
+    }
+    Statement count;
+    VSS_TRY(
+        count.prepare(name.db, cat("select count(_slot", position.int64(0), ") from ", name.shadow("rows")), false));
+    VSS_TRY(count.step(row));
+    const ResetAtEnd guard_count(count);
+    sqlite3_result_int64(context, count.int64(0));
+    return Status::ok();
 }
 
 }  // namespace
@@ -154,12 +130,12 @@ int register_describe(sqlite3* db) {
     int rc = SQLITE_OK;
     for (const int argc : {1, 2}) {
         if (rc == SQLITE_OK) {
-            rc = register_scalar<&describe_function>(db, "vss_describe", argc, SQLITE_DIRECTONLY);
+            rc = register_function<&describe_function>(db, "vss_describe", argc, SQLITE_DIRECTONLY);
         }
     }
     for (const int argc : {2, 3}) {
         if (rc == SQLITE_OK) {
-            rc = register_scalar<&count_function>(db, "vss_count", argc, SQLITE_DIRECTONLY);
+            rc = register_function<&count_function>(db, "vss_count", argc, SQLITE_DIRECTONLY);
         }
     }
     return rc;

@@ -1,5 +1,5 @@
 // The C entry points of include/vss0.h that need no SQLite.
-#include <algorithm>
+#include <optional>
 
 #include "cache.h"
 #include "cpu.h"
@@ -39,6 +39,15 @@ VSS0_EXPORT void vss0_set_memory_budget(uint64_t bytes) {
 
 VSS0_EXPORT uint64_t vss0_memory_budget(void) {
     return vss::Cache::instance().budget();
+}
+
+VSS0_EXPORT int64_t vss0_parse_bytes(const char* text) {
+    try {
+        const std::optional<std::uint64_t> bytes = vss::parse_bytes(text);
+        return bytes ? static_cast<int64_t>(*bytes) : -1;
+    } catch (...) {
+        return -1;
+    }
 }
 
 VSS0_EXPORT void vss0_set_threads(int threads) {

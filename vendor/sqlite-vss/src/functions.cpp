@@ -38,6 +38,11 @@ std::span<const std::byte> blob_of(sqlite3_value* value) {
     return {data, data == nullptr ? 0 : static_cast<std::size_t>(size)};
 }
 
+std::string text_of(sqlite3_value* value) {
+    const auto* text = reinterpret_cast<const char*>(sqlite3_value_text(value));
+    return text == nullptr ? std::string() : std::string(text, static_cast<std::size_t>(sqlite3_value_bytes(value)));
+}
+
 Status read_json_argument(sqlite3_value* value, std::string_view what, VectorArgument& out) {
     out.values_ = {};
     const auto* text = reinterpret_cast<const char*>(sqlite3_value_text(value));

@@ -45,6 +45,7 @@ inline constexpr std::byte vector_blob_header[] = {std::byte{'v'}, std::byte{1}}
 // "integer", "real", "text", "blob of 3 bytes", "null": what came, for a message.
 [[nodiscard]] std::string described(sqlite3_value* value);
 [[nodiscard]] std::span<const std::byte> blob_of(sqlite3_value* value);
+[[nodiscard]] std::string text_of(sqlite3_value* value);
 
 void set_result(sqlite3_context* context, std::string_view text);
 void set_result(sqlite3_context* context, std::span<const float> values);  // as a float32 blob
@@ -61,6 +62,8 @@ void function_entry(sqlite3_context* context, int argc, sqlite3_value** argv) {
         }
     } catch (const std::bad_alloc&) {
         sqlite3_result_error_nomem(context);
+    } catch (const std::exception& exception) {
+        sqlite3_result_error(context, exception.what(), -1);
     } catch (...) {
         sqlite3_result_error_code(context, SQLITE_INTERNAL);
     }
@@ -70,8 +73,9 @@ void function_entry(sqlite3_context* context, int argc, sqlite3_value** argv) {
 inline constexpr int pure_function = SQLITE_DETERMINISTIC | SQLITE_INNOCUOUS;
 
 template <auto Body>
-int register_function(sqlite3* db, const char* name, int argc, int flags = pure_function) {
-    return register_scalar<&function_entry<Body>>(db, name, argc, flags);
+int register_function(sqlite3* db, const char* name, int argc, int flags = pure_function, void* data = nullptr,
+                      void (*destroy)(void*) = nullptr) {
+    return register_scalar<&function_entry<Body>>(db, name, argc, flags, data, destroy);
 }
 
 // One per file; each returns a SQLite code.

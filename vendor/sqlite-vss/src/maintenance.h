@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "functions.h"
 #include "sqlite_api.h"
 #include "table.h"
 
@@ -26,6 +27,17 @@ class OpenTables {
 // Opening a table makes SQLite connect it, if it has not yet.
 Status open_table(sqlite3* db, const OpenTables& tables, const std::string& schema, const std::string& table,
                   Table*& out);
+
+// A SQL function about open tables: its body finds them with open_tables(context).
+template <auto Body>
+int register_table_function(sqlite3* db, const char* name, int argc, const std::shared_ptr<OpenTables>& tables) {
+    return register_function<Body>(
+        db, name, argc, SQLITE_DIRECTONLY, std::make_unique<std::shared_ptr<OpenTables>>(tables).release(),
+        [](void* data) {
+            const std::unique_ptr<std::shared_ptr<OpenTables>> owned(static_cast<std::shared_ptr<OpenTables>*>(data));
+        });
+}
+[[nodiscard]] const OpenTables& open_tables(sqlite3_context* context);
 
 // At most this many lines are told.
 inline constexpr std::size_t most_findings = 100;

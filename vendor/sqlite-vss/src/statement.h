@@ -71,6 +71,19 @@ class ResetAtEnd {
 // Runs one SQL statement without parameters.
 Status execute(sqlite3* db, const std::string& sql);
 
+// Runs `body` (which gives a Status) inside a savepoint of that name: all of its changes, or none.
+template <class Body>
+Status in_savepoint(sqlite3* db, const std::string& name, Body body) {
+    VSS_TRY(execute(db, "savepoint " + name));
+    const Status status = body();
+    if (status.is_ok()) {
+        return execute(db, "release " + name);
+    }
+    const Status undone = execute(db, "rollback to " + name);
+    const Status left = execute(db, "release " + name);
+    return undone.is_ok() && left.is_ok() ? status : undone;
+}
+
 // An open handle on one blob column, moved from row to row. Close it before the statement that uses it ends: an open
 // handle counts as a running statement.
 class Blob {

@@ -159,6 +159,10 @@ class VectorStore {
     Status load_allocator();
     Status load_free_slots();
     Status pending_block(std::uint64_t block, PendingBlock*& out);
+    // The gathered block of a slot, and the slot's bytes in it.
+    Status pending_slot(std::uint64_t slot, PendingBlock*& pending, std::span<std::byte>& bytes);
+    // Overwrites the slot's header and marks it to be written.
+    void set_header(PendingBlock& pending, std::uint64_t slot, const SlotHeader& header) const;
     Status read_block(std::uint64_t block, std::span<std::byte> out, bool& found);
     Status segment_state(std::uint64_t slot, SegmentState*& out);
     Status check_segment_row(const Statement& row, int live_column, std::int64_t id) const;
@@ -170,6 +174,7 @@ class VectorStore {
     Status flush_free_slots();
     Status check_size(std::uint64_t block, std::size_t bytes) const;
     Status damaged(std::uint64_t slot, std::string_view what) const;
+    Status holds_another(std::uint64_t slot, std::int64_t rowid, const SlotHeader& header) const;
     Status prepare(Statement& statement, const std::string& sql) { return statement.prepare(name_.db, sql); }
 
     const TableName& name_;
