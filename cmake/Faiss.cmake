@@ -5,6 +5,7 @@
 # installed one, OFF none. Otherwise Faiss is compiled here, once for a set of flags, into
 # ${VSSNATIVE_CACHE:-${XDG_CACHE_HOME:-~/.cache}/vssnative}/faiss.
 include(FaissSource)
+include(CheckCXXSourceCompiles)
 
 set(VSSNATIVE_SYSTEM_FAISS AUTO CACHE STRING "Use an installed Faiss: AUTO, ON or OFF")
 set_property(CACHE VSSNATIVE_SYSTEM_FAISS PROPERTY STRINGS AUTO ON OFF)
@@ -48,6 +49,14 @@ function(vss_build_faiss cache prefix flags)
     file(REMOVE_RECURSE ${work})
 endfunction()
 
+# Faiss 1.7.3 names uint8_t without including <cstdint>, which the C++ library of GCC 13 and later no longer brings along.
+check_cxx_source_compiles("#include <sstream>\n#include <string>\nuint8_t byte;\nint main() { return byte; }"
+                          VSS_CSTDINT_COMES_ALONG)
+set(VSS_FAISS_INCLUDES "")
+if(NOT VSS_CSTDINT_COMES_ALONG)
+    set(VSS_FAISS_INCLUDES -include cstdint)
+endif()
+
 # Sets `result` to the prefix of a compiled Faiss, compiling it first if it is not in the cache.
 function(vss_cached_faiss result)
     # The level below which nobody can run a current numpy either (2008: SSE4.2 and POPCNT), and no higher.
@@ -55,6 +64,7 @@ function(vss_cached_faiss result)
     if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
         set(flags -march=x86-64-v2 -mtune=generic)
     endif()
+    list(APPEND flags ${VSS_FAISS_INCLUDES})
     set(recipe "${VSS_FAISS_SHA256} ${flags} ${CMAKE_CXX_FLAGS} ${CMAKE_SYSTEM_NAME} ${CMAKE_SYSTEM_PROCESSOR} "
                "${CMAKE_CXX_COMPILER_ID} ${CMAKE_CXX_COMPILER_VERSION}")
     foreach(file CMakeLists.txt omp/omp.h)
@@ -111,5 +121,6 @@ if(NOT found)
     target_include_directories(vssnative_faiss SYSTEM INTERFACE ${VSS_FAISS_PREFIX}/include
                                ${VSS_FAISS_PREFIX}/include/vssnative_omp)
     target_compile_definitions(vssnative_faiss INTERFACE FINTEGER=int)
+    target_compile_options(vssnative_faiss INTERFACE ${VSS_FAISS_INCLUDES})
     target_link_libraries(vssnative_faiss INTERFACE ${VSS_FAISS_PREFIX}/lib/libfaiss.a)
 endif()

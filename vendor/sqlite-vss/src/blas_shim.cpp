@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "blas_builtin.h"
+#include "settings.h"
 
 namespace vss {
 namespace {
@@ -44,8 +45,6 @@ using Syev64 = void (*)(const char*, const char*, const int*, double*, const int
 using Gelsd32 = void (*)(const int*, const int*, const int*, float*, const int*, float*, const int*, float*,
                          const float*, int*, float*, const int*, int*, int*);
 
-std::atomic<int> wanted_threads{1};
-
 // OpenBLAS, once found. Never unloaded: its threads run its code.
 struct OpenBlas {
     std::string path;
@@ -65,6 +64,7 @@ struct OpenBlas {
     Syev64 dsyev = nullptr;
     Gelsd32 sgelsd = nullptr;
     void (*set_num_threads)(int) = nullptr;
+    int (*get_num_threads)() = nullptr;
     char* (*get_config)() = nullptr;
 
     [[nodiscard]] bool loaded() const { return missing.empty(); }
@@ -72,7 +72,7 @@ struct OpenBlas {
 
 std::filesystem::path own_directory() {
     Dl_info info{};
-    if (dladdr(reinterpret_cast<const void*>(&set_blas_threads), &info) == 0 || info.dli_fname == nullptr) {
+    if (dladdr(reinterpret_cast<const void*>(&apply_threads_to_blas), &info) == 0 || info.dli_fname == nullptr) {
         return {};
     }
     std::error_code error;
@@ -109,6 +109,7 @@ bool find_all(void* library, OpenBlas& blas) {
            find(library, "scipy_dgesvd_", blas.dgesvd) && find(library, "scipy_dsyev_", blas.dsyev) &&
            find(library, "scipy_sgelsd_", blas.sgelsd) &&
            find(library, "scipy_openblas_set_num_threads", blas.set_num_threads) &&
+           find(library, "scipy_openblas_get_num_threads", blas.get_num_threads) &&
            find(library, "scipy_openblas_get_config", blas.get_config);
 }
 
@@ -137,18 +138,12 @@ OpenBlas load() {
 
 std::atomic<const OpenBlas*> in_force{nullptr};
 
-void apply_wanted_threads() {
-    if (const OpenBlas* const library = in_force.load(); library != nullptr && library->loaded()) {
-        library->set_num_threads(wanted_threads.load());
-    }
-}
-
 const OpenBlas& blas() {
     static const OpenBlas& instance = []() -> const OpenBlas& {
         static const OpenBlas loaded = load();
-        // Published before the wish is read: a set_blas_threads at the same time finds one or the other.
+        // Published before the setting is read: a set_threads at the same time finds the library, or is found here.
         in_force.store(&loaded);
-        apply_wanted_threads();
+        apply_threads_to_blas();
         return loaded;
     }();
     return instance;
@@ -185,9 +180,15 @@ void multiply_builtin(const char* transa, const char* transb, const int* m, cons
 
 }  // namespace
 
-void set_blas_threads(int count) {
-    wanted_threads.store(std::max(count, 1));
-    apply_wanted_threads();
+void apply_threads_to_blas() {
+    if (const OpenBlas* const library = in_force.load(); library != nullptr && library->loaded()) {
+        library->set_num_threads(threads());
+    }
+}
+
+int blas_threads() {
+    const OpenBlas& library = blas();
+    return library.loaded() ? library.get_num_threads() : 1;
 }
 
 std::string blas_description() {

@@ -20,8 +20,12 @@ class BlasUnavailable : public std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
-// How many threads one call may use: 1 until set. Has no effect on the built-in products, which use one.
-void set_blas_threads(int count);
+// Hands threads() of settings.h, which every call may use, to OpenBLAS, if it is loaded; loading does so too.
+// set_threads calls this. The built-in products use one thread, whatever is set.
+void apply_threads_to_blas();
+
+// How many threads a call uses now. Loads the library.
+[[nodiscard]] int blas_threads();
 
 // What serves the calls: OpenBLAS's own description and its path, or "built in" and why. Loads it.
 [[nodiscard]] std::string blas_description();

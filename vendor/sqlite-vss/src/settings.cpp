@@ -12,6 +12,8 @@
 #include <sched.h>
 #endif
 
+#include "blas_shim.h"
+
 namespace vss {
 namespace {
 
@@ -89,6 +91,7 @@ int threads() {
 
 void set_threads(int count) {
     chosen_threads.store(std::clamp(count, 0, max_threads));
+    apply_threads_to_blas();
 }
 
 }  // namespace vss

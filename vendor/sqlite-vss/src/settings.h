@@ -13,8 +13,8 @@ namespace vss {
 // VSSNATIVE_MEMORY, else 256 MB.
 [[nodiscard]] std::uint64_t memory_budget_from_environment();
 
-// Threads that a batch of queries or a large load may use. Set by set_threads, else VSSNATIVE_THREADS, else the cores
-// this process may run on.
+// Threads that a batch of queries, a large load or a product of matrices may use. Set by set_threads, else
+// VSSNATIVE_THREADS, else the cores this process may run on.
 [[nodiscard]] int threads();
 void set_threads(int count);  // 0: back to the default
 

@@ -11,6 +11,7 @@
 
 #include "blas_builtin.h"
 #include "blas_shim.h"
+#include "settings.h"
 
 extern "C" int ssyrk_(const char*, const char*, const int*, const int*, const float*, const float*, const int*,
                       const float*, float*, const int*);
@@ -81,6 +82,18 @@ void check(const Product& p, Multiply&& multiply) {
 
 }  // namespace
 
+// Stays the first case: the library must not be loaded when it begins.
+TEST_CASE("the one setting for threads holds for matrix products, set before or after the library is loaded") {
+    vss::set_threads(3);
+    const int at_load = vss::blas_threads();
+    const bool openblas = !vss::blas_description().starts_with("built in");
+    CHECK(at_load == (openblas ? 3 : 1));
+    vss::set_threads(2);
+    CHECK(vss::blas_threads() == (openblas ? 2 : 1));
+    vss::set_threads(0);
+    CHECK(vss::blas_threads() == (openblas ? vss::threads() : 1));
+}
+
 TEST_CASE("built-in products equal the definition") {
     for (const Product& product : products) {
         check(product, [](const Product& p, const auto& a, int lda, const auto& b, int ldb, auto& c, int ldc) {
@@ -101,7 +114,7 @@ TEST_CASE("built-in products do not read C where beta is 0") {
 TEST_CASE("sgemm_ equals the definition, whatever serves it") {
     MESSAGE("BLAS: " << vss::blas_description());
     for (const int threads : {1, 2}) {
-        vss::set_blas_threads(threads);
+        vss::set_threads(threads);
         for (const Product& product : products) {
             check(product, [](const Product& p, const auto& a, int lda, const auto& b, int ldb, auto& c, int ldc) {
                 sgemm_(p.transpose_a ? "T" : "N", p.transpose_b ? "T" : "N", &p.m, &p.n, &p.k, &p.alpha, a.data(), &lda,
