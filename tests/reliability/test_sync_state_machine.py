@@ -22,7 +22,9 @@ from vssnative.errors import MigrationError
 from vssnative.migrations import cancel_change, drop_retired, rollback_model
 from vssnative.migrations.records import load_embedding
 from vssnative.sync import Settings
+from vssnative.sync.batch import Batch
 from vssnative.sync.engine import Engine
+from vssnative.sync.locking import Turns
 
 from .sync_oracle import assert_in_step
 
@@ -37,6 +39,18 @@ _IDS = st.integers(min_value=-2, max_value=8)
 _VERBS = st.sampled_from(["insert", "insert or replace", "insert or ignore", "replace"])
 _SETTINGS = Settings(batch_texts=4, backoff=0.001, lease_seconds=0.05)
 _EXAMPLES = int(os.environ.get("VSSNATIVE_STATE_MACHINE", "25"))
+
+
+class ShortTurns(Turns):
+    """Commits of so many rows, however fast the machine is."""
+
+    def __init__(self, conn: sqlite3.Connection, rows: int) -> None:
+        super().__init__(conn)
+        self._rows = rows
+
+    @property
+    def rows(self) -> int:
+        return self._rows
 
 
 class SyncMachine(RuleBasedStateMachine):
@@ -57,7 +71,7 @@ class SyncMachine(RuleBasedStateMachine):
             """
         )
         self.conn = vssnative.connect(self.path, synchronous="OFF")
-        self.abandoned: list[tuple[sqlite3.Connection, Engine]] = []
+        self.abandoned: list[tuple[sqlite3.Connection, Engine, list[Batch]]] = []
         self.dim = 16
 
     @initialize(replace_fires=st.booleans())
@@ -153,22 +167,22 @@ class SyncMachine(RuleBasedStateMachine):
         if len(self.abandoned) < 3:
             conn = vssnative.connect(self.path)
             engine = Engine(conn, "posts", settings=_SETTINGS)
-            running = engine._next_batch()
-            if running is None:
+            batch = engine._next_batch()
+            if batch is None:
                 engine.close()
                 conn.close()
                 return
-            engine.batch = running  # type: ignore[attr-defined]
-            self.abandoned.append((conn, engine))
+            self.abandoned.append((conn, engine, [batch, *engine._waiting]))
 
     @precondition(lambda self: self.abandoned)
-    @rule()
-    def dead_worker_returns(self) -> None:
-        """It was only slow: its commit must not store what is out of date."""
-        conn, engine = self.abandoned.pop()
+    @rule(rows=st.integers(min_value=1, max_value=4))
+    def dead_worker_returns(self, rows: int) -> None:
+        """It was only slow: its commits, of so many rows each, must not store what is out of date."""
+        conn, engine, batches = self.abandoned.pop()
+        engine._turns = ShortTurns(conn, rows)
         try:
-            current = engine._submit(engine.batch)  # type: ignore[attr-defined]
-            engine._commit(current, current.future.result())
+            for batch in batches:
+                engine._commit(batch, engine._submit(batch).future.result())
         except MigrationError:
             pass
         finally:
@@ -208,7 +222,7 @@ class SyncMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         try:
-            for conn, engine in self.abandoned:
+            for conn, engine, _ in self.abandoned:
                 engine.close()
                 conn.close()
             self.quiesce()

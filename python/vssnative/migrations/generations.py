@@ -138,7 +138,7 @@ def switch(conn: Connection, table: str, *, force: bool = False) -> Embedding:
 def switch_if_complete(conn: Connection, embedding: Embedding) -> bool:
     """Switch where every row has its new vectors. In the caller's transaction."""
     building = _building(embedding)
-    if building is None or _missing(conn, embedding, building):
+    if building is None or _anything_missing(conn, embedding, building):
         return False
     _make_active(conn, embedding, building, "switch")
     return True
@@ -193,6 +193,18 @@ def _recorded_embedder(generation: Generation) -> Embedder:
     from ..sync.models import embedder_for
 
     return embedder_for(generation)
+
+
+def _anything_missing(conn: Connection, embedding: Embedding, building: Generation) -> bool:
+    """As ``_missing``, but ends at the first row: this is asked at every commit, under the write lock."""
+    [(found,)] = execute(
+        conn,
+        "select exists (select 1 from vssnative_dead_letters d where d.embedding = ?1 and d.generation = ?2)"
+        " or exists (select 1 from vssnative_queue q where q.embedding = ?1 and ?3 >"
+        " (select count(*) from vssnative_provenance p where p.generation = ?2 and p.row_id = q.row_id))",
+        (embedding.id, building.id, len(building.fields)),
+    )
+    return bool(found)
 
 
 def _missing(conn: Connection, embedding: Embedding, building: Generation) -> int:

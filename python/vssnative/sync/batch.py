@@ -1,7 +1,8 @@
 """A batch: what leased rows need, found by comparing their texts with what is stored; and its commit.
 
-Planning reads, embedding is elsewhere, the commit is one short write transaction. A row takes part in the commit only
-if its lease still stands, that is, if nobody edited it since it was leased.
+Planning reads, embedding is elsewhere, a commit is one short write transaction. A row takes part in the commit only
+if its lease still stands, that is, if nobody edited it since it was leased. Many rows are leased and planned at once;
+parts of them are embedded, and parts of those committed.
 """
 
 from __future__ import annotations
@@ -53,36 +54,74 @@ class Job:
 
 
 @dataclass
-class Batch:
-    """Leased rows, the jobs they need, and the texts and cached vectors that go with those.
+class Shared:
+    """What all parts of a batch have in common.
 
     Attributes:
-        texts: model digest to passage hash to text, of what has to be embedded.
+        cached: cache key to vector, of texts that the cache had when they were planned.
+        embedded: model digest to what came of its texts so far.
+        stored: cache keys of vectors that a commit has put into the cache.
+    """
+
+    cached: dict[str, Vector] = field(default_factory=dict)
+    embedded: dict[str, Embedded] = field(default_factory=dict)
+    stored: set[str] = field(default_factory=set)
+
+
+@dataclass
+class Batch:
+    """Leased rows, the jobs they need, and the texts that have to be embedded for those.
+
+    Attributes:
+        jobs: row number to its jobs; rows that need none are left out.
+        texts: model digest to passage hash to text.
         alone: passage hashes of rows that failed before.
-        cached: cache key to vector.
         removed: rows that are not in the table any more.
         characters: length of all texts of the rows.
     """
 
     embedding: Embedding
     lease: queue.Lease
-    jobs: list[Job] = field(default_factory=list)
+    jobs: dict[int, list[Job]] = field(default_factory=dict)
     texts: dict[str, dict[str, str]] = field(default_factory=dict)
     alone: set[str] = field(default_factory=set)
-    cached: dict[str, Vector] = field(default_factory=dict)
     removed: set[int] = field(default_factory=set)
     characters: int = 0
+    shared: Shared = field(default_factory=Shared)
 
-    def outcome(self, job: Job, done: Mapping[str, Embedded]) -> list[Vector] | str | None:
+    @property
+    def priority(self) -> int:
+        """That of its most urgent row."""
+        return min(entry.priority for entry in self.lease.entries)
+
+    def part(self, entries: Sequence[queue.Entry], texts: dict[str, dict[str, str]] | None = None) -> Batch:
+        """Some of the rows. What is embedded and stored for one part counts for all of them.
+
+        Args:
+            texts: what to embed for them; none by default.
+        """
+        jobs = {entry.row_id: self.jobs[entry.row_id] for entry in entries if entry.row_id in self.jobs}
+        removed = {entry.row_id for entry in entries if entry.row_id in self.removed}
+        lease = queue.Lease(self.lease.token, tuple(entries))
+        return Batch(self.embedding, lease, jobs, texts or {}, self.alone, removed, shared=self.shared)
+
+    def note(self, done: Mapping[str, Embedded]) -> None:
+        """Keep what came of texts, by model."""
+        for digest, one in done.items():
+            known = self.shared.embedded.setdefault(digest, Embedded())
+            known.vectors.update(one.vectors)
+            known.failures.update(one.failures)
+
+    def outcome(self, job: Job) -> list[Vector] | str | None:
         """The job's vectors, one per passage; or why it failed; or None where its model could not be used."""
         if job.unreadable is not None:
             return job.unreadable
         vectors = []
+        digest = job.generation.model_digest
+        embedded = self.shared.embedded.get(digest)
         for passage in job.passages:
-            digest = job.generation.model_digest
-            vector = self.cached.get(cache.cache_key(digest, passage.hash))
+            vector = self.shared.cached.get(cache.cache_key(digest, passage.hash))
             if vector is None:
-                embedded = done.get(digest)
                 if embedded is None:
                     return None
                 if passage.hash in embedded.failures:
@@ -93,10 +132,31 @@ class Batch:
             vectors.append(vector)
         return vectors
 
+    def fresh_vectors(self) -> dict[str, Vector]:
+        """Cache key to vector, of the texts of these rows that were embedded and are not in the cache yet."""
+        fresh = {}
+        for job in (job for jobs in self.jobs.values() for job in jobs):
+            digest = job.generation.model_digest
+            if digest not in self.shared.embedded:
+                continue
+            vectors = self.shared.embedded[digest].vectors
+            for passage in job.passages:
+                key = cache.cache_key(digest, passage.hash)
+                if passage.hash in vectors and key not in self.shared.stored:
+                    fresh[key] = vectors[passage.hash]
+        return fresh
+
 
 @dataclass
 class Done:
-    """Counts of what a commit did. `texts` are newly embedded, `reused` came from the cache or an equal text."""
+    """What a commit did.
+
+    Attributes:
+        texts: newly embedded.
+        reused: passages whose vector came from the cache or an equal text.
+        postponed: rows given back untouched: their model cannot be used for now, or there is another one.
+        stored: cache keys of the vectors that it put into the cache.
+    """
 
     rows: int = 0
     texts: int = 0
@@ -105,6 +165,8 @@ class Done:
     removed: int = 0
     failed: list[tuple[int, str, str]] = field(default_factory=list)
     dead: list[tuple[int, str, str]] = field(default_factory=list)
+    postponed: int = 0
+    stored: set[str] = field(default_factory=set)
 
 
 def plan_batch(conn: Connection, embedding: Embedding, lease: queue.Lease, split: Splitter) -> Batch:
@@ -135,7 +197,8 @@ def plan_batch(conn: Connection, embedding: Embedding, lease: queue.Lease, split
             for text_field in generation.fields:
                 text = fields[text_field.name]
                 if isinstance(text, Unreadable):
-                    batch.jobs.append(Job(generation, row_id, text_field, None, (), text.reason))
+                    jobs = batch.jobs.setdefault(row_id, [])
+                    jobs.append(Job(generation, row_id, text_field, None, (), text.reason))
                     continue
                 whole = EMPTY_HASH if text is None else content_hash(text)
                 batch.characters += len(text or "")
@@ -151,10 +214,10 @@ def plan_batch(conn: Connection, embedding: Embedding, lease: queue.Lease, split
                     wanted.update((p.hash, text[p.start : p.stop]) for p in passages)
                 if row_id in failed_before:
                     batch.alone.update(p.hash for p in passages)
-                batch.jobs.append(Job(generation, row_id, text_field, whole, passages))
+                batch.jobs.setdefault(row_id, []).append(Job(generation, row_id, text_field, whole, passages))
         keys = {cache.cache_key(generation.model_digest, hash_): hash_ for hash_ in wanted}
         found = cache.look_up(conn, list(keys), generation.dim)
-        batch.cached.update(found)
+        batch.shared.cached.update(found)
         missing = {hash_: wanted[hash_] for key, hash_ in keys.items() if key not in found}
         if missing:
             batch.texts.setdefault(generation.model_digest, {}).update(missing)
@@ -165,7 +228,6 @@ def commit_batch(
     conn: Connection,
     embedding: Embedding,
     batch: Batch,
-    done: Mapping[str, Embedded],
     *,
     max_attempts: int,
     backoff: float,
@@ -174,18 +236,21 @@ def commit_batch(
     """Store what came of a batch. In the caller's write transaction; `embedding` is as recorded now.
 
     Args:
-        done: model digest to what came of its texts.
         max_attempts: failures of its own after which a row is given up.
         backoff: seconds before the second attempt, doubled for each further one.
         paused_until: model digest to the time when it may be asked again.
     """
-    counts = Done()
+    # Also for rows that were edited meanwhile: such a text may come back.
+    fresh = batch.fresh_vectors()
+    cache.store(conn, fresh)
+    counts = Done(texts=len(fresh), stored=set(fresh))
     held = queue.still_held(conn, embedding, batch.lease)
     if not held:
         return counts
     if {g.id for g in embedding.live} != {g.id for g in batch.embedding.live}:
         # Another model came or went meanwhile: the rows have to be looked at again, no attempt spent.
         queue.release(conn, embedding, batch.lease, 0.0)
+        counts.postponed = len(held)
         return counts
     _forget_rows(conn, embedding, sorted(batch.removed & held), everywhere=True)
     counts.removed = len(batch.removed & held)
@@ -195,10 +260,8 @@ def commit_batch(
     failed: dict[int, list[tuple[Job, str]]] = {}
     waiting: dict[int, float] = {}
     finished: list[tuple[Job, list[Vector]]] = []
-    for job in batch.jobs:
-        if job.row_id not in held:
-            continue
-        outcome = batch.outcome(job, done)
+    for job in (job for row_id, jobs in batch.jobs.items() if row_id in held for job in jobs):
+        outcome = batch.outcome(job)
         if outcome is None:
             waiting[job.row_id] = paused_until.get(job.generation.model_digest, 0.0)
         elif isinstance(outcome, str):
@@ -221,6 +284,7 @@ def commit_batch(
             delay = min(_LONGEST_BACKOFF, backoff * 2.0 ** (count - 1)) * random.uniform(0.5, 1.5)
             later.append((row_id, count, max(now + delay, waiting.pop(row_id, 0.0))))
     later += [(row_id, attempts[row_id], when) for row_id, when in waiting.items()]
+    counts.postponed = len(waiting)
     _bury(conn, embedding, embedding_stores, given_up, attempts, now)
     counts.dead = [(job.row_id, job.field.name, reason) for job, reason in given_up]
     through = held - {row[0] for row in later}
@@ -233,28 +297,15 @@ def commit_batch(
             f"delete from {embedding.key_table} where id in (select value from json_each(?))",
             (json.dumps(sorted(batch.removed & held)),),
         )
-    fresh = {
-        cache.cache_key(digest, key): vector
-        for digest, one in done.items()
-        for key, vector in one.vectors.items()
-    }
-    cache.store(conn, fresh)
-    counts.rows = len(through)
-    counts.texts = len(fresh)
-    counts.reused = sum(len(job.passages) for job, _ in finished) - _embedded_here(finished, batch)
-    counts.unchanged = len(through - {job.row_id for job in batch.jobs} - batch.removed)
-    return counts
-
-
-def _embedded_here(finished: Sequence[tuple[Job, list[Vector]]], batch: Batch) -> int:
-    """How many different texts of the finished jobs had to be embedded."""
     used = {
-        (job.generation.model_digest, passage.hash)
+        cache.cache_key(job.generation.model_digest, passage.hash)
         for job, _ in finished
         for passage in job.passages
-        if passage.hash in batch.texts.get(job.generation.model_digest, {})
     }
-    return len(used)
+    counts.rows = len(through)
+    counts.reused = sum(len(job.passages) for job, _ in finished) - len(used & counts.stored)
+    counts.unchanged = len(through - set(batch.jobs) - batch.removed)
+    return counts
 
 
 def _store(

@@ -1,11 +1,12 @@
 """The engine under ``sync`` and ``Worker``: lease, embed in a second thread, commit; the next batch waits ready.
 
 The connection is used by the calling thread only. While a batch is being embedded the calling thread commits the one
-before it, keeps the leases alive, and notices Ctrl-C.
+before it, in parts that each hold the write lock for a short time, keeps the leases alive, and notices Ctrl-C.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import threading
@@ -13,32 +14,31 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeout
-from dataclasses import dataclass, field
+from concurrent.futures import wait as wait_for
+from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
 
 from ..connection import Connection, execute
 from ..embedding.protocol import Embedder
 from ..errors import ConfigurationError, SyncError
+from ..migrations.embeddings import EDIT_PRIORITY
 from ..migrations.generations import switch_if_complete
 from ..migrations.records import Embedding, Generation, load_embeddings
 from . import models, queue
 from .batch import Batch, Done, commit_batch, plan_batch
 from .embed import Embedded, Outage, RateLimit, embed_texts
 from .events import Listener, emit, span
-from .locking import read, write
+from .locking import Turns, read, write
+from .window import cut
 
 _CHARACTERS_PER_TOKEN = 4
-_FIRST_BATCH_ROWS = 32
 _BATCHES_AHEAD = 2
-_SMOOTHING = 0.3
-# A commit is to hold the write lock about so long at most; batches shrink to that, down to a few rows.
-_TARGET_HOLD_SECONDS = 0.1
-_FEWEST_ROWS = 16
-_LONGEST_COURTESY = 0.5
-
-_T = TypeVar("_T")
+# Rows are leased for so many batches at once, so that texts of like length can be embedded together.
+_BATCHES_PER_WINDOW = 8
+# Before anything is known of the texts' lengths.
+_FIRST_ROWS = 256
+_RATE_SECONDS = 10.0
+_WORKER_ALIVE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ class Settings:
     """How a worker works.
 
     Attributes:
-        batch_texts: texts per batch at most. A batch is one commit, during which other writers wait.
+        batch_texts: texts per call of the model at most. They are committed in parts, so that other writers never wait
+            for long.
         batch_tokens: their tokens at most, roughly, as guessed from the texts' lengths.
         lease_seconds: after so long without a heartbeat, a worker's rows go to another worker.
         max_attempts: failures of its own after which a row is given up.
@@ -86,8 +87,6 @@ class Totals:
 class _Running:
     batch: Batch
     future: Future[dict[str, Embedded]]
-    renew_at: float
-    started: float = field(default_factory=time.monotonic)
 
 
 class Engine:
@@ -125,15 +124,16 @@ class Engine:
         self.stop = stop or threading.Event()
         self._rate_limit = RateLimit(self._settings.rate_limit) if self._settings.rate_limit else None
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vssnative-embed")
-        self._rows_per_batch: dict[int, int] = {}
+        self._rows_per_window: dict[int, int] = {}
+        self._turns = Turns(conn)
+        self._waiting: deque[Batch] = deque()
+        self._running: deque[_Running] = deque()
+        self._renew_at = 0.0
         self._worker_id = f"{socket.gethostname()}:{os.getpid()}:{os.urandom(4).hex()}"
         self._started_at = time.time()
         self._rate = 0.0
         self._last_commit = time.monotonic()
         self._registered = False
-        self._released = 0.0
-        self._held = 0.0
-        self._hold_per_row = 0.0
         self.totals = Totals()
         self.skip: frozenset[int] = frozenset()
         self.outage: Outage | None = None
@@ -158,7 +158,7 @@ class Engine:
         Args:
             after_batch: called after each commit, for progress.
         """
-        running: deque[_Running] = deque()
+        running = self._running
         try:
             while True:
                 while len(running) < _BATCHES_AHEAD and not self.stop.is_set():
@@ -168,16 +168,16 @@ class Engine:
                     running.append(self._submit(batch))
                 if not running:
                     return
-                current = running[0]
-                done = self._wait(current, running)
-                self._commit(current, done)
+                self._commit(running[0].batch, self._wait(running[0].future))
                 running.popleft()
                 if after_batch is not None:
                     after_batch()
         finally:
             for one in running:
                 one.future.cancel()
-            self._give_back([one.batch for one in running])
+            self._give_back(self._held())
+            running.clear()
+            self._waiting.clear()
 
     def next_ready(self) -> float | None:
         """When there will be something to do, None where nothing is queued."""
@@ -191,79 +191,86 @@ class Engine:
                 moments.append(max(when, resume, now))
         return min(moments, default=None)
 
-    def pending(self) -> int:
-        """Entries in the queues, of embeddings that are not paused."""
-        return sum(queue.pending(self._conn, e) for e in self.embeddings() if not e.paused)
+    def pending(self, *, paused: bool = False) -> int:
+        """Entries in the queues, by default of embeddings that are not paused."""
+        return sum(queue.pending(self._conn, e) for e in self.embeddings() if paused or not e.paused)
 
     def _next_batch(self) -> Batch | None:
-        if self._left is not None and self._left <= 0:
-            return None
-        embeddings = read(self._conn, self.embeddings)
+        """The next batch to embed; where a backfill's wait already, edits that have come meanwhile go before them."""
+        workable = read(self._conn, self._workable)
+        self._return_unworkable({embedding.id for embedding in workable})
+        waiting = self._waiting
+        if not waiting or waiting[0].priority > EDIT_PRIORITY:
+            for embedding in workable:
+                batches = self._open_window(embedding, edits_only=bool(waiting))
+                if batches:
+                    waiting.extendleft(reversed(batches))
+                    break
+        return waiting.popleft() if waiting else None
+
+    def _workable(self) -> list[Embedding]:
+        """The embeddings that are not paused and have a model that is not."""
         paused = models.paused_until(self._conn)
         now = time.time()
-        for embedding in embeddings:
-            if embedding.paused or all(paused.get(g.model_digest, 0.0) > now for g in embedding.live):
-                continue
-            if not queue.is_ready(self._conn, embedding, now):
-                continue
-            first = min(_FIRST_BATCH_ROWS, self._settings.batch_texts)
-            rows = self._rows_per_batch.get(embedding.id, first)
-            limit = rows if self._left is None else min(rows, self._left)
-            lease = self._write(partial(self._take, embedding, limit))
-            if lease is None:
-                continue
-            if self._left is not None:
-                self._left -= len(lease.entries)
-            batch = Batch(embedding, lease)
-            try:
-                batch = read(self._conn, partial(plan_batch, self._conn, embedding, lease, self._split))
-            except BaseException:
-                self._give_back([batch])
-                raise
-            self._adapt(embedding, batch)
-            return batch
-        return None
+        return [
+            e
+            for e in self.embeddings()
+            if not e.paused and any(paused.get(g.model_digest, 0.0) <= now for g in e.live)
+        ]
 
-    def _write(self, work: Callable[[], _T]) -> _T:
-        """One write transaction, after leaving the lock alone for as long as the last one held it.
+    def _return_unworkable(self, workable: set[int]) -> None:
+        back = [batch for batch in self._waiting if batch.embedding.id not in workable]
+        if back:
+            self._give_back(back)
+            self._waiting = deque(batch for batch in self._waiting if batch.embedding.id in workable)
 
-        SQLite's waiting writers poll, up to 100 ms apart, and have no queue: a worker that came back at once would
-        starve them. It costs nothing where the model takes longer than the commits.
-        """
-        pause = min(self._held, _LONGEST_COURTESY) - (time.monotonic() - self._released)
-        if pause > 0:
-            time.sleep(pause)
-        began = 0.0
+    def _open_window(self, embedding: Embedding, *, edits_only: bool) -> list[Batch]:
+        """Lease rows for some batches, compare them with what is stored, and cut them."""
+        if self._left is not None and self._left <= 0:
+            return []
+        if not queue.is_ready(self._conn, embedding, time.time(), edits_only=edits_only):
+            return []
+        lease = self._turns.write(partial(self._take, embedding, edits_only))
+        if lease is None:
+            return []
+        if self._left is not None:
+            self._left -= len(lease.entries)
+        if not self._held():
+            self._renew_at = time.monotonic() + self._settings.lease_seconds / 3
+        planned = Batch(embedding, lease)
+        try:
+            planned = read(self._conn, partial(plan_batch, self._conn, embedding, lease, self._split))
+        except BaseException:
+            self._give_back([planned])
+            raise
+        self._adapt(embedding, planned)
+        return cut(planned, self._settings.batch_texts, self._settings.batch_tokens * _CHARACTERS_PER_TOKEN)
 
-        def timed() -> _T:
-            nonlocal began
-            began = time.monotonic()
-            return work()
-
-        result = write(self._conn, timed)
-        self._released = time.monotonic()
-        self._held = self._released - began
-        return result
-
-    def _note_hold(self, batch: Batch) -> None:
-        """Learn how long a row's commit holds the lock, here and now: the machine may be slow, or busy."""
-        per_row = self._held / len(batch.lease.entries)
-        known = self._hold_per_row
-        self._hold_per_row = per_row if known == 0.0 else (1 - _SMOOTHING) * known + _SMOOTHING * per_row
-
-    def _take(self, embedding: Embedding, limit: int) -> queue.Lease | None:
+    def _take(self, embedding: Embedding, edits_only: bool) -> queue.Lease | None:
+        now = time.time()
+        rows = self._rows_per_window.get(embedding.id, min(_FIRST_ROWS, self._most_rows(embedding)))
+        [(others,)] = execute(
+            self._conn,
+            "select count(*) from vssnative_workers where seen_at > ? and id <> ?",
+            (now - _WORKER_ALIVE_SECONDS, self._worker_id),
+        )
+        if others:
+            # Towards the end, something is left for everybody.
+            ready = queue.ready(self._conn, embedding, now, rows * (others + 1), edits_only=edits_only)
+            fewest = self._most_rows(embedding) // _BATCHES_PER_WINDOW
+            rows = min(rows, max(1, fewest, ready // (others + 1)))
         return queue.take(
             self._conn,
             embedding,
-            now=time.time(),
+            now=now,
             seconds=self._settings.lease_seconds,
-            limit=limit,
+            limit=rows if self._left is None else min(rows, self._left),
             where=self._where,
             params=self._params,
+            edits_only=edits_only,
         )
 
     def _split(self, generation: Generation, text: str) -> list[tuple[int, int]]:
-
         from ..embedding.chunking import Chunking, WordSpans, split_text
 
         assert generation.chunk is not None
@@ -273,17 +280,17 @@ class Engine:
         chunking = Chunking(generation.chunk.tokens, generation.chunk.overlap)
         return [(p.start, p.end) for p in split_text(text, chunking, spans) if p.start < p.end]
 
-    def _adapt(self, embedding: Embedding, batch: Batch) -> None:
-        """Choose the next batch's rows, within the texts and tokens of the settings and the time of a commit."""
+    def _most_rows(self, embedding: Embedding) -> int:
         fields = max(1, sum(len(g.fields) for g in embedding.live))
-        rows = self._settings.batch_texts // fields
-        seen = len(batch.lease.entries)
-        tokens = batch.characters / _CHARACTERS_PER_TOKEN / seen
+        return max(1, _BATCHES_PER_WINDOW * self._settings.batch_texts // fields)
+
+    def _adapt(self, embedding: Embedding, planned: Batch) -> None:
+        """Choose the next window's rows by the lengths of this one's: all its texts are in memory."""
+        rows = self._most_rows(embedding)
+        tokens = planned.characters / _CHARACTERS_PER_TOKEN / len(planned.lease.entries)
         if tokens > 0:
-            rows = min(rows, int(self._settings.batch_tokens / tokens))
-        if self._hold_per_row > 0:
-            rows = min(rows, max(_FEWEST_ROWS, int(_TARGET_HOLD_SECONDS / self._hold_per_row)))
-        self._rows_per_batch[embedding.id] = max(1, rows)
+            rows = min(rows, int(_BATCHES_PER_WINDOW * self._settings.batch_tokens / tokens))
+        self._rows_per_window[embedding.id] = max(1, rows)
 
     def _submit(self, batch: Batch) -> _Running:
         paused = models.paused_until(self._conn)
@@ -305,75 +312,98 @@ class Engine:
                     )
             return results
 
-        return _Running(
-            batch, self._executor.submit(work), time.monotonic() + self._settings.lease_seconds / 3
-        )
+        return _Running(batch, self._executor.submit(work))
 
-    def _wait(self, current: _Running, running: Sequence[_Running]) -> dict[str, Embedded]:
+    def _wait(self, future: Future[dict[str, Embedded]]) -> dict[str, Embedded]:
         while True:
-            wake = min(one.renew_at for one in running)
-            try:
-                return current.future.result(timeout=max(0.0, wake - time.monotonic()))
-            except FutureTimeout:
-                if current.future.done():
-                    raise
-                self._heartbeat(running)
+            self._keep_leases()
+            wait_for([future], timeout=max(0.0, self._renew_at - time.monotonic()))
+            if future.done():
+                return future.result()
 
-    def _heartbeat(self, running: Sequence[_Running]) -> None:
+    def _held(self) -> list[Batch]:
+        """What is leased and not committed."""
+        return [*(one.batch for one in self._running), *self._waiting]
+
+    def _keep_leases(self) -> None:
+        """The heartbeat, where it is time for one."""
+        if time.monotonic() < self._renew_at:
+            return
+
         def renew() -> None:
             until = time.time() + self._settings.lease_seconds
-            for one in running:
-                queue.extend(self._conn, one.batch.embedding, one.batch.lease, until)
+            for batch in self._held():
+                queue.extend(self._conn, batch.embedding, batch.lease, until)
 
-        self._write(renew)
-        for one in running:
-            one.renew_at = time.monotonic() + self._settings.lease_seconds / 3
+        self._turns.write(renew)
+        self._renew_at = time.monotonic() + self._settings.lease_seconds / 3
 
-    def _commit(self, current: _Running, done: Mapping[str, Embedded]) -> None:
-        batch = current.batch
-        name = batch.embedding.name
+    def _commit(self, batch: Batch, done: Mapping[str, Embedded]) -> None:
+        """Commit a batch, in parts that each hold the write lock for a short time only."""
+        batch.note(done)
+        self._note_providers(batch.embedding.name, done)
+        entries = batch.lease.entries
+        start = 0
+        while start < len(entries):
+            self._keep_leases()
+            part = batch.part(entries[start : start + self._turns.rows])
+            self._commit_part(part)
+            start += len(part.lease.entries)
+        self.totals.calls += sum(one.calls for one in done.values())
+
+    def _note_providers(self, name: str, done: Mapping[str, Embedded]) -> None:
+        """Pause the models whose provider failed, for all workers, and forget the pauses of those that work."""
         outages = {digest: one.outage for digest, one in done.items() if one.outage is not None}
+        worked = [digest for digest, one in done.items() if one.vectors and digest not in outages]
 
-        def store() -> tuple[Done, bool, dict[str, float]]:
-            paused = models.paused_until(self._conn)
-            for digest, outage in outages.items():
-                paused[digest] = models.pause(self._conn, digest, outage.reason, outage.retry_after)
-            worked = [digest for digest, one in done.items() if one.vectors and digest not in outages]
-            models.clear_pause(self._conn, [digest for digest in worked if digest in paused])
-            recorded = [e for e in load_embeddings(self._conn) if e.id == batch.embedding.id]
+        def note() -> dict[str, float]:
+            models.clear_pause(self._conn, worked)
+            return {
+                digest: models.pause(self._conn, digest, outage.reason, outage.retry_after)
+                for digest, outage in outages.items()
+            }
+
+        if not outages and not set(worked) & set(models.paused_until(self._conn)):
+            if worked:
+                self.outage = None
+            return
+        for digest, until in self._turns.write(note).items():
+            seconds = round(until - time.time(), 3)
+            reason = outages[digest].reason
+            emit(self._on_event, "paused", name, model=digest[:12], reason=reason, seconds=seconds)
+        self.outage = next(iter(outages.values()), None)
+
+    def _commit_part(self, part: Batch) -> None:
+        name = part.embedding.name
+
+        def store() -> tuple[Done, bool]:
+            recorded = [e for e in load_embeddings(self._conn) if e.id == part.embedding.id]
             if not recorded:
-                return Done(), False, paused
+                return Done(), False
             counts = commit_batch(
                 self._conn,
                 recorded[0],
-                batch,
-                done,
+                part,
                 max_attempts=self._settings.max_attempts,
                 backoff=self._settings.backoff,
-                paused_until=paused,
+                paused_until=models.paused_until(self._conn),
             )
             self._note_worker(counts)
-            return counts, switch_if_complete(self._conn, recorded[0]), paused
+            return counts, switch_if_complete(self._conn, recorded[0])
 
-        with span("vssnative.commit", embedding=name, rows=len(batch.lease.entries)):
-            counts, switched, paused = self._write(store)
-        self._note_hold(batch)
-        self._add(counts, done)
+        with span("vssnative.commit", embedding=name, rows=len(part.lease.entries)):
+            counts, switched = self._turns.write_rows(len(part.lease.entries), store)
+        part.shared.stored |= counts.stored
+        self._add(counts)
         emit(self._on_event, "batch", name, rows=counts.rows, texts=counts.texts, removed=counts.removed)
         for row_id, field_name, reason in counts.failed:
             emit(self._on_event, "failed", name, row_id=row_id, field=field_name, reason=reason)
         for row_id, field_name, reason in counts.dead:
             emit(self._on_event, "dead", name, row_id=row_id, field=field_name, reason=reason)
-        for digest, outage in outages.items():
-            self.outage = outage
-            seconds = round(paused[digest] - time.time(), 3)
-            emit(self._on_event, "paused", name, model=digest[:12], reason=outage.reason, seconds=seconds)
-        if not outages and any(one.vectors for one in done.values()):
-            self.outage = None
         if switched:
             emit(self._on_event, "switched", name)
 
-    def _add(self, counts: Done, done: Mapping[str, Embedded]) -> None:
+    def _add(self, counts: Done) -> None:
         totals = self.totals
         totals.rows += counts.rows
         totals.texts += counts.texts
@@ -382,12 +412,15 @@ class Engine:
         totals.removed += counts.removed
         totals.failed += len(counts.failed)
         totals.dead += len({row_id for row_id, _, _ in counts.dead})
-        totals.calls += sum(one.calls for one in done.values())
+        if self._left is not None:
+            self._left += counts.postponed
 
     def _note_worker(self, counts: Done) -> None:
+        # Commits come in bursts: each counts by the time it stands for.
         now = time.monotonic()
-        rate = counts.texts / max(1e-6, now - self._last_commit)
-        self._rate = rate if self._rate == 0.0 else (1 - _SMOOTHING) * self._rate + _SMOOTHING * rate
+        passed = max(1e-6, now - self._last_commit)
+        weight = -math.expm1(-passed / _RATE_SECONDS)
+        self._rate += weight * (counts.texts / passed - self._rate)
         self._last_commit = now
         self._registered = True
         seen = time.time()
@@ -408,13 +441,17 @@ class Engine:
         execute(self._conn, "delete from vssnative_workers where seen_at < ?", (seen - 86_400.0,))
 
     def _give_back(self, batches: Sequence[Batch]) -> None:
-        if batches:
+        """End leases, no attempt spent."""
+        if not batches:
+            return
 
-            def give() -> None:
-                for batch in batches:
-                    queue.release(self._conn, batch.embedding, batch.lease, 0.0)
+        def give() -> None:
+            for batch in batches:
+                queue.release(self._conn, batch.embedding, batch.lease, 0.0)
 
-            write(self._conn, give)
+        write(self._conn, give)
+        if self._left is not None:
+            self._left += sum(len(batch.lease.entries) for batch in batches)
 
 
 def surface(outage: Outage) -> SyncError:

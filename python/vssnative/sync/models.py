@@ -14,6 +14,8 @@ from ..errors import EmbeddingError
 from ..migrations.records import Generation
 
 _LONGEST_PAUSE = 300.0
+# A provider that says "retry after 0 seconds" all the time must not be asked without end.
+_SHORTEST_PAUSE = 0.1
 
 _built: dict[str, Embedder] = {}
 _built_lock = threading.Lock()
@@ -52,8 +54,9 @@ def pause(conn: Connection, digest: str, reason: str, retry_after: float | None)
     """Pause a model: as long as its provider asked, else longer with each failure. Returns the end of the pause."""
     rows = execute(conn, "select failures from vssnative_models where digest = ?", (digest,))
     failures = 1 + (rows[0][0] if rows else 0)
-    seconds = retry_after
-    if seconds is None:
+    if retry_after is not None:
+        seconds = max(_SHORTEST_PAUSE, retry_after)
+    else:
         seconds = min(_LONGEST_PAUSE, 0.5 * 2.0 ** min(failures, 16)) * random.uniform(0.75, 1.25)
     until = time.time() + seconds
     execute(

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..connection import Connection, execute
+from ..migrations.embeddings import BACKFILL_PRIORITY, EDIT_PRIORITY
 from ..migrations.records import Embedding
 
 
@@ -18,6 +19,7 @@ class Entry:
     row_id: int
     attempts: int
     gone: bool
+    priority: int
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ def take(
     limit: int,
     where: str | None,
     params: Sequence[object],
+    edits_only: bool = False,
 ) -> Lease | None:
     """Lease the most urgent entries that are ready: new edits first, then the backfill. In the caller's transaction.
 
@@ -47,8 +50,9 @@ def take(
         condition = f" and row_id in ({embedding.matching_sql(where)})"
     rows = execute(
         conn,
-        "select row_id, attempts, gone from vssnative_queue"
-        f" where embedding = ? and ready_at <= ?{condition} order by priority, ready_at limit ?",
+        "select row_id, attempts, gone, priority from vssnative_queue"
+        f" where embedding = ? and {_priorities(edits_only)} and ready_at <= ?{condition}"
+        " order by priority, ready_at limit ?",
         (embedding.id, now, *params, limit),
     )
     if not rows:
@@ -60,7 +64,7 @@ def take(
         " where embedding = ? and row_id in (select value from json_each(?))",
         (token, now + seconds, embedding.id, json.dumps([row[0] for row in rows])),
     )
-    return Lease(token, tuple(Entry(row[0], row[1], bool(row[2])) for row in rows))
+    return Lease(token, tuple(Entry(row[0], row[1], bool(row[2]), row[3]) for row in rows))
 
 
 def extend(conn: Connection, embedding: Embedding, lease: Lease, until: float) -> None:
@@ -106,18 +110,33 @@ def release(conn: Connection, embedding: Embedding, lease: Lease, ready_at: floa
     )
 
 
-def is_ready(conn: Connection, embedding: Embedding, now: float) -> bool:
+def is_ready(conn: Connection, embedding: Embedding, now: float, *, edits_only: bool = False) -> bool:
     """Whether an entry can be taken; asked before a write lock is."""
-    sql = "select 1 from vssnative_queue where embedding = ? and ready_at <= ? limit 1"
-    return bool(execute(conn, sql, (embedding.id, now)))
+    return ready(conn, embedding, now, 1, edits_only=edits_only) > 0
+
+
+def ready(conn: Connection, embedding: Embedding, now: float, limit: int, *, edits_only: bool = False) -> int:
+    """How many entries can be taken; counted up to `limit`."""
+    [(count,)] = execute(
+        conn,
+        "select count(*) from (select 1 from vssnative_queue"
+        f" where embedding = ? and {_priorities(edits_only)} and ready_at <= ? limit ?)",
+        (embedding.id, now, limit),
+    )
+    return int(count)
 
 
 def next_ready(conn: Connection, embedding: Embedding) -> float | None:
     """When the next entry can be taken; None where the queue is empty."""
-    [(when,)] = execute(
-        conn, "select min(ready_at) from vssnative_queue where embedding = ?", (embedding.id,)
-    )
-    return None if when is None else float(when)
+    moments = [
+        execute(
+            conn,
+            "select min(ready_at) from vssnative_queue where embedding = ? and priority = ?",
+            (embedding.id, priority),
+        )[0][0]
+        for priority in (EDIT_PRIORITY, BACKFILL_PRIORITY)
+    ]
+    return min((float(when) for when in moments if when is not None), default=None)
 
 
 def pending(conn: Connection, embedding: Embedding) -> int:
@@ -127,6 +146,13 @@ def pending(conn: Connection, embedding: Embedding) -> int:
 
 
 _HELD = "embedding = ? and lease = ? and row_id in (select value from json_each(?))"
+
+
+def _priorities(edits_only: bool) -> str:
+    # Naming them lets SQLite seek in the index, past the entries that are leased or wait for their next attempt.
+    return (
+        f"priority = {EDIT_PRIORITY}" if edits_only else f"priority in ({EDIT_PRIORITY}, {BACKFILL_PRIORITY})"
+    )
 
 
 def _held(embedding: Embedding, lease: Lease) -> tuple[int, str, str]:

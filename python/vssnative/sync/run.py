@@ -32,7 +32,7 @@ class SyncResult:
         removed: rows, among `rows`, that had been deleted.
         failed: failures of single texts, each attempt counted.
         dead: rows given up; ``status`` and the view ``vssnative_dead`` show them.
-        remaining: rows still pending, because of `limit`, `where`, `timeout`, or work that others hold.
+        remaining: rows still pending, because of `limit`, `where`, `timeout`, ``pause``, or work that others hold.
         calls: calls to models.
         seconds: time taken.
     """
@@ -110,7 +110,7 @@ def sync(
     try:
         with bar as shown:
             _until_done(engine, shown, deadline, patience, once=limit is not None or where is not None)
-        remaining = engine.pending()
+        remaining = engine.pending(paused=True)
     finally:
         stop.set()
         engine.close()
