@@ -62,9 +62,29 @@ def main() -> None:
     app()
 
 
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        from . import _core
+
+        typer.echo(f"vssnative {_core.vss0_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[sqlite3.Connection]:
-    conn = connection.connect(path)
+    try:
+        conn = connection.connect(path)
+    except sqlite3.Error as error:
+        raise ConfigurationError(f"{path}: {error}") from None
     try:
         yield conn
     finally:
@@ -86,7 +106,11 @@ def doctor(
     marks = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "fault": "[red]fault[/]"}
     for finding in findings:
         console.print(
-            f"{marks[finding.state]:<16}", finding.subject, highlight=False, end=": ", soft_wrap=True
+            f"{marks[finding.state]}{' ' * (5 - len(finding.state))}",
+            finding.subject,
+            highlight=False,
+            end=": ",
+            soft_wrap=True,
         )
         console.print(finding.found, highlight=False, markup=False, soft_wrap=True)
         if finding.advice is not None and finding.state != "ok":
@@ -299,6 +323,9 @@ def _vss_tables(conn: sqlite3.Connection) -> list[str]:
 # --- embeddings of one's own table ----------------------------------------------------------------------------------
 
 
+_NO_EMBEDDINGS = "{}: no table has embeddings; vssnative add-embeddings gives it some"
+
+
 @app.command("add-embeddings")
 def add_embeddings(
     database: ExistingDatabase,
@@ -321,6 +348,10 @@ def add_embeddings(
     from .migrations import plan_embeddings
 
     console = Console()
+    if not columns and template is None:
+        raise ConfigurationError(
+            "say which columns hold the texts: -c title -c summary (or one text of several: --template)"
+        )
     with _opened(database) as conn:
         if plan:
             planned = plan_embeddings(conn, table, columns, template, model, chunk=chunk, name=name)
@@ -372,9 +403,13 @@ def sync(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
 ) -> None:
     """Embed what is new or changed. Stop it with Ctrl-C whenever you like: it goes on from there."""
+    from .sync import status as ask
     from .sync import sync as run
 
     with _opened(database) as conn:
+        if table is None and not ask(conn):
+            Console().print(_NO_EMBEDDINGS.format(database))
+            return
         result = run(conn, table, progress=not quiet, limit=limit)
     Console().print(
         f"{result.rows:,} rows done, {result.texts:,} texts embedded in {result.seconds:.1f} s;"
@@ -397,7 +432,7 @@ def status(
     for one in found:
         console.print(display.pairs_table(one.name, dataclasses.asdict(one)))
     if not found:
-        console.print(f"{database}: no table has embeddings; vssnative add-embeddings gives it some")
+        console.print(_NO_EMBEDDINGS.format(database))
 
 
 @app.command()
@@ -420,9 +455,11 @@ def search(
 ) -> None:
     """Find the rows that are nearest to a text."""
     from .search import search as find
+    from .sync import status as ask
 
     with _opened(database) as conn:
         results = find(conn, table, query, k, where, params or (), fresh=fresh)
+        pending = sum(one.pending for one in ask(conn, table))
     if as_json:
         for record in results.records():
             typer.echo(json.dumps(record, ensure_ascii=False, default=repr))
@@ -431,6 +468,8 @@ def search(
     if unknown:
         raise ConfigurationError(f"{table} has no column {unknown[0]!r}; it has {', '.join(results.columns)}")
     Console().print(display.hits_table(results, show or results.columns, query))
+    if pending:
+        typer.echo(f"{pending:,} rows are new or changed since: vssnative sync {database}", err=True)
 
 
 @app.command()

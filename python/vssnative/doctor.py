@@ -89,7 +89,7 @@ def _installation() -> Iterator[Finding]:
 def _drivers() -> Iterator[Finding]:
     for name in _DRIVERS:
         if importlib.util.find_spec(name) is None:
-            yield Finding(name, "note", "not installed", "nothing, unless you want this driver")
+            yield Finding(name, "note", "not installed; needed only by those who use this driver")
             continue
         try:
             module = importlib.import_module(name)

@@ -295,6 +295,10 @@ def _nearest(
         try:
             found = execute(conn, sql, (vector.tobytes(), *params))
         except driver_error(conn) as error:
+            if "number of bindings" in str(error):
+                raise QueryError(
+                    f"search of {embedding.name}: `where` needs a value in `params` for each of its ?, got {len(params)}"
+                ) from error
             raise QueryError(f"search of {embedding.name}: {error}") from error
         hits = _live_hits(conn, embedding, generation, text_field, found, stale)
         if len(hits) >= k or len(found) < wanted:

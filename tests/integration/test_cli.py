@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import importlib.util
 import json
 import sqlite3
@@ -45,6 +46,10 @@ def posts(tmp_path: Path) -> Path:
 
 
 # --- the machine ----------------------------------------------------------------------------------------------------
+
+
+def test_version(run: Run) -> None:
+    assert run("--version").output == f"vssnative {importlib.metadata.version('vssnative')}\n"
 
 
 def test_doctor_tells_what_works(run: Run, posts: Path) -> None:
@@ -182,7 +187,8 @@ def test_stats_and_optimize(run: Run, tmp_path: Path) -> None:
 
 
 def test_the_whole_story(run: Run, posts: Path) -> None:
-    assert "no table has embeddings" in run("status", posts).output
+    for command in ("status", "sync"):
+        assert "no table has embeddings" in run(command, posts).output
     plan = run(
         "add-embeddings", posts, "posts", "-c", "title", "-c", "summary", "--model", "hash:32", "--plan"
     ).output
@@ -191,10 +197,14 @@ def test_the_whole_story(run: Run, posts: Path) -> None:
         "add-embeddings", posts, "posts", "-c", "title", "-c", "summary", "--model", "hash:32"
     ).output
     assert "posts: embeddings of title, summary" in output
+    assert "3 rows are new or changed since: vssnative sync" in run("search", posts, "posts", "bolts").output
     assert "3 rows done" in run("sync", posts, "--quiet").output
     assert "coverage" in run("status", posts).output
     output = run("search", posts, "posts", "bolts", "-k", 2).output
-    assert "steel [parts]" in output
+    assert "steel [parts]" in output and "vssnative sync" not in output
+    assert (
+        "for each of its ?, got 0" in run("search", posts, "posts", "x", "--where", "id = ?", code=1).output
+    )
     output = run("search", posts, "posts", "bolts", "--where", "company = ?", "-p", "other", "--json").output
     assert [json.loads(line)["title"] for line in output.splitlines()] == ["cars"]
     assert "in order" in run("verify", posts, "posts").output
@@ -235,7 +245,9 @@ def test_verify_fails_where_something_is_wrong(run: Run, posts: Path) -> None:
         (("add-embeddings", "{db}", "nothing", "-c", "title", "--model", "hash:32"), "nothing"),
         (("add-embeddings", "{db}", "posts", "-c", "colour", "--model", "hash:32"), "colour"),
         (("add-embeddings", "{db}", "posts", "-c", "title", "--model", "no such model"), "no such model"),
+        (("add-embeddings", "{db}", "posts"), "-c title"),
         (("drop-embeddings", "{db}", "posts"), "posts"),
+        (("status", __file__), "test_cli.py: file is not a database"),
     ],
 )
 def test_errors_are_one_sentence_without_a_trace(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sqlite3
@@ -54,6 +55,12 @@ def make_posts(conn: sqlite3.Connection, rows: int, table: str = "posts") -> Non
     conn.executemany(f"insert into {table}(body) values (?)", [(f"text {n}",) for n in range(rows)])
     conn.commit()
     vssnative.add_embeddings(conn, table, columns=["body"], model="hash:16")
+
+
+def test_a_file_without_embeddings_is_in_step(tmp_path: Path) -> None:
+    with contextlib.closing(vssnative.connect(tmp_path / "plain.db")) as conn:
+        assert vssnative.sync(conn).rows == 0
+        assert conn.execute("select count(*) from sqlite_master").fetchone() == (0,)
 
 
 def test_an_edit_made_while_embedding_is_never_overwritten(db: sqlite3.Connection, tmp_path: Path) -> None:

@@ -90,7 +90,10 @@ def sync(
     if where is not None and table is None:
         raise SyncError("where= is a condition on one table: say which, sync(conn, 'posts', where=...)")
     started = time.monotonic()
-    for embedding in load_embeddings(conn, table):
+    embeddings = load_embeddings(conn, table)
+    if not embeddings:  # perhaps not even our own tables
+        return SyncResult(0, 0, 0, 0, 0, 0, 0, 0, 0, time.monotonic() - started)
+    for embedding in embeddings:
         mend(conn, embedding, on_event)
     stop = threading.Event()
     given = () if embedder is None else (embedder,)
