@@ -5,7 +5,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 export PYTHON
 
-.PHONY: demo test test-cpp test-python campaign lint format dev bench asan ubsan tsan fuzz dist clean
+.PHONY: demo test test-cpp test-python campaign lint format dev bench connections asan ubsan tsan fuzz dist clean
 
 demo:
 	@tools/bootstrap.sh build
@@ -48,6 +48,11 @@ bench: dev
 	@tools/setup.sh release
 	@.venv/bin/pip install -q --group bench
 	@.venv/bin/python -m pytest benchmarks
+
+# 100,000 x 384 through every kind of connection, compared with numpy; the memory that adding takes.
+connections: dev
+	@tools/setup.sh release
+	@.venv/bin/python benchmarks/check_connections.py
 
 asan ubsan tsan: dev
 	@tools/sanitize.sh $@

@@ -77,6 +77,8 @@ _HOMES = {
     "search": ("search",),
     "sync": ("Worker", "repair", "status", "sync", "verify"),
 }
+# Not `sync`, which is the function; what else that module holds is imported from it.
+_SUBPACKAGES = ("embedding", "migrations")
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [*_HOME_OF, "__version__"]  # noqa: PLE0604  (they are strings, all of them)
 
@@ -88,6 +90,8 @@ def __getattr__(name: str) -> Any:
         value: Any = _core.vss0_version()
     elif name in _HOME_OF:
         value = getattr(importlib.import_module(f".{_HOME_OF[name]}", __name__), name)
+    elif name in _SUBPACKAGES:
+        value = importlib.import_module(f".{name}", __name__)
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value
@@ -95,7 +99,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_SUBPACKAGES})
 
 
 class _Package(ModuleType):

@@ -50,6 +50,11 @@ def test_connecting_brings_no_model() -> None:
     assert run(f"{code}; print([name for name in {heavy} if name in sys.modules])") == "[]"
 
 
+def test_subpackages_need_no_import_of_their_own() -> None:
+    code = "import vssnative; print(callable(vssnative.embedding.get_embedder), callable(vssnative.migrations.switch))"
+    assert run(code) == "True True"
+
+
 @pytest.mark.parametrize("first", ["vssnative.search", "vssnative.sync", "vssnative"])
 def test_search_and_sync_are_functions_whatever_was_imported_first(first: str) -> None:
     code = f"import {first}, vssnative; print(callable(vssnative.search), callable(vssnative.sync))"

@@ -212,6 +212,11 @@ Status parse_column(std::string_view table, std::string_view text, Column& out) 
     if (auxiliary && out.indexed) {
         return Status::invalid(cat(where, ": an auxiliary column (+) is never filtered, so it takes no index"));
     }
+    if (type.find('[') != std::string::npos) {
+        return Status::invalid(cat(where, ": \"", type,
+                                   "\" is how sqlite-vec writes it; here a vector column is written ", out.name,
+                                   "(384), then perhaps type=int8, metric_type=COSINE"));
+    }
     if (type.find('=') != std::string::npos) {
         return Status::invalid(cat(where, ": option \"", type,
                                    "\" without a number of dimensions; a vector column is written name(384) ", type));

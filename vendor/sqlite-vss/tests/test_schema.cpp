@@ -80,6 +80,7 @@ TEST_CASE("what cannot be declared is refused in words") {
     CHECK(refusal({"a(3)", "note text; drop table x"}).find("expected a column type") != std::string::npos);
     CHECK(refusal({"a(3)", "+note text indexed"}).find("auxiliary") != std::string::npos);
     CHECK(refusal({"a metric_type=l2"}).find("dimensions") != std::string::npos);
+    CHECK(refusal({"a float[384] distance_metric=cosine"}).find("written a(384)") != std::string::npos);
     CHECK(refusal({"\"open(3)"}).find("expected a column") != std::string::npos);
     CHECK(refusal({""}).find("expected a column") != std::string::npos);
 }
