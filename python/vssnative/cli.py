@@ -400,6 +400,12 @@ def sync(
     database: ExistingDatabase,
     table: Annotated[str | None, typer.Argument(help="Only this table.", show_default=False)] = None,
     limit: Annotated[int | None, typer.Option(help="Rows to work on at most.")] = None,
+    where: Annotated[
+        str | None, typer.Option(help='Only rows for which this SQL holds, e.g. "id > ?".')
+    ] = None,
+    params: Annotated[
+        list[str] | None, typer.Option("--param", "-p", help="The value of a ?; may be given several times.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
 ) -> None:
     """Embed what is new or changed. Stop it with Ctrl-C whenever you like: it goes on from there."""
@@ -410,12 +416,24 @@ def sync(
         if table is None and not ask(conn):
             Console().print(_NO_EMBEDDINGS.format(database))
             return
-        result = run(conn, table, progress=not quiet, limit=limit)
+        result = run(conn, table, progress=not quiet, limit=limit, where=where, params=params or ())
     Console().print(
         f"{result.rows:,} rows done, {result.texts:,} texts embedded in {result.seconds:.1f} s;"
         f" {result.remaining:,} rows remain, {result.dead:,} given up",
         highlight=False,
     )
+
+
+@app.command()
+def worker(
+    database: ExistingDatabase,
+    table: Annotated[str | None, typer.Argument(help="Only this table.", show_default=False)] = None,
+    rate_limit: Annotated[float | None, typer.Option(help="Texts per second at most.")] = None,
+) -> None:
+    """Embed what is new or changed, for ever. Ctrl-C or SIGTERM ends it after the batch that it is at."""
+    from .sync import Settings, Worker
+
+    Worker(database, table, settings=Settings(rate_limit=rate_limit)).run()
 
 
 @app.command()

@@ -166,6 +166,7 @@ def search(
         raise QueryError("full_text needs the query as a text")
 
     def answer(embedding: Embedding, vector: npt.NDArray[np.float32]) -> Results:
+        _require_table(conn, embedding)
         candidates = None if where is None else (embedding.matching_sql(where), params)
         wanted = int(k) if full_text is None else max(_FUSION_DEPTH, 2 * int(k))
         hits = _hits(conn, embedding, vector, wanted, candidates, columns, stale, recall, max_distance)
@@ -188,6 +189,20 @@ def search(
         if now.active.id != embedding.active.id:
             vector = _query_vector(now.active, query, embedder)
         return answer(now, vector)
+
+
+def _require_table(conn: Connection, embedding: Embedding) -> None:
+    """Name what is missing, rather than leave it to SQLite's words about a statement of ours."""
+    sql = "select 1 from main.sqlite_master where type = 'table' and name = ? collate nocase"
+    if not execute(conn, sql, (embedding.source,)):
+        raise QueryError(
+            f"search of {embedding.name}: its table {embedding.source} is gone; if it was renamed, the next sync follows"
+        )
+    vectors = embedding.active.vss_table
+    if vectors is not None and not execute(conn, sql, (vectors,)):
+        raise QueryError(
+            f"search of {embedding.name}: its table of vectors {vectors} is gone; the next sync builds it anew"
+        )
 
 
 def _query_vector(

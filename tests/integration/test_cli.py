@@ -6,7 +6,11 @@ import contextlib
 import importlib.metadata
 import importlib.util
 import json
+import os
+import signal
 import sqlite3
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -184,6 +188,28 @@ def test_stats_and_optimize(run: Run, tmp_path: Path) -> None:
 
 
 # --- embeddings of one's own table ----------------------------------------------------------------------------------
+
+
+def test_sync_of_some_rows_and_a_worker_for_the_rest(run: Run, posts: Path) -> None:
+    run("add-embeddings", posts, "posts", "-c", "title", "--model", "hash:16")
+    output = run("sync", posts, "posts", "--where", "company = ?", "-p", "other", "--quiet").output
+    assert "1 rows done" in output and "2 rows remain" in output
+    assert "no such column: firm" in run("sync", posts, "posts", "--where", "firm = 1", code=1).output
+
+    def stop_when_done() -> None:
+        with contextlib.closing(sqlite3.connect(posts)) as conn:
+            while conn.execute("select count(*) from vssnative_queue").fetchone() != (0,):
+                time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    # Only while the worker runs is the signal not the end of this process.
+    thread = threading.Thread(target=stop_when_done)
+    thread.start()
+    run("worker", posts)
+    thread.join()
+    assert "3" in run("status", posts).output
+    with contextlib.closing(sqlite3.connect(posts)) as conn:
+        assert conn.execute("select pending, embedded from vssnative_status").fetchall() == [(0, 3)]
 
 
 def test_the_whole_story(run: Run, posts: Path) -> None:

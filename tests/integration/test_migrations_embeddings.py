@@ -149,7 +149,8 @@ def test_a_failing_step_leaves_nothing(db: sqlite3.Connection) -> None:
         ("create view t as select 1 as x", "is a view"),
         ("create virtual table t using fts5(x)", "virtual table"),
         ("create table t(x text)", "no primary key"),
-        ("create table other(x)", "no table 't'"),
+        ("create table other(x)", "no table 't' in the main database; tables there: other$"),
+        ("create table tt(x)", "did you mean 'tt'"),
         ("create table t(id integer primary key, y text)", "no column 'x'; it has id, y"),
     ],
 )
@@ -170,6 +171,8 @@ def test_tables_that_cannot_are_refused_in_words(db: sqlite3.Connection, sql: st
         {"columns": ["title"], "store": "elsewhere"},
         {"columns": ["title"], "chunk": 0},
         {"columns": ["title"], "chunk": (10, 10)},
+        {"columns": ["title"], "chunk": 2.5},
+        {"columns": ["title"], "chunk": (10, 2, 1)},
         {"columns": ["title"], "chunk": 10, "store": "both"},
         {"columns": ["title"], "model": "no such model"},
     ],
@@ -294,6 +297,22 @@ def test_a_newer_file_is_refused_in_words(db: sqlite3.Connection) -> None:
         vssnative.status(db)
     with pytest.raises(SchemaVersionError, match="newer vssnative"):
         vssnative.sync(db)
+
+
+@pytest.mark.parametrize("table", ["words_content", "vss_own_rows"])
+def test_what_belongs_to_a_virtual_table_is_refused(db: sqlite3.Connection, table: str) -> None:
+    db.execute("create virtual table words using fts5(x)")
+    db.execute("create virtual table vss_own using vss0(a(2))")
+    with pytest.raises(MigrationError, match="belongs to the virtual table"):
+        vssnative.add_embeddings(db, table, columns=["c0"], model="hash:16")
+    with pytest.raises(MigrationError, match="tables there: none"):
+        vssnative.add_embeddings(db, "t", columns=["x"], model="hash:16")
+
+
+def test_a_placeholder_is_shown_as_it_was_written(db: sqlite3.Connection) -> None:
+    fill(db, 1)
+    with pytest.raises(MigrationError, match="not {title!r:>10}"):
+        vssnative.add_embeddings(db, "posts", template="{title!r:>10}", model="hash:16")
 
 
 def test_dropping_after_the_table_is_gone(db: sqlite3.Connection) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 import vssnative
 from vssnative.embedding.hashing import HashEmbedder
+from vssnative.errors import QueryError
 from vssnative.sync import Report
 
 from ..reliability.sync_oracle import assert_in_step
@@ -104,9 +105,25 @@ def test_damage_is_found_and_mended(posts: sqlite3.Connection, kind: str) -> Non
 def test_a_dropped_vss_table_is_built_anew(posts: sqlite3.Connection) -> None:
     posts.execute("drop table vss_posts")
     posts.commit()
-    assert vssnative.verify(posts, "posts", sample=0).missing == list(range(1, 41))
-    vssnative.repair(posts, "posts")
+    report = vssnative.verify(posts, "posts", sample=0)
+    assert report.missing == list(range(1, 41))
+    assert report.problem == "posts: its table of vectors vss_posts is gone; sync or repair puts that right"
+    problem = vssnative.repair(posts, "posts").problem
+    assert problem == "posts: its table of vectors vss_posts is gone"
     assert_in_step(posts, "posts", HashEmbedder(16))
+
+
+def test_sync_notices_a_dropped_vss_table_and_the_cache_knows_its_vectors(posts: sqlite3.Connection) -> None:
+    posts.execute("drop table vss_posts")
+    posts.commit()
+    [status] = vssnative.status(posts)
+    assert status.problem == "posts: its table of vectors vss_posts is gone; the next sync puts that right"
+    with pytest.raises(QueryError, match="vss_posts is gone; the next sync builds it anew"):
+        vssnative.search(posts, "posts", "x")
+    result = vssnative.sync(posts)
+    assert (result.rows, result.texts) == (40, 0)
+    assert_in_step(posts, "posts", HashEmbedder(16))
+    assert vssnative.verify(posts, "posts").ok
 
 
 def test_what_is_queued_is_in_order(posts: sqlite3.Connection) -> None:

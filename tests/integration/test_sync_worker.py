@@ -21,7 +21,7 @@ import pytest
 import vssnative
 from vssnative.embedding.hashing import HashEmbedder
 from vssnative.embedding.protocol import Float32Matrix
-from vssnative.errors import ConfigurationError, ProviderError, SyncError
+from vssnative.errors import ConfigurationError, MigrationError, ProviderError, QueryError, SyncError
 from vssnative.sync import Event, Settings, Worker, dead_letters, pause, resume, retry_dead, set_cache_limit
 from vssnative.sync.embed import RateLimit
 from vssnative.sync.engine import Engine
@@ -278,6 +278,15 @@ def test_limit_and_where(db: sqlite3.Connection) -> None:
     assert (result.rows, result.remaining) == (5, 18)
     with pytest.raises(SyncError, match="say which"):
         vssnative.sync(db, where="id > 1")
+    with pytest.raises(SyncError, match="sync of posts, where='idd > 1': no such column: idd"):
+        vssnative.sync(db, "posts", where="idd > 1")
+    with pytest.raises(SyncError, match="uses 1, and there are 0"):
+        vssnative.sync(db, "posts", where="id > ?")
+    with pytest.raises(SyncError, match="there is none"):
+        vssnative.sync(db, "posts", params=[1])
+    with pytest.raises(ConfigurationError, match="0 or more, not -1"):
+        vssnative.sync(db, "posts", limit=-1)
+    assert not db.in_transaction
     assert vssnative.sync(db).rows == 18
 
 
@@ -361,9 +370,10 @@ def test_the_rate_limit_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "name", ["batch_texts", "batch_tokens", "lease_seconds", "max_attempts", "backoff", "rate_limit"]
 )
-def test_settings_that_cannot_be(name: str) -> None:
+@pytest.mark.parametrize("value", [0, -1, "1", True, float("nan")])
+def test_settings_that_cannot_be(name: str, value: object) -> None:
     with pytest.raises(ConfigurationError, match=name):
-        Settings(**{name: 0})  # type: ignore[arg-type]
+        Settings(**{name: value})  # type: ignore[arg-type]
 
 
 def test_timeout_returns_with_what_is_done(db: sqlite3.Connection) -> None:
@@ -470,6 +480,37 @@ def test_a_signal_ends_a_worker_process_cleanly(
     assert 0 < status.embedded and status.leased == 0
     assert db.execute("select count(lease) from vssnative_queue").fetchone() == (0,)
     assert db.execute("select count(*) from vssnative_workers").fetchone() == (0,)
+
+
+def test_a_table_that_is_gone_keeps_sync_from_no_other(db: sqlite3.Connection) -> None:
+    make_posts(db, 3)
+    make_posts(db, 3, table="others")
+    db.execute("drop table posts")
+    db.commit()
+    events: list[Event] = []
+    with pytest.raises(MigrationError, match=r"posts: there is no table.*drop_embeddings\(conn, 'posts'\)"):
+        vssnative.sync(db, on_event=events.append)
+    assert events[0].kind == "broken"
+    assert_in_step(db, "others", HashEmbedder(16))
+    with pytest.raises(QueryError, match="its table posts is gone"):
+        vssnative.search(db, "posts", "text")
+    vssnative.drop_embeddings(db, "posts")
+    assert vssnative.sync(db).rows == 0
+
+
+def test_a_worker_may_be_there_before_the_embeddings(db: sqlite3.Connection, tmp_path: Path) -> None:
+    assert vssnative.sync(db).rows == 0
+    worker = Worker(tmp_path / "test.db", poll=0.01)
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    time.sleep(0.1)
+    make_posts(db, 3)
+    deadline = time.monotonic() + 30
+    while vssnative.status(db)[0].pending and time.monotonic() < deadline:
+        time.sleep(0.01)
+    worker.stop()
+    thread.join()
+    assert_in_step(db, "posts", HashEmbedder(16))
 
 
 def test_a_worker_in_a_thread_reports_a_table_that_is_gone_and_goes_on(

@@ -69,7 +69,6 @@ def test_workers_killed_at_any_moment(tmp_path: Path, journal: str) -> None:
     statements, longest, *errors = report.read_text().splitlines()
     assert errors == []  # "database is locked" reached nobody
     assert int(statements) > 0
-    assert float(longest) < 5
     assert_in_step(setup, "posts", HashEmbedder(16))
     assert vssnative.verify(setup, "posts", sample=50).ok
     assert setup.execute("pragma integrity_check").fetchone() == ("ok",)

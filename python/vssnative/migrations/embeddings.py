@@ -346,7 +346,11 @@ def checked_chunk(chunk: int | tuple[int, int] | None) -> Chunk | None:
     """
     if chunk is None:
         return None
-    tokens, overlap = chunk if isinstance(chunk, tuple) else (chunk, min(_DEFAULT_OVERLAP, chunk // 4))
+    parts = chunk if isinstance(chunk, tuple) else (chunk,)
+    whole = len(parts) in (1, 2) and all(isinstance(p, int) and not isinstance(p, bool) for p in parts)
+    tokens, overlap = (parts * 2)[:2] if whole else (0, 0)
+    if len(parts) == 1:
+        overlap = min(_DEFAULT_OVERLAP, tokens // 4)
     if tokens < 1 or not 0 <= overlap < tokens:
         raise ConfigurationError(
             f"chunk must be tokens or (tokens, overlap) with overlap < tokens, not {chunk!r}"

@@ -237,8 +237,9 @@ def template_columns(template: str) -> tuple[str, ...]:
             if name is None:
                 continue
             if not name or spec or conversion or any(c in name for c in ".[]") or name.isdigit():
+                written = name + (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "")
                 raise MigrationError(
-                    f"template {template!r}: only plain placeholders such as {{title}} are understood, not {{{name}}}"
+                    f"template {template!r}: only plain placeholders such as {{title}} are understood, not {{{written}}}"
                 )
             names.append(name)
     except ValueError as error:

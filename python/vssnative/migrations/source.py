@@ -8,11 +8,14 @@ would recognize a row again, and is refused.
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 
 from ..connection import Connection, execute
 from ..errors import MigrationError
 from ..sql import quote_identifier
+
+_NAMES_SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -65,13 +68,19 @@ def describe(conn: Connection, table: str) -> Source:
             f"{name} is a view, and SQLite has no triggers that see its rows change. Add the embeddings to the table"
             " below it; search then takes the view's condition as where=."
         )
-    if sql.lstrip()[:14].lower().startswith("create virtual"):
+    if _is_virtual(sql):
         raise MigrationError(
             f"{name} is a virtual table, and SQLite has no triggers on those. Keep the texts in an ordinary table and"
             " add the embeddings there."
         )
     if name.lower().startswith(("sqlite_", "vssnative_")):
         raise MigrationError(f"{name} is an internal table; embeddings belong on your own tables")
+    owner = _virtual_owner(conn, name)
+    if owner is not None:
+        raise MigrationError(
+            f"{name} belongs to the virtual table {owner}, which may rewrite it at any time; embeddings belong on your"
+            " own tables"
+        )
     info = execute(conn, f"pragma main.table_xinfo({quote_identifier(name)})")
     columns = tuple(row[1] for row in info if row[6] != 1)
     key_info = sorted((row for row in info if row[5] > 0), key=lambda row: row[5])
@@ -120,13 +129,32 @@ def _collations(conn: Connection, index: str) -> dict[str, str]:
 
 
 def _no_such_table(conn: Connection, table: str) -> str:
-    names = [
-        row[0]
-        for row in execute(
-            conn,
-            "select name from main.sqlite_master where type = 'table' and name not like 'sqlite@_%' escape '@'"
-            " and name not like 'vssnative@_%' escape '@' order by name limit 20",
-        )
-    ]
-    there = ", ".join(names) if names else "none"
-    return f"there is no table {table!r} in the main database; tables there: {there}"
+    rows = execute(
+        conn,
+        "select name, coalesce(sql, '') from main.sqlite_master where type = 'table' and name not like 'sqlite@_%'"
+        " escape '@' and name not like 'vssnative@_%' escape '@' order by name",
+    )
+    names = [name for name, sql in rows if not _is_virtual(sql) and _virtual_owner(conn, name) is None]
+    near = difflib.get_close_matches(table, names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    there = (
+        ", ".join(names[:_NAMES_SHOWN]) + (", ..." if len(names) > _NAMES_SHOWN else "") if names else "none"
+    )
+    return f"there is no table {table!r} in the main database{hint or f'; tables there: {there}'}"
+
+
+def _is_virtual(sql: str) -> bool:
+    return sql.lstrip()[:14].lower().startswith("create virtual")
+
+
+def _virtual_owner(conn: Connection, name: str) -> str | None:
+    """The virtual table whose own storage a table seems to be, by SQLite's naming of shadow tables."""
+    owner, _, _ = name.rpartition("_")
+    if not owner:
+        return None
+    rows = execute(
+        conn,
+        "select name, coalesce(sql, '') from main.sqlite_master where type = 'table' and name = ? collate nocase",
+        (owner,),
+    )
+    return rows[0][0] if rows and _is_virtual(rows[0][1]) else None

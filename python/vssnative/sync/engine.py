@@ -38,7 +38,8 @@ _BATCHES_PER_WINDOW = 8
 # Before anything is known of the texts' lengths.
 _FIRST_ROWS = 256
 _RATE_SECONDS = 10.0
-_WORKER_ALIVE_SECONDS = 60.0
+# A worker at work commits more often than that.
+_WORKER_ALIVE_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,10 @@ class Settings:
     def __post_init__(self) -> None:
         for name in ("batch_texts", "batch_tokens", "lease_seconds", "max_attempts", "backoff", "rate_limit"):
             value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise ConfigurationError(f"{name} must be more than 0, not {value!r}")
+            if value is None and name == "rate_limit":
+                continue
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+                raise ConfigurationError(f"{name} must be a number of more than 0, not {value!r}")
 
 
 @dataclass
@@ -183,8 +186,9 @@ class Engine:
         """When there will be something to do, None where nothing is queued."""
         now = time.time()
         moments = []
-        paused = models.paused_until(self._conn)
-        for embedding in self.embeddings():
+        embeddings = self.embeddings()
+        paused = models.paused_until(self._conn) if embeddings else {}
+        for embedding in embeddings:
             when = None if embedding.paused else queue.next_ready(self._conn, embedding)
             if when is not None:
                 resume = min(paused.get(g.model_digest, 0.0) for g in embedding.live)
@@ -210,11 +214,14 @@ class Engine:
 
     def _workable(self) -> list[Embedding]:
         """The embeddings that are not paused and have a model that is not."""
+        embeddings = self.embeddings()
+        if not embeddings:  # perhaps not even our own tables
+            return []
         paused = models.paused_until(self._conn)
         now = time.time()
         return [
             e
-            for e in self.embeddings()
+            for e in embeddings
             if not e.paused and any(paused.get(g.model_digest, 0.0) <= now for g in e.live)
         ]
 

@@ -1,4 +1,4 @@
-"""Triggers that were lost, and what may have happened meanwhile.
+"""Triggers and tables that were lost, and what may have happened meanwhile.
 
 Tools that rebuild a table (Alembic's batch mode, Django, SQLite's own recipe) copy its rows, drop it, and rename the
 copy: its triggers are gone without a word. They are put back, and all rows are compared by hash.
@@ -12,8 +12,8 @@ from dataclasses import replace
 from ..connection import Connection, execute
 from ..errors import MigrationError
 from ..migrations import triggers
-from ..migrations.embeddings import BACKFILL_PRIORITY, enqueue_all
-from ..migrations.records import Embedding, load_embedding
+from ..migrations.embeddings import BACKFILL_PRIORITY, create_vss_statement, enqueue_all
+from ..migrations.records import Embedding, Generation, load_embedding
 from ..migrations.source import Source, describe
 from .events import Listener, emit
 from .locking import write
@@ -26,21 +26,43 @@ def problem_with(conn: Connection, embedding: Embedding) -> str | None:
     """
     embedding = _followed(conn, embedding)
     try:
-        source = describe(conn, embedding.source)
+        source = _described(conn, embedding)
     except MigrationError as error:
-        return f"{embedding.name}: {error}"
+        return str(error)
     return _mismatch(embedding, source)
 
 
 def needs_mending(conn: Connection, embedding: Embedding) -> bool:
-    """Whether triggers are missing or not as they must be."""
+    """Whether triggers are missing or not as they must be, or a table of vectors is gone."""
+    if lost_tables(conn, embedding):
+        return True
     embedding = _followed(conn, embedding)
     wanted = triggers.trigger_statements(embedding, describe(conn, embedding.source))
     return {name: sql for name, (_, sql) in triggers.installed_triggers(conn, embedding).items()} != wanted
 
 
+def lost_tables(conn: Connection, embedding: Embedding) -> list[Generation]:
+    """The generations at work whose vss0 table is not there: somebody dropped it."""
+    return [
+        generation
+        for generation in embedding.live
+        if generation.vss_table is not None
+        and not execute(
+            conn, "select 1 from main.sqlite_master where name = ? collate nocase", (generation.vss_table,)
+        )
+    ]
+
+
+def lost_parts(conn: Connection, embedding: Embedding) -> str:
+    """In words, what ``needs_mending`` is about."""
+    lost = [str(generation.vss_table) for generation in lost_tables(conn, embedding)]
+    return f"its table of vectors {', '.join(lost)} is gone" if lost else "triggers are missing or changed"
+
+
 def mend(conn: Connection, embedding: Embedding, listener: Listener | None) -> Embedding:
-    """Follow a renamed table, put lost triggers back, queue what has to be compared. No transaction may be open.
+    """Follow a renamed table, put lost triggers and vss0 tables back, queue what has to be compared.
+
+    No transaction may be open.
 
     Returns:
         The embedding as it is now.
@@ -49,7 +71,7 @@ def mend(conn: Connection, embedding: Embedding, listener: Listener | None) -> E
         MigrationError: the table or a watched column is gone; the message says what to do.
     """
     followed = _followed(conn, embedding)
-    source = describe(conn, followed.source)
+    source = _described(conn, followed)
     mismatch = _mismatch(followed, source)
     if mismatch is not None:
         raise MigrationError(mismatch)
@@ -62,7 +84,12 @@ def mend(conn: Connection, embedding: Embedding, listener: Listener | None) -> E
                 (followed.source, followed.id),
             )
             current = replace(load_embedding(conn, embedding.name), source=followed.source)
-            if not triggers.create_triggers(conn, current, describe(conn, followed.source)):
+            lost = lost_tables(conn, current)
+            for generation in lost:
+                execute(conn, create_vss_statement(generation))
+                for own in ("vssnative_provenance", "vssnative_passages"):
+                    execute(conn, f"delete from {own} where generation = ?", (generation.id,))
+            if not triggers.create_triggers(conn, current, describe(conn, followed.source)) and not lost:
                 return False
             enqueue_all(conn, current, BACKFILL_PRIORITY)
             return True
@@ -95,6 +122,16 @@ def _followed(conn: Connection, embedding: Embedding) -> Embedding:
         if table != embedding.source:
             return replace(embedding, source=table)
     return embedding
+
+
+def _described(conn: Connection, embedding: Embedding) -> Source:
+    try:
+        return describe(conn, embedding.source)
+    except MigrationError as error:
+        raise MigrationError(
+            f"{embedding.name}: {error}. drop_embeddings(conn, {embedding.name!r}) takes what is left of its"
+            " embeddings away"
+        ) from error
 
 
 def _mismatch(embedding: Embedding, source: Source) -> str | None:

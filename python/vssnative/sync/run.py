@@ -7,12 +7,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..connection import Connection, load
+from ..connection import Connection, driver_error, execute, load
 from ..embedding.protocol import Embedder
-from ..errors import SyncError
-from ..migrations.records import load_embeddings
+from ..errors import ConfigurationError, MigrationError, SyncError
+from ..migrations.records import Embedding, load_embeddings
 from .engine import Engine, Settings, surface
-from .events import Listener
+from .events import Listener, emit
 from .health import mend
 from .locking import require_no_transaction
 from .progress import Progress, no_progress, rich_progress
@@ -82,19 +82,33 @@ def sync(
         on_event: called with each ``Event``, in this thread.
 
     Raises:
-        SyncError: a transaction is open on the connection, or the provider cannot be used.
-        MigrationError: there are no embeddings of that name, or their table is gone.
+        SyncError: a transaction is open on the connection, SQLite refuses `where`, or the provider cannot be used.
+        MigrationError: there are no embeddings of that name, or a table or column of theirs is gone; those of other
+            tables are in step then.
+        ConfigurationError: `limit` is negative.
     """
     load(conn)
     require_no_transaction(conn, "sync")
     if where is not None and table is None:
         raise SyncError("where= is a condition on one table: say which, sync(conn, 'posts', where=...)")
+    if where is None and params:
+        raise SyncError("params= are the values of where=, and there is none")
+    if limit is not None and limit < 0:
+        raise ConfigurationError(f"limit must be a number of rows, 0 or more, not {limit!r}")
     started = time.monotonic()
     embeddings = load_embeddings(conn, table)
     if not embeddings:  # perhaps not even our own tables
         return SyncResult(0, 0, 0, 0, 0, 0, 0, 0, 0, time.monotonic() - started)
+    broken: dict[int, MigrationError] = {}
     for embedding in embeddings:
-        mend(conn, embedding, on_event)
+        try:
+            mend(conn, embedding, on_event)
+        except MigrationError as error:
+            broken[embedding.id] = error
+            emit(on_event, "broken", embedding.name, reason=str(error))
+            continue
+        if where is not None:
+            _check_condition(conn, embedding, where, params)
     stop = threading.Event()
     given = () if embedder is None else (embedder,)
     engine = Engine(
@@ -108,6 +122,7 @@ def sync(
         on_event=on_event,
         stop=stop,
     )
+    engine.skip = frozenset(broken)
     bar = rich_progress(engine.pending) if progress else no_progress()
     deadline = None if timeout is None else started + timeout
     try:
@@ -117,6 +132,8 @@ def sync(
     finally:
         stop.set()
         engine.close()
+    if broken:
+        raise next(iter(broken.values()))
     totals = engine.totals
     return SyncResult(
         totals.rows,
@@ -130,6 +147,14 @@ def sync(
         totals.calls,
         time.monotonic() - started,
     )
+
+
+def _check_condition(conn: Connection, embedding: Embedding, where: str, params: Sequence[object]) -> None:
+    """Let SQLite read the condition alone first: its words about our own statement would confuse."""
+    try:
+        execute(conn, f"select 1 from ({embedding.matching_sql(where)}) limit 0", params)
+    except driver_error(conn) as error:
+        raise SyncError(f"sync of {embedding.name}, where={where!r}: {error}") from error
 
 
 def _until_done(

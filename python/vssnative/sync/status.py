@@ -9,7 +9,7 @@ from ..connection import Connection, execute
 from ..migrations.records import Embedding, load_embedding, load_embeddings
 from ..migrations.schema import installed_version
 from ..sql import quote_identifier
-from .health import needs_mending, problem_with
+from .health import lost_parts, needs_mending, problem_with
 from .locking import require_no_transaction, write
 
 _WORKER_ALIVE_SECONDS = 60.0
@@ -167,7 +167,7 @@ def _status_of(conn: Connection, embedding: Embedding) -> Status:
     rows = 0
     if problem is None:
         if needs_mending(conn, embedding):
-            problem = f"{embedding.name}: triggers are missing or changed; the next sync puts them back"
+            problem = f"{embedding.name}: {lost_parts(conn, embedding)}; the next sync puts that right"
         if execute(
             conn, "select 1 from main.sqlite_master where type = 'table' and name = ?", (embedding.source,)
         ):

@@ -13,12 +13,11 @@ import numpy.typing as npt
 
 from ..connection import Connection, execute, load
 from ..embedding.protocol import Embedder
-from ..migrations.embeddings import create_vss_statement
 from ..migrations.records import Embedding, Field, Generation, load_embedding
 from ..sql import quote_identifier
 from .content import EMPTY_HASH, Unreadable, content_hash, read_texts
 from .engine import Settings
-from .health import mend, needs_mending, problem_with
+from .health import lost_parts, mend, needs_mending, problem_with
 from .locking import read, require_no_transaction, write
 from .models import embedder_for
 from .run import sync
@@ -95,7 +94,7 @@ def repair(
     settings: Settings | None = None,
     progress: bool = False,
 ) -> Report:
-    """Mend what ``verify`` finds: put triggers back, drop stray vectors, queue the rest, and sync.
+    """Mend what ``verify`` finds: put triggers and vss0 tables back, drop stray vectors, queue the rest, and sync.
 
     Args:
         table: the embeddings' name, or the name of a table that has only one.
@@ -103,7 +102,8 @@ def repair(
         embedder, settings, progress: as for ``sync``.
 
     Returns:
-        What was found, and is mended now.
+        What was found, and is mended now. Where triggers or a vss0 table were lost, `problem` says so, and all rows
+        were queued.
 
     Raises:
         MigrationError: there are no such embeddings, or the table or a column is gone.
@@ -111,9 +111,14 @@ def repair(
     """
     load(conn)
     require_no_transaction(conn, "repair")
-    embedding = mend(conn, load_embedding(conn, table), None)
+    embedding = load_embedding(conn, table)
+    lost = None
+    if problem_with(conn, embedding) is None and needs_mending(conn, embedding):
+        lost = f"{embedding.name}: {lost_parts(conn, embedding)}"
+    embedding = mend(conn, embedding, None)
     report = _Repair(conn, sample, embedder).run(embedding)
     sync(conn, embedding.name, embedder=embedder, settings=settings, progress=progress)
+    report.problem = lost
     return report
 
 
@@ -127,8 +132,6 @@ class _Repair:
         conn = self._conn
 
         def work() -> Report:
-            for generation in embedding.live:
-                self._ensure_table(generation)
             report = _verify(conn, embedding, self._sample, self._embedder, None)
             for generation in embedding.live:
                 self._drop_stray(embedding, generation)
@@ -151,10 +154,6 @@ class _Repair:
             return report
 
         return write(conn, work)
-
-    def _ensure_table(self, generation: Generation) -> None:
-        if generation.vss_table is not None and not _exists(self._conn, generation.vss_table):
-            execute(self._conn, create_vss_statement(generation))
 
     def _drop_stray(self, embedding: Embedding, generation: Generation) -> None:
         for text_field in generation.fields:
@@ -184,7 +183,7 @@ def _verify(
     if report.problem is not None:
         return report
     if needs_mending(conn, embedding):
-        report.problem = f"{embedding.name}: triggers are missing or changed; sync or repair puts them back"
+        report.problem = f"{embedding.name}: {lost_parts(conn, embedding)}; sync or repair puts that right"
     queued = {
         row[0]
         for row in execute(conn, "select row_id from vssnative_queue where embedding = ?", (embedding.id,))
