@@ -5,11 +5,13 @@ namespace py = pybind11;
 
 void register_buffers(py::module_& module);
 void register_embedding(py::module_& module);
+void register_encoder(py::module_& module);
 void register_loader(py::module_& module);
 
 PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
     module.doc() = "Native parts of vssnative.";
     register_buffers(module);
     register_embedding(module);
+    register_encoder(module);
     register_loader(module);
 }

@@ -16,6 +16,7 @@ namespace py = pybind11;
 namespace {
 
 using vss::embedding::Pooling;
+using vss::embedding::TokenVectors;
 using Floats = py::array_t<float, py::array::c_style>;
 using Int64s = py::array_t<std::int64_t, py::array::c_style>;
 
@@ -58,35 +59,51 @@ std::vector<Pooling> pooling_modes(const std::vector<int>& numbers) {
     return modes;
 }
 
+// Where each text's tokens are: (batch, sequence, hidden), padded, or (tokens, hidden), one text after the other.
+std::vector<TokenVectors> texts_of(const Floats& hidden, const Int64s& lengths, std::size_t skip) {
+    const bool padded = hidden.ndim() == 3;
+    if ((!padded && hidden.ndim() != 2) || lengths.ndim() != 1 || (padded && lengths.shape(0) != hidden.shape(0))) {
+        throw py::value_error("hidden must be (batch, sequence, hidden) or (tokens, hidden), and lengths (batch,)");
+    }
+    const auto size = static_cast<std::size_t>(hidden.shape(padded ? 2 : 1));
+    const auto rows = static_cast<std::size_t>(hidden.shape(padded ? 1 : 0));
+    std::vector<TokenVectors> texts;
+    texts.reserve(static_cast<std::size_t>(lengths.shape(0)));
+    std::size_t start = 0;  // in the text's padded rows, or in all rows
+    const float* values = hidden.data();
+    for (py::ssize_t i = 0; i < lengths.shape(0); ++i) {
+        const std::int64_t length = lengths.data()[i];
+        if (length < 1 || static_cast<std::size_t>(length) > rows - start) {
+            throw py::value_error("a length must be from 1 to the " + std::to_string(rows - start) + " rows there are");
+        }
+        const auto tokens = static_cast<std::size_t>(length);
+        texts.push_back({values, tokens, skip, size});
+        values += (padded ? rows : tokens) * size;
+        start += padded ? 0 : tokens;
+    }
+    if (!padded && start != rows) {
+        throw py::value_error("lengths add up to " + std::to_string(start) + ", not to the " + std::to_string(rows) +
+                              " rows of hidden");
+    }
+    return texts;
+}
+
 bool pool_tokens(const Floats& hidden, const Int64s& lengths, std::size_t skip, const std::vector<int>& modes,
                  bool normalize, Floats& out, const Int64s& targets) {
-    if (hidden.ndim() != 3 || lengths.ndim() != 1 || lengths.shape(0) != hidden.shape(0)) {
-        throw py::value_error("hidden must be (batch, sequence, hidden) and lengths (batch,)");
-    }
-    const auto batch = static_cast<std::size_t>(hidden.shape(0));
-    const auto sequence = static_cast<std::size_t>(hidden.shape(1));
-    const auto size = static_cast<std::size_t>(hidden.shape(2));
+    const std::vector<TokenVectors> texts = texts_of(hidden, lengths, skip);
+    const auto size = static_cast<std::size_t>(hidden.shape(hidden.ndim() - 1));
     const std::vector<Pooling> poolings = pooling_modes(modes);
-    const Target target(out, targets, batch);
+    const Target target(out, targets, texts.size());
     // Fewer columns than the pooled vector has: the first ones are kept (Matryoshka).
     if (target.width == 0 || target.width > size * poolings.size()) {
         throw py::value_error("out is wider than the pooled vectors");
     }
-    for (std::size_t i = 0; i < batch; ++i) {
-        if (lengths.data()[i] < 1 || static_cast<std::size_t>(lengths.data()[i]) > sequence) {
-            throw py::value_error("a length must be from 1 to the sequence's " + std::to_string(sequence));
-        }
-    }
-    const float* values = hidden.data();
-    const std::int64_t* tokens = lengths.data();
     const py::gil_scoped_release unlocked;
     std::vector<float> pooled(size * poolings.size());
     bool finite = true;
-    for (std::size_t i = 0; i < batch; ++i) {
-        const vss::embedding::TokenVectors text{values + i * sequence * size, static_cast<std::size_t>(tokens[i]), skip,
-                                                size};
+    for (std::size_t i = 0; i < texts.size(); ++i) {
         for (std::size_t mode = 0; mode < poolings.size(); ++mode) {
-            vss::embedding::pool(text, poolings[mode], pooled.data() + mode * size);
+            vss::embedding::pool(texts[i], poolings[mode], pooled.data() + mode * size);
         }
         if (normalize) {
             vss::embedding::normalize(pooled.data(), target.width);
@@ -124,11 +141,12 @@ bool finish_rows(const Floats& vectors, bool normalize, Floats& out, const Int64
 }  // namespace
 
 void register_embedding(py::module_& module) {
-    module.def("pool_tokens", &pool_tokens, py::arg("hidden").noconvert(), py::arg("lengths").noconvert(),
-               py::arg("skip"), py::arg("modes"), py::arg("normalize"), py::arg("out").noconvert(),
-               py::arg("targets").noconvert(),
-               "Pool float32 (batch, sequence, hidden) token vectors into rows `targets` of `out`, cut to its width.\n"
-               "Returns whether every value written is finite.");
+    module.def(
+        "pool_tokens", &pool_tokens, py::arg("hidden").noconvert(), py::arg("lengths").noconvert(), py::arg("skip"),
+        py::arg("modes"), py::arg("normalize"), py::arg("out").noconvert(), py::arg("targets").noconvert(),
+        "Pool float32 (batch, sequence, hidden) or (tokens, hidden) token vectors into rows `targets` of `out`,\n"
+        "cut to its width.\n"
+        "Returns whether every value written is finite.");
     module.def("finish_rows", &finish_rows, py::arg("vectors").noconvert(), py::arg("normalize"),
                py::arg("out").noconvert(), py::arg("targets").noconvert(),
                "Copy float32 (batch, size) vectors into rows `targets` of `out`, cut to its width and normalized.\n"

@@ -173,7 +173,10 @@ class TestMiniLM:
 
 class TestCache:
     def test_processes_that_start_at_once_make_one_graph(self, cache: Path) -> None:
-        code = "from vssnative.embedding import get_embedder; print(get_embedder('minilm').digest)"
+        code = (
+            "from vssnative.embedding import get_embedder;"
+            "print(get_embedder('minilm', backend='onnxruntime').digest)"
+        )
         children = [
             subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
             for _ in range(3)
@@ -204,6 +207,64 @@ def test_each_layout_gives_the_reference_vectors(
     assert embedder.dim == tiny_reference[f"{name}/query"].shape[1]
     np.testing.assert_allclose(embedder.embed_queries(TEXTS), tiny_reference[f"{name}/query"], atol=1e-5)
     np.testing.assert_allclose(embedder.embed_documents(TEXTS), tiny_reference[f"{name}/document"], atol=1e-5)
+
+
+class TestBackends:
+    @pytest.mark.parametrize("backend", ["native", "onnxruntime"])
+    def test_both_give_the_vectors_of_sentence_transformers(
+        self, backend: str, texts: list[str], reference: npt.NDArray[np.float32]
+    ) -> None:
+        vectors = get_embedder("minilm", backend=backend).embed_documents(texts)
+        assert (vectors.astype(np.float64) * reference).sum(axis=1).min() >= 0.999999
+        np.testing.assert_allclose(vectors, reference, atol=2e-5)
+
+    @pytest.mark.parametrize("name", RECIPES)
+    def test_both_give_the_same_vectors_for_each_layout(self, name: str, tmp_path: Path, cache: Path) -> None:
+        model = write_model(tmp_path / "model", RECIPES[name])
+        config = json.loads((model / "config.json").read_text())
+        # One head, which is as wide as the core's kernels want it.
+        (model / "config.json").write_text(json.dumps(config | {"num_attention_heads": 1}))
+        native = OnnxEmbedder(model, backend="native")
+        onnxruntime = OnnxEmbedder(model, backend="onnxruntime")
+        assert native.digest == onnxruntime.digest
+        assert native.config() == onnxruntime.config()
+        for kind in ("query", "document"):
+            np.testing.assert_allclose(
+                native.encode(TEXTS, kind=kind).vectors,
+                onnxruntime.encode(TEXTS, kind=kind).vectors,
+                atol=1e-5,
+            )
+
+    def test_the_core_needs_no_graph(self, tmp_path: Path, cache: Path) -> None:
+        code = (
+            "import sys; sys.modules['onnx'] = sys.modules['onnxruntime'] = None;"
+            "from vssnative.embedding import get_embedder;"
+            "print(get_embedder('minilm', backend='native').embed_queries(['a fox']).shape)"
+        )
+        result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert result.stdout == "(1, 384)\n"
+        assert not (cache / "graphs").exists()
+
+    def test_models_that_the_core_does_not_take(self, tmp_path: Path, cache: Path) -> None:
+        model = write_model(tmp_path / "model", RECIPES["mean"])
+        with pytest.raises(ConfigurationError, match="the core cannot run this model: .*sizes"):
+            OnnxEmbedder(model, backend="native")
+        with pytest.raises(ConfigurationError, match='"auto", "native" or "onnxruntime", not \'torch\''):
+            OnnxEmbedder(model, backend="torch")
+        write_onnx(model / "model.onnx")
+        with pytest.raises(ConfigurationError, match="reads model.safetensors"):
+            OnnxEmbedder(model, backend="native")
+
+    @pytest.mark.parametrize("backend", ["native", "onnxruntime"])
+    def test_a_text_longer_than_the_positions(self, backend: str, tmp_path: Path, cache: Path) -> None:
+        model = write_model(tmp_path / "model", RECIPES["mean"])
+        config = json.loads((model / "config.json").read_text())
+        (model / "config.json").write_text(json.dumps(config | {"num_attention_heads": 1}))
+        (model / "sentence_bert_config.json").write_text('{"max_seq_length": 60}')
+        embedder = OnnxEmbedder(model, backend=backend)
+        with pytest.raises(EmbeddingError):
+            embedder.embed_documents(["file " * 50])
+        assert embedder.embed_documents(["file"]).shape == (1, HIDDEN)
 
 
 class TestOptions:
@@ -311,7 +372,7 @@ class TestBrokenModels:
     @pytest.mark.parametrize(
         ("file", "change", "words"),
         [
-            ("config.json", {"model_type": "gpt2"}, "a graph can be made for model_type 'bert', not 'gpt2'"),
+            ("config.json", {"model_type": "gpt2"}, "of a model with model_type 'bert', not 'gpt2'"),
             ("config.json", {"hidden_act": "relu"}, "hidden_act 'gelu'"),
             ("config.json", {"position_embedding_type": "relative_key"}, "absolute position"),
             ("config.json", {"hidden_size": 32}, "expects 16 values"),

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vssnative.embedding import Embedder, HashEmbedder, Truncation, embed, from_config, get_embedder
-from vssnative.embedding.batching import token_batches
+from vssnative.embedding.batching import packed_batches, padded_batches
 from vssnative.embedding.storage import atomic_file, cache_directory, cached_digest, file_digest
 from vssnative.embedding.threads import cgroup_quota, default_threads
 from vssnative.errors import ConfigurationError, EmbeddingError, ModelNotFoundError
@@ -172,14 +172,34 @@ class TestBatches:
         self, sizes: list[int], budget: int, parts: int
     ) -> None:
         lengths = np.array(sizes, dtype=np.int64)
-        batches = list(token_batches(lengths, budget, parts))
+        batches = list(padded_batches(lengths, budget, parts))
         assert sorted(int(row) for batch in batches for row in batch) == list(range(len(sizes)))
         for batch in batches:
             assert len(batch) == 1 or len(batch) * lengths[batch].max() <= budget
         assert len(batches) >= min(parts, len(sizes))
 
+    @given(
+        st.lists(st.integers(0, 300), max_size=60),
+        st.integers(1, 500),
+        st.integers(1, 4),
+    )
+    def test_every_text_is_in_one_batch_about_as_large_as_the_others(
+        self, sizes: list[int], budget: int, parts: int
+    ) -> None:
+        lengths = np.array(sizes, dtype=np.int64)
+        batches = list(packed_batches(lengths, budget, parts))
+        assert sorted(int(row) for batch in batches for row in batch) == list(range(len(sizes)))
+        for batch in batches:
+            assert 0 < len(batch)
+            assert lengths[batch].sum() <= max(budget, lengths.mean()) + lengths[batch].max()
+
+    def test_threads_have_as_many_batches_each(self) -> None:
+        lengths = np.full(100, 10, dtype=np.int64)
+        sums = [int(lengths[batch].sum()) for batch in packed_batches(lengths, 350, 4)]
+        assert sums == [250] * 4
+
     def test_texts_of_like_length_are_together(self) -> None:
-        batches = list(token_batches(np.array([5, 100, 6, 90], dtype=np.int64), 200))
+        batches = list(padded_batches(np.array([5, 100, 6, 90], dtype=np.int64), 200))
         assert [sorted(batch.tolist()) for batch in batches] == [[1, 3], [0, 2]]
 
 

@@ -77,6 +77,20 @@ def test_padding_is_never_looked_at(mode: str, hidden: Floats) -> None:
     np.testing.assert_array_equal(pooled(spoiled, lengths, [mode]), pooled(hidden, lengths, [mode]))
 
 
+@pytest.mark.parametrize("mode", POOLING_MODES)
+def test_packed_texts_are_pooled_as_padded_ones(mode: str, hidden: Floats) -> None:
+    lengths = np.array([9, 3, 5, 8], dtype=np.int64)
+    packed = np.concatenate([text[:length] for text, length in zip(hidden, lengths, strict=True)])
+    out = np.zeros((4, 21), dtype=np.float32)
+    arguments = (lengths, 2, [POOLING_MODES.index(mode)], True, out, np.arange(4))
+    assert _core.pool_tokens(packed, *arguments)
+    expected = pooled(hidden, lengths.tolist(), [mode], skip=2, normalize=True)
+    np.testing.assert_array_equal(out, expected)
+    for wrong in (packed[:-1], np.concatenate([packed, packed[:1]])):
+        with pytest.raises(ValueError):
+            _core.pool_tokens(wrong, *arguments)
+
+
 def test_several_modes_stand_side_by_side(hidden: Floats) -> None:
     both = pooled(hidden, [9, 9, 9, 9], ["max", "cls"])
     np.testing.assert_array_equal(both[:, :21], pooled(hidden, [9, 9, 9, 9], ["max"]))

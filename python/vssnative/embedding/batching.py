@@ -1,7 +1,7 @@
 """Which texts go through the model together.
 
-Texts of one batch are padded to the longest of them, so texts of like length belong together; and a batch holds a
-bounded number of tokens, so that its intermediate values stay in the processor's cache.
+Texts of like length belong together: padding, and the work on a text's own tokens, are even then. A batch holds a bounded
+number of tokens, so that its intermediate values stay in the processor's cache.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from .protocol import Int64Vector
 
 
-def token_batches(lengths: Int64Vector, budget: int, parts: int = 1) -> Iterator[Int64Vector]:
+def padded_batches(lengths: Int64Vector, budget: int, parts: int = 1) -> Iterator[Int64Vector]:
     """Positions of the texts of each batch, longest texts first.
 
     Args:
@@ -33,3 +33,26 @@ def token_batches(lengths: Int64Vector, budget: int, parts: int = 1) -> Iterator
         yield order[start:stop]
         start = stop
         parts = max(1, parts - 1)
+
+
+def packed_batches(lengths: Int64Vector, budget: int, parts: int = 1) -> Iterator[Int64Vector]:
+    """Positions of the texts of each batch, longest texts first, where texts are not padded.
+
+    Batches hold about the same number of tokens, and their number is a multiple of ``parts`` where there are enough
+    texts, so that threads have as much work each.
+
+    Args:
+        lengths: int64 ``(n,)``, tokens of each text.
+        budget: tokens that a batch holds, about; it may be more by less than one text.
+        parts: how many threads there are.
+    """
+    count = len(lengths)
+    if count == 0:
+        return
+    order = np.argsort(-lengths, kind="stable")
+    ends = np.cumsum(lengths[order])
+    total = int(ends[-1])
+    wanted = min(count, -(-max(1, -(-total // budget)) // parts) * parts)
+    # A text belongs to the batch in which its middle token lies.
+    places = (ends - lengths[order] / 2) * wanted // max(1, total)
+    yield from np.split(order, np.flatnonzero(np.diff(places)) + 1)

@@ -1,4 +1,4 @@
-"""Sentence embeddings computed on this machine, by ONNX Runtime.
+"""Sentence embeddings computed on this machine, by the C++ core or ONNX Runtime.
 
 The vectors are those of the sentence-transformers library for the same model: same tokenizer, length, prompts,
 pooling and normalization, read from the model's own files.
@@ -10,29 +10,29 @@ import hashlib
 import importlib.util
 import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from ..errors import ConfigurationError, EmbeddingError, MissingDependencyError, ModelNotFoundError
+from .. import _core
+from ..errors import ConfigurationError, ModelNotFoundError
 from ._texts import checked_texts
-from .batching import token_batches
+from .batching import packed_batches, padded_batches
 from .finishing import Finisher
 from .graph import GRAPH_VERSION, build_bert_graph
 from .graph_check import check_graph
 from .layout import ModelLayout, read_layout
+from .native_encoder import NativeEncoder, takes
+from .onnx_session import OnnxSession
 from .protocol import Float32Matrix, Int64Vector, Truncation
 from .storage import atomic_file, cache_directory, cached_digest
 from .threads import default_threads
 from .tokenization import TextTokenizer, Tokens
 
-# Measured with MiniLM on AVX2 with 512 KiB of second-level cache a core: best from 256 to 384 tokens a batch; larger
-# batches lose up to a sixth, where a layer's values leave that cache.
-_BATCH_TOKENS = 384
 # Texts that are tokenized and sorted together; bounds memory, and is large enough that sorting loses little.
 _WINDOW = 8192
 
@@ -53,7 +53,7 @@ class Encoding:
 
 
 class OnnxEmbedder:
-    """A sentence-transformers model run by ONNX Runtime. Safe to call from several threads.
+    """A sentence-transformers model run on this machine. Safe to call from several threads.
 
     Args:
         directory: the model's files as sentence-transformers lays them out. The graph is ``onnx/model.onnx`` or
@@ -64,6 +64,8 @@ class OnnxEmbedder:
         query_prompt, document_prompt: text put before every query or document, instead of the model's own.
         threads: batches computed at once; by default ``default_threads()``.
         digest: refuse the model unless its digest is this one.
+        backend: what computes the transformer: ``"native"``, the C++ core, for BERT models given as safetensors;
+            ``"onnxruntime"``; or ``"auto"``, the faster one for this model on this machine.
 
     Raises:
         ModelNotFoundError: if a file of the model is missing.
@@ -83,6 +85,7 @@ class OnnxEmbedder:
         document_prompt: str | None = None,
         threads: int | None = None,
         digest: str | None = None,
+        backend: str = "auto",
         source: dict[str, Any] | None = None,
     ) -> None:
         layout = read_layout(Path(directory))
@@ -119,7 +122,7 @@ class OnnxEmbedder:
             raise ConfigurationError(
                 f"model {self._name}: expected digest {digest}, its files give {self._digest}"
             )
-        self._session = _Session(_graph_file(layout, self._weights), layout.hidden_size)
+        self._encoder = _make_encoder(backend, layout, self._weights)
         self._lock = threading.Lock()
         self._truncation = Truncation()
 
@@ -247,11 +250,13 @@ class OnnxEmbedder:
     ) -> None:
         """Compute the vectors of some tokenized texts into rows ``targets`` of ``out``."""
         lengths = tokens.lengths[rows]
-        ids = np.zeros((len(rows), max(1, int(lengths.max()))), dtype=np.int32)
-        for line, row in enumerate(rows):
-            ids[line, : lengths[line]] = tokens.ids[row]
-        hidden = self._session.run(ids, lengths.astype(np.int32))
+        hidden = self._encoder.token_vectors([tokens.ids[row] for row in rows], lengths)
         self._finisher.finish(hidden, lengths, self._skip[kind], out, targets)
+
+    def batches(self, tokens: Tokens, parts: int) -> Iterator[Int64Vector]:
+        """Which of the texts to compute together, cut so that ``parts`` threads have work."""
+        cut = padded_batches if self._encoder.padded else packed_batches
+        return cut(tokens.lengths, self._encoder.batch_tokens, parts)
 
     def _make_digest(self) -> str:
         layout = self._layout
@@ -271,6 +276,18 @@ class OnnxEmbedder:
             "dim": self.dim,
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+class _Encoder(Protocol):
+    """What computes the transformer: token vectors of texts, on the calling thread."""
+
+    @property
+    def batch_tokens(self) -> int: ...
+
+    @property
+    def padded(self) -> bool: ...
+
+    def token_vectors(self, texts: Sequence[list[int]], lengths: Int64Vector) -> Float32Matrix: ...
 
 
 _OPTION_KEYS = ("name", "dim", "max_tokens", "query_prompt", "document_prompt")
@@ -300,7 +317,7 @@ class _Run:
     def windows(self) -> Truncation:
         embedder, texts = self._embedder, self._texts
         tokens = embedder.tokens(texts[:_WINDOW], self._kind)
-        batches = list(token_batches(tokens.lengths, _BATCH_TOKENS, self._threads))
+        batches = list(embedder.batches(tokens, self._threads))
         if len(texts) <= _WINDOW and (len(batches) == 1 or self._threads == 1):
             for rows in batches:
                 self._batch(tokens, rows, 0)
@@ -328,7 +345,7 @@ class _Run:
     def _window(self, pool: ThreadPoolExecutor, tokens: Tokens, start: int) -> None:
         pending = {
             pool.submit(self._batch, tokens, rows, start): len(rows)
-            for rows in token_batches(tokens.lengths, _BATCH_TOKENS, self._threads)
+            for rows in self._embedder.batches(tokens, self._threads)
         }
         waiting = set(pending)
         while waiting:
@@ -347,79 +364,22 @@ class _Run:
             self._progress(self._done, len(self._texts))
 
 
-class _Session:
-    """An ONNX Runtime session that computes one batch on the calling thread."""
-
-    def __init__(self, graph: Path, hidden_size: int) -> None:
-        try:
-            import onnxruntime  # type: ignore[import-untyped]
-        except ImportError as error:
-            raise MissingDependencyError(
-                "embedding needs the package onnxruntime: pip install onnxruntime"
-            ) from error
-        options = onnxruntime.SessionOptions()
-        # Batches run side by side, one thread each: nothing to synchronise inside the small operators.
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.enable_mem_pattern = False
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-        try:
-            self._session = onnxruntime.InferenceSession(
-                str(graph), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # noqa: BLE001 - the library's own classes derive from Exception alone
-            raise ConfigurationError(f"{graph}: ONNX Runtime cannot run this graph: {error}") from None
-        self._inputs = {value.name: value.type for value in self._session.get_inputs()}
-        unknown = set(self._inputs) - {
-            "input_ids",
-            "lengths",
-            "attention_mask",
-            "token_type_ids",
-            "position_ids",
-        }
-        if unknown or "input_ids" not in self._inputs:
-            raise ConfigurationError(f"{graph}: unexpected graph inputs {sorted(self._inputs)}")
-        self._output = _hidden_output([value.name for value in self._session.get_outputs()], graph)
-        self._hidden_size = hidden_size
-
-    def run(self, ids: np.ndarray[Any, np.dtype[np.int32]], lengths: np.ndarray[Any, Any]) -> Float32Matrix:
-        """Token vectors: float32 ``(batch, sequence, hidden)``."""
-        feeds: dict[str, np.ndarray[Any, Any]] = {"input_ids": ids}
-        if "lengths" in self._inputs:
-            feeds["lengths"] = lengths
-        if "attention_mask" in self._inputs:
-            feeds["attention_mask"] = np.arange(ids.shape[1])[None, :] < lengths[:, None]
-        if "token_type_ids" in self._inputs:
-            feeds["token_type_ids"] = np.zeros_like(ids)
-        if "position_ids" in self._inputs:
-            feeds["position_ids"] = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)
-        typed = {
-            name: np.ascontiguousarray(
-                value, dtype=np.int32 if self._inputs[name] == "tensor(int32)" else np.int64
-            )
-            for name, value in feeds.items()
-        }
-        try:
-            (hidden,) = self._session.run([self._output], typed)
-        except Exception as error:  # noqa: BLE001 - as above
-            raise EmbeddingError(f"ONNX Runtime failed on {ids.shape[0]} texts: {error}") from None
-        if hidden.shape != (*ids.shape, self._hidden_size) or hidden.dtype != np.float32:
-            raise EmbeddingError(
-                f"the model gave {hidden.dtype} {hidden.shape}; expected float32 {(*ids.shape, self._hidden_size)}"
-            )
-        result: Float32Matrix = hidden
-        return result
+def _make_encoder(backend: str, layout: ModelLayout, weights: Path) -> _Encoder:
+    if backend not in ("auto", "native", "onnxruntime"):
+        raise ConfigurationError(f'backend must be "auto", "native" or "onnxruntime", not {backend!r}')
+    safetensors = weights.suffix == ".safetensors"
+    if backend == "native" and not safetensors:
+        raise ConfigurationError(f"{weights}: the native backend reads model.safetensors, not ONNX files")
+    if backend == "native" or (backend == "auto" and safetensors and _native_is_faster(layout)):
+        return NativeEncoder(layout.transformer)
+    return OnnxSession(_graph_file(layout, weights), layout.hidden_size)
 
 
-def _hidden_output(names: list[str], graph: Path) -> str:
-    for wanted in ("last_hidden_state", "token_embeddings"):
-        if wanted in names:
-            return wanted
-    raise ConfigurationError(
-        f"{graph}: expected an output last_hidden_state or token_embeddings, found {names}"
-    )
+def _native_is_faster(layout: ModelLayout) -> bool:
+    # ONNX Runtime has kernels for more instruction sets; the core's are for AVX2. Without the package onnx there is no
+    # graph for ONNX Runtime, so any kernels will do.
+    level = _core.simd_level() == "avx2" or importlib.util.find_spec("onnx") is None
+    return level and takes(layout.transformer)
 
 
 def _checked_limit(max_tokens: int | None, layout: ModelLayout) -> int:

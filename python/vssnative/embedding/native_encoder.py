@@ -1,0 +1,92 @@
+"""BERT encoders run by the C++ core (``src/embedding/bert_encoder``): texts side by side, without padding."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from .. import _core
+from ..errors import ConfigurationError, EmbeddingError
+from .bert_weights import BertWeights
+from .layout import read_json
+from .protocol import Float32Matrix, Int64Vector
+
+# Columns that the core's kernels take at once (src/embedding/encoder_kernels.h).
+_PANEL = 16
+
+
+class NativeEncoder:
+    """A BERT encoder that computes a batch on the calling thread.
+
+    Args:
+        transformer: holds ``config.json`` and ``model.safetensors``.
+        level: the kernels' instruction set, one of ``_core.encoder_levels()``; by default the best.
+
+    Raises:
+        ConfigurationError: if the model is no BERT encoder of sizes that the core takes.
+        MissingDependencyError: if safetensors is not installed.
+    """
+
+    # Small enough that two threads end at about the same time; from 96 to 768 there is little difference else.
+    batch_tokens = 192
+    padded = False
+
+    def __init__(self, transformer: Path, level: str | None = None) -> None:
+        weights = BertWeights(transformer)
+        try:
+            self._encoder = _core.BertEncoder(
+                _arrays(weights), weights.heads, weights.epsilon, level or _core.encoder_levels()[-1]
+            )
+        except ValueError as error:
+            raise ConfigurationError(f"{transformer}: the core cannot run this model: {error}") from None
+
+    def token_vectors(self, texts: Sequence[list[int]], lengths: Int64Vector) -> Float32Matrix:
+        """float32 ``(tokens, hidden)``, the texts' tokens one text after the other."""
+        count = int(lengths.sum())
+        ids = np.fromiter(itertools.chain.from_iterable(texts), dtype=np.int32, count=count)
+        try:
+            vectors: Float32Matrix = self._encoder.encode(ids, lengths)
+        except (ValueError, IndexError) as error:
+            raise EmbeddingError(f"the tokenizer gave what the model does not take: {error}") from None
+        return vectors
+
+
+def takes(transformer: Path) -> bool:
+    """Whether the model in ``transformer`` is a BERT encoder of sizes that the core's kernels are made for."""
+    config = read_json(transformer / "config.json")
+    sizes = [config.get(key) for key in ("hidden_size", "num_attention_heads", "intermediate_size")]
+    if config.get("model_type") != "bert" or not all(isinstance(size, int) and size > 0 for size in sizes):
+        return False
+    hidden, heads, inner = sizes
+    return bool(hidden % heads == 0 and hidden // heads % _PANEL == 0 and inner % _PANEL == 0)
+
+
+def _arrays(weights: BertWeights) -> list[Float32Matrix]:
+    """All weights in the order in which the core expects them."""
+    hidden, inner = weights.hidden, weights.inner
+    arrays = [
+        weights.take(f"embeddings.{part}_embeddings.weight", None, hidden)
+        for part in ("word", "position", "token_type")
+    ]
+
+    def norm(name: str) -> None:
+        arrays.extend(weights.take(f"{name}.LayerNorm.{part}", hidden) for part in ("weight", "bias"))
+
+    def linear(name: str, outputs: int, inputs: int) -> None:
+        arrays.append(weights.take(f"{name}.weight", outputs, inputs))
+        arrays.append(weights.take(f"{name}.bias", outputs))
+
+    norm("embeddings")
+    for layer in range(weights.layers):
+        source = f"encoder.layer.{layer}"
+        for part in ("query", "key", "value"):
+            linear(f"{source}.attention.self.{part}", hidden, hidden)
+        linear(f"{source}.attention.output.dense", hidden, hidden)
+        norm(f"{source}.attention.output")
+        linear(f"{source}.intermediate.dense", inner, hidden)
+        linear(f"{source}.output.dense", hidden, inner)
+        norm(f"{source}.output")
+    return arrays

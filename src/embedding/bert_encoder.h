@@ -1,0 +1,105 @@
+// A BERT encoder (Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers", 2019) that computes the
+// tokens of many texts as the rows of one matrix: no padding, so no work but the tokens' own.
+//
+// Weights are packed once into the order in which products read them; calls only read them, so threads share an
+// encoder. A call computes on its own thread. Every product takes a block of rows that stays in the second-level cache.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "encoder_kernels.h"
+
+namespace vss::embedding {
+
+struct BertSizes {
+    std::size_t vocabulary = 0;
+    std::size_t positions = 0;
+    std::size_t hidden = 0;
+    std::size_t heads = 0;
+    std::size_t inner = 0;
+    std::size_t layers = 0;
+    float epsilon = 0.0F;
+
+    // Whether the kernels take these sizes: heads and inner layers in whole panels, numbers that a model can have.
+    [[nodiscard]] bool fit() const;
+};
+
+// A matrix as torch's Linear keeps it, (outputs, inputs), and its bias.
+struct LinearWeights {
+    const float* weight = nullptr;
+    const float* bias = nullptr;
+};
+
+struct NormWeights {
+    const float* gamma = nullptr;
+    const float* beta = nullptr;
+};
+
+struct BertLayerWeights {
+    LinearWeights query, key, value, output;
+    NormWeights after_attention;
+    LinearWeights wide, narrow;
+    NormWeights after_inner;
+};
+
+// Weights in the caller's memory, of the sizes that BertSizes tells.
+struct BertWeights {
+    const float* words = nullptr;      // (vocabulary, hidden)
+    const float* positions = nullptr;  // (positions, hidden)
+    const float* type = nullptr;       // (hidden,): the embedding of type 0, which every token has
+    NormWeights embedded;
+    std::vector<BertLayerWeights> layers;
+};
+
+// Values that begin at a cache line.
+class Floats {
+  public:
+    explicit Floats(std::size_t count = 0);
+    [[nodiscard]] float* data() const { return values_.get(); }
+
+  private:
+    struct Free {
+        void operator()(float* values) const;
+    };
+    std::unique_ptr<float, Free> values_;
+};
+
+class BertEncoder {
+  public:
+    // Copies all weights. Throws std::invalid_argument if the sizes do not fit, std::bad_alloc.
+    BertEncoder(const BertSizes& sizes, const BertWeights& weights, const EncoderKernels& kernels);
+    ~BertEncoder();
+    BertEncoder(const BertEncoder&) = delete;
+    BertEncoder& operator=(const BertEncoder&) = delete;
+
+    [[nodiscard]] const BertSizes& sizes() const { return sizes_; }
+
+    // Token vectors of `texts` texts, tokens() rows of `hidden` values in `out`. Text i has the tokens ids[starts[i]]
+    // to ids[starts[i + 1]]; starts has texts + 1 values and begins with 0. Checked by the caller: ids are in the
+    // vocabulary, starts ascend, no text is longer than the positions. Throws std::bad_alloc.
+    void encode(const std::int32_t* ids, const std::size_t* starts, std::size_t texts, float* out) const;
+
+  private:
+    struct Linear;
+    struct Norm;
+    struct Layer;
+    struct Scratch;
+
+    void embed(const std::int32_t* ids, const std::size_t* starts, std::size_t texts, float* out) const;
+    void attend(const Scratch& scratch, std::size_t start, std::size_t tokens) const;
+    void pack_keys(const float* keys, std::size_t tokens, float* to) const;
+    void pack_values(const float* values, std::size_t tokens, float* to) const;
+    void finish_rows(const Layer& layer, const Scratch& scratch, std::size_t row, std::size_t rows, float* out) const;
+
+    BertSizes sizes_;
+    const EncoderKernels& kernels_;
+    Floats words_;
+    Floats positions_;
+    std::unique_ptr<Norm> embedded_;
+    std::vector<Layer> layers_;
+};
+
+}  // namespace vss::embedding

@@ -1,0 +1,180 @@
+// Python's way to the BERT encoder: checks shapes and token ids, lets go of the GIL, calls src/embedding.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <numeric>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "embedding/bert_encoder.h"
+#include "vss0.h"
+
+namespace py = pybind11;
+
+namespace {
+
+using vss::embedding::BertEncoder;
+using vss::embedding::BertLayerWeights;
+using vss::embedding::BertSizes;
+using vss::embedding::BertWeights;
+using vss::embedding::EncoderKernels;
+using FloatArray = py::array_t<float, py::array::c_style>;
+using Int32s = py::array_t<std::int32_t, py::array::c_style>;
+using Int64s = py::array_t<std::int64_t, py::array::c_style>;
+
+constexpr std::size_t kBefore = 5;      // arrays before the layers: words, positions, types, gamma, beta
+constexpr std::size_t kEachLayer = 16;  // six Linears and two norms, two arrays each
+
+std::size_t extent(const FloatArray& array, py::ssize_t axis) {
+    if (array.ndim() <= axis) {
+        throw py::value_error("a weight has too few dimensions");
+    }
+    return static_cast<std::size_t>(array.shape(axis));
+}
+
+// Hands out the arrays in order, each checked against the shape that it must have.
+class Reader {
+  public:
+    explicit Reader(const std::vector<FloatArray>& arrays) : arrays_(arrays) {}
+
+    const float* matrix(std::size_t rows, std::size_t columns) { return take({rows, columns}); }
+    const float* vector(std::size_t size) { return take({size}); }
+    vss::embedding::LinearWeights linear(std::size_t outputs, std::size_t inputs) {
+        const float* const weight = matrix(outputs, inputs);
+        return {weight, vector(outputs)};
+    }
+    vss::embedding::NormWeights norm(std::size_t size) {
+        const float* const gamma = vector(size);
+        return {gamma, vector(size)};
+    }
+
+  private:
+    const float* take(const std::vector<std::size_t>& shape) {
+        const FloatArray& array = arrays_.at(next_);
+        bool same = static_cast<std::size_t>(array.ndim()) == shape.size();
+        for (std::size_t axis = 0; same && axis < shape.size(); ++axis) {
+            same = extent(array, static_cast<py::ssize_t>(axis)) == shape[axis];
+        }
+        if (!same) {
+            throw py::value_error("weight " + std::to_string(next_) + " has another shape than its place asks for");
+        }
+        ++next_;
+        return array.data();
+    }
+
+    const std::vector<FloatArray>& arrays_;
+    std::size_t next_ = 0;
+};
+
+const EncoderKernels& kernels_for(std::string_view level) {
+#if defined(VSS_HAVE_AVX2)
+    const std::string_view best = vss0_simd_level();
+    if (level == "avx2" && (best == "avx2" || best == "avx512")) {
+        return vss::embedding::kEncoderKernelsAvx2;
+    }
+#endif
+    if (level != "scalar") {
+        throw py::value_error("no kernels for level " + std::string(level) + " here");
+    }
+    return vss::embedding::kEncoderKernelsScalar;
+}
+
+std::vector<std::string> encoder_levels() {
+    std::vector<std::string> levels{"scalar"};
+#if defined(VSS_HAVE_AVX2)
+    const std::string_view best = vss0_simd_level();
+    if (best == "avx2" || best == "avx512") {
+        levels.emplace_back("avx2");
+    }
+#endif
+    return levels;
+}
+
+std::unique_ptr<BertEncoder> make_encoder(const std::vector<FloatArray>& arrays, std::size_t heads, float epsilon,
+                                          const std::string& level) {
+    if (arrays.size() < kBefore + kEachLayer || (arrays.size() - kBefore) % kEachLayer != 0) {
+        throw py::value_error("expected 5 arrays and 16 for each layer, got " + std::to_string(arrays.size()));
+    }
+    BertSizes sizes;
+    sizes.vocabulary = extent(arrays[0], 0);
+    sizes.hidden = extent(arrays[0], 1);
+    sizes.positions = extent(arrays[1], 0);
+    sizes.heads = heads;
+    sizes.layers = (arrays.size() - kBefore) / kEachLayer;
+    sizes.inner = extent(arrays[kBefore + 10], 0);
+    sizes.epsilon = epsilon;
+    if (!sizes.fit()) {
+        throw py::value_error("these sizes do not fit the encoder");
+    }
+    Reader reader(arrays);
+    BertWeights weights;
+    weights.words = reader.matrix(sizes.vocabulary, sizes.hidden);
+    weights.positions = reader.matrix(sizes.positions, sizes.hidden);
+    weights.type = reader.matrix(extent(arrays[2], 0), sizes.hidden);
+    if (extent(arrays[2], 0) == 0) {
+        throw py::value_error("a model needs a token type");
+    }
+    weights.embedded = reader.norm(sizes.hidden);
+    for (std::size_t i = 0; i < sizes.layers; ++i) {
+        BertLayerWeights layer;
+        for (auto* linear : {&layer.query, &layer.key, &layer.value, &layer.output}) {
+            *linear = reader.linear(sizes.hidden, sizes.hidden);
+        }
+        layer.after_attention = reader.norm(sizes.hidden);
+        layer.wide = reader.linear(sizes.inner, sizes.hidden);
+        layer.narrow = reader.linear(sizes.hidden, sizes.inner);
+        layer.after_inner = reader.norm(sizes.hidden);
+        weights.layers.push_back(layer);
+    }
+    const EncoderKernels& kernels = kernels_for(level);
+    const py::gil_scoped_release unlocked;
+    return std::make_unique<BertEncoder>(sizes, weights, kernels);
+}
+
+FloatArray encode(const BertEncoder& encoder, const Int32s& ids, const Int64s& lengths) {
+    if (ids.ndim() != 1 || lengths.ndim() != 1) {
+        throw py::value_error("ids and lengths must have one dimension");
+    }
+    const BertSizes& sizes = encoder.sizes();
+    const auto tokens = static_cast<std::size_t>(ids.shape(0));
+    std::vector<std::size_t> starts{0};
+    for (py::ssize_t i = 0; i < lengths.shape(0); ++i) {
+        const std::int64_t length = lengths.data()[i];
+        if (length < 1 || static_cast<std::size_t>(length) > sizes.positions) {
+            throw py::value_error("a text has " + std::to_string(length) + " tokens; expected 1 to " +
+                                  std::to_string(sizes.positions));
+        }
+        starts.push_back(starts.back() + static_cast<std::size_t>(length));
+    }
+    if (starts.back() != tokens) {
+        throw py::value_error("lengths add up to " + std::to_string(starts.back()) + ", not to the " +
+                              std::to_string(tokens) + " ids");
+    }
+    const std::int32_t* const values = ids.data();
+    for (std::size_t i = 0; i < tokens; ++i) {
+        if (values[i] < 0 || static_cast<std::size_t>(values[i]) >= sizes.vocabulary) {
+            throw py::index_error("token " + std::to_string(values[i]) + " is not among the model's " +
+                                  std::to_string(sizes.vocabulary));
+        }
+    }
+    FloatArray out({tokens, sizes.hidden});
+    float* const rows = out.mutable_data();
+    const py::gil_scoped_release unlocked;
+    encoder.encode(values, starts.data(), starts.size() - 1, rows);
+    return out;
+}
+
+}  // namespace
+
+void register_encoder(py::module_& module) {
+    py::class_<BertEncoder>(module, "BertEncoder")
+        .def(py::init(&make_encoder), py::arg("arrays"), py::arg("heads"), py::arg("epsilon"), py::arg("level"))
+        .def("encode", &encode, py::arg("ids").noconvert(), py::arg("lengths").noconvert(),
+             "Token vectors, float32 (tokens, hidden), of texts whose int32 ids stand one text after the other.");
+    module.def("encoder_levels", &encoder_levels, "Levels of kernels that can be used here, the best one last.");
+}

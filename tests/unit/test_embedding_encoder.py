@@ -1,0 +1,212 @@
+"""The core's BERT encoder against the same formulas written with numpy in double precision, at every kernel level."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from vssnative import _core
+
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+
+VOCABULARY, POSITIONS, EPSILON = 50, 420, 1e-12
+LEVELS = _core.encoder_levels()
+
+
+def make_arrays(hidden: int, inner: int, layers: int) -> list[Floats]:
+    random = np.random.default_rng(hidden + inner + layers)
+
+    def some(*shape: int, scale: float = 1.0, around: float = 0.0) -> Floats:
+        return (around + scale * random.standard_normal(shape)).astype(np.float32)
+
+    def norm() -> list[Floats]:
+        return [some(hidden, scale=0.1, around=1), some(hidden, scale=0.1)]
+
+    def linear(outputs: int, inputs: int) -> list[Floats]:
+        return [some(outputs, inputs, scale=2 / math.sqrt(inputs)), some(outputs, scale=0.1)]
+
+    arrays = [
+        some(VOCABULARY, hidden),
+        some(POSITIONS, hidden, scale=0.2),
+        some(2, hidden, scale=0.2),
+        *norm(),
+    ]
+    for _ in range(layers):
+        for _ in range(4):
+            arrays += linear(hidden, hidden)
+        arrays += [*norm(), *linear(inner, hidden), *linear(hidden, inner), *norm()]
+    return arrays
+
+
+def by_definition(arrays: list[Floats], heads: int, ids: npt.NDArray[np.int32]) -> Doubles:
+    """Token vectors of one text."""
+    words, positions, types, *rest = (array.astype(np.float64) for array in arrays)
+    left = iter(rest)
+
+    def norm(values: Doubles) -> Doubles:
+        gamma, beta = next(left), next(left)
+        off = values - values.mean(axis=1, keepdims=True)
+        scaled: Doubles = off / np.sqrt((off**2).mean(axis=1, keepdims=True) + EPSILON) * gamma + beta
+        return scaled
+
+    def linear(values: Doubles) -> Doubles:
+        weight, bias = next(left), next(left)
+        product: Doubles = values @ weight.T + bias
+        return product
+
+    state = norm(words[ids] + positions[: len(ids)] + types[0])
+    size = state.shape[1] // heads
+    for _ in range((len(arrays) - 5) // 16):
+        query, key, value = linear(state), linear(state), linear(state)
+        attended = np.empty_like(state)
+        for start in range(0, state.shape[1], size):
+            part = slice(start, start + size)
+            scores = query[:, part] @ key[:, part].T / math.sqrt(size)
+            weights = np.exp(scores - scores.max(axis=1, keepdims=True))
+            attended[:, part] = weights / weights.sum(axis=1, keepdims=True) @ value[:, part]
+        state = norm(linear(attended) + state)
+        wide = linear(state)
+        activated = wide * 0.5 * (1 + np.vectorize(math.erf)(wide / math.sqrt(2)))
+        state = norm(linear(activated) + state)
+    return state
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize(
+    ("hidden", "heads", "inner", "layers"),
+    [
+        (32, 2, 64, 2),
+        (96, 1, 16, 1),  # one head
+        (48, 3, 400, 1),  # an inner layer that is no multiple of a block
+        (400, 25, 800, 1),  # more inputs than a block
+    ],
+)
+def test_token_vectors_are_those_of_the_formulas(
+    level: str, hidden: int, heads: int, inner: int, layers: int
+) -> None:
+    arrays = make_arrays(hidden, inner, layers)
+    encoder = _core.BertEncoder(arrays, heads, EPSILON, level)
+    # Lengths around the widths of tiles, panels and blocks of rows, and the longest.
+    lengths = np.array([1, 2, 7, 8, 9, 15, 16, 17, 5, 193, 31, POSITIONS], dtype=np.int64)
+    ids = np.random.default_rng(4).integers(0, VOCABULARY, lengths.sum()).astype(np.int32)
+    vectors = encoder.encode(ids, lengths)
+    assert (vectors.shape, vectors.dtype) == ((len(ids), hidden), np.float32)
+    start = 0
+    for length in lengths:
+        text = slice(start, start + int(length))
+        expected = by_definition(arrays, heads, ids[text])
+        np.testing.assert_allclose(vectors[text], expected, atol=1e-4)
+        # Alone, a text has the vectors it has in company.
+        alone = encoder.encode(ids[text], np.array([length], dtype=np.int64))
+        np.testing.assert_allclose(alone, vectors[text], atol=1e-5)
+        start += int(length)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_no_texts_no_vectors(level: str) -> None:
+    encoder = _core.BertEncoder(make_arrays(16, 16, 1), 1, EPSILON, level)
+    assert encoder.encode(np.empty(0, dtype=np.int32), np.empty(0, dtype=np.int64)).shape == (0, 16)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("place", range(21))
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_weight_that_is_not_finite_is_seen_in_the_result(level: str, place: int, bad: float) -> None:
+    arrays = make_arrays(32, 32, 1)
+    arrays[place].flat[0] = bad
+    encoder = _core.BertEncoder(arrays, 2, EPSILON, level)
+    vectors = encoder.encode(np.zeros(20, dtype=np.int32), np.array([20], dtype=np.int64))
+    assert not np.isfinite(vectors).all()
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_large_values_have_the_limits_of_the_functions(level: str) -> None:
+    # Scores of hundreds and inputs of GELU of hundreds: exp and erf are at their ends there.
+    arrays = make_arrays(32, 32, 1)
+    for place in (5, 7, 15):
+        arrays[place] *= 60
+    encoder = _core.BertEncoder(arrays, 2, EPSILON, level)
+    ids = np.arange(20, dtype=np.int32)
+    vectors = encoder.encode(ids, np.array([20], dtype=np.int64))
+    np.testing.assert_allclose(vectors, by_definition(arrays, 2, ids), atol=2e-3)
+
+
+def test_levels_agree() -> None:
+    assert "scalar" in LEVELS
+    arrays = make_arrays(64, 128, 2)
+    ids = np.arange(40, dtype=np.int32)
+    lengths = np.array([33, 7], dtype=np.int64)
+    results = [_core.BertEncoder(arrays, 4, EPSILON, level).encode(ids, lengths) for level in LEVELS]
+    for result in results:
+        np.testing.assert_allclose(result, results[0], atol=2e-5)
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Any:
+    return _core.BertEncoder(make_arrays(16, 16, 1), 1, EPSILON, "scalar")
+
+
+@pytest.mark.parametrize(
+    ("ids", "lengths", "error"),
+    [
+        ([1, 2, 3], [2], ValueError),
+        ([1, 2, 3], [2, 2], ValueError),
+        ([1, 2, 3], [3, 0], ValueError),
+        ([1, 2, 3], [4, -1], ValueError),
+        ([1] * (POSITIONS + 1), [POSITIONS + 1], ValueError),
+        ([1, VOCABULARY], [2], IndexError),
+        ([1, -1], [2], IndexError),
+        ([[1, 2]], [2], ValueError),
+        ([1, 2], [[2]], ValueError),
+        ([1], [2**63 - 1], ValueError),
+    ],
+)
+def test_tokens_are_checked(encoder: Any, ids: Any, lengths: Any, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        encoder.encode(np.array(ids, dtype=np.int32), np.array(lengths, dtype=np.int64))
+
+
+def test_types_are_checked(encoder: Any) -> None:
+    with pytest.raises(TypeError):
+        encoder.encode(np.zeros(1, dtype=np.int64), np.ones(1, dtype=np.int64))
+
+
+@pytest.mark.parametrize("place", range(21))
+def test_weights_of_another_shape_are_refused(place: int) -> None:
+    arrays = make_arrays(32, 48, 1)
+    arrays[place] = arrays[place][..., :-1].copy()
+    with pytest.raises(ValueError):
+        _core.BertEncoder(arrays, 2, EPSILON, "scalar")
+
+
+@pytest.mark.parametrize(
+    ("heads", "epsilon", "level", "keep"),
+    [
+        (0, EPSILON, "scalar", None),
+        (3, EPSILON, "scalar", None),
+        (4, EPSILON, "scalar", None),  # heads of 8 values
+        (2, -1.0, "scalar", None),
+        (2, math.nan, "scalar", None),
+        (2, EPSILON, "mmx", None),
+        (2, EPSILON, "scalar", 5),
+        (2, EPSILON, "scalar", 20),
+        (2, EPSILON, "scalar", 0),
+    ],
+)
+def test_sizes_are_checked(heads: int, epsilon: float, level: str, keep: int | None) -> None:
+    with pytest.raises(ValueError):
+        _core.BertEncoder(make_arrays(32, 48, 1)[:keep], heads, epsilon, level)
+
+
+def test_a_model_without_words_is_refused() -> None:
+    arrays = make_arrays(32, 48, 1)
+    for place in (0, 1, 2):
+        changed = [*arrays]
+        changed[place] = arrays[place][:0]
+        with pytest.raises(ValueError):
+            _core.BertEncoder(changed, 2, EPSILON, "scalar")
