@@ -201,6 +201,28 @@ def test_a_rebuilt_table_is_noticed_mended_and_compared(
     assert queued(app) == [1]
 
 
+@pytest.mark.parametrize("step", ["change_model", "cancel_change", "rollback_model"])
+def test_a_change_of_model_after_a_rebuild_compares_too(
+    app: sqlite3.Connection, db: sqlite3.Connection, step: str
+) -> None:
+    if step != "change_model":
+        vssnative.change_model(db, "t", "hash:8")
+    if step == "rollback_model":
+        vssnative.sync(db)
+    app.executescript(
+        "begin; create table n(id integer primary key, slug text unique, body text collate nocase, other text);"
+        "insert into n select id, slug, body, other from t; drop table t; alter table n rename to t; commit;"
+        "insert into t(id, body) values (8, 'unseen row'); delete from t where id = 2"
+    )
+    if step == "change_model":
+        vssnative.change_model(db, "t", "hash:8")
+    else:
+        getattr(vssnative.migrations, step)(db, "t")
+    vssnative.sync(db)
+    assert_in_step(db, "t", HashEmbedder(8 if step == "change_model" else 16))
+    assert vssnative.verify(db, "t", sample=0).ok
+
+
 def test_a_renamed_table_is_followed(app: sqlite3.Connection, db: sqlite3.Connection) -> None:
     app.execute("alter table t rename to renamed")
     app.execute("update renamed set body = 'after' where id = 1")

@@ -253,7 +253,16 @@ def _copy_to_columns(conn: Connection, embedding: Embedding, generation: Generat
 
 
 def _refresh(conn: Connection, embedding: Embedding, step: str) -> None:
-    """Record the step, and make the triggers watch what the generations need now."""
+    """Record the step, and make the triggers watch what the generations need now.
+
+    Args:
+        embedding: as it was before the step. If the triggers it needed are not there (the table was rebuilt), nobody
+            has noted what changed since, so that all rows are queued for comparison.
+    """
+    source = describe(conn, embedding.source)
+    lost = not triggers.are_installed(conn, embedding, source)
     record_step(conn, embedding.name, step, None)
     now = load_embedding(conn, embedding.name)
-    triggers.create_triggers(conn, now, describe(conn, now.source))
+    triggers.create_triggers(conn, now, source)
+    if lost:
+        enqueue_all(conn, now, BACKFILL_PRIORITY)

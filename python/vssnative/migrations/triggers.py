@@ -58,14 +58,18 @@ def installed_triggers(conn: Connection, embedding: Embedding) -> dict[str, tupl
     return {name: (table, sql) for name, table, sql in rows}
 
 
+def are_installed(conn: Connection, embedding: Embedding, source: Source) -> bool:
+    """Whether the embedding's triggers are as they must be."""
+    present = {name: sql for name, (_, sql) in installed_triggers(conn, embedding).items()}
+    return present == trigger_statements(embedding, source)
+
+
 def create_triggers(conn: Connection, embedding: Embedding, source: Source) -> bool:
     """Bring the embedding's triggers to what they must be; False if they were so already."""
-    wanted = trigger_statements(embedding, source)
-    present = {name: sql for name, (_, sql) in installed_triggers(conn, embedding).items()}
-    if present == wanted:
+    if are_installed(conn, embedding, source):
         return False
     drop_triggers(conn, embedding)
-    for statement in wanted.values():
+    for statement in trigger_statements(embedding, source).values():
         execute(conn, statement)
     return True
 

@@ -37,8 +37,7 @@ def needs_mending(conn: Connection, embedding: Embedding) -> bool:
     if lost_tables(conn, embedding):
         return True
     embedding = _followed(conn, embedding)
-    wanted = triggers.trigger_statements(embedding, describe(conn, embedding.source))
-    return {name: sql for name, (_, sql) in triggers.installed_triggers(conn, embedding).items()} != wanted
+    return not triggers.are_installed(conn, embedding, describe(conn, embedding.source))
 
 
 def lost_tables(conn: Connection, embedding: Embedding) -> list[Generation]:

@@ -11,8 +11,7 @@ namespace {
 
 // Below so many cells each is measured; above, sign codes pick the ones worth it.
 constexpr std::size_t measure_all = 128;
-constexpr std::size_t measured_per_wanted = 3;
-constexpr std::size_t measured_beside = 24;
+constexpr std::size_t measured_beside = 16;
 
 }  // namespace
 
@@ -175,7 +174,7 @@ void CellDirectory::candidates(const CodeQuery& query, std::size_t count,
 
 void CellDirectory::rank(const CodeQuery& query, std::size_t count, For purpose, std::vector<RankedCell>& out) const {
     out.clear();
-    const std::size_t measured = count * measured_per_wanted + measured_beside;
+    const std::size_t measured = count + count / 2 + measured_beside;
     if (infos_.size() <= measure_all || measured >= live_) {
         for (std::uint32_t cell = 0; cell < infos_.size(); ++cell) {
             if (infos_[cell].version != 0) {
@@ -185,16 +184,31 @@ void CellDirectory::rank(const CodeQuery& query, std::size_t count, For purpose,
     } else {
         static thread_local std::vector<std::pair<float, std::uint32_t>> best;
         candidates(query, measured, best);
-        for (const auto& [estimate, cell] : best) {
-            out.push_back(measure(query, cell, purpose));
+        constexpr std::size_t ahead = 4;
+        const auto prefetch = [&](std::size_t i) {
+            if (i < best.size()) {
+                __builtin_prefetch(&infos_[best[i].second]);
+                for (std::size_t byte = 0; byte < padded_; byte += 64) {
+                    __builtin_prefetch(centroid_bytes(best[i].second) + byte);
+                }
+            }
+        };
+        for (std::size_t i = 0; i < ahead; ++i) {
+            prefetch(i);
+        }
+        for (std::size_t i = 0; i < best.size(); ++i) {
+            prefetch(i + ahead);
+            out.push_back(measure(query, best[i].second, purpose));
         }
     }
-    const std::size_t kept = std::min(count, out.size());
-    std::partial_sort(out.begin(), out.begin() + static_cast<std::ptrdiff_t>(kept), out.end(),
-                      [](const RankedCell& a, const RankedCell& b) {
-                          return a.score < b.score || (a.score == b.score && a.cell < b.cell);
-                      });
-    out.resize(kept);
+    const auto nearer = [](const RankedCell& a, const RankedCell& b) {
+        return a.score < b.score || (a.score == b.score && a.cell < b.cell);
+    };
+    if (count < out.size()) {
+        std::nth_element(out.begin(), out.begin() + static_cast<std::ptrdiff_t>(count), out.end(), nearer);
+        out.resize(count);
+    }
+    std::sort(out.begin(), out.end(), nearer);
 }
 
 }  // namespace vss

@@ -1,7 +1,8 @@
 // CellIndex: how rows enter cells, and how cells are split, merged and clustered.
 #include <algorithm>
 #include <cmath>
-#include <unordered_map>
+#include <limits>
+#include <numeric>
 
 #include "cells.h"
 #include "cluster.h"
@@ -20,6 +21,14 @@ struct CellIndex::Region {
 namespace {
 
 constexpr std::size_t rows_at_once = 2048;
+// Memory of the rows that bulk clustering learns from, and the fewest for each cell whatever they take.
+constexpr std::size_t most_sample_bytes = std::size_t{192} << 20;
+constexpr std::size_t least_sample_per_cell = 12;
+// A cell of so many times the rows wanted gets company while clustering in bulk; at two it would be split afterwards.
+constexpr double heavy_share = 1.9;
+// Clustering in bulk begins with so many of the cells wanted.
+constexpr double first_share = 0.75;
+constexpr std::size_t sampled_together = 8;
 constexpr std::size_t local_iterations = 5;
 constexpr std::size_t merge_neighbors = 4;
 // Norms that differ less, relative to their mean, count as equal.
@@ -29,33 +38,85 @@ constexpr double equal_norms = 0.1;
 
 // --- rows into cells -------------------------------------------------------------------------------------------------
 
-// Second copy by SOAR: the cell that minimises |x - c2|^2 + soar * (<r, x - c2> / |r|)^2, where r = x - c1.
-void CellIndex::choose_second(const float* x, std::span<const RankedCell> candidates, Placement& out) const {
-    const CodeKernels& kernels = code_kernels();
+// Inner products of centroids: known beforehand for a few cells, else taken when asked for.
+class CellIndex::CrossProducts {
+  public:
+    explicit CrossProducts(const CellDirectory& directory, std::size_t padded)
+        : directory_(directory), padded_(padded), first_(padded), other_(padded) {}
+
+    void remember(std::span<const std::uint32_t> cells, std::span<const float> centroids) {
+        cells_.assign(cells.begin(), cells.end());
+        products_.resize(cells.size() * cells.size());
+        for (std::size_t i = 0; i < cells.size(); ++i) {
+            for (std::size_t j = 0; j < cells.size(); ++j) {
+                products_[i * cells.size() + j] =
+                    code_kernels().dot(centroids.data() + i * padded_, centroids.data() + j * padded_, padded_);
+            }
+        }
+    }
+    // With the cell of the last first() from now on.
+    void first(std::uint32_t cell) {
+        at_ = place_of(cell);
+        directory_.centroid(cell, first_.data());
+    }
+    [[nodiscard]] const float* first_centroid() const { return first_.data(); }
+    [[nodiscard]] float with(std::uint32_t cell) {
+        const std::size_t j = place_of(cell);
+        if (at_ < cells_.size() && j < cells_.size()) {
+            return products_[at_ * cells_.size() + j];
+        }
+        return code_kernels().dot(first_.data(), centroid(cell), padded_);
+    }
+    [[nodiscard]] const float* centroid(std::uint32_t cell) {
+        directory_.centroid(cell, other_.data());
+        return other_.data();
+    }
+
+  private:
+    [[nodiscard]] std::size_t place_of(std::uint32_t cell) const {
+        return static_cast<std::size_t>(std::find(cells_.begin(), cells_.end(), cell) - cells_.begin());
+    }
+
+    const CellDirectory& directory_;
+    std::size_t padded_;
+    std::vector<float> first_;
+    std::vector<float> other_;
+    std::vector<std::uint32_t> cells_;
+    std::vector<float> products_;
+    std::size_t at_ = 0;
+};
+
+bool CellIndex::by_direction() const {
+    return space_->is_spherical() || space_->estimate() == Estimate::product;
+}
+
+// Second copy by SOAR: the cell that minimises |x - c2|^2 + soar * (<r, x - c2> / |r|)^2, where r = x - c1. `ranked`
+// begins with c1.
+void CellIndex::place(const float* x, std::span<const RankedCell> ranked, bool wants_second, CrossProducts& cross,
+                      Placement& out) const {
     const std::size_t padded = space_->padded();
-    thread_local std::vector<float> first;
-    thread_local std::vector<float> other;
-    first.resize(padded);
-    other.resize(padded);
-    directory_->centroid(out.first, first.data());
-    const float x_square = kernels.dot(x, x, padded);
-    const float x_first = kernels.dot(x, first.data(), padded);
-    const float first_square = kernels.dot(first.data(), first.data(), padded);
-    const float residual = std::max(x_square - 2 * x_first + first_square, 0.0F);
-    out.second = out.first;
+    const RankedCell& first = ranked.front();
+    out.first = first.cell;
+    out.second = first.cell;
+    cross.first(first.cell);
+    encode_row(space_->estimate(), x, cross.first_centroid(), padded, out.first_code);
+    if (!wants_second) {
+        return;
+    }
+    const float x_square = code_kernels().dot(x, x, padded);
+    const float first_norm = directory_->info(first.cell).norm;
+    const float residual = std::max(x_square - 2 * first.product + first_norm * first_norm, 0.0F);
     float least = std::numeric_limits<float>::infinity();
-    for (const RankedCell& candidate : candidates) {
-        if (candidate.cell == out.first) {
-            continue;
+    for (const RankedCell& candidate : ranked.subspan(1)) {
+        if (candidate.cell == CellRanker::no_cell) {
+            break;
         }
         const float norm = directory_->info(candidate.cell).norm;
         const float square = x_square - 2 * candidate.product + norm * norm;
         if (square >= least) {
             continue;
         }
-        directory_->centroid(candidate.cell, other.data());
-        const float along =
-            (x_square - x_first) - (candidate.product - kernels.dot(first.data(), other.data(), padded));
+        const float along = (x_square - first.product) - (candidate.product - cross.with(candidate.cell));
         const float loss = square + (residual > 0 ? tuning_.soar * along * along / residual : 0);
         if (loss < least) {
             least = loss;
@@ -63,29 +124,38 @@ void CellIndex::choose_second(const float* x, std::span<const RankedCell> candid
         }
     }
     if (out.second != out.first) {
-        directory_->centroid(out.second, other.data());
-        encode_row(space_->estimate(), x, other.data(), padded, out.second_code);
+        encode_row(space_->estimate(), x, cross.centroid(out.second), padded, out.second_code);
     }
 }
 
-void CellIndex::place(const float* x, CodeQuery& query, std::vector<RankedCell>& ranked, Placement& out) const {
-    const std::size_t padded = space_->padded();
-    query.vector.assign(x, x + padded);
-    query.prepare(padded);
-    directory_->rank(query, tuning_.copies ? tuning_.second_choices : 1, CellDirectory::For::row, ranked);
-    out.first = ranked.front().cell;
-    out.second = out.first;
-    thread_local std::vector<float> centroid;
-    centroid.resize(padded);
-    directory_->centroid(out.first, centroid.data());
-    encode_row(space_->estimate(), x, centroid.data(), padded, out.first_code);
-    if (tuning_.copies) {
-        choose_second(x, ranked, out);
+// Made when it pays: placing a row by the directory alone costs some ten times as much, making the ranker as much as
+// placing half as many rows as there are cells.
+CellRanker* CellIndex::ranker_for(std::size_t rows) {
+    if (ranker_ == nullptr) {
+        placed_without_ += rows;
+        if (placed_without_ < directory_->live() / 2) {
+            return nullptr;
+        }
+        const std::size_t padded = space_->padded();
+        std::vector<std::uint32_t> cells;
+        std::vector<float> centroids;
+        for (std::uint32_t cell = 0; cell < directory_->size(); ++cell) {
+            if (directory_->info(cell).version != 0) {
+                cells.push_back(cell);
+                centroids.resize(cells.size() * padded);
+                directory_->centroid(cell, centroids.data() + centroids.size() - padded);
+            }
+        }
+        auto made = std::make_unique<CellRanker>(padded, by_direction());
+        made->build(cells, centroids.data());
+        ranker_ = std::move(made);
     }
+    return ranker_.get();
 }
 
 Status CellIndex::insert_rows(std::span<const std::uint32_t> slots) {
     const std::size_t padded = space_->padded();
+    const std::size_t choices = tuning_.copies ? tuning_.second_choices : 1;
     CellDirectory& directory = changing_directory();
     std::vector<float> raw;
     std::vector<Placement> placements;
@@ -94,14 +164,35 @@ Status CellIndex::insert_rows(std::span<const std::uint32_t> slots) {
         raw.resize(part.size() * dim_);
         VSS_TRY(store_.read_vectors(part, raw.data()));
         placements.resize(part.size());
+        const CellRanker* ranker = ranker_for(part.size());
         const int workers = part.size() >= 512 ? threads() : 1;
-        const bool placed = parallel_for(part.size(), workers, [&](std::size_t first, std::size_t last) {
+        const bool placed = parallel_for(part.size(), workers, [&](std::size_t begin, std::size_t end) {
+            constexpr std::size_t block = 240;
             CodeQuery query;
+            CrossProducts cross(directory, padded);
             std::vector<RankedCell> ranked;
-            std::vector<float> x(padded);
-            for (std::size_t i = first; i < last; ++i) {
-                space_->enter(raw.data() + i * dim_, x.data());
-                place(x.data(), query, ranked, placements[i]);
+            std::vector<float> x(std::min(block, end - begin) * padded);
+            for (std::size_t first = begin; first < end; first += block) {
+                const std::size_t n = std::min(block, end - first);
+                for (std::size_t i = 0; i < n; ++i) {
+                    space_->enter(raw.data() + (first + i) * dim_, x.data() + i * padded);
+                }
+                if (ranker != nullptr) {
+                    ranked.resize(n * choices);
+                    ranker->rank(x.data(), n, choices, ranked.data());
+                }
+                for (std::size_t i = 0; i < n; ++i) {
+                    std::span<const RankedCell> mine(ranked);
+                    if (ranker != nullptr) {
+                        mine = mine.subspan(i * choices, choices);
+                    } else {
+                        query.vector.assign(x.data() + i * padded, x.data() + (i + 1) * padded);
+                        query.prepare(padded);
+                        directory.rank(query, choices, CellDirectory::For::row, ranked);
+                        mine = ranked;
+                    }
+                    place(x.data() + i * padded, mine, tuning_.copies, cross, placements[first + i]);
+                }
             }
         });
         if (!placed) {
@@ -212,13 +303,15 @@ Status CellIndex::recluster(std::uint32_t cell, std::size_t neighbors, std::size
     }
     Clustering clustering;
     if (region.primaries > 0) {
-        clustering = cluster(region.rows.data(), region.primaries, padded, wanted,
-                             space_->is_spherical() || space_->estimate() == Estimate::product, local_iterations,
+        clustering = cluster(region.rows.data(), region.primaries, padded, wanted, by_direction(), local_iterations,
                              state_.rows ^ cell, centroids);
         centroids = std::move(clustering.centroids);
     }
     for (std::size_t i = wanted; i < cells.size(); ++i) {
         directory.erase(cells[i]);
+        if (ranker_ != nullptr) {
+            ranker_->erase(cells[i]);
+        }
         working_.erase(cells[i]);
         changed_cells_.insert(cells[i]);
     }
@@ -228,6 +321,10 @@ Status CellIndex::recluster(std::uint32_t cell, std::size_t neighbors, std::size
             cells.push_back(directory.next_id());
         }
         directory.set_centroid(cells[i], centroids.data() + i * padded);
+        directory.centroid(cells[i], centroids.data() + i * padded);
+        if (ranker_ != nullptr) {
+            ranker_->set(cells[i], centroids.data() + i * padded);
+        }
         CellInfo& info = directory.info(cells[i]);
         info.primaries = 0;
         info.entries = 0;
@@ -235,7 +332,7 @@ Status CellIndex::recluster(std::uint32_t cell, std::size_t neighbors, std::size
         working_[cells[i]] = Working{std::make_shared<CodeBlocks>(padded), {}};
         changed_cells_.insert(cells[i]);
     }
-    VSS_TRY(write_region(region, cells));
+    VSS_TRY(write_region(region, cells, centroids));
     for (const std::uint32_t made : cells) {
         CellInfo& info = directory.info(made);
         // At least one chunk is written, so that an emptied cell leaves none of its old ones behind.
@@ -246,48 +343,35 @@ Status CellIndex::recluster(std::uint32_t cell, std::size_t neighbors, std::size
 }
 
 // Entries of the region's rows into its new cells. A second copy stays within the region, if it can.
-Status CellIndex::write_region(const Region& region, const std::vector<std::uint32_t>& cells) {
-    const CodeKernels& kernels = code_kernels();
+Status CellIndex::write_region(const Region& region, const std::vector<std::uint32_t>& cells,
+                               const std::vector<float>& centroids) {
     const std::size_t padded = space_->padded();
-    std::vector<float> centroids(cells.size() * padded);
-    for (std::size_t j = 0; j < cells.size(); ++j) {
-        directory_->centroid(cells[j], centroids.data() + j * padded);
-    }
-    const bool by_direction = space_->is_spherical() || space_->estimate() == Estimate::product;
-    std::vector<RankedCell> ranked(cells.size());
+    CellRanker local(padded, by_direction());
+    local.build(cells, centroids.data());
+    CrossProducts cross(*directory_, padded);
+    cross.remember(cells, centroids);
+    const std::size_t choices = cells.size();
+    std::vector<RankedCell> ranked(region.slots.size() * choices);
+    local.rank(region.rows.data(), region.slots.size(), choices, ranked.data());
     CodeQuery query;
+    Placement at;
+    std::vector<RankedCell> elsewhere;
     for (std::size_t i = 0; i < region.slots.size(); ++i) {
         const float* x = region.rows.data() + i * padded;
-        for (std::size_t j = 0; j < cells.size(); ++j) {
-            const float product = kernels.dot(x, centroids.data() + j * padded, padded);
-            const float norm = directory_->info(cells[j]).norm;
-            float score = norm * norm - 2 * product;
-            if (by_direction) {
-                score = norm > 0 ? -product / norm : 0;
-            }
-            ranked[j] = {score, cells[j], product};
-        }
-        const auto nearest = std::min_element(
-            ranked.begin(), ranked.end(), [](const RankedCell& a, const RankedCell& b) { return a.score < b.score; });
-        Placement at;
-        at.first = nearest->cell;
-        const auto j = static_cast<std::size_t>(nearest - ranked.begin());
-        encode_row(space_->estimate(), x, centroids.data() + j * padded, padded, at.first_code);
         const bool primary = i < region.primaries;
-        push(working_[at.first], directory_->info(at.first), primary ? region.slots[i] : region.slots[i] | second_copy,
-             at.first_code);
-        if (!primary || !region.has_second[i]) {
-            continue;
-        }
-        if (cells.size() > 1) {
-            choose_second(x, ranked, at);
-        } else {
-            std::vector<RankedCell> elsewhere;
+        std::span<const RankedCell> mine = std::span(ranked).subspan(i * choices, choices);
+        const bool wants_second = primary && region.has_second[i];
+        if (wants_second && cells.size() == 1) {
             query.vector.assign(x, x + padded);
             query.prepare(padded);
             directory_->rank(query, tuning_.second_choices, CellDirectory::For::row, elsewhere);
-            choose_second(x, elsewhere, at);
+            std::erase_if(elsewhere, [&](const RankedCell& other) { return other.cell == cells.front(); });
+            elsewhere.insert(elsewhere.begin(), mine.front());
+            mine = elsewhere;
         }
+        place(x, mine, wants_second, cross, at);
+        push(working_[at.first], directory_->info(at.first), primary ? region.slots[i] : region.slots[i] | second_copy,
+             at.first_code);
         if (at.second != at.first) {
             Working* second = nullptr;
             VSS_TRY(working(at.second, second));
@@ -336,16 +420,23 @@ void CellIndex::decide_space(const std::vector<float>& rows, std::size_t n) {
     make_space();
 }
 
-Status CellIndex::train(std::span<const std::uint32_t> slots, std::size_t cells) {
+Status CellIndex::train(std::span<const std::uint32_t> slots) {
     const std::size_t padded = space_->padded();
-    const std::size_t sample_rows = std::min(slots.size(), cells * tuning_.sample_per_cell);
+    const auto cells =
+        static_cast<std::size_t>(std::ceil(first_share * static_cast<double>(cells_wanted(slots.size()))));
+    const std::size_t sample_rows =
+        std::min({slots.size(), cells * tuning_.sample_per_cell,
+                  std::max(most_sample_bytes / (padded * sizeof(float)), cells * least_sample_per_cell)});
     SplitMix random(state_.seed + slots.size());
     std::vector<std::uint32_t> sample;
     sample.reserve(sample_rows);
-    for (std::size_t i = 0; i < slots.size() && sample.size() < sample_rows; ++i) {
-        // Each row with the chance that is left: a uniform sample in the order of slots.
+    for (std::size_t i = 0; i < slots.size() && sample.size() < sample_rows; i += sampled_together) {
+        // Each run of rows with the chance that is left: a uniform sample in the order of slots. Runs, since rows that
+        // lie together are read together.
         if (random.below(slots.size() - i) < sample_rows - sample.size()) {
-            sample.push_back(slots[i]);
+            const std::size_t end = std::min({i + sampled_together, slots.size(), i + sample_rows - sample.size()});
+            sample.insert(sample.end(), slots.begin() + static_cast<std::ptrdiff_t>(i),
+                          slots.begin() + static_cast<std::ptrdiff_t>(end));
         }
     }
     std::vector<float> rows;
@@ -366,23 +457,16 @@ Status CellIndex::train(std::span<const std::uint32_t> slots, std::size_t cells)
     }
     std::vector<std::uint32_t> assignment(sample.size());
     std::vector<std::uint32_t> sizes(cells);
-    std::shared_ptr<CellDirectory> trained;
-    for (std::size_t iteration = 0;; ++iteration) {
-        trained = std::make_shared<CellDirectory>(*space_);
-        for (std::size_t j = 0; j < cells; ++j) {
-            trained->set_centroid(static_cast<std::uint32_t>(j), centroids.data() + j * padded);
-        }
-        if (iteration == tuning_.iterations) {
-            break;
-        }
+    std::vector<std::uint32_t> ids(cells);
+    std::iota(ids.begin(), ids.end(), 0);
+    for (std::size_t iteration = 0; iteration < tuning_.iterations; ++iteration) {
+        CellRanker ranker(padded, by_direction());
+        ranker.build(ids, centroids.data());
         const bool assigned = parallel_for(sample.size(), threads(), [&](std::size_t first, std::size_t last) {
-            CodeQuery query;
-            std::vector<RankedCell> ranked;
+            std::vector<RankedCell> nearest(last - first);
+            ranker.rank(rows.data() + first * padded, last - first, 1, nearest.data());
             for (std::size_t i = first; i < last; ++i) {
-                query.vector.assign(rows.data() + i * padded, rows.data() + (i + 1) * padded);
-                query.prepare(padded);
-                trained->rank(query, 1, CellDirectory::For::row, ranked);
-                assignment[i] = ranked.front().cell;
+                assignment[i] = nearest[i - first].cell;
             }
         });
         if (!assigned) {
@@ -394,22 +478,44 @@ Status CellIndex::train(std::span<const std::uint32_t> slots, std::size_t cells)
             code_kernels().add_scaled(centroids.data() + assignment[i] * padded, rows.data() + i * padded, 1, padded);
             ++sizes[assignment[i]];
         }
-        const std::size_t heavy = 2 * sample.size() / cells;
-        for (std::size_t j = 0; j < cells; ++j) {
+        // A cell that would be split at once gets a second centroid now, at one of its rows; an empty one begins anew
+        // there.
+        const auto heavy = static_cast<std::size_t>(
+            heavy_share * static_cast<double>(sample.size() * tuning_.cell_rows) / static_cast<double>(slots.size()));
+        const bool grows = iteration + 2 < tuning_.iterations;
+        std::vector<std::uint32_t> chosen(sizes.size(), UINT32_MAX);
+        for (std::uint32_t i = 0; i < sample.size(); ++i) {
+            const std::uint32_t cell = assignment[i];
+            if (sizes[cell] > heavy && (chosen[cell] == UINT32_MAX || random.below(sizes[cell]) == 0)) {
+                chosen[cell] = i;
+            }
+        }
+        std::erase(chosen, UINT32_MAX);
+        for (std::uint32_t j = 0; j < sizes.size(); ++j) {
             float* c = centroids.data() + j * padded;
-            if (sizes[j] == 0) {
-                // Begins anew at a row of a well-filled cell.
-                std::size_t i = random.below(sample.size());
-                for (std::size_t tries = 0; tries < 32 && sizes[assignment[i]] < heavy; ++tries) {
-                    i = random.below(sample.size());
-                }
-                std::copy_n(rows.data() + i * padded, padded, c);
+            if (sizes[j] > 0) {
+                const float inverse = 1 / static_cast<float>(sizes[j]);
+                std::for_each(c, c + padded, [&](float& v) { v *= inverse; });
                 continue;
             }
-            const float inverse = 1 / static_cast<float>(sizes[j]);
-            std::for_each(c, c + padded, [&](float& v) { v *= inverse; });
+            std::uint32_t row = static_cast<std::uint32_t>(random.below(sample.size()));
+            if (!chosen.empty()) {
+                row = chosen.back();
+                chosen.pop_back();
+            }
+            std::copy_n(rows.data() + row * padded, padded, c);
         }
+        for (const std::uint32_t row : grows ? chosen : std::vector<std::uint32_t>()) {
+            centroids.insert(centroids.end(), rows.data() + row * padded, rows.data() + (row + 1) * padded);
+            ids.push_back(static_cast<std::uint32_t>(ids.size()));
+        }
+        sizes.resize(ids.size());
     }
+    auto trained = std::make_shared<CellDirectory>(*space_);
+    for (const std::uint32_t cell : ids) {
+        trained->set_centroid(cell, centroids.data() + cell * padded);
+    }
+    forget_directory();
     directory_ = std::move(trained);
     return Status::ok();
 }
@@ -424,8 +530,8 @@ Status CellIndex::rebuild() {
         VSS_TRY(load_directory());
         old_cells = static_cast<std::uint32_t>(directory_->size());
     }
-    const std::size_t cells = cells_wanted(slots.size());
-    VSS_TRY(train(slots, cells));
+    VSS_TRY(train(slots));
+    const std::size_t cells = directory_->size();
     directory_shared_ = false;
     directory_changed_ = true;
     dirty_ = true;

@@ -22,6 +22,15 @@ constexpr std::size_t segments_built_per_query = 2;
 // What looking at one 4-bit code costs, in sign codes scanned.
 constexpr double refine_cost = 14;
 
+constexpr std::size_t blocks_ahead = 3;
+constexpr std::size_t rows_ahead = 3;
+
+void prefetch(const std::byte* from, std::size_t bytes) {
+    for (std::size_t i = 0; i < bytes; i += 64) {
+        __builtin_prefetch(from + i);
+    }
+}
+
 double now_us() {
     using Clock = std::chrono::steady_clock;
     return std::chrono::duration<double, std::micro>(Clock::now().time_since_epoch()).count();
@@ -221,8 +230,8 @@ void CellSearch::keep_best(std::size_t wanted) {
     threshold_ = candidates_.back().distance;
 }
 
-Status CellSearch::scan_cell(std::uint32_t cell, const CodeBlocks& codes, float offset, const CellQuery& query,
-                             std::size_t wanted) {
+Status CellSearch::scan_cell(std::uint32_t cell, const CodeBlocks& codes, const CodeBlocks* next, float offset,
+                             const CellQuery& query, std::size_t wanted) {
     const CodeKernels& kernels = code_kernels();
     const std::size_t padded = index_.space().padded();
     alignas(32) std::array<float, block_rows> estimates;
@@ -230,6 +239,14 @@ Status CellSearch::scan_cell(std::uint32_t cell, const CodeBlocks& codes, float 
     const std::size_t limit = segments_.size() * rows_.segment_slots();
     for (std::size_t b = 0; b < codes.blocks(); ++b) {
         const std::byte* block = codes.block(b);
+        // Some blocks ahead, across pages and into the next cell, where the processor's own prefetching does not
+        // follow.
+        const std::size_t ahead = b + blocks_ahead;
+        if (ahead < codes.blocks()) {
+            prefetch(codes.block(ahead), codes.block_bytes());
+        } else if (next != nullptr && ahead - codes.blocks() < next->blocks()) {
+            prefetch(next->block(ahead - codes.blocks()), next->block_bytes());
+        }
         const auto* add = reinterpret_cast<const float*>(block + 4 * block_rows);
         std::uint32_t below =
             kernels.scan(reinterpret_cast<const std::uint8_t*>(block + 12 * block_rows), add, add + block_rows,
@@ -282,6 +299,10 @@ Status CellSearch::scan_cells(const CellQuery& query) {
     Status status = Status::ok();
     double matches = 0;
     bool all_ranked = ranked_.size() == directory_->live();
+    std::shared_ptr<const CodeBlocks> held;
+    std::shared_ptr<const CodeBlocks> next_held;
+    const CodeBlocks* codes = nullptr;
+    const CodeBlocks* next = nullptr;
     std::size_t i = 0;
     for (; status.is_ok(); ++i) {
         if (i == ranked_.size()) {
@@ -297,16 +318,23 @@ Status CellSearch::scan_cells(const CellQuery& query) {
         }
         const std::uint32_t cell = ranked_[i].cell;
         const CellInfo& info = directory_->info(cell);
-        std::shared_ptr<const CodeBlocks> held;
-        const CodeBlocks* codes = nullptr;
-        status = cell_codes(cell, held, codes);
+        if (i == 0 || next == nullptr) {
+            status = cell_codes(cell, held, codes);
+        } else {
+            codes = next;
+            held = std::move(next_held);
+        }
+        next = nullptr;
+        if (status.is_ok() && i + 1 < ranked_.size()) {
+            status = cell_codes(ranked_[i + 1].cell, next_held, next);
+        }
         if (!status.is_ok()) {
             break;
         }
         const float offset =
             product ? -ranked_[i].product : query_.square + info.norm * info.norm - 2 * ranked_[i].product;
         const std::size_t seen_before = seen_slots_.size();
-        status = scan_cell(cell, *codes, offset, query, wanted);
+        status = scan_cell(cell, *codes, next, offset, query, wanted);
         costs_.entries += codes->size();
         ++costs_.cells;
         if (filtered) {
@@ -332,47 +360,45 @@ Status CellSearch::refine(const CellQuery& query) {
             candidates_.push_back({-std::numeric_limits<float>::infinity(), 0, slot});
         }
     }
-    // Codes first, so that their rows are on their way from memory while earlier ones are measured.
-    for (Candidate& candidate : candidates_) {
+    // In three steps, so that what is needed next is on its way from memory meanwhile.
+    const std::size_t segment_slots = rows_.segment_slots();
+    places_.clear();
+    std::vector<Candidate> cold;
+    for (const Candidate& candidate : candidates_) {
         SegmentView* view = view_of(candidate.slot);
         if (view == nullptr) {
             continue;
         }
         const SlotCodes* codes = nullptr;
         VSS_TRY(segment_codes(*view, view->cold >= cold_rows_per_segment && built_ < segments_built_per_query, codes));
-        if (codes != nullptr) {
-            const std::int32_t at = codes->at(candidate.slot % rows_.segment_slots());
-            if (at >= 0) {
-                codes->prefetch(static_cast<std::size_t>(at));
-            }
+        if (codes == nullptr) {
+            cold.push_back(candidate);
+            continue;
+        }
+        const auto slot = static_cast<std::uint32_t>(candidate.slot % segment_slots);
+        codes->prefetch_position(slot);
+        places_.push_back({codes, candidate.slot, slot});
+    }
+    for (const CodePlace& place : places_) {
+        if (const std::int32_t at = place.codes->at(place.slot_of_segment); at >= 0) {
+            place.codes->prefetch(static_cast<std::size_t>(at));
         }
     }
     const std::size_t wanted = reranked_for(query.recall, query.k);
     std::vector<Candidate>& all = candidates_;
-    std::size_t kept = 0;
-    std::vector<Candidate> cold;
-    for (Candidate candidate : all) {
-        SegmentView* view = view_of(candidate.slot);
-        if (view == nullptr) {
+    all.clear();
+    for (const CodePlace& place : places_) {
+        const std::int32_t found = place.codes->at(place.slot_of_segment);
+        if (found < 0) {
             continue;
         }
-        if (view->codes == nullptr) {
-            cold.push_back(candidate);
+        const auto at = static_cast<std::size_t>(found);
+        if (query.slots == nullptr && query.rows != nullptr && !query.rows->passes(place.codes->rowid(at))) {
             continue;
         }
-        const std::int32_t at = view->codes->at(candidate.slot % rows_.segment_slots());
-        if (at < 0) {
-            continue;
-        }
-        if (query.slots == nullptr && query.rows != nullptr &&
-            !query.rows->passes(view->codes->rowid(static_cast<std::size_t>(at)))) {
-            continue;
-        }
-        const SlotCodes::Estimated estimate = view->codes->estimate(fine_, static_cast<std::size_t>(at));
         ++costs_.refined;
-        all[kept++] = {estimate.distance, estimate.error, candidate.slot};
+        all.push_back({place.codes->distance(fine_, at), 0, place.slot});
     }
-    all.resize(kept);
     if (all.size() > wanted) {
         std::nth_element(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(wanted), all.end());
         all.resize(wanted);
@@ -380,6 +406,16 @@ Status CellSearch::refine(const CellQuery& query) {
     all.insert(all.end(), cold.begin(), cold.end());
     costs_.refine_us = now_us() - start;
     return Status::ok();
+}
+
+void CellSearch::prefetch_row(std::uint32_t slot) {
+    const SegmentView* view = view_of(slot);
+    if (view == nullptr || view->rows == nullptr || view->codes == nullptr) {
+        return;
+    }
+    if (const std::int32_t at = view->codes->at(slot % rows_.segment_slots()); at >= 0) {
+        prefetch(view->rows->row(static_cast<std::size_t>(at)), rows_.vector_bytes());
+    }
 }
 
 Status CellSearch::measure(std::uint32_t slot, const CellQuery& query, bool& passes, Neighbor& out) {
@@ -418,12 +454,22 @@ Status CellSearch::measure(std::uint32_t slot, const CellQuery& query, bool& pas
 Status CellSearch::rerank(const CellQuery& query, std::vector<Neighbor>& out) {
     const double start = now_us();
     out.clear();
-    for (const Candidate& candidate : candidates_) {
+    measured_slots_.clear();
+    for (std::size_t i = 0; i < std::min(rows_ahead, candidates_.size()); ++i) {
+        prefetch_row(candidates_[i].slot);
+    }
+    for (std::size_t i = 0; i < candidates_.size(); ++i) {
+        if (i + rows_ahead < candidates_.size()) {
+            prefetch_row(candidates_[i + rows_ahead].slot);
+        }
         bool passes = false;
         Neighbor neighbor;
-        VSS_TRY(measure(candidate.slot, query, passes, neighbor));
+        VSS_TRY(measure(candidates_[i].slot, query, passes, neighbor));
         if (passes) {
             out.push_back(neighbor);
+            if (keeps_slots_) {
+                measured_slots_.emplace(neighbor.rowid, candidates_[i].slot);
+            }
         }
     }
     std::sort(out.begin(), out.end());
@@ -560,7 +606,9 @@ Status CellSearch::search_exact(const CellQuery& query, std::vector<Neighbor>& o
     std::vector<Neighbor> best;  // a heap, the farthest on top
     measured_slots_.clear();
     const auto offer = [&](const Neighbor& neighbor, std::uint32_t slot) {
-        measured_slots_.emplace(neighbor.rowid, slot);
+        if (keeps_slots_) {
+            measured_slots_.emplace(neighbor.rowid, slot);
+        }
         best.push_back(neighbor);
         std::push_heap(best.begin(), best.end());
         if (best.size() > query.k) {

@@ -104,11 +104,18 @@ class CellSearch {
         friend bool operator<(const Candidate& a, const Candidate& b) { return a.distance < b.distance; }
     };
 
+    struct CodePlace {
+        const SlotCodes* codes = nullptr;
+        std::uint32_t slot = 0;
+        std::uint32_t slot_of_segment = 0;
+    };
+
     Status refresh();
     Status begin(const CellQuery& query);
     Status scan_cells(const CellQuery& query);
-    Status scan_cell(std::uint32_t cell, const CodeBlocks& codes, float offset, const CellQuery& query,
-                     std::size_t wanted);
+    Status scan_cell(std::uint32_t cell, const CodeBlocks& codes, const CodeBlocks* next, float offset,
+                     const CellQuery& query, std::size_t wanted);
+    void prefetch_row(std::uint32_t slot);
     void keep_best(std::size_t wanted);
     Status refine(const CellQuery& query);
     Status rerank(const CellQuery& query, std::vector<Neighbor>& out);
@@ -138,12 +145,14 @@ class CellSearch {
     SlotCodes::Query fine_;
     std::vector<RankedCell> ranked_;
     std::vector<Candidate> candidates_;
+    std::vector<CodePlace> places_;
     std::vector<std::uint64_t> seen_;  // bits by slot; all zero between queries
     std::vector<std::uint32_t> seen_slots_;
     float threshold_ = 0;
     std::vector<std::byte> vector_;
-    // rowid to slot of the rows that the last exact search measured
+    // While recall is learned: rowid to slot of the rows that the last search measured.
     std::unordered_map<std::int64_t, std::uint32_t> measured_slots_;
+    bool keeps_slots_ = false;
     std::size_t built_ = 0;  // segments whose codes this query made
     SearchCosts costs_;
 };

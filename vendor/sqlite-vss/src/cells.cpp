@@ -49,9 +49,15 @@ Status CellIndex::load() {
         make_space();
     }
     if (!same_directory) {
-        directory_.reset();
+        forget_directory();
     }
     return Status::ok();
+}
+
+void CellIndex::forget_directory() {
+    directory_.reset();
+    ranker_.reset();
+    placed_without_ = 0;
 }
 
 Status CellIndex::load_directory() {
@@ -328,7 +334,7 @@ void CellIndex::discard() {
     working_.clear();
     changed_cells_.clear();
     unbalanced_.clear();
-    directory_.reset();
+    forget_directory();
     directory_changed_ = false;
     removed_ = 0;
     tail_.clear();

@@ -19,6 +19,7 @@
 #include <string>
 #include <vector>
 
+#include "cell_ranker.h"
 #include "cell_store.h"
 
 namespace vss {
@@ -33,8 +34,8 @@ struct CellTuning {
     std::size_t second_choices = 16;  // cells considered for the second copy
     std::size_t least_tail = 128;
     std::size_t most_tail = 512;
-    std::size_t sample_per_cell = 40;  // rows per cell that bulk clustering learns from
-    std::size_t iterations = 8;
+    std::size_t sample_per_cell = 32;  // rows per cell that bulk clustering learns from
+    std::size_t iterations = 6;
     float soar = 2;
     bool copies = true;
 };
@@ -88,23 +89,28 @@ class CellIndex {
         RowCode second_code;
     };
     struct Region;
+    class CrossProducts;
 
     Status load_directory();
+    void forget_directory();
     CellDirectory& changing_directory();
     Status working(std::uint32_t cell, Working*& out);
     void touch(Working& working, std::size_t entry) const;
     void push(Working& working, CellInfo& info, std::uint32_t entry, const RowCode& code);
     Status rotated(std::span<const std::uint32_t> slots, std::vector<float>& out);
-    void place(const float* x, CodeQuery& query, std::vector<RankedCell>& ranked, Placement& out) const;
-    void choose_second(const float* x, std::span<const RankedCell> candidates, Placement& out) const;
+    void place(const float* x, std::span<const RankedCell> ranked, bool wants_second, CrossProducts& cross,
+               Placement& out) const;
+    [[nodiscard]] bool by_direction() const;
+    CellRanker* ranker_for(std::size_t rows);
     Status insert_rows(std::span<const std::uint32_t> slots);
     Status take_out(std::uint32_t entry, const std::vector<RankedCell>& ranked, bool& found);
     Status take_out_everywhere(std::uint32_t slot);
     Status balance(std::size_t budget);
     Status recluster(std::uint32_t cell, std::size_t neighbors, std::size_t& touched);
     Status gather(const std::vector<std::uint32_t>& cells, Region& region);
-    Status write_region(const Region& region, const std::vector<std::uint32_t>& cells);
-    Status train(std::span<const std::uint32_t> slots, std::size_t cells);
+    Status write_region(const Region& region, const std::vector<std::uint32_t>& cells,
+                        const std::vector<float>& centroids);
+    Status train(std::span<const std::uint32_t> slots);
     void decide_space(const std::vector<float>& rows, std::size_t n);
     void make_space();
     [[nodiscard]] std::size_t tail_limit() const;
@@ -119,7 +125,9 @@ class CellIndex {
     std::set<std::uint32_t> tail_;
     std::shared_ptr<CellDirectory> directory_;
     bool directory_changed_ = false;
-    bool directory_shared_ = false;  // with the cache: clone before changing
+    bool directory_shared_ = false;       // with the cache: clone before changing
+    std::unique_ptr<CellRanker> ranker_;  // of directory_'s cells; made when enough rows are to be placed
+    std::size_t placed_without_ = 0;      // rows since directory_ was read
     std::map<std::uint32_t, Working> working_;
     std::set<std::uint32_t> changed_cells_;  // whose row of the directory differs from the table
     std::set<std::uint32_t> unbalanced_;     // to be looked at by balance()

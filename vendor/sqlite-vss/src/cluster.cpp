@@ -2,18 +2,19 @@
 
 #include <algorithm>
 #include <atomic>
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <thread>
 
 #include "code_kernels.h"
-#include "kernels.h"
 #include "rotation.h"
 
 namespace vss {
 namespace {
 
-constexpr std::size_t rows_at_once = 256;
+constexpr std::size_t rows_at_once = 240;
+constexpr float infinity = std::numeric_limits<float>::infinity();
 
 struct Work {
     const float* rows;
@@ -27,41 +28,47 @@ struct Work {
 
 void assign(Work& work) {
     const std::size_t padded = work.padded;
-    // <x, c> - bias is what a row maximises.
-    std::vector<float> probes = work.result.centroids;
-    std::vector<float> bias(work.k);
+    // bias - <x, c> is what a row minimises.
+    const std::size_t lanes = (work.k + panel_width - 1) / panel_width * panel_width;
+    std::vector<float> panels(lanes * padded);
+    std::vector<float> bias(lanes, infinity);
     for (std::size_t j = 0; j < work.k; ++j) {
-        float* c = probes.data() + j * padded;
+        const float* c = work.result.centroids.data() + j * padded;
         const float square = code_kernels().dot(c, c, padded);
-        if (work.by_direction) {
-            const float inverse = square > 0 ? 1 / std::sqrt(square) : 0;
-            std::for_each(c, c + padded, [&](float& v) { v *= inverse; });
-        } else {
-            bias[j] = square / 2;
+        const float scale = work.by_direction ? (square > 0 ? 1 / std::sqrt(square) : 0) : 1;
+        bias[j] = work.by_direction ? 0 : square / 2;
+        float* to = panels.data() + j / panel_width * panel_width * padded + j % panel_width;
+        for (std::size_t i = 0; i < padded; ++i) {
+            to[i * panel_width] = c[i] * scale;
         }
     }
-    const BatchKernel batch = distance_kernels(ElementType::float32, Metric::inner_product).batch;
-    std::vector<float> products(work.k * rows_at_once);
+    std::vector<const float*> rows(rows_at_once);
+    std::vector<float> values(rows_at_once * panel_width);
+    std::vector<std::uint32_t> masks(rows_at_once);
     std::fill(work.result.sizes.begin(), work.result.sizes.end(), 0);
+    std::fill(work.cost.begin(), work.cost.end(), infinity);
     for (std::size_t first = 0; first < work.n; first += rows_at_once) {
         const std::size_t count = std::min(rows_at_once, work.n - first);
-        batch(reinterpret_cast<const std::byte*>(probes.data()), work.k, padded * sizeof(float),
-              reinterpret_cast<const std::byte*>(work.rows + first * padded), padded * sizeof(float), count, padded,
-              products.data());
         for (std::size_t i = 0; i < count; ++i) {
-            float best = std::numeric_limits<float>::infinity();
-            std::uint32_t at = 0;
-            for (std::size_t j = 0; j < work.k; ++j) {
-                const float value = products[j * count + i] + bias[j];
-                if (value < best) {
-                    best = value;
-                    at = static_cast<std::uint32_t>(j);
+            rows[i] = work.rows + (first + i) * padded;
+        }
+        for (std::size_t lane = 0; lane < lanes; lane += panel_width) {
+            code_kernels().panel(rows.data(), count, panels.data() + lane * padded, bias.data() + lane, padded,
+                                 work.cost.data() + first, values.data(), masks.data());
+            for (std::size_t i = 0; i < count; ++i) {
+                for (std::uint32_t mask = masks[i]; mask != 0; mask &= mask - 1) {
+                    const auto j = static_cast<std::size_t>(std::countr_zero(mask));
+                    const float value = values[i * panel_width + j];
+                    if (value < work.cost[first + i]) {
+                        work.cost[first + i] = value;
+                        work.result.assignment[first + i] = static_cast<std::uint32_t>(lane + j);
+                    }
                 }
             }
-            work.result.assignment[first + i] = at;
-            work.cost[first + i] = best;
-            ++work.result.sizes[at];
         }
+    }
+    for (const std::uint32_t at : work.result.assignment) {
+        ++work.result.sizes[at];
     }
 }
 
@@ -98,7 +105,7 @@ void fill_empty(Work& work) {
         --work.result.sizes[work.result.assignment[worst]];
         work.result.assignment[worst] = static_cast<std::uint32_t>(j);
         work.result.sizes[j] = 1;
-        work.cost[worst] = -std::numeric_limits<float>::infinity();
+        work.cost[worst] = -infinity;
     }
 }
 

@@ -14,6 +14,8 @@ namespace vss {
 
 // Codes are scanned in blocks of this many rows, laid out in structure-of-arrays (codes.h).
 inline constexpr std::size_t block_rows = 32;
+// Vectors that one panel interleaves.
+inline constexpr std::size_t panel_width = 16;
 
 // Sums over a residual r = x - c that the estimator's factors are made of; s is the vector of signs (+1, -1) of r.
 struct SignSums {
@@ -55,6 +57,10 @@ struct CodeKernels {
     void (*quantize)(const float* x, float inverse_step, float zero, float low, float high, std::size_t padded,
                      std::uint8_t* out);
     float (*largest)(const float* x, std::size_t padded);  // of |x[i]|
+    // Rows against the vectors of a panel: values[r * panel_width + j] = bias[j] - <rows[r], vector j>. The panel holds
+    // element 0 of its vectors, then element 1 of each, and so on. masks[r] tells, as bits, which are below limits[r].
+    void (*panel)(const float* const* rows, std::size_t n, const float* vectors, const float* bias, std::size_t padded,
+                  const float* limits, float* values, std::uint32_t* masks);
 };
 
 [[nodiscard]] const CodeKernels& code_kernels(SimdLevel level = simd_level());

@@ -259,9 +259,53 @@ inline std::uint32_t scan(const std::uint8_t* codes, const float* add, const flo
     return below;
 }
 
+// --- Matrix products -------------------------------------------------------------------------------------------------
+
+// `count` rows at a time, so that each load from the panel serves all of them and the sums stay in registers.
+template <std::size_t count>
+inline void panel_rows(const float* const* rows, const float* vectors, const float* bias, std::size_t padded,
+                       const float* limits, float* values, std::uint32_t* masks) {
+    F8 low[count] = {};
+    F8 high[count] = {};
+    for (std::size_t i = 0; i < padded; ++i) {
+        const F8 a = load8(vectors + i * panel_width);
+        const F8 b = load8(vectors + i * panel_width + 8);
+#pragma GCC unroll 8
+        for (std::size_t r = 0; r < count; ++r) {
+            const F8 x = splat8(rows[r][i]);
+            low[r] += x * a;
+            high[r] += x * b;
+        }
+    }
+    for (std::size_t r = 0; r < count; ++r) {
+        const F8 first = load8(bias) - low[r];
+        const F8 second = load8(bias + 8) - high[r];
+        const F8 limit = splat8(limits[r]);
+        store8(values + r * panel_width, first);
+        store8(values + r * panel_width + 8, second);
+        masks[r] = static_cast<std::uint32_t>(Simd::mask(first < limit)) |
+                   static_cast<std::uint32_t>(Simd::mask(second < limit)) << 8U;
+    }
+}
+
+inline void panel(const float* const* rows, std::size_t n, const float* vectors, const float* bias, std::size_t padded,
+                  const float* limits, float* values, std::uint32_t* masks) {
+    constexpr std::size_t most = 6;
+    std::size_t r = 0;
+    for (; r + most <= n; r += most) {
+        panel_rows<most>(rows + r, vectors, bias, padded, limits + r, values + r * panel_width, masks + r);
+    }
+    for (; r + 2 <= n; r += 2) {
+        panel_rows<2>(rows + r, vectors, bias, padded, limits + r, values + r * panel_width, masks + r);
+    }
+    for (; r < n; ++r) {
+        panel_rows<1>(rows + r, vectors, bias, padded, limits + r, values + r * panel_width, masks + r);
+    }
+}
+
 constexpr CodeKernels table = {
-    rotate,       encode_signs, make_tables, sum_entries, scan,     Simd::dot_u8,
-    Simd::dot_u4, dot,          add_scaled,  expand_u8,   quantize, largest,
+    rotate, encode_signs, make_tables, sum_entries, scan,    Simd::dot_u8, Simd::dot_u4,
+    dot,    add_scaled,   expand_u8,   quantize,    largest, panel,
 };
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "vector_value.h"
 
@@ -18,16 +19,13 @@ constexpr float rounding = 1e-5F;
 
 SlotCodes::SlotCodes(const CellSpace& space, ElementType type, const Segment& segment, std::uint64_t first_slot,
                      std::size_t segment_slots)
-    : padded_(space.padded()), kind_(space.estimate()) {
+    : padded_(space.padded()), stride_(padded_ / 2 + sizeof(Factors)), kind_(space.estimate()) {
     const CodeKernels& kernels = code_kernels();
     const std::size_t n = segment.size();
     positions_.assign(segment_slots, -1);
     rowids_ = segment.rowids;
     slots_ = segment.slots;
-    scales_.resize(n);
-    squares_.resize(n);
-    residuals_.resize(n);
-    nibbles_ = AlignedBytes(n * (padded_ / 2));
+    rows_ = AlignedBytes(n * stride_);
     std::vector<float> raw(space.dim());
     std::vector<float> x(padded_);
     std::vector<std::uint8_t> levels(padded_);
@@ -37,10 +35,9 @@ SlotCodes::SlotCodes(const CellSpace& space, ElementType type, const Segment& se
         decode_vector(type, segment.row(i), space.dim(), raw.data());
         space.enter(raw.data(), x.data());
         const float square = kernels.dot(x.data(), x.data(), padded_);
-        squares_[i] = square;
         const float step = best_step * std::sqrt(square / static_cast<float>(padded_));
         kernels.quantize(x.data(), step > 0 ? 1 / step : 0, middle, 0, 15, padded_, levels.data());
-        auto* out = reinterpret_cast<std::uint8_t*>(nibbles_.data() + i * (padded_ / 2));
+        auto* out = reinterpret_cast<std::uint8_t*>(rows_.data() + i * stride_);
         for (std::size_t j = 0; j < padded_; j += 64) {
             for (std::size_t b = 0; b < 32; ++b) {
                 out[j / 2 + b] = static_cast<std::uint8_t>(levels[j + b] | levels[j + 32 + b] << 4);
@@ -51,9 +48,10 @@ SlotCodes::SlotCodes(const CellSpace& space, ElementType type, const Segment& se
         }
         const float scale =
             kernels.dot(x.data(), centered.data(), padded_) / kernels.dot(centered.data(), centered.data(), padded_);
-        scales_[i] = scale;
         kernels.add_scaled(x.data(), centered.data(), -scale, padded_);
-        residuals_[i] = std::sqrt(kernels.dot(x.data(), x.data(), padded_)) + rounding * std::sqrt(square);
+        const float residual = std::sqrt(kernels.dot(x.data(), x.data(), padded_)) + rounding * std::sqrt(square);
+        const Factors made{scale, square, residual, 0};
+        std::memcpy(out + padded_ / 2, &made, sizeof made);
     }
 }
 
@@ -75,17 +73,35 @@ void SlotCodes::Query::prepare(const float* q, std::size_t padded) {
     lost = static_cast<float>(std::sqrt(rest)) + rounding * norm;
 }
 
+SlotCodes::Factors SlotCodes::factors(const std::byte* row) const {
+    Factors out{};
+    std::memcpy(&out, row + padded_ / 2, sizeof out);
+    return out;
+}
+
+float SlotCodes::inner(const Query& query, const std::byte* row, const Factors& factors) const {
+    const auto product = static_cast<float>(
+        code_kernels().dot_u4(reinterpret_cast<const std::uint8_t*>(row), query.small.data(), padded_));
+    return factors.scale * query.step * (product - middle * query.sum);
+}
+
+float SlotCodes::distance(const Query& query, std::size_t i) const {
+    const std::byte* row = rows_.data() + i * stride_;
+    const Factors of = factors(row);
+    const float product = inner(query, row, of);
+    return kind_ == Estimate::product ? -product : of.square + query.norm * query.norm - 2 * product;
+}
+
 SlotCodes::Estimated SlotCodes::estimate(const Query& query, std::size_t i) const {
-    const auto* row = reinterpret_cast<const std::uint8_t*>(nibbles_.data() + i * (padded_ / 2));
-    const auto product = static_cast<float>(code_kernels().dot_u4(row, query.small.data(), padded_));
-    const float inner = scales_[i] * query.step * (product - middle * query.sum);
-    const float norm = std::sqrt(squares_[i]);
-    const float error = residuals_[i] * query.norm + norm * query.lost;
+    const std::byte* row = rows_.data() + i * stride_;
+    const Factors of = factors(row);
+    const float product = inner(query, row, of);
+    const float error = of.residual * query.norm + std::sqrt(of.square) * query.lost;
     if (kind_ == Estimate::product) {
-        return {-inner, error};
+        return {-product, error};
     }
-    return {squares_[i] + query.norm * query.norm - 2 * inner,
-            2 * error + rounding * (squares_[i] + query.norm * query.norm)};
+    return {of.square + query.norm * query.norm - 2 * product,
+            2 * error + rounding * (of.square + query.norm * query.norm)};
 }
 
 }  // namespace vss

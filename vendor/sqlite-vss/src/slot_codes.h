@@ -26,11 +26,14 @@ class SlotCodes final : public CacheEntry {
     [[nodiscard]] std::int32_t at(std::size_t slot) const { return positions_[slot]; }
     [[nodiscard]] std::int64_t rowid(std::size_t i) const { return rowids_[i]; }
     [[nodiscard]] std::uint32_t slot(std::size_t i) const { return slots_[i]; }
+    // Two steps, since where a row's code lies must be known before it can be fetched.
+    void prefetch_position(std::size_t slot) const { __builtin_prefetch(&positions_[slot]); }
     void prefetch(std::size_t i) const {
-        const std::byte* row = nibbles_.data() + i * (padded_ / 2);
-        for (std::size_t byte = 0; byte < padded_ / 2; byte += 64) {
+        const std::byte* row = rows_.data() + i * stride_;
+        for (std::size_t byte = 0; byte < stride_; byte += 64) {
             __builtin_prefetch(row + byte);
         }
+        __builtin_prefetch(row + stride_ - 1);
     }
 
     struct Query {
@@ -46,21 +49,30 @@ class SlotCodes final : public CacheEntry {
         float error = 0;     // at most so far from the truth
     };
     [[nodiscard]] Estimated estimate(const Query& query, std::size_t i) const;
+    [[nodiscard]] float distance(const Query& query, std::size_t i) const;
 
     [[nodiscard]] std::size_t bytes() const override {
-        return sizeof(*this) + positions_.size() * 4 + rowids_.size() * 24 + nibbles_.size();
+        return sizeof(*this) + positions_.size() * 4 + rowids_.size() * 12 + rows_.size();
     }
 
   private:
+    // Behind a row's nibbles, so that it comes with the same lines of memory.
+    struct Factors {
+        float scale;
+        float square;    // |o|^2
+        float residual;  // |e|, rounded up
+        float unused;
+    };
+    [[nodiscard]] float inner(const Query& query, const std::byte* row, const Factors& factors) const;
+    [[nodiscard]] Factors factors(const std::byte* row) const;
+
     std::size_t padded_;
+    std::size_t stride_;
     Estimate kind_;
     std::vector<std::int32_t> positions_;
     std::vector<std::int64_t> rowids_;
     std::vector<std::uint32_t> slots_;
-    std::vector<float> scales_;
-    std::vector<float> squares_;    // |o|^2
-    std::vector<float> residuals_;  // |e|, rounded up
-    AlignedBytes nibbles_;
+    AlignedBytes rows_;  // nibbles and factors
 };
 
 }  // namespace vss

@@ -1,0 +1,266 @@
+#include "cell_ranker.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "cluster.h"
+
+namespace vss {
+namespace {
+
+constexpr float infinity = std::numeric_limits<float>::infinity();
+// Fewer cells than this form one group.
+constexpr std::size_t ungrouped = 192;
+constexpr std::size_t group_iterations = 4;
+// Groups that a row's cells are looked for in: for the nearest one, and for more.
+constexpr std::size_t groups_for_one = 4;
+constexpr std::size_t groups_for_more = 13;
+constexpr std::size_t rows_at_once = 240;
+
+}  // namespace
+
+// The best cells of each row so far.
+struct CellRanker::Best {
+    struct Entry {
+        float value;  // half the squared distance but for the row's own square, or the cosine, negated
+        std::uint32_t cell;
+
+        friend bool operator<(const Entry& a, const Entry& b) {
+            return a.value < b.value || (a.value == b.value && a.cell < b.cell);
+        }
+    };
+
+    Best(std::size_t n, std::size_t count)
+        : room(count == 1 ? 1 : 2 * count + panel_width), entries(n * room), sizes(n), limits(n, infinity) {}
+
+    void offer(std::size_t row, std::size_t count, Entry entry) {
+        Entry* mine = entries.data() + row * room;
+        if (count == 1) {
+            if (sizes[row] == 0 || entry < *mine) {
+                *mine = entry;
+                sizes[row] = 1;
+                limits[row] = entry.value;
+            }
+            return;
+        }
+        if (sizes[row] == room) {
+            std::nth_element(mine, mine + count - 1, mine + room);
+            sizes[row] = static_cast<std::uint32_t>(count);
+            limits[row] = mine[count - 1].value;
+            if (!(entry < mine[count - 1])) {
+                return;
+            }
+        }
+        mine[sizes[row]++] = entry;
+    }
+
+    std::size_t room;
+    std::vector<Entry> entries;
+    std::vector<std::uint32_t> sizes;
+    std::vector<float> limits;
+    // Scratch of one visit.
+    std::vector<const float*> rows;
+    std::vector<float> row_limits;
+    std::vector<float> values;
+    std::vector<std::uint32_t> masks;
+};
+
+void CellRanker::put(Group& group, std::size_t lane, std::uint32_t cell, const float* centroid) const {
+    const float square = code_kernels().dot(centroid, centroid, padded_);
+    const float scale = by_direction_ ? (square > 0 ? 1 / std::sqrt(square) : 0) : 1;
+    float* to = group.panels.data() + lane / panel_width * panel_width * padded_ + lane % panel_width;
+    for (std::size_t i = 0; i < padded_; ++i) {
+        to[i * panel_width] = centroid[i] * scale;
+    }
+    group.cells[lane] = cell;
+    group.bias[lane] = by_direction_ ? 0 : square / 2;
+}
+
+std::size_t CellRanker::free_lane(Group& group) const {
+    const auto at = std::find(group.cells.begin(), group.cells.end(), no_cell);
+    const auto lane = static_cast<std::size_t>(at - group.cells.begin());
+    if (at == group.cells.end()) {
+        group.cells.resize(lane + panel_width, no_cell);
+        group.bias.resize(lane + panel_width, infinity);
+        group.panels.resize((lane + panel_width) * padded_);
+    }
+    return lane;
+}
+
+void CellRanker::add(std::uint32_t cell, const float* centroid, std::uint32_t group) {
+    const std::size_t lane = free_lane(groups_[group]);
+    put(groups_[group], lane, cell, centroid);
+    if (cell >= places_.size()) {
+        places_.resize(cell + 1);
+        norms_.resize(cell + 1);
+    }
+    places_[cell] = {group, static_cast<std::uint32_t>(lane)};
+    norms_[cell] = std::sqrt(code_kernels().dot(centroid, centroid, padded_));
+    ++size_;
+}
+
+void CellRanker::build(std::span<const std::uint32_t> cells, const float* centroids) {
+    centers_ = {};
+    groups_.clear();
+    places_.clear();
+    norms_.clear();
+    size_ = 0;
+    grouped_ = cells.size();
+    const std::size_t wanted =
+        cells.size() <= ungrouped ? 1
+                                  : static_cast<std::size_t>(std::lround(std::sqrt(static_cast<double>(cells.size()))));
+    groups_.resize(wanted);
+    if (wanted == 1) {
+        for (std::size_t i = 0; i < cells.size(); ++i) {
+            add(cells[i], centroids + i * padded_, 0);
+        }
+        return;
+    }
+    const Clustering clustering =
+        cluster(centroids, cells.size(), padded_, wanted, by_direction_, group_iterations, cells.size());
+    for (std::size_t g = 0; g < wanted; ++g) {
+        put(centers_, free_lane(centers_), static_cast<std::uint32_t>(g), clustering.centroids.data() + g * padded_);
+    }
+    for (std::size_t i = 0; i < cells.size(); ++i) {
+        add(cells[i], centroids + i * padded_, clustering.assignment[i]);
+    }
+}
+
+std::uint32_t CellRanker::nearest_group(const float* centroid) const {
+    if (groups_.size() == 1) {
+        return 0;
+    }
+    Best best(1, 1);
+    const std::uint32_t only = 0;
+    visit(centers_, centroid, {&only, 1}, 1, best);
+    return best.entries.front().cell;
+}
+
+void CellRanker::set(std::uint32_t cell, const float* centroid) {
+    if (groups_.empty()) {
+        groups_.resize(1);
+    }
+    erase(cell);
+    add(cell, centroid, nearest_group(centroid));
+    if (size_ > std::max(2 * grouped_, ungrouped)) {
+        regroup();
+    }
+}
+
+void CellRanker::erase(std::uint32_t cell) {
+    if (cell >= places_.size() || places_[cell].group == no_cell) {
+        return;
+    }
+    Group& group = groups_[places_[cell].group];
+    group.cells[places_[cell].lane] = no_cell;
+    group.bias[places_[cell].lane] = infinity;
+    places_[cell].group = no_cell;
+    --size_;
+}
+
+// There are many more cells than the groups were made for.
+void CellRanker::regroup() {
+    std::vector<std::uint32_t> cells;
+    std::vector<float> centroids;
+    for (std::uint32_t cell = 0; cell < places_.size(); ++cell) {
+        if (places_[cell].group == no_cell) {
+            continue;
+        }
+        const std::size_t lane = places_[cell].lane;
+        const float* from = groups_[places_[cell].group].panels.data() + lane / panel_width * panel_width * padded_ +
+                            lane % panel_width;
+        const float scale = by_direction_ ? norms_[cell] : 1;
+        cells.push_back(cell);
+        for (std::size_t i = 0; i < padded_; ++i) {
+            centroids.push_back(from[i * panel_width] * scale);
+        }
+    }
+    build(cells, centroids.data());
+}
+
+void CellRanker::visit(const Group& group, const float* rows, std::span<const std::uint32_t> which, std::size_t count,
+                       Best& best) const {
+    const std::size_t n = which.size();
+    best.rows.resize(n);
+    best.row_limits.resize(n);
+    best.values.resize(n * panel_width);
+    best.masks.resize(n);
+    for (std::size_t i = 0; i < n; ++i) {
+        best.rows[i] = rows + which[i] * padded_;
+    }
+    for (std::size_t lane = 0; lane < group.cells.size(); lane += panel_width) {
+        for (std::size_t i = 0; i < n; ++i) {
+            best.row_limits[i] = best.limits[which[i]];
+        }
+        code_kernels().panel(best.rows.data(), n, group.panels.data() + lane * padded_, group.bias.data() + lane,
+                             padded_, best.row_limits.data(), best.values.data(), best.masks.data());
+        for (std::size_t i = 0; i < n; ++i) {
+            for (std::uint32_t mask = best.masks[i]; mask != 0; mask &= mask - 1) {
+                const auto j = static_cast<std::size_t>(std::countr_zero(mask));
+                best.offer(which[i], count, {best.values[i * panel_width + j], group.cells[lane + j]});
+            }
+        }
+    }
+}
+
+void CellRanker::rank(const float* rows, std::size_t n, std::size_t count, RankedCell* out) const {
+    std::vector<std::vector<std::uint32_t>> visitors(groups_.size());
+    for (std::size_t first = 0; first < n; first += rows_at_once) {
+        const std::size_t part = std::min(rows_at_once, n - first);
+        const float* x = rows + first * padded_;
+        std::vector<std::uint32_t> all(part);
+        std::iota(all.begin(), all.end(), 0);
+        Best best(part, count);
+        if (groups_.size() == 1) {
+            visit(groups_[0], x, all, count, best);
+        } else {
+            const std::size_t probes = std::min(count == 1 ? groups_for_one : groups_for_more, groups_.size());
+            Best near(part, probes);
+            visit(centers_, x, all, probes, near);
+            for (std::vector<std::uint32_t>& rows_of_group : visitors) {
+                rows_of_group.clear();
+            }
+            for (std::uint32_t i = 0; i < part; ++i) {
+                Best::Entry* mine = near.entries.data() + i * near.room;
+                const std::size_t seen = near.sizes[i];
+                if (seen > probes) {
+                    std::nth_element(mine, mine + probes - 1, mine + seen);
+                }
+                for (std::size_t p = 0; p < std::min(seen, probes); ++p) {
+                    visitors[mine[p].cell].push_back(i);
+                }
+            }
+            for (std::size_t g = 0; g < groups_.size(); ++g) {
+                if (!visitors[g].empty()) {
+                    visit(groups_[g], x, visitors[g], count, best);
+                }
+            }
+        }
+        for (std::uint32_t i = 0; i < part; ++i) {
+            // Its groups may have lost all their cells.
+            for (std::size_t g = 0; g < groups_.size() && best.sizes[i] == 0; ++g) {
+                visit(groups_[g], x, {&i, 1}, count, best);
+            }
+            Best::Entry* mine = best.entries.data() + i * best.room;
+            const std::size_t seen = best.sizes[i];
+            const std::size_t kept = std::min(seen, count);
+            std::partial_sort(mine, mine + kept, mine + seen);
+            RankedCell* places = out + (first + i) * count;
+            for (std::size_t p = 0; p < count; ++p) {
+                if (p >= kept) {
+                    places[p] = {infinity, no_cell, 0};
+                    continue;
+                }
+                const float norm = norms_[mine[p].cell];
+                const float value = mine[p].value;
+                places[p] = by_direction_ ? RankedCell{value, mine[p].cell, -value * norm}
+                                          : RankedCell{2 * value, mine[p].cell, norm * norm / 2 - value};
+            }
+        }
+    }
+}
+
+}  // namespace vss
