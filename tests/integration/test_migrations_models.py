@@ -130,3 +130,46 @@ def test_blob_columns_follow_the_model(db: sqlite3.Connection) -> None:
     assert vssnative.verify(db, "t").ok
     rollback_model(db, "t")
     assert {len(row[0]) for row in db.execute("select body_embedding from t")} == {4 * 8}
+
+
+REBUILD = """
+    begin; create table new(id integer primary key, title text, body text); insert into new select * from posts;
+    drop table posts; alter table new rename to posts;
+    update posts set title = 'unseen edit' where id = 1; delete from posts where id = 2;
+    insert into posts(id, title) values (99, 'unseen row'); commit;
+"""
+
+
+def test_a_forced_switch_after_a_rebuild_compares_too(posts: sqlite3.Connection) -> None:
+    vssnative.change_model(posts, "posts", "hash:48")
+    posts.executescript(REBUILD)
+    switch(posts, "posts", force=True)
+    vssnative.sync(posts)
+    assert_in_step(posts, "posts", HashEmbedder(48))
+    assert vssnative.verify(posts, "posts").ok
+
+
+def test_a_commit_that_finds_triggers_lost_does_not_switch(posts: sqlite3.Connection) -> None:
+    vssnative.change_model(posts, "posts", "hash:48")
+    rebuilt = False
+
+    def rebuild(_event: object) -> None:
+        nonlocal rebuilt
+        if not rebuilt:
+            rebuilt = True
+            posts.executescript(REBUILD)
+
+    vssnative.sync(posts, on_event=rebuild)
+    assert rebuilt
+    assert load_embedding(posts, "posts").active.model_name == "hash:16"
+    vssnative.sync(posts)
+    assert load_embedding(posts, "posts").active.model_name == "hash:48"
+    assert_in_step(posts, "posts", HashEmbedder(48))
+
+
+def test_an_empty_table_changes_its_model_too(db: sqlite3.Connection) -> None:
+    db.execute("create table posts(id integer primary key, title text)")
+    vssnative.add_embeddings(db, "posts", columns=["title"], model="hash:16")
+    vssnative.change_model(db, "posts", "hash:48")
+    vssnative.sync(db)
+    assert load_embedding(db, "posts").active.model_name == "hash:48"

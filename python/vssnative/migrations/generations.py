@@ -136,9 +136,17 @@ def switch(conn: Connection, table: str, *, force: bool = False) -> Embedding:
 
 
 def switch_if_complete(conn: Connection, embedding: Embedding) -> bool:
-    """Switch where every row has its new vectors. In the caller's transaction."""
+    """Switch where every row has its new vectors. In the caller's transaction.
+
+    Not where triggers were lost: then nobody knows what every row is, until they are mended.
+    """
     building = _building(embedding)
     if building is None or _anything_missing(conn, embedding, building):
+        return False
+    try:
+        if not triggers.are_installed(conn, embedding, describe(conn, embedding.source)):
+            return False
+    except MigrationError:
         return False
     _make_active(conn, embedding, building, "switch")
     return True

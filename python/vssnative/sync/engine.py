@@ -353,7 +353,7 @@ class Engine:
         start = 0
         while start < len(entries):
             self._keep_leases()
-            part = batch.part(entries[start : start + self._turns.rows])
+            part = batch.part(entries[start : start + self._turns.portion(len(entries) - start)])
             self._commit_part(part)
             start += len(part.lease.entries)
         self.totals.calls += sum(one.calls for one in done.values())

@@ -13,6 +13,7 @@ from ..connection import Connection, execute
 from ..errors import MigrationError
 from ..migrations import triggers
 from ..migrations.embeddings import BACKFILL_PRIORITY, create_vss_statement, enqueue_all
+from ..migrations.generations import switch_if_complete
 from ..migrations.records import Embedding, Generation, load_embedding
 from ..migrations.source import Source, describe
 from .events import Listener, emit
@@ -97,7 +98,14 @@ def mend(conn: Connection, embedding: Embedding, listener: Listener | None) -> E
             emit(listener, "mended", embedding.name, table=followed.source)
     if source.has_odd_unique:
         write(conn, lambda: _queue_orphans(conn, followed))
-    return load_embedding(conn, embedding.name)
+    embedding = load_embedding(conn, embedding.name)
+    # A change of an empty table has no batch whose commit would complete it.
+    if len(embedding.live) > 1 and write(
+        conn, lambda: switch_if_complete(conn, load_embedding(conn, embedding.name))
+    ):
+        emit(listener, "switched", embedding.name)
+        embedding = load_embedding(conn, embedding.name)
+    return embedding
 
 
 def _queue_orphans(conn: Connection, embedding: Embedding) -> None:

@@ -14,7 +14,7 @@ _T = TypeVar("_T")
 
 _PATIENCE_SECONDS = 60.0
 # A commit is to hold the write lock about so long at most.
-_TARGET_HOLD_SECONDS = 0.1
+_TARGET_HOLD_SECONDS = 0.05
 _LONGEST_COURTESY = 0.5
 _FIRST_ROWS = 32
 _FEWEST_ROWS = 16
@@ -70,8 +70,8 @@ class Turns:
     """The write transactions of one worker: short ones, and none right after another.
 
     SQLite's waiting writers poll, up to 100 ms apart, and have no queue: a worker that came back at once would starve
-    them. So the lock is left alone for as long as it was held. That costs nothing where the model takes longer than
-    the commits.
+    them. So the lock is left alone for once to twice as long as it was held; by chance, as turns of a fixed length
+    could fall in with somebody's polls for ever. That costs nothing where the model takes longer than the commits.
     """
 
     def __init__(self, conn: Connection) -> None:
@@ -82,7 +82,8 @@ class Turns:
 
     def write(self, work: Callable[[], _T]) -> _T:
         """As the function ``write``, in its turn."""
-        pause = min(self._held, _LONGEST_COURTESY) - (time.monotonic() - self._released)
+        courtesy = min(self._held, _LONGEST_COURTESY) * random.uniform(1.0, 2.0)
+        pause = self._released + courtesy - time.monotonic()
         if pause > 0:
             time.sleep(pause)
         began = 0.0
@@ -111,3 +112,7 @@ class Turns:
         if self._seconds_per_row == 0.0:
             return _FIRST_ROWS
         return max(_FEWEST_ROWS, int(_TARGET_HOLD_SECONDS / self._seconds_per_row))
+
+    def portion(self, left: int) -> int:
+        """How many of `left` rows to commit next: equal shares, rather than a tiny last one."""
+        return -(-left // -(-left // self.rows))
