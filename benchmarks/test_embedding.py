@@ -1,12 +1,13 @@
 """Speed of embedding beside its peers, in one run: texts a second, and the share of the machine's float32 peak.
 
-    python benchmarks/test_embedding.py [--rounds 5] [--json results.json]
+    python benchmarks/test_embedding.py [--rounds 3] [--json results.json]
 
 Texts are Debian's package descriptions (``benchmarks/data.py``): short (summaries), long (whole descriptions), mixed.
 Every peer embeds the same texts with the same model and the same number of threads; rounds are interleaved, so that
 a disturbance of the machine meets all alike, and medians are shown. Peers that are not installed are left out and
 named: sentence-transformers with torch, its ONNX backend (optimum), fastembed. "Plain ONNX Runtime" is the model as
-torch exports it, batches of 32 in the order given, padded.
+torch exports it, batches of 32 in the order given, padded. Then 64 threads with single texts, through the service and
+without it, and the start of a new process.
 
 As a test (``pytest benchmarks/test_embedding.py``) it checks that all peers give the same vectors.
 """
@@ -36,14 +37,17 @@ os.environ.setdefault("OMP_NUM_THREADS", str(THREADS))
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 
 from data import source_texts
-from vssnative.embedding import EmbeddingService, OnnxEmbedder, get_embedder
+from vssnative import _core
+from vssnative.embedding import Embedder, EmbeddingService, OnnxEmbedder, get_embedder
 from vssnative.embedding.onnx_model import package_directory
 
 Vectors = npt.NDArray[np.float32]
 Encode = Callable[[list[str]], Vectors]
 
 FLOP_PER_TOKEN = 21.3e6
-WORKLOADS = {"short": 640, "long": 96, "mixed": 240}
+WORKLOADS = {"short": 480, "long": 64, "mixed": 160}
+# Tokens of the texts that many callers embed one at a time, special tokens included: queries, and longer ones.
+CALLER_TOKENS = {"3 to 8 tokens": (3, 8), "12 tokens": (12, 12), "20 tokens": (20, 20)}
 
 
 def workloads() -> dict[str, list[str]]:
@@ -89,8 +93,8 @@ def peak_gflops() -> float:
     return float(output.stdout)
 
 
-def ours() -> Encode:
-    embedder = get_embedder("minilm", threads=THREADS)
+def ours(**options: Any) -> Encode:
+    embedder = get_embedder("minilm", threads=THREADS, **options)
     return embedder.embed_documents
 
 
@@ -182,6 +186,8 @@ def fastembed(directory: Path) -> Encode:
 def peers(scratch: Path) -> tuple[dict[str, Encode], dict[str, str]]:
     """The peers that can be run here, and why the others cannot."""
     made: dict[str, Encode] = {"vssnative": ours()}
+    if "avx2" in _core.encoder_levels():
+        made["vssnative, ONNX Runtime"] = ours(backend="onnxruntime")
     missing: dict[str, str] = {}
     directory: Path | None = None
 
@@ -252,46 +258,77 @@ def show(results: dict[str, Any]) -> None:
         print(f"left out: {name}: {reason}")
 
 
-def service(count: int = 64, texts: int = 640) -> dict[str, float]:
-    """64 threads that embed single texts: through the service, and each on its own."""
-    rows = workloads()["short"][:texts]
+def texts_of(embedder: Embedder, low: int, high: int, count: int) -> list[str]:
+    """First words of Debian's descriptions, from ``low`` to ``high`` tokens long, as many of each length as there are."""
+    sources = source_texts()
+    chooser = np.random.default_rng(8)
+    pool = sources["short"] + sources["long"]
+    found: list[str] = []
+    while len(found) < count:
+        some = [
+            " ".join(pool[i].split()[: int(chooser.integers(max(1, low - 4), high))])
+            for i in chooser.integers(len(pool), size=4 * count)
+        ]
+        tokens = embedder.count_tokens(some)
+        found += [text for text, n in zip(some, tokens, strict=True) if low <= n <= high]
+    return found[:count]
+
+
+def run_callers(embed: Callable[[list[str]], object], rows: list[str], count: int = 64) -> float:
+    """Texts a second of so many threads that embed one text after the other."""
+    left = iter(rows)
+    lock = threading.Lock()
+
+    def caller() -> None:
+        while True:
+            with lock:
+                text = next(left, None)
+            if text is None:
+                return
+            embed([text])
+
+    threads = [threading.Thread(target=caller) for _ in range(count)]
+    start = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return len(rows) / (time.perf_counter() - start)
+
+
+def service(rounds: int, texts: int = 640) -> dict[str, dict[str, list[float]]]:
+    """64 threads with single texts: through the service, each on its own, and all in one call; texts a second."""
     embedder = get_embedder("minilm", threads=THREADS)
-
-    def run(embed: Callable[[list[str]], object]) -> tuple[float, float]:
-        left = iter(rows)
-        lock = threading.Lock()
-
-        def caller() -> None:
-            while True:
-                with lock:
-                    text = next(left, None)
-                if text is None:
-                    return
-                embed([text])
-
-        threads = [threading.Thread(target=caller) for _ in range(count)]
-        start, used = time.perf_counter(), time.process_time()
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        return len(rows) / (time.perf_counter() - start), len(rows) / (time.process_time() - used)
-
-    rates: dict[str, list[tuple[float, float]]] = {"alone": [], "service": []}
-    for _ in range(3):
-        rates["alone"].append(run(embedder.embed_documents))
-        with EmbeddingService(embedder) as served:
-            rates["service"].append(run(served.embed))
+    rates: dict[str, dict[str, list[float]]] = {}
+    for name, (low, high) in CALLER_TOKENS.items():
+        rows = texts_of(embedder, low, high, texts)
+        row = rates[name] = {"service": [], "alone": [], "one call": []}
+        for _ in range(rounds):
+            with EmbeddingService(embedder) as served:
+                row["service"].append(run_callers(served.embed, rows))
+            row["alone"].append(run_callers(embedder.embed_documents, rows))
+            start = time.perf_counter()
+            embedder.embed_documents(rows)
+            row["one call"].append(len(rows) / (time.perf_counter() - start))
     try:
         reference = sentence_transformers()
-        rates["sentence-transformers alone"] = [run(reference) for _ in range(3)]
     except ImportError:
-        pass
-    return {
-        f"{name}, a {unit}": statistics.median(pair[place] for pair in pairs)
-        for name, pairs in rates.items()
-        for place, unit in enumerate(("second", "processor second"))
-    }
+        return rates
+    for name, (low, high) in CALLER_TOKENS.items():
+        rates[name]["sentence-transformers alone"] = [
+            run_callers(reference, texts_of(embedder, low, high, texts // 4))
+        ]
+    return rates
+
+
+def show_service(rates: dict[str, dict[str, list[float]]]) -> None:
+    print(
+        "64 threads with single texts, texts a second (median), times alone (median of the rounds' ratios):"
+    )
+    for name, row in rates.items():
+        cells = [f"{way} {statistics.median(values):6.1f}" for way, values in row.items()]
+        ratio = statistics.median(a / b for a, b in zip(row["service"], row["alone"], strict=True))
+        print(f"{name:14s}", " | ".join(cells), f"| {ratio:.2f}x")
 
 
 def start_up() -> dict[str, float]:
@@ -329,17 +366,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     results = speed(arguments.rounds)
     show(results)
-    results["service"] = service()
+    results["service"] = service(arguments.rounds)
+    show_service(results["service"])
     results["start"] = start_up()
-    print(
-        "64 threads, single texts, texts a second:", {k: round(v, 1) for k, v in results["service"].items()}
-    )
     print("a new process, seconds:", {k: round(v, 3) for k, v in results["start"].items()})
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(results, indent=1))

@@ -126,7 +126,8 @@ struct BertEncoder::Layer {
           wide(sizes.hidden, sizes.inner, from.wide),
           narrow(sizes.inner, sizes.hidden, from.narrow),
           after_inner(from.after_inner, sizes.hidden) {
-        const float factor = 1.0F / std::sqrt(static_cast<float>(sizes.hidden / sizes.heads));
+        const std::size_t size = sizes.hidden / sizes.heads;
+        const float factor = 1.0F / std::sqrt(static_cast<float>(size));
         qkv.fill(0, sizes.hidden, from.query, factor);
         qkv.fill(sizes.hidden, sizes.hidden, from.key, 1.0F);
         qkv.fill(2 * sizes.hidden, sizes.hidden, from.value, 1.0F);

@@ -34,6 +34,7 @@ class _Request:
     texts: list[str]
     kind: str
     future: Future[Float32Matrix] = field(default_factory=Future)
+    arrival: float = field(default_factory=time.monotonic)
 
 
 class EmbeddingService:
@@ -42,8 +43,8 @@ class EmbeddingService:
     Args:
         model: a name that ``get_embedder`` knows, or an embedder. A named model is loaded once per process, however
             many services use it.
-        max_delay: seconds that a text may wait for company, counted from its arrival. Texts that arrive while a batch
-            is computed are taken together without any wait.
+        max_delay: seconds that a text may wait for company while a worker is free, counted from its arrival. It waits
+            no longer than until as many texts are there as the last batch had: one caller at a time does not wait.
         max_batch: most texts computed together; one request with more of them is computed alone.
         max_waiting: most texts in the queue. Callers beyond that wait for room (coroutines without holding up their
             event loop).
@@ -84,6 +85,9 @@ class EmbeddingService:
         # One worker for each batch that the embedder can compute at once, each batch on its worker's own thread: a
         # batch need not wait for another's end. An embedder that says nothing of threads gets one worker.
         self._idle = 0
+        # Texts of the last batch, and how many must wait before a worker is woken. Of the first batch nothing is known.
+        self._expected = max_batch
+        self._wake_at = 1
         self._threads = [
             threading.Thread(target=self._work, name=f"vssnative-embedding-service-{number}", daemon=True)
             for number in range(max(1, getattr(self._embedder, "threads", 1)))
@@ -225,7 +229,8 @@ class EmbeddingService:
             raise EmbeddingError("embedding service: closed")
         self._queue.append(request)
         self._waiting += len(request.texts)
-        self._arrived.notify()
+        if self._waiting >= self._wake_at:
+            self._arrived.notify()
 
     def _wake(self) -> None:
         """Tell those who wait for room to look again."""
@@ -246,17 +251,13 @@ class EmbeddingService:
         """The requests to compute together now; None when the service is closed."""
         with self._lock:
             self._idle += 1
-            while not self._closed and not self._queue:
-                self._arrived.wait()
-                # Nothing was waiting, so this text came alone: give others a moment.
-                self._arrived.wait_for(
-                    lambda: self._closed or self._waiting >= self._max_batch, self._max_delay
-                )
+            self._gather()
             # The other idle workers get their share.
             share = min(self._max_batch, -(-self._waiting // self._idle))
             self._idle -= 1
             if self._closed:
                 return None
+            self._expected = share
             batch: list[_Request] = []
             taken = 0
             while self._queue and (not batch or taken + len(self._queue[0].texts) <= share):
@@ -269,6 +270,25 @@ class EmbeddingService:
                 self._arrived.notify()
             self._wake()
             return batch
+
+    def _gather(self) -> None:
+        """Wait, holding the lock, until a batch is due, or the service is closed.
+
+        Callers who were answered together come back within a moment of each other. So a batch is due when as many
+        texts wait as the last batch had, or the first of them has waited long enough.
+        """
+        while not self._closed:
+            if not self._queue:
+                self._arrived.wait()
+                continue
+            wanted = min(self._max_batch, self._expected)
+            left = self._queue[0].arrival + self._max_delay - time.monotonic()
+            if self._waiting >= wanted or left <= 0:
+                return
+            # Not for every text: each time, this thread would take the interpreter from those who bring them.
+            self._wake_at = wanted
+            self._arrived.wait(left)
+            self._wake_at = 1
 
     def _serve(self, requests: list[_Request], kind: str) -> None:
         texts = [text for request in requests for text in request.texts]
