@@ -20,6 +20,7 @@ from ..migrations.records import Embedding, Field, Generation
 from . import cache, queue
 from .content import EMPTY_HASH, Unreadable, content_hash, read_texts
 from .embed import Embedded, Vector
+from .statements import insert_rows
 from .store import VectorStore, stores_of
 
 Splitter = Callable[[Generation, str], list[tuple[int, int]]]
@@ -330,17 +331,15 @@ def _store(
             matrix = np.stack([vector for _, vectors in filled for vector in vectors])
             for store in stores[generation.id]:
                 store.put(text_field, ids, matrix)
-        execute(
+        insert_rows(
             conn,
-            "insert into vssnative_provenance(generation, row_id, field, content_hash, passages)"
-            " select ?, json_extract(value, '$[0]'), ?, json_extract(value, '$[1]'), json_extract(value, '$[2]')"
-            " from json_each(?) where true on conflict(generation, row_id, field)"
+            "insert into vssnative_provenance(generation, row_id, field, content_hash, passages)",
+            [
+                (generation.id, job.row_id, text_field.name, job.hash, len(vectors))
+                for job, vectors in sorted(jobs, key=lambda pair: pair[0].row_id)
+            ],
+            "on conflict(generation, row_id, field)"
             " do update set content_hash = excluded.content_hash, passages = excluded.passages",
-            (
-                generation.id,
-                text_field.name,
-                json.dumps([(job.row_id, job.hash, len(vectors)) for job, vectors in jobs]),
-            ),
         )
 
 
@@ -348,18 +347,15 @@ def _number_passages(
     conn: Connection, generation: Generation, text_field: Field, jobs: Sequence[Job]
 ) -> list[int]:
     [(last,)] = execute(conn, "select coalesce(max(id), 0) from vssnative_passages")
-    rows = [
-        (job.row_id, ordinal, passage.start, passage.stop)
-        for job in jobs
-        for ordinal, passage in enumerate(job.passages)
-    ]
-    ids = list(range(last + 1, last + 1 + len(rows)))
-    execute(
+    passages = [(job, ordinal, passage) for job in jobs for ordinal, passage in enumerate(job.passages)]
+    ids = list(range(last + 1, last + 1 + len(passages)))
+    insert_rows(
         conn,
-        "insert into vssnative_passages(id, generation, row_id, field, ordinal, start, stop)"
-        " select json_extract(value, '$[0]'), ?, json_extract(value, '$[1]'), ?, json_extract(value, '$[2]'),"
-        " json_extract(value, '$[3]'), json_extract(value, '$[4]') from json_each(?)",
-        (generation.id, text_field.name, json.dumps([(i, *row) for i, row in zip(ids, rows, strict=True)])),
+        "insert into vssnative_passages(id, generation, row_id, field, ordinal, start, stop)",
+        [
+            (number, generation.id, job.row_id, text_field.name, ordinal, passage.start, passage.stop)
+            for number, (job, ordinal, passage) in zip(ids, passages, strict=True)
+        ],
     )
     return ids
 

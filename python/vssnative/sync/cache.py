@@ -14,10 +14,9 @@ import numpy.typing as npt
 from ..connection import Connection, execute
 from ..errors import ConfigurationError
 from ..migrations.schema import get_meta, set_meta
+from .statements import insert_rows
 
 DEFAULT_LIMIT = 10_000
-# Two values each; SQLite before 3.32 takes 999 in a statement.
-_ROWS_PER_STATEMENT = 400
 
 Vector = npt.NDArray[np.float32]
 
@@ -41,14 +40,12 @@ def store(conn: Connection, vectors: Mapping[str, Vector]) -> None:
     """Keep vectors, and drop the oldest beyond the bound. In the caller's transaction."""
     limit = get_meta(conn, "cache_limit", DEFAULT_LIMIT)
     kept = list(vectors.items())[:limit]
-    for start in range(0, len(kept), _ROWS_PER_STATEMENT):
-        values: list[object] = []
-        for key, vector in kept[start : start + _ROWS_PER_STATEMENT]:
-            values += (key, np.ascontiguousarray(vector, dtype="<f4").tobytes())
-        marks = ", ".join(["(?, ?)"] * (len(values) // 2))
-        execute(
-            conn, f"insert into vssnative_cache(key, vector) values {marks} on conflict do nothing", values
-        )
+    insert_rows(
+        conn,
+        "insert into vssnative_cache(key, vector)",
+        [(key, np.ascontiguousarray(vector, dtype="<f4").tobytes()) for key, vector in kept],
+        "on conflict do nothing",
+    )
     # Numbers only grow, so the span is never below the count; gaps from deletions make it evict a little early.
     execute(
         conn,

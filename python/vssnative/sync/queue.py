@@ -89,16 +89,16 @@ def finish(conn: Connection, embedding: Embedding, row_ids: Sequence[int]) -> No
 
 def retry_later(conn: Connection, embedding: Embedding, rows: Sequence[tuple[int, int, float]]) -> None:
     """Give entries back, each as (row number, attempts, ready at); the caller has made sure that it holds them."""
-    execute(
-        conn,
-        "with later(row_id, attempts, ready_at) as (select json_extract(value, '$[0]'), json_extract(value, '$[1]'),"
-        " json_extract(value, '$[2]') from json_each(?))"
-        " update vssnative_queue set lease = null,"
-        " attempts = (select attempts from later where later.row_id = vssnative_queue.row_id),"
-        " ready_at = (select ready_at from later where later.row_id = vssnative_queue.row_id)"
-        " where embedding = ? and row_id in (select row_id from later)",
-        (json.dumps(rows), embedding.id),
-    )
+    alike: dict[tuple[int, float], list[int]] = {}
+    for row_id, attempts, ready_at in rows:
+        alike.setdefault((attempts, ready_at), []).append(row_id)
+    for (attempts, ready_at), row_ids in alike.items():
+        execute(
+            conn,
+            "update vssnative_queue set lease = null, attempts = ?, ready_at = ?"
+            " where embedding = ? and row_id in (select value from json_each(?))",
+            (attempts, ready_at, embedding.id, json.dumps(row_ids)),
+        )
 
 
 def release(conn: Connection, embedding: Embedding, lease: Lease, ready_at: float) -> None:
