@@ -197,7 +197,7 @@ def test_a_provider_that_fails(tmp_path: Path) -> None:
         conn,
         embedder=provider,
         settings=Settings(batch_texts=64, backoff=0.1),
-        patience=OUTAGE + 60,
+        patience=10 * OUTAGE + 600,
         on_event=lambda event: pauses.append(event) if event.kind == "paused" else None,
     )
     letters = dead_letters(conn, "posts")

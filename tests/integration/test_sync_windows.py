@@ -89,9 +89,10 @@ def test_an_edit_overtakes_a_backfill_that_is_leased_already(db: sqlite3.Connect
 
     embedder = Recorder(edit)
     vssnative.sync(db, embedder=embedder, settings=Settings(batch_texts=50))
-    # Two calls were on their way when the first one ended.
-    assert [number for number, call in enumerate(embedder.calls) if "urgent" in call] == [2]
-    assert embedder.calls[2] == ["urgent"]
+    # Some calls were on their way when it came, six more were to follow.
+    [place] = [number for number, call in enumerate(embedder.calls) if "urgent" in call]
+    assert embedder.calls[place] == ["urgent"]
+    assert place <= 3 < len(embedder.calls) - 4
     assert_in_step(db, "posts", HashEmbedder(16))
 
 
@@ -131,7 +132,7 @@ def test_pausing_reaches_rows_that_are_leased_already(db: sqlite3.Connection, tm
     result = vssnative.sync(db, embedder=embedder, settings=Settings(batch_texts=10))
     other.close()
     # What was on its way is not lost.
-    assert len(embedder.calls) in (1, 2)
+    assert len(embedder.calls) in (1, 2, 3)
     assert result.rows == 10 * len(embedder.calls) == 200 - result.remaining
     assert db.execute("select count(lease) from vssnative_queue").fetchone() == (0,)
     resume(db, "posts")

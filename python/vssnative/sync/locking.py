@@ -14,7 +14,7 @@ _T = TypeVar("_T")
 
 _PATIENCE_SECONDS = 60.0
 # A commit is to hold the write lock about so long at most.
-_TARGET_HOLD_SECONDS = 0.05
+_TARGET_HOLD_SECONDS = 0.1
 _LONGEST_COURTESY = 0.5
 _FIRST_ROWS = 32
 _FEWEST_ROWS = 16
