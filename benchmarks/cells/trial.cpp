@@ -1,7 +1,9 @@
 // Recall against speed and rows scanned, without SQLite, over vectors of a .npy file (float32, C order).
 //
-//   trial VECTORS.npy QUERIES.npy [rows] [order: bulk | rows | sorted | churn | deleted] [cell_rows] [split_above]
-//   [neighbors]
+//   trial VECTORS.npy QUERIES.npy [rows] [order] [cell_rows] [split_above] [neighbors]
+//
+// order: bulk, rows (one by one), sorted (by nearness, one by one), churn (5-fold, one by one), deleted (90 %), each also
+// with +optimize behind it.
 //
 // Prints one line for each number of cells scanned: recall at 10 (ties counted as hits), share of entries scanned,
 // microseconds a query by stage (wall clock), all of it and queries a second (processor time), one thread.
@@ -13,6 +15,7 @@
 #include <fstream>
 #include <numeric>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "cell_memory_store.h"
@@ -65,7 +68,12 @@ int main(int argc, char** argv) {
     const std::vector<float> base = read_npy(argv[1], n, dim);
     const std::vector<float> queries = read_npy(argv[2], nq, dim);
     n = argc > 3 ? std::min<std::size_t>(n, std::strtoull(argv[3], nullptr, 10)) : n;
-    const std::string order = argc > 4 ? argv[4] : "bulk";
+    std::string order = argc > 4 ? argv[4] : "bulk";
+    constexpr std::string_view suffix = "+optimize";
+    const bool optimized = order.ends_with(suffix);
+    if (optimized) {
+        order.resize(order.size() - suffix.size());
+    }
     CellTuning tuning;
     tuning.cell_rows = argc > 5 ? std::strtoull(argv[5], nullptr, 10) : tuning.cell_rows;
     tuning.split_above = argc > 6 ? std::strtoull(argv[6], nullptr, 10) : tuning.split_above;
@@ -140,6 +148,14 @@ int main(int argc, char** argv) {
         }
         expect(index.flush());
         std::printf("%s in %.2f s\n", order.c_str(), seconds() - began);
+    }
+    if (optimized) {
+        const double began = seconds();
+        for (std::uint64_t next = 0; next != max_cells;) {
+            expect(index.optimize_step(next));
+            expect(index.flush());
+        }
+        std::printf("optimized in %.2f s\n", seconds() - began);
     }
     expect(store.check());
     CellSearch search(index, rows, ElementType::float32, dim, Metric::cosine);
