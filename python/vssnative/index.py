@@ -43,6 +43,7 @@ _METRICS = {
     "l1": "l1",
     "hamming": "hamming",
 }
+_INDEXES = ("cells", "flat")
 _TYPES = ("float32", "float16", "bfloat16", "int8", "bit")
 _BIT_DTYPE = "uint8"
 _EXACT = 1.0
@@ -62,6 +63,8 @@ class Index:
             ``"cosine"`` (1 - cosine), ``"l1"``, ``"hamming"``. None takes the table's own, or ``"l2"`` for a new one.
         type: element type of a new table: ``"float32"`` (default), ``"float16"``, ``"bfloat16"``, ``"int8"``,
             ``"bit"``. None takes the table's own.
+        index: of a new table: ``"cells"`` (default: approximate search once it has 4,096 rows) or ``"flat"`` (every
+            search is exact, and adding costs what storing costs). None takes the table's own.
         schema: the database that the table is in: ``"main"``, ``"temp"`` or the name of an attached one.
 
     Attributes:
@@ -80,6 +83,7 @@ class Index:
         metric: str | None = None,
         *,
         type: str | None = None,
+        index: str | None = None,
         schema: str = "main",
     ) -> None:
         self.conn = conn
@@ -91,6 +95,7 @@ class Index:
         self._wanted_dim = _checked_dim(dim)
         self._wanted_metric = None if metric is None else _checked_metric(metric)
         self._wanted_type = None if type is None else _checked_type(type)
+        self._wanted_index = None if index is None else _checked_index(index)
         self._known: dict[str, Any] | None = None
         self._look()
 
@@ -335,6 +340,7 @@ class Index:
             ("dim", self._wanted_dim),
             ("metric", self._wanted_metric),
             ("type", self._wanted_type),
+            ("index", self._wanted_index),
         ):
             is_there = known[name].lower() if isinstance(known[name], str) else known[name]
             if wanted is not None and wanted != is_there:
@@ -351,7 +357,8 @@ class Index:
         execute(
             self.conn,
             f"create virtual table {self._table_sql} using vss0("
-            f"{self._column_sql}({dim}) type={self.type} metric_type={self.metric.upper()})",
+            f"{self._column_sql}({dim}) type={self.type} metric_type={self.metric.upper()}"
+            f" index={self._wanted_index or 'cells'})",
         )
         self._look()
 
@@ -492,6 +499,12 @@ def _checked_type(type: str) -> str:
     if not isinstance(type, str) or type.lower() not in _TYPES:
         raise ConfigurationError(f"type: expected {', '.join(_TYPES)}, got {type!r}")
     return type.lower()
+
+
+def _checked_index(index: str) -> str:
+    if not isinstance(index, str) or index.lower() not in _INDEXES:
+        raise ConfigurationError(f"index: expected {', '.join(_INDEXES)}, got {index!r}")
+    return index.lower()
 
 
 def _checked_ids(ids: npt.ArrayLike, n: int | None) -> Ids:

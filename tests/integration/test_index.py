@@ -309,3 +309,21 @@ def test_configure(db: sqlite3.Connection, random: np.random.Generator) -> None:
                 vssnative.configure(**bad)
     finally:
         vssnative.configure(memory="256MB", threads=0)
+
+
+def test_a_flat_column_never_gets_cells(db: sqlite3.Connection) -> None:
+    random = np.random.default_rng(5)
+    matrix = random.standard_normal((4500, 16), dtype=np.float32)
+    for index in ("cells", "flat"):
+        made = Index(db, index, "a", index=index)
+        made.add(np.arange(4500), matrix)
+        db.commit()
+        [(cells,)] = db.execute(f"select count(*) from {index}_cells0 where cell >= 0")
+        assert (cells > 0) == (index == "cells")
+        ids, _ = made.search(matrix[7], k=1)
+        assert ids.tolist() == [7]
+    with pytest.raises(ConfigurationError, match="index='flat', not 'cells'"):
+        Index(db, "flat", "a", index="cells")
+    with pytest.raises(ConfigurationError, match="index: expected cells, flat, got 'hnsw'"):
+        Index(db, "other", "a", index="hnsw")
+    assert Index(db, "flat", "a").stats()["search"] == "exact"

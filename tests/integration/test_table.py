@@ -372,7 +372,14 @@ def test_conflict_clauses(db: sqlite3.Connection) -> None:
 def test_describe_and_count(filled: sqlite3.Connection) -> None:
     columns = json.loads(filled.execute("select vss_describe('t')").fetchone()[0])["columns"]
     assert [c["name"] for c in columns] == ["a", "b", "company", "year", "price", "user_id", "note"]
-    assert columns[1] == {"name": "b", "kind": "vector", "dim": 4, "type": "float32", "metric": "COSINE"}
+    assert columns[1] == {
+        "name": "b",
+        "kind": "vector",
+        "dim": 4,
+        "type": "float32",
+        "metric": "COSINE",
+        "index": "cells",
+    }
     assert filled.execute("select vss_describe('missing')").fetchone() == (None,)
     assert filled.execute("select vss_count('t', 'a'), vss_count('t', 'B')").fetchone() == (N, N * 3 // 4)
     with pytest.raises(sqlite3.OperationalError, match='no vector column "year"'):

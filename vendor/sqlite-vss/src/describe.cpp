@@ -115,6 +115,7 @@ std::string describe(const Schema& schema) {
         if (column.is_vector()) {
             columns += cat(", \"dim\": ", column.dim, ", \"type\": ", json_text(name_of(column.type)),
                            ", \"metric\": ", json_text(name_of(column.metric)));
+            columns += cat(", \"index\": ", json_text(column.has_cells ? "cells" : "flat"));
             if (!column.factory.empty()) {
                 columns += cat(", \"factory\": ", json_text(column.factory));
             }

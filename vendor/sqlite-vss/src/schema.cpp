@@ -148,11 +148,18 @@ Status parse_vector_options(Reader& reader, const std::string& where, Column& ou
                     cat(where, ": unknown type \"", *value, "\"; expected float32, float16, bfloat16, int8 or bit"));
             }
             out.type = *type;
+        } else if (equal_ignoring_case(*key, "index")) {
+            out.has_cells = equal_ignoring_case(*value, "cells");
+            if (!out.has_cells && !equal_ignoring_case(*value, "flat")) {
+                return Status::invalid(cat(where, ": unknown index \"", *value,
+                                           "\"; expected cells (the default: approximate search where it pays) or flat "
+                                           "(always exact)"));
+            }
         } else if (equal_ignoring_case(*key, "factory")) {
             out.factory = *value;
         } else {
             return Status::invalid(
-                cat(where, ": unknown option \"", *key, "\"; known options are metric_type, type and factory"));
+                cat(where, ": unknown option \"", *key, "\"; known options are metric_type, type, index and factory"));
         }
     }
     if (out.type == ElementType::bit && !metric_given) {

@@ -28,7 +28,8 @@ struct Column {
     std::size_t dim = 0;
     ElementType type = ElementType::float32;
     Metric metric = Metric::l2;
-    std::string factory;  // a Faiss factory string, or empty
+    bool has_cells = true;  // index=flat: searched exactly, whatever it holds
+    std::string factory;    // a Faiss factory string, or empty
     // other columns
     std::string declared_type;  // "text collate nocase", as SQLite is to see it
     bool indexed = false;

@@ -163,7 +163,7 @@ Status Table::read_config() {
         const CellTuning tuning = from > 0 && rows > 0
                                       ? cell_tuning(static_cast<std::size_t>(from), static_cast<std::size_t>(rows))
                                       : CellTuning{};
-        cells_.push_back(CellSpace::supports(column.type, column.metric)
+        cells_.push_back(column.has_cells && CellSpace::supports(column.type, column.metric)
                              ? std::make_unique<ColumnCells>(name_, *stores_[c], c, tuning)
                              : nullptr);
     }

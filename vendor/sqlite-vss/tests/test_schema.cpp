@@ -55,6 +55,15 @@ TEST_CASE("sqlite-vss declarations") {
     CHECK(schema.vector(0).metric == Metric::inner_product);
 }
 
+TEST_CASE("a column has cells unless it says flat") {
+    Schema schema;
+    REQUIRE(parse({"a(8)", "b(8) index=cells", "c(8) index=FLAT metric_type=COSINE"}, schema).is_ok());
+    CHECK(schema.vector(0).has_cells);
+    CHECK(schema.vector(1).has_cells);
+    CHECK_FALSE(schema.vector(2).has_cells);
+    CHECK(refusal({"a(8) index=hnsw"}).find("unknown index \"hnsw\"; expected cells") != std::string::npos);
+}
+
 TEST_CASE("a bit column is compared by Hamming distance") {
     Schema schema;
     REQUIRE(parse({"a(64) type=bit"}, schema).is_ok());
