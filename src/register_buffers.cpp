@@ -109,6 +109,8 @@ void register_buffers(py::module_& module) {
     module.def("parse_bytes", &vss0_parse_bytes, py::arg("text"));
     module.def("set_threads", &vss0_set_threads, py::arg("threads"));
     module.def("threads", &vss0_threads);
+    module.def("set_verification", &vss0_set_verification, py::arg("on"));
+    module.def("verification", &vss0_verification);
     module.def("vss0_version", &vss0_version);
     module.def("simd_level", &vss0_simd_level);
 }

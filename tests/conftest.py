@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+
+# Every search of the tests, in other processes too, is answered a second way and compared.
+os.environ.setdefault("VSSNATIVE_VERIFY", "1")
 
 import vssnative
 

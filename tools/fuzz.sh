@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Runs each libFuzzer program for FUZZ_SECONDS (60), starting from its corpus. Inputs that reach new code are collected in
 # build/fuzz/corpus/<name>; an input that breaks something is build/fuzz/<name>-crash-... Needs `make dev` first.
+#
+#   tools/fuzz.sh [target ...]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -8,14 +10,17 @@ build=build/fuzz
 export PATH="$PWD/.venv/bin:$PATH"
 export UBSAN_OPTIONS=print_stacktrace=1
 
+[ $# -gt 0 ] || set -- $(basename -s .cpp -a vendor/sqlite-vss/fuzz/fuzz_*.cpp)
 echo "== Building with the preset fuzz"
 cmake --preset fuzz -G Ninja >"build/fuzz.log"
-cmake --build "$build"
-for source in vendor/sqlite-vss/fuzz/fuzz_*.cpp; do
-    name=$(basename "$source" .cpp)
+cmake --build "$build" --target "$@"
+for name in "$@"; do
     seeds=vendor/sqlite-vss/fuzz/corpus/${name#fuzz_}
     mkdir -p "$build/corpus/$name"
+    dictionary=vendor/sqlite-vss/fuzz/${name#fuzz_}.dict
+    options=()
+    [ ! -f "$dictionary" ] || options+=("-dict=$dictionary")
     echo "== $name"
     "$build/vendor/sqlite-vss/fuzz/$name" -max_total_time="${FUZZ_SECONDS:-60}" -timeout=10 -print_final_stats=1 \
-        -artifact_prefix="$build/$name-" "$build/corpus/$name" "$seeds"
+        "${options[@]}" -artifact_prefix="$build/$name-" "$build/corpus/$name" "$seeds"
 done

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _core
-from .connection import Connection, driver_error, execute
+from .connection import Connection, driver_error, execute, is_corrupt, lists_arrive_whole
 from .errors import (
     ConfigurationError,
     DamagedError,
@@ -264,9 +264,14 @@ class Index:
         distances = np.full((len(array), found), np.inf, np.float32)
         if self._look() is not None and ids.size:
             with _core.register_search(array, found, recall or 0.0, ids, distances) as ticket:
-                sql = f"select rowid from {self._table_sql} where {self._column_sql} match vss_batch(?)"
-                if where is not None:
-                    sql += f" and rowid in (select rowid from {self._table_sql} where (\n{where}\n))"
+                search = f"select rowid from {self._table_sql} where {self._column_sql} match "
+                rows = f"from {self._table_sql} where (\n{where}\n)"
+                if where is None:
+                    sql = f"{search} vss_batch(?)"
+                elif lists_arrive_whole(self.conn):
+                    sql = f"{search} vss_batch(?) and rowid in (select rowid {rows})"
+                else:
+                    sql = f"{search} vss_batch(?, (select json_group_array(rowid) {rows}))"
                 self._execute(sql, (ticket.number, *params))
         if found < k:
             ids = np.pad(ids, ((0, 0), (0, k - found)), constant_values=-1)
@@ -443,10 +448,12 @@ class Index:
         except driver_error(self.conn) as error:
             message = str(error)
             if "exists already" in message:
-                raise DuplicateIdError(message) from error
+                words = message.partition(";")[0]
+                raise DuplicateIdError(f"{words}; add(..., replace=True) replaces its vector") from error
+            if is_corrupt(error) and f'table "{self.table}"' in message:
+                raise DamagedError(message) from error
             if f'table "{self.table}", column "' in message:
-                damaged = "block " in message or "segment " in message
-                raise (DamagedError if damaged else InvalidVectorError)(message) from error
+                raise InvalidVectorError(message) from error
             raise
 
 

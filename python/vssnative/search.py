@@ -14,7 +14,15 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from .connection import Connection, driver_error, execute, in_transaction, load, transaction
+from .connection import (
+    Connection,
+    driver_error,
+    execute,
+    in_transaction,
+    lists_arrive_whole,
+    load,
+    transaction,
+)
 from .embedding.protocol import Embedder
 from .errors import QueryError, SyncError
 from .migrations.records import Embedding, Field, Generation, load_embedding
@@ -25,6 +33,7 @@ from .sync.full_text import text_places
 from .sync.models import embedder_for
 
 _WIDTH = 60
+_DEFAULT_RECALL = 0.95  # vss0's own
 _FUSION_CONSTANT = 60  # the paper's
 _FUSION_DEPTH = 50
 
@@ -290,7 +299,8 @@ def _nearest(
     recall: float | None,
 ) -> list[_Hit]:
     """The k nearest rows that count, by one field. Asks for more where rows that do not count took their places."""
-    filtered, params = "", ()  # type: tuple[str, Sequence[object]]
+    rows, filtered, params = "", "", ()  # type: tuple[str, str, Sequence[object]]
+    old_lists = False
     if candidates is not None:
         rows, params = candidates
         if generation.chunk is not None:
@@ -299,14 +309,19 @@ def _nearest(
                 f" and field = {quote_text(text_field.name)} and row_id in ({rows})"
             )
         filtered = f" and rowid in ({rows})"
+        old_lists = not lists_arrive_whole(conn)
     column = quote_identifier(text_field.vector_column)
     table = f"main.{quote_identifier(generation.vss_table or '')}"
     wanted = k
     while True:
-        condition = f"{column} match ? and k = {wanted}"
-        if recall is not None:
-            condition = f"vss_search({column}, vss_search_params(?, {wanted}, {float(recall)!r}))"
-        sql = f"select rowid, distance from {table} where {condition}{filtered}"
+        condition = f"{column} match ? and k = {wanted}{filtered}"
+        share = _DEFAULT_RECALL if recall is None else float(recall)
+        if old_lists:
+            among = f"(with matching(id) as ({rows}) select json_group_array(id) from matching)"
+            condition = f"{column} match vss_search_params(?, {wanted}, {share!r}, {among})"
+        elif recall is not None:
+            condition += f" and recall = {share!r}"
+        sql = f"select rowid, distance from {table} where {condition}"
         try:
             found = execute(conn, sql, (vector.tobytes(), *params))
         except driver_error(conn) as error:

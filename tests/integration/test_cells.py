@@ -181,8 +181,13 @@ def test_reading_on_without_k_gives_every_row_once(open_db: Opener, random: np.r
         "insert into t(rowid, a) values(?, ?)", ((i, row.tobytes()) for i, row in enumerate(matrix))
     )
     assert stats(db)["search"] == "cells"
-    rows = [row[0] for row in db.execute("select rowid from t where a match ?", (matrix[3].tobytes(),))]
+    query = matrix[3].tobytes()
+    rows = [row[0] for row in db.execute("select rowid from t where a match ?", (query,))]
     assert sorted(rows) == list(range(500))
+    for recall in (0.8, 0.99, 1.0):
+        sql = "select rowid from t where a match ? and k = ? and recall = ?"
+        rows = [row[0] for row in db.execute(sql, (query, 2**63 - 1, recall))]
+        assert sorted(rows) == list(range(500))
 
 
 def test_deleting_gives_cells_and_codes_back(open_db: Opener, random: np.random.Generator) -> None:

@@ -327,3 +327,26 @@ def test_a_flat_column_never_gets_cells(db: sqlite3.Connection) -> None:
     with pytest.raises(ConfigurationError, match="index: expected cells, flat, got 'hnsw'"):
         Index(db, "other", "a", index="hnsw")
     assert Index(db, "flat", "a").stats()["search"] == "exact"
+
+
+def test_filters_where_sqlite_hands_lists_value_by_value(
+    db: sqlite3.Connection, random: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite before 3.38 would search once for each rowid; the way around it gives the same answers on any version."""
+    index = Index(db)
+    matrix = vectors(random, 500, 8)
+    index.add(np.arange(500), matrix)
+    queries = vectors(random, 5, 8)
+    where, params = "rowid in (select value from json_each(?)) or rowid > ?", ("[3, 4, 5]", 490)
+    expected = index.search(queries, 4, where=where, params=params)
+    sent: list[str] = []
+    monkeypatch.setattr("vssnative.index.lists_arrive_whole", lambda conn: False)
+    db.set_trace_callback(sent.append)
+    found = index.search(queries, 4, where=where, params=params)
+    none = index.search(queries, 4, where="rowid < 0")
+    db.set_trace_callback(None)
+    assert any("json_group_array" in sql for sql in sent)
+    assert found[0].tolist() == expected[0].tolist() and found[1].tolist() == expected[1].tolist()
+    assert (none[0] == -1).all()
+    with pytest.raises(sqlite3.OperationalError, match="expected a JSON array of rowids"):
+        db.execute("select rowid from vss_vectors where embedding match vss_batch(1, '[1, 2')").fetchall()

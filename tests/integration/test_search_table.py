@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -233,3 +234,23 @@ def test_drivers_and_row_factories_make_no_difference(tmp_path: Path) -> None:
         assert vssnative.verify(conn, "t", sample=10).ok
         conn.close()
     assert answers[0] == answers[1] == answers[2]
+
+
+@pytest.mark.parametrize("recall", [None, 1.0])
+def test_filters_where_sqlite_hands_lists_value_by_value(
+    posts: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch, recall: float | None
+) -> None:
+    """SQLite before 3.38: another way, the same rows."""
+
+    def found() -> list[tuple[int, float]]:
+        results = vssnative.search(
+            posts, "posts", "old red item77", k=7, where="company in (?, 'c8')", params=["c7"], recall=recall
+        )
+        return [(r.rowid, r.distance) for r in results]
+
+    expected = found()
+    assert len(expected) == 7
+    # The package offers the function under the module's name.
+    module = sys.modules["vssnative.search"]
+    monkeypatch.setattr(module, "lists_arrive_whole", lambda conn: False)
+    assert found() == expected

@@ -277,7 +277,10 @@ REFUSED = {
     ),
     "negative k": ("select * from t where a match '[1, 2, 3]' and k = -1", "expected k"),
     "k as text": ("select * from t where a match '[1, 2, 3]' and k = 'ten'", "expected k"),
-    "recall of 2": ("select * from t where a match '[1, 2, 3]' and recall = 2", "recall"),
+    "recall of 2": (
+        "select * from t where a match '[1, 2, 3]' and recall = 2.5",
+        r"expected recall above 0 and at most 1, got 2\.5$",
+    ),
     "two searches": (
         "select * from t where a match '[1, 2, 3]' and c match '[1, 2, 3]'",
         "search each in a subquery",
@@ -287,6 +290,13 @@ REFUSED = {
     "range search without params": (
         "select * from t where vss_range_search(a, 1)",
         "vss_range_search_params",
+    ),
+    "k as a value of a row": ("insert into t(a, k) values('[1, 2, 3]', 3)", "where clause of a search"),
+    "recall as a value of a row": ("update t set recall = 1 where rowid = 1", "where clause of a search"),
+    "a check of no table": ("select vss_check('none')", 'there is no table "none" in "main"'),
+    "a bulk load's bad row": (
+        "insert into t(operation, rowid, a) values('add', 77, '[1, 2]')",
+        r"got a JSON array of 2 numbers \(row 77\)",
     ),
     "a made-up ticket": ("select * from t where a match vss_batch(12345)", "ticket"),
     "a made-up buffer": ("select * from vss_buffer(12345)", "ticket"),

@@ -62,8 +62,15 @@ def random_row(random: np.random.Generator, nulls: bool = True) -> Row:
     )
 
 
-def create(execute: Execute, table: str = "t") -> None:
+def create(execute: Execute, table: str = "t", celled: bool = False) -> None:
+    """``celled``: cells from ten rows on, a few rows each, so that they are made, split and merged all the time."""
     execute(f'create virtual table "{table}" using vss0({COLUMNS})')
+    if celled:
+        execute(f"update \"{table}_config\" set value = 10 where key glob 'cells_from*'")
+        execute(f"update \"{table}_config\" set value = 4 where key glob 'cell_rows*'")
+        # A renamed table reads its configuration anew.
+        execute(f'alter table "{table}" rename to "{table}_other"')
+        execute(f'alter table "{table}_other" rename to "{table}"')
 
 
 def insert(execute: Execute, rowid: int, row: Row, table: str = "t", verb: str = "insert") -> None:
@@ -135,6 +142,27 @@ class Oracle:
                     sql = f"select rowid, distance from {table} where {column} match ? and k = ? and recall = 1.0"
                     found = list(map(tuple, execute(f"{sql} and {where}", (blob(query), k, *params))))
                     assert found == self.nearest(column, query, k, matches), (column, where, k)
+                    self.check_approximate(execute, column, query, k, where, params, matches, table)
+
+    def check_approximate(
+        self,
+        execute: Execute,
+        column: str,
+        query: Vector,
+        k: int,
+        where: str = "1",
+        params: tuple[Any, ...] = (),
+        matches: Callable[[int, Row], bool] | None = None,
+        table: str = "t",
+    ) -> None:
+        """By the default recall: k matching rows, each once and at its true distance, nearer ones first."""
+        sql = f"select rowid, distance from {table} where {column} match ? and k = ? and {where}"
+        found = list(map(tuple, execute(sql, (blob(query), k, *params))))
+        true = self.nearest(column, query, len(self.rows), matches)
+        words = (column, where, k, "default recall")
+        assert len(found) == min(k, len(true)), words
+        assert len({rowid for rowid, _ in found}) == len(found) and set(found) <= set(true), words
+        assert found == sorted(found, key=lambda pair: (pair[1], pair[0])), words
 
     def check(self, execute: Execute, table: str = "t", seed: int = 0) -> None:
         """Rows, searches, and the invariants of the shadow tables."""
@@ -194,9 +222,11 @@ def check_invariants(execute: Execute, table: str = "t") -> None:
         assert {slot for slot in listed if slot // slots_of_block in blocks} <= freed | unused
 
 
-def loaded(random: np.random.Generator, execute: Execute, n: int = 60, table: str = "t") -> Oracle:
+def loaded(
+    random: np.random.Generator, execute: Execute, n: int = 60, table: str = "t", celled: bool = False
+) -> Oracle:
     """A new table of n random rows, rowids 1 to n, and its oracle. The caller commits."""
-    create(execute, table)
+    create(execute, table, celled)
     oracle = Oracle()
     for i in range(1, n + 1):
         oracle.rows[i] = random_row(random)

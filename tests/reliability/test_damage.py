@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 import vssnative
+from vssnative import _core
 from tests.reliability.campaign import count, scaled, seed
 from tests.reliability.oracle import NAMES, Oracle, Row, blob, insert, loaded
 
@@ -28,15 +29,19 @@ QUERY_A, QUERY_B = (1, -2, 3, 0, 5, -1), (2, -1, 3)
 def no_cache() -> Iterator[None]:
     """The process's cache would go on giving right answers: damage shows in a fresh process, or without it."""
     vssnative.configure(memory=0)
+    # And the second way of answering would notice what the first must notice by itself.
+    verifying = _core.verification()
+    _core.set_verification(0)
     yield
+    _core.set_verification(verifying)
     vssnative.configure(memory="256MB")
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, Oracle]:
+@pytest.fixture(scope="module", params=["plain", "celled"])
+def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, Oracle]:
     path = tmp_path_factory.mktemp("damage") / "base.db"
     conn = vssnative.connect(path, wal=False, driver=apsw)
-    oracle = loaded(np.random.default_rng(11), conn.execute, 150)
+    oracle = loaded(np.random.default_rng(11), conn.execute, 150, celled=request.param == "celled")
     conn.execute("delete from t where rowid % 5 = 0 or rowid between 50 and 80")
     oracle.rows = {i: row for i, row in oracle.rows.items() if i % 5 and not 50 <= i <= 80}
     conn.close()
@@ -66,6 +71,18 @@ def same(conn: Any, sql: str, parameters: tuple[Any, ...], expected: list[Any]) 
     return True
 
 
+def right(conn: Any, oracle: Oracle, column: str, query: tuple[int, ...]) -> bool:
+    """A search by the default recall; false if it was refused in words."""
+    try:
+        oracle.check_approximate(conn.execute, column, query, 10)
+    except apsw.Error as error:
+        assert str(error).strip(), "an error without words"
+        return False
+    except AssertionError as error:
+        raise Finding(str(error)) from None
+    return True
+
+
 def try_reads(conn: Any, oracle: Oracle, few: bool = False) -> int:
     """Every way to read, or the main ones; how many were refused."""
     answered = []
@@ -84,6 +101,7 @@ def try_reads(conn: Any, oracle: Oracle, few: bool = False) -> int:
         sql = f"select rowid, distance from t where {column} match ? and k = ? and recall = 1.0"
         answered.append(same(conn, sql, (blob(query), 10), everything[:10]))
         answered.append(same(conn, sql, (blob(query), 10**6), everything))
+        answered.append(right(conn, oracle, column, query))
         if few:
             continue
         answered.append(
@@ -227,6 +245,16 @@ COLUMNS = [
     *((f"vectors{c}", "data", f"block = (select {{pick}}(block) from t_vectors{c})") for c in (0, 1)),
     *((f"vectors{c}", "block", f"block = (select {{pick}}(block) from t_vectors{c})") for c in (0, 1)),
     *((f"segments{c}", column, "1") for c in (0, 1) for column in ("segment", "version", "live")),
+    *(
+        (f"cells{c}", column, f"cell = (select {{pick}}(cell) from t_cells{c})")
+        for c in (0, 1)
+        for column in ("cell", "data")
+    ),
+    *(
+        (f"codes{c}", column, f"chunk = (select {{pick}}(chunk) from t_codes{c})")
+        for c in (0, 1)
+        for column in ("chunk", "data")
+    ),
     *((f"free{c}", "slot", f"slot = (select {{pick}}(slot) from t_free{c})") for c in (0, 1)),
     *(
         ("rows", column, "_rowid = (select {pick}(_rowid) from t_rows)")
@@ -268,9 +296,10 @@ class _NotDone(Exception):
     pass
 
 
+TABLES = ("config", "rows", "vectors0", "segments0", "free0", "cells0", "codes0")
 STATEMENTS = [
-    *(f"delete from t_{table}" for table in ("config", "rows", "vectors0", "segments0", "free0")),
-    *(f"drop table t_{table}" for table in ("config", "rows", "vectors0", "segments0", "free0")),
+    *(f"delete from t_{table}" for table in TABLES),
+    *(f"drop table t_{table}" for table in TABLES),
     "delete from t_vectors0 where block = (select min(block) from t_vectors0)",
     "delete from t_vectors1 where block = (select max(block) from t_vectors1)",
     "delete from t_config where key like 'segment_slots%'",
@@ -296,6 +325,20 @@ STATEMENTS = [
     "update t_config set value = 2 * value where key = 'block_slots0'",
     "update t_config set value = value / 2 where key = 'segment_slots0'",
     "update t_config set value = 99 where key = 'format'",
+    "update t_config set value = -7 where key like 'cell%'",
+    "update t_config set value = 9223372036854775807 where key like 'cell%'",
+    "delete from t_config where key like 'cell%'",
+    "delete from t_cells0 where cell = -1",
+    "delete from t_cells0 where cell = (select max(cell) from t_cells0)",
+    "update t_cells0 set data = (select data from t_cells1 where cell = -1) where cell = -1",
+    "update t_cells0 set data = (select data from t_cells1 where cell = 1) where cell = 1",
+    "update t_cells0 set cell = cell + 100 where cell = (select max(cell) from t_cells0)",
+    "insert into t_cells0 select cell + 1000000000, data from t_cells0 where cell >= 0",
+    "insert into t_cells0 select cell + 50, data from t_cells0 where cell >= 0",
+    "delete from t_codes0 where chunk = (select max(chunk) from t_codes0)",
+    "update t_codes0 set data = (select data from t_codes1 limit 1)",
+    "insert into t_codes0 select -1 - chunk, data from t_codes0",
+    "insert into t_codes0 select chunk + 1, data from t_codes0",
 ]
 
 
@@ -311,7 +354,7 @@ def test_rows_lost_doubled_and_moved(base: tuple[bytes, Oracle], tmp_path: Path,
 
 
 def test_flipped_bytes(base: tuple[bytes, Oracle], tmp_path: Path) -> None:
-    """One bit of a blob of vectors, anywhere: header, checksum, vector or padding."""
+    """One bit of a blob of vectors, cells or codes, anywhere: header, checksum, vector or padding."""
     data, oracle = base
     chosen = seed()
     random = np.random.default_rng(chosen)
@@ -323,11 +366,19 @@ def test_flipped_bytes(base: tuple[bytes, Oracle], tmp_path: Path) -> None:
         bit = int(random.integers(8))
 
         def damage(conn: Any, c: int = c, where: float = where, bit: int = bit) -> None:
-            blocks = conn.execute(f"select block, data from t_vectors{c}").fetchall()
-            block, old = blocks[int(where * len(blocks))]
-            changed = bytearray(old)
-            changed[int(where * len(blocks) * len(old)) % len(old)] ^= 1 << bit
-            conn.execute(f"update t_vectors{c} set data = ? where block = ?", (bytes(changed), block))
+            blobs = [
+                (table, rowid, data)
+                for table in (f"t_vectors{c}", f"t_cells{c}", f"t_codes{c}")
+                for rowid, data in conn.execute(f"select rowid, data from {table}")
+            ]
+            at = int(where * sum(len(data) for _, _, data in blobs))
+            for table, rowid, data in blobs:
+                if at < len(data):
+                    changed = bytearray(data)
+                    changed[at] ^= 1 << bit
+                    conn.execute(f"update {table} set data = ? where rowid = ?", (bytes(changed), rowid))
+                    return
+                at -= len(data)
 
         try:
             refusals += examine(data, oracle, tmp_path / "damaged.db", damage, False)[1] > 0

@@ -50,20 +50,22 @@ def change(conn: sqlite3.Connection | None, oracle: Oracle, seed: int, step: int
                 insert(conn.execute, rowid, row, verb="replace")
 
 
+@pytest.mark.parametrize("kind", ["plain", "celled"])
 @pytest.mark.parametrize("journal", ["wal", "delete"])
-def test_kills_while_committing(tmp_path: Path, journal: str) -> None:
+def test_kills_while_committing(tmp_path: Path, journal: str, kind: str) -> None:
     chosen = seed()
     random = np.random.default_rng(chosen)
     path = tmp_path / "killed.db"
     conn = vssnative.connect(path, wal=journal == "wal")
-    create(conn.execute)
+    create(conn.execute, celled=kind == "celled")
+    conn.commit()
     conn.close()
     oracle = Oracle()
     done = 0  # transactions that the file holds
-    kills = scaled(10, 100)
+    kills = scaled(6, 100)
     unheard = 0  # commits that reached the file though the writer could not tell any more
     for kill in range(kills):
-        where = f"seed {chosen}, {journal}, kill {kill}"
+        where = f"seed {chosen}, {journal}, {kind}, kill {kill}"
         writer = subprocess.Popen(
             [sys.executable, "-c", WRITER, str(path), journal, str(chosen), str(done)],
             stdout=subprocess.PIPE,
@@ -97,7 +99,7 @@ def test_kills_while_committing(tmp_path: Path, journal: str) -> None:
         conn.close()
         done = told
     assert done > kills
-    count("kills", journal=journal, kills=kills, commits=done, unheard=unheard, seed=chosen)
+    count("kills", journal=journal, kind=kind, kills=kills, commits=done, unheard=unheard, seed=chosen)
 
 
 def _sums(oracle: Oracle) -> tuple[int, float, float]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -98,15 +99,8 @@ class TableMachine(RuleBasedStateMachine):
         self.path = self.folder / "test.db"
         self.name = "t"
         self.conns = [self._connect(wal) for _ in range(2)]
-        create(self._do)
-        if celled:
-            # Cells from ten rows on, a few rows each, so that they are made, split and merged all the time.
-            TOTALS["celled programs"] += 1
-            self._do("update t_config set value = 10 where key glob 'cells_from*'")
-            self._do("update t_config set value = 4 where key glob 'cell_rows*'")
-            for conn in self.conns:
-                conn.close()
-            self.conns = [self._connect(wal) for _ in range(2)]
+        create(self._do, celled=celled)
+        TOTALS["celled programs"] += celled
         self.now = Oracle()  # as the writer sees it
         for i, row in enumerate(rows):
             insert(self._do, i, row)
@@ -366,7 +360,7 @@ class TableMachine(RuleBasedStateMachine):
 
 TestTableMachine = TableMachine.TestCase
 TestTableMachine.settings = settings(
-    max_examples=scaled(15, 400),
+    max_examples=int(os.environ.get("VSSNATIVE_STATE_MACHINE", scaled(15, 400))),
     stateful_step_count=scaled(30, 50),
     deadline=None,
     derandomize=not IS_LONG,

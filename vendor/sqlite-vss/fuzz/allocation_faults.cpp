@@ -2,7 +2,8 @@
 //
 // After each, the table holds the rows from before or after the transaction, the checks are content, and a search
 // equals a sort by distance. Run without arguments it takes a sample of the allocations; `allocation_faults all`, or
-// VSSNATIVE_CAMPAIGN in the environment, takes each. Prints how many faults were injected.
+// VSSNATIVE_CAMPAIGN in the environment, takes each; `allocation_faults all celled` (or plain) only those of one kind
+// of table. Prints how many faults were injected.
 #include <sqlite3.h>
 
 #include <cstddef>
@@ -120,10 +121,18 @@ sqlite3* open(const std::string& image) {
     return db;
 }
 
-std::string make_image() {
+// `celled`: cells from ten rows on, a few rows each, so that the workload makes, splits and merges them.
+std::string make_image(bool celled) {
     sqlite3* db = nullptr;
     sqlite3_open(":memory:", &db);
     ask(db, "create virtual table t using vss0(a(4), b(2), year integer, +note text)");
+    if (celled) {
+        ask(db, "update t_config set value = 10 where key glob 'cells_from*'");
+        ask(db, "update t_config set value = 4 where key glob 'cell_rows*'");
+        // A renamed table reads its configuration anew.
+        ask(db, "alter table t rename to u");
+        ask(db, "alter table u rename to t");
+    }
     ask(db,
         "with recursive c(i) as (select 1 union all select i + 1 from c where i < 60)"
         " insert into t(rowid, a, b, year, note)"
@@ -159,11 +168,11 @@ void run(sqlite3* db) {
     }
 }
 
-long inject(const std::string& image, const std::string& before, const std::string& after, bool in_sqlite, bool in_new,
-            bool for_good, long stride) {
+long inject(const std::string& image, const std::string& before, const std::string& after, const std::string& kind,
+            bool in_sqlite, bool in_new, bool for_good, long stride) {
     long faults = 0;
     for (long n = 1;; n += stride) {
-        series = std::string(in_sqlite ? "SQLite " : "") + (in_new ? "new " : "") +
+        series = kind + ", " + (in_sqlite ? "SQLite " : "") + (in_new ? "new " : "") +
                  (for_good ? "for good, " : "once, ") + "allocation " + std::to_string(n);
         sqlite3* db = open(image);
         ask(db, "select count(*) from t");
@@ -237,24 +246,32 @@ int main(int argc, char** argv) {
     sqlite3_initialize();
     sqlite3_auto_extension(reinterpret_cast<void (*)()>(&sqlite3_vss_init));
 
-    const std::string image = make_image();
-    sqlite3* db = open(image);
-    const std::string before = ask(db, contents);
-    run(db);
-    const std::string after = ask(db, contents);
-    require(before != after, "the workload", "without faults");
-    sqlite3_close(db);
-
-    const long stride = all ? 1 : 61;
+    const std::string_view only = argc > 2 ? argv[2] : "";
     long faults = 0;
     long runs = 0;
-    for (const bool for_good : {false, true}) {
-        for (const auto& [in_sqlite, in_new] : {std::pair{true, false}, {false, true}, {true, true}}) {
-            const long here = inject(image, before, after, in_sqlite, in_new, for_good, stride);
-            std::printf("%s%s%s: %ld faults\n", in_sqlite ? "SQLite " : "", in_new ? "new " : "",
-                        for_good ? "for good" : "once", here);
-            faults += here;
-            runs += 1;
+    for (const bool celled : {false, true}) {
+        const std::string kind = celled ? "celled" : "plain";
+        if (!only.empty() && only != kind) {
+            continue;
+        }
+        const std::string image = make_image(celled);
+        sqlite3* db = open(image);
+        const std::string before = ask(db, contents);
+        run(db);
+        const std::string after = ask(db, contents);
+        require(before != after, "the workload", "without faults");
+        sqlite3_close(db);
+
+        const long stride = all ? 1 : celled ? 251 : 61;
+        for (const bool for_good : {false, true}) {
+            for (const auto& [in_sqlite, in_new] : {std::pair{true, false}, {false, true}, {true, true}}) {
+                const long here = inject(image, before, after, kind, in_sqlite, in_new, for_good, stride);
+                std::printf("%s, %s%s%s: %ld faults\n", kind.c_str(), in_sqlite ? "SQLite " : "", in_new ? "new " : "",
+                            for_good ? "for good" : "once", here);
+                std::fflush(stdout);
+                faults += here;
+                runs += 1;
+            }
         }
     }
     std::printf("%ld allocation faults injected in %ld series\n", faults, runs);

@@ -17,22 +17,28 @@ extern "C" int sqlite3_vss_init(sqlite3* db, char** error, const sqlite3_api_rou
 
 namespace {
 
-constexpr std::array<std::string_view, 12> shadows = {"t_config.value",   "t_config.key",     "t_rows._slot0",
-                                                      "t_rows._rowid",    "t_vectors0.data",  "t_vectors0.data",
-                                                      "t_vectors0.block", "t_segments0.live", "t_segments0.segment",
-                                                      "t_free0.slot",     "t_cells0.data",    "t_codes0.data"};
+constexpr std::array<std::string_view, 17> shadows = {
+    "t_config.value",  "t_config.key",     "t_rows._slot0",    "t_rows._rowid",       "t_vectors0.data",
+    "t_vectors1.data", "t_vectors0.block", "t_segments0.live", "t_segments0.segment", "t_free0.slot",
+    "t_cells0.data",   "t_codes0.data",    "t_cells0.cell",    "t_codes0.chunk",      "t_segments1.version",
+    "t_rows._slot1",   "t_free1.slot"};
 
-constexpr std::array<const char*, 14> uses = {
+constexpr std::array<const char*, 19> uses = {
     "select rowid, a, n, note from t",
     "select rowid, distance from t where a match '[1, 2, 3, 4]' and k = 5",
     "select rowid, distance, a from t where a match '[1, 2, 3, 4]' and k = 100 and recall = 1.0",
     "select rowid from t where a match '[1, 2, 3, 4]' and k = 5 and n < 20",
     "select rowid from t where a match '[1, 2, 3, 4]' and rowid in (1, 2, 3)",
     "select a from t where rowid = 7",
-    "insert into t(a, n) values('[9, 9, 9, 9]', 3)",
+    "select rowid, distance from t where b match '[1, 2]' and k = 5",
+    "select rowid from t where a match '[1, 2, 3, 4]' limit 3",
+    "select vss_explain('t', 'a', '[1, 2, 3, 4]', 5, 0.9), vss_stats('t', 'a')",
+    "insert into t(a, b, n) values('[9, 9, 9, 9]', '[1, 1]', 3)",
+    "insert into t(a, n) values('[9, 8, 9, 9]', 3), ('[9, 7, 9, 9]', 3), ('[9, 6, 9, 9]', 3)",
     "update t set a = '[8, 8, 8, 8]' where rowid < 12",
     "update t set rowid = rowid + 1000 where rowid < 5",
     "delete from t where rowid % 3 = 0",
+    "select vss_optimize('t', 'a', 0)",
     "select vss_check('t')",
     "select vss_repair('t')",
     "select vss_check('t')",
@@ -56,17 +62,22 @@ void run(sqlite3* db, const char* sql) {
     sqlite3_finalize(statement);
 }
 
-// The table, made once.
+// The table, made once: column a has cells of a few rows, column b none.
 const std::string& image() {
     static const std::string bytes = [] {
         sqlite3* db = nullptr;
         sqlite3_auto_extension(reinterpret_cast<void (*)()>(&sqlite3_vss_init));
         sqlite3_open(":memory:", &db);
         run(db, "pragma page_size = 1024");
-        run(db, "create virtual table t using vss0(a(4), n integer, +note text)");
+        run(db, "create virtual table t using vss0(a(4), b(2), n integer, +note text)");
+        run(db, "update t_config set value = 10 where key = 'cells_from0'");
+        run(db, "update t_config set value = 4 where key = 'cell_rows0'");
+        run(db, "alter table t rename to u");  // a renamed table reads its configuration anew
+        run(db, "alter table u rename to t");
         run(db,
-            "with recursive c(i) as (select 1 union all select i + 1 from c where i < 40)"
-            " insert into t(rowid, a, n, note) select i, json_array(i % 5, i % 7, 1, i), i, 'note' from c");
+            "with recursive c(i) as (select 1 union all select i + 1 from c where i < 60)"
+            " insert into t(rowid, a, b, n, note)"
+            " select i, json_array(i % 5, i % 7, 1, i), json_array(i, -i), i, 'note' from c");
         run(db, "delete from t where rowid between 10 and 14");
         sqlite3_int64 size = 0;
         unsigned char* data = sqlite3_serialize(db, "main", &size, 0);

@@ -46,6 +46,9 @@ VSS0_EXPORT uint64_t vss0_memory_budget(void);
 VSS0_EXPORT int64_t vss0_parse_bytes(const char* text);
 VSS0_EXPORT void vss0_set_threads(int threads);  // 0: one per core the process may use
 VSS0_EXPORT int vss0_threads(void);
+// Nonzero: every search is answered a second, slow way too, and fails where the two differ. For tests.
+VSS0_EXPORT void vss0_set_verification(int on);
+VSS0_EXPORT int vss0_verification(void);
 VSS0_EXPORT const char* vss0_version(void);     // "0.1.0"
 VSS0_EXPORT const char* vss0_simd_level(void);  // "scalar", "avx2", "avx512", "neon"
 

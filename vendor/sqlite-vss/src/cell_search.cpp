@@ -19,6 +19,8 @@ constexpr std::size_t candidates_for_ten = 90;
 // Rows read one by one from a segment before its 4-bit codes are made, and codes made by one query at most.
 constexpr std::uint32_t cold_rows_per_segment = 24;
 constexpr std::size_t segments_built_per_query = 2;
+// Above it most segments must be there: what a damaged number asks for must not be allocated.
+constexpr std::uint64_t many_segments = std::uint64_t{1} << 20;
 // What looking at one 4-bit code costs, in sign codes scanned.
 constexpr double refine_cost = 14;
 
@@ -99,6 +101,11 @@ std::size_t CellSearch::cells_for(double recall, std::size_t k) const {
     return static_cast<std::size_t>(std::clamp(std::ceil(wanted), 1.0, std::max(live, 1.0)));
 }
 
+// What cells and filters name is live, or the tables are damaged: passing over it would lose rows without a word.
+Status CellSearch::no_vector(std::uint32_t slot) {
+    return Status::corrupt("slot " + std::to_string(slot) + " is named by a cell or a row and holds no vector");
+}
+
 float CellSearch::reported(float distance) const {
     return metric_ == Metric::cosine ? distance / 2 : distance;
 }
@@ -129,7 +136,12 @@ Status CellSearch::refresh() {
     }
     std::vector<SegmentInfo> infos;
     VSS_TRY(rows_.segments(infos));
-    std::vector<SegmentView> views(infos.empty() ? 0 : infos.back().id + 1);
+    const std::uint64_t count = infos.empty() ? 0 : infos.back().id + 1;
+    if (count > many_segments && count / 64 > infos.size()) {
+        return Status::corrupt("segment " + std::to_string(count - 1) + " is out of all proportion to the " +
+                               std::to_string(infos.size()) + " that are listed");
+    }
+    std::vector<SegmentView> views(count);
     for (const SegmentInfo& info : infos) {
         SegmentView& view = views[info.id];
         if (info.id < segments_.size() && segments_[info.id].info.version == info.version) {
@@ -199,6 +211,12 @@ Status CellSearch::segment_codes(SegmentView& view, bool build, const SlotCodes*
     }
     view.cold = 0;
     out = view.codes.get();
+    return Status::ok();
+}
+
+Status CellSearch::slots_end(std::uint64_t& out) {
+    VSS_TRY(refresh());
+    out = segments_.size() * rows_.segment_slots();
     return Status::ok();
 }
 
@@ -367,7 +385,7 @@ Status CellSearch::refine(const CellQuery& query) {
     for (const Candidate& candidate : candidates_) {
         SegmentView* view = view_of(candidate.slot);
         if (view == nullptr) {
-            continue;
+            return no_vector(candidate.slot);
         }
         const SlotCodes* codes = nullptr;
         VSS_TRY(segment_codes(*view, view->cold >= cold_rows_per_segment && built_ < segments_built_per_query, codes));
@@ -390,7 +408,7 @@ Status CellSearch::refine(const CellQuery& query) {
     for (const CodePlace& place : places_) {
         const std::int32_t found = place.codes->at(place.slot_of_segment);
         if (found < 0) {
-            continue;
+            return no_vector(place.slot);
         }
         const auto at = static_cast<std::size_t>(found);
         if (query.slots == nullptr && query.rows != nullptr && !query.rows->passes(place.codes->rowid(at))) {
@@ -422,13 +440,13 @@ Status CellSearch::measure(std::uint32_t slot, const CellQuery& query, bool& pas
     passes = false;
     SegmentView* view = view_of(slot);
     if (view == nullptr) {
-        return Status::ok();
+        return no_vector(slot);
     }
     const std::byte* vector = nullptr;
     if (view->rows != nullptr && view->codes != nullptr) {
         const std::int32_t at = view->codes->at(slot % rows_.segment_slots());
         if (at < 0) {
-            return Status::ok();
+            return no_vector(slot);
         }
         out.rowid = view->rows->rowids[static_cast<std::size_t>(at)];
         vector = view->rows->row(static_cast<std::size_t>(at));
@@ -436,15 +454,17 @@ Status CellSearch::measure(std::uint32_t slot, const CellQuery& query, bool& pas
         bool live = false;
         VSS_TRY(rows_.read_slot(slot, live, out.rowid, vector_));
         if (!live) {
-            return Status::ok();
+            return no_vector(slot);
         }
         vector = vector_.data();
         ++costs_.cold_rows;
         view->cold += view->codes == nullptr ? 1U : 0U;
     }
     ++costs_.reranked;
-    if (query.slots == nullptr && query.rows != nullptr && !query.rows->passes(out.rowid)) {
-        return Status::ok();
+    if (query.rows != nullptr && !query.rows->passes(out.rowid)) {
+        return query.slots == nullptr ? Status::ok()
+                                      : Status::corrupt("a row names slot " + std::to_string(slot) +
+                                                        ", which holds the vector of row " + std::to_string(out.rowid));
     }
     out.distance = static_cast<float>(exact_distance(type_, metric_, query.vector, vector, dim_));
     passes = query.rows == nullptr || query.rows->passes_distance(out.distance);
@@ -532,6 +552,7 @@ Status CellSearch::search_exact(const CellQuery& query, std::vector<Neighbor>& o
     // The k smallest upper bounds, largest first: nothing whose lower bound is beyond them can be a neighbour.
     std::vector<float> bounds;
     float reach = std::numeric_limits<float>::infinity();
+    std::uint64_t wanted_in_all = 0;
     for (std::size_t id = 0; id < segments_.size(); ++id) {
         SegmentView& view = segments_[id];
         if (view.info.live == 0) {
@@ -548,6 +569,7 @@ Status CellSearch::search_exact(const CellQuery& query, std::vector<Neighbor>& o
             if (wanted_here == 0) {
                 continue;
             }
+            wanted_in_all += wanted_here;
         }
         const SlotCodes* codes = nullptr;
         VSS_TRY(segment_codes(view, !limited || wanted_here > cold_rows_per_segment, codes));
@@ -591,11 +613,18 @@ Status CellSearch::search_exact(const CellQuery& query, std::vector<Neighbor>& o
         for (std::size_t w = first / 64; w <= (first + segment_slots - 1) / 64 && w < query.slots->bits.size(); ++w) {
             for (std::uint64_t bits = query.slots->bits[w]; bits != 0; bits &= bits - 1) {
                 const std::size_t slot = w * 64 + static_cast<std::size_t>(std::countr_zero(bits));
-                if (slot >= first && slot < first + segment_slots && codes->at(slot - first) >= 0) {
-                    consider(static_cast<std::size_t>(codes->at(slot - first)));
+                if (slot < first || slot >= first + segment_slots) {
+                    continue;
                 }
+                if (codes->at(slot - first) < 0) {
+                    return no_vector(static_cast<std::uint32_t>(slot));
+                }
+                consider(static_cast<std::size_t>(codes->at(slot - first)));
             }
         }
+    }
+    if (limited && wanted_in_all < query.slots->count) {
+        return Status::corrupt("a row names a slot of a segment that is not listed");
     }
     costs_.candidates = candidates_.size() + cold.size();
     const double refined = now_us();

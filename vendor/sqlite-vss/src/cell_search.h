@@ -82,6 +82,9 @@ class CellSearch {
     // Measures on `samples` of the table's own rows how many cells each recall needs.
     Status learn(std::size_t samples, LearnedRecall& out);
 
+    // Slots at or beyond this number hold nothing.
+    Status slots_end(std::uint64_t& out);
+
     [[nodiscard]] const SearchCosts& costs() const { return costs_; }
     [[nodiscard]] std::size_t cells_for(double recall, std::size_t k) const;
 
@@ -119,6 +122,7 @@ class CellSearch {
     void keep_best(std::size_t wanted);
     Status refine(const CellQuery& query);
     Status rerank(const CellQuery& query, std::vector<Neighbor>& out);
+    static Status no_vector(std::uint32_t slot);
     Status measure(std::uint32_t slot, const CellQuery& query, bool& passes, Neighbor& out);
     Status cell_codes(std::uint32_t cell, std::shared_ptr<const CodeBlocks>& held, const CodeBlocks*& out);
     Status segment_codes(SegmentView& view, bool build, const SlotCodes*& out);

@@ -58,11 +58,12 @@ std::int64_t chunk_id(std::uint32_t cell, std::size_t number) {
 CellTables::CellTables(const TableName& name, VectorStore& store, std::size_t index)
     : name_(name), store_(store), index_(index), padded_(padded_dimensions(store.column().dim)) {}
 
-Status CellTables::create_tables(const TableName& name, std::size_t index) {
-    VSS_TRY(execute(name.db, cat("create table ", name.shadow(cat("cells", index)),
-                                 "(cell integer primary key, data blob not null)")));
-    return execute(name.db, cat("create table ", name.shadow(cat("codes", index)),
-                                "(chunk integer primary key, data blob not null)"));
+Status CellTables::create_tables(const TableName& name, std::size_t index, bool where_missing) {
+    const std::string_view create = where_missing ? "create table if not exists " : "create table ";
+    VSS_TRY(execute(name.db,
+                    cat(create, name.shadow(cat("cells", index)), "(cell integer primary key, data blob not null)")));
+    return execute(name.db,
+                   cat(create, name.shadow(cat("codes", index)), "(chunk integer primary key, data blob not null)"));
 }
 
 Status CellTables::damaged(std::string_view what) const {
@@ -72,7 +73,7 @@ Status CellTables::damaged(std::string_view what) const {
 Status CellTables::prepare(Statement& statement, std::string_view before, std::string_view table,
                            std::string_view after) {
     return statement.is_prepared() ? Status::ok()
-                                   : statement.prepare(name_.db, cat(before, name_.shadow(cat(table, index_)), after));
+                                   : name_.prepare(statement, cat(before, name_.shadow(cat(table, index_)), after));
 }
 
 // --- state and directory ---------------------------------------------------------------------------------------------
@@ -84,6 +85,7 @@ Status CellTables::read_state(std::uint64_t known, CellState& state) {
     VSS_TRY(select_state_.step(row));
     if (!row) {
         state = {};
+        rows_in_cells_ = 0;
         return Status::ok();
     }
     const std::span<const std::byte> data = select_state_.blob(0);
@@ -103,10 +105,11 @@ Status CellTables::read_state(std::uint64_t known, CellState& state) {
         std::memcpy(bytes.data() + offsetof(StateHeader, crc), &zero, 4);
     }
     if (header.magic != state_magic || bytes.size() != expected ||
-        (header.offset_floats != 0 && header.offset_floats != padded_) ||
+        (header.offset_floats != 0 && header.offset_floats != padded_) || header.tail_slots > header.rows ||
         tagged_crc(0, bytes.data(), bytes.size()) != header.crc) {
         return damaged("the checksum of the cells' state does not match its bytes");
     }
+    rows_in_cells_ = header.rows - header.tail_slots;
     state.generation = header.generation;
     state.directory_version = header.directory_version;
     state.seed = header.seed;
@@ -151,6 +154,7 @@ Status CellTables::write_state(const CellState& state) {
                     "(cell, data) values(?1, ?2) on conflict(cell) do update set data = ?2"));
     upsert_cell_.bind(1, state_row);
     upsert_cell_.bind_blob(2, buffer_);
+    rows_in_cells_ = state.rows - state.tail.size();
     return upsert_cell_.run();
 }
 
@@ -160,10 +164,14 @@ Status CellTables::read_directory(CellDirectory& out) {
     const ResetAtEnd guard(statement);
     std::vector<std::byte> bytes(sizeof(CellHeader) + padded_);
     const std::int64_t most = 2 * static_cast<std::int64_t>(max_celled_slots / 64);
+    std::uint64_t primaries = 0;
     for (bool row = true;;) {
         VSS_TRY(statement.step(row));
         if (!row) {
-            return Status::ok();
+            // A lost cell would make searches miss its rows without a word.
+            return primaries == rows_in_cells_
+                       ? Status::ok()
+                       : damaged(cat("the cells hold ", primaries, " rows, their state counts ", rows_in_cells_));
         }
         const std::int64_t cell = statement.int64(0);
         const std::span<const std::byte> data = statement.blob(1);
@@ -183,6 +191,7 @@ Status CellTables::read_directory(CellDirectory& out) {
         CellInfo info;
         info.version = header.version;
         info.primaries = header.primaries;
+        primaries += header.primaries;
         info.entries = header.entries;
         info.retry_at = header.retry_at;
         info.scale = header.scale;

@@ -21,7 +21,7 @@ class CellTables final : public CellStore, public RowStore {
     // All must outlive this object.
     CellTables(const TableName& name, VectorStore& store, std::size_t index);
 
-    static Status create_tables(const TableName& name, std::size_t index);
+    static Status create_tables(const TableName& name, std::size_t index, bool where_missing = false);
 
     Status read_state(std::uint64_t known, CellState& state) override;
     Status write_state(const CellState& state) override;
@@ -49,6 +49,8 @@ class CellTables final : public CellStore, public RowStore {
     VectorStore& store_;
     std::size_t index_;
     std::size_t padded_;
+    // Rows that the state, as the tables hold it, says are in cells.
+    std::uint64_t rows_in_cells_ = 0;
     std::vector<std::byte> buffer_;
     Statement select_state_;
     Statement upsert_cell_;

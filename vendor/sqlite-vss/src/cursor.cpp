@@ -11,6 +11,7 @@
 #include "text.h"
 #include "vector_column.h"
 #include "vector_value.h"
+#include "verify.h"
 
 namespace vss {
 namespace {
@@ -27,6 +28,10 @@ Status count_of(sqlite3_value* value, std::string_view words, std::string_view w
     }
     out = static_cast<std::size_t>(sqlite3_value_int64(value));
     return Status::ok();
+}
+
+const SearchParameters* search_parameters(sqlite3_value* value) {
+    return static_cast<const SearchParameters*>(sqlite3_value_pointer(value, search_pointer));
 }
 
 }  // namespace
@@ -128,36 +133,28 @@ Status Cursor::read_query(const Term& term, sqlite3_value* value) {
     const Column& column = table_.schema().vector(term.column);
     const std::string words = table_.name().words(column);
     sqlite3_value* query = value;
-    if (term.kind != TermKind::match) {
-        is_sqlite_vss_search_ = true;
-        if (term.kind == TermKind::search) {
-            const auto* parameters = static_cast<const SearchParameters*>(sqlite3_value_pointer(value, search_pointer));
-            if (parameters == nullptr) {
-                // sqlite-vss also takes a bare vector, with LIMIT in place of k.
-                if (sqlite3_value_type(value) == SQLITE_NULL) {
-                    return Status::invalid(cat(words, ": vss_search takes vss_search_params(vector, k) or a vector"));
-                }
-            } else {
-                query = parameters->query.get();
-                request_.k = static_cast<std::size_t>(parameters->k);
-                is_limited_ = true;
-                recall_ = parameters->recall > 0 ? parameters->recall : recall_;
-            }
-        } else {
-            const auto* parameters = static_cast<const RangeParameters*>(sqlite3_value_pointer(value, range_pointer));
-            if (parameters == nullptr) {
-                return Status::invalid(
-                    cat(words, ": vss_range_search takes vss_range_search_params(vector, distance)"));
-            }
-            query = parameters->query.get();
-            // Faiss's range search: strictly nearer; for inner products, strictly larger.
-            if (column.metric == Metric::inner_product) {
-                request_.filter.distance_below = std::min(request_.filter.distance_below, -parameters->distance);
-            } else {
-                request_.filter.distance_below = std::min(request_.filter.distance_below, parameters->distance);
-            }
-            request_.filter.below_inclusive = false;
+    is_sqlite_vss_search_ = term.kind != TermKind::match;
+    if (term.kind == TermKind::range_search) {
+        const auto* parameters = static_cast<const RangeParameters*>(sqlite3_value_pointer(value, range_pointer));
+        if (parameters == nullptr) {
+            return Status::invalid(cat(words, ": vss_range_search takes vss_range_search_params(vector, distance)"));
         }
+        query = parameters->query.get();
+        // Faiss's range search: strictly nearer; for inner products, strictly larger.
+        if (column.metric == Metric::inner_product) {
+            request_.filter.distance_below = std::min(request_.filter.distance_below, -parameters->distance);
+        } else {
+            request_.filter.distance_below = std::min(request_.filter.distance_below, parameters->distance);
+        }
+        request_.filter.below_inclusive = false;
+    } else if (const SearchParameters* parameters = search_parameters(value); parameters != nullptr) {
+        query = parameters->query.get();
+        request_.k = static_cast<std::size_t>(parameters->k);
+        is_limited_ = true;
+        recall_ = parameters->recall > 0 ? parameters->recall : recall_;
+    } else if (is_sqlite_vss_search_ && sqlite3_value_type(value) == SQLITE_NULL) {
+        // sqlite-vss also takes a bare vector, with LIMIT in place of k.
+        return Status::invalid(cat(words, ": vss_search takes vss_search_params(vector, k) or a vector"));
     }
     std::span<const std::byte> bytes;
     VSS_TRY(read_vector(query, column, words, query_, bytes));
@@ -215,14 +212,26 @@ Status Cursor::filter_nearest(std::span<sqlite3_value*> values) {
     if (batch == nullptr) {
         VSS_TRY(read_query(*at, values[i]));
     }
-    VSS_TRY(build_row_filter(table_, plan_, values, vector_, request_));
+    sqlite3_value* rows = batch != nullptr ? batch->rows.get() : nullptr;
+    if (const SearchParameters* parameters = search_parameters(values[i]); parameters != nullptr) {
+        rows = parameters->rows.get();
+    }
+    VSS_TRY(build_row_filter(table_, plan_, values, vector_, rows, request_));
     if (batch != nullptr) {
         return run_batch(batch->ticket);
     }
-    return fetch(request_.k);
+    // There can be no more rows, and sums with larger numbers would overflow.
+    return fetch(std::min<std::size_t>(request_.k, max_slots));
 }
 
 Status Cursor::find(std::vector<std::vector<Neighbor>>& results, bool exact) {
+    bool took_all = false;
+    VSS_TRY(find_unverified(results, exact, took_all));
+    return verification() ? verify_search(table_, vector_, request_, took_all, results) : Status::ok();
+}
+
+// `took_all`: every row was considered, so that nothing can be missing.
+Status Cursor::find_unverified(std::vector<std::vector<Neighbor>>& results, bool exact, bool& took_all) {
     ColumnCells* cells = table_.cells(vector_);
     const double recall = exact ? 1 : (recall_ > 0 ? recall_ : default_recall);
     // Where the nearest rows are ruled out by their distance, how many to look at is not known beforehand.
@@ -233,11 +242,18 @@ Status Cursor::find(std::vector<std::vector<Neighbor>>& results, bool exact) {
     const bool approximate = recall < 1 && !ruled_out;
     if (cells == nullptr || !cells->index.state().is_celled() || request_.k == 0 ||
         (!approximate && request_.queries.size() > 1)) {
+        took_all = true;
         return exact_search(table_.store(vector_), request_, results);
     }
     SlotFilter slots;
     slots.limited = request_.filter.allowed.has_value();
+    std::uint64_t slots_end = 0;
+    VSS_TRY(cells->search.slots_end(slots_end));
     for (const auto& [rowid, slot] : request_.members) {
+        if (slot >= slots_end) {
+            return Status::corrupt(cat(table_.name().words(table_.schema().vector(vector_)), ": row ", rowid,
+                                       " names slot ", static_cast<std::int64_t>(slot), ", which does not exist"));
+        }
         slots.allow(static_cast<std::uint32_t>(slot));
     }
     // A set of rowids too large to look up: each row is asked whether it is in it.
@@ -247,12 +263,18 @@ Status Cursor::find(std::vector<std::vector<Neighbor>>& results, bool exact) {
     query.recall = recall;
     query.rows = &request_.filter;
     query.slots = slots.limited && !by_rowid ? &slots : nullptr;
+    took_all = !approximate || by_rowid;
     results.resize(request_.queries.size());
     for (std::size_t i = 0; i < request_.queries.size(); ++i) {
         query.vector = request_.queries[i];
         VSS_TRY(table_.store(vector_).check_interrupt());
-        VSS_TRY(approximate && !by_rowid ? cells->search.search(query, results[i])
-                                         : cells->search.search_exact(query, results[i]));
+        const Status status = approximate && !by_rowid ? cells->search.search(query, results[i])
+                                                       : cells->search.search_exact(query, results[i]);
+        if (status.code() == Code::corrupt && !status.message().starts_with("table ")) {
+            // Search knows no names.
+            return Status::corrupt(cat(table_.name().words(table_.schema().vector(vector_)), ": ", status.message()));
+        }
+        VSS_TRY(status);
     }
     return Status::ok();
 }

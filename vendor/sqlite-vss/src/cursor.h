@@ -37,6 +37,7 @@ class Cursor {
     Status fetch(std::size_t k);
     // Through the column's cells where it has any, else by brute force.
     Status find(std::vector<std::vector<Neighbor>>& results, bool exact);
+    Status find_unverified(std::vector<std::vector<Neighbor>>& results, bool exact, bool& took_all);
     Status result_vector(sqlite3_context* context, std::size_t c, const Statement& row, std::int64_t rowid);
     [[nodiscard]] bool is_nearest() const { return plan_.nearest() != nullptr; }
 

@@ -5,6 +5,7 @@
 #include "cpu.h"
 #include "registry.h"
 #include "settings.h"
+#include "verify.h"
 #include "vss0.h"
 
 extern "C" {
@@ -56,6 +57,14 @@ VSS0_EXPORT void vss0_set_threads(int threads) {
 
 VSS0_EXPORT int vss0_threads(void) {
     return vss::threads();
+}
+
+VSS0_EXPORT void vss0_set_verification(int on) {
+    vss::set_verification(on != 0);
+}
+
+VSS0_EXPORT int vss0_verification(void) {
+    return vss::verification() ? 1 : 0;
 }
 
 VSS0_EXPORT const char* vss0_version(void) {

@@ -54,8 +54,12 @@ Status repair_function(sqlite3_context* context, std::span<sqlite3_value*> argum
 Status open_table(sqlite3* db, const OpenTables& tables, const std::string& schema, const std::string& table,
                   Table*& out) {
     Statement statement;
-    VSS_TRY(statement.prepare(
-        db, cat("select 1 from ", quote_identifier(schema), '.', quote_identifier(table), " limit 0"), false));
+    const Status status = statement.prepare(
+        db, cat("select 1 from ", quote_identifier(schema), '.', quote_identifier(table), " limit 0"), false);
+    if (status.message().ends_with(cat("no such table: ", schema, '.', table))) {
+        return Status::invalid(cat("there is no table \"", table, "\" in \"", schema, '"'));
+    }
+    VSS_TRY(status);
     out = tables.find(schema, table);
     return out == nullptr ? Status::invalid(cat("\"", table, "\" is not a vss0 table")) : Status::ok();
 }

@@ -27,14 +27,28 @@ std::unique_ptr<Parameters> make(sqlite3_context* context) {
     return parameters;
 }
 
-// vss_search_params(vector, k [, recall])
+// Keeps the JSON array of rowids, if there is one; false after an error.
+bool keep_rows(sqlite3_context* context, sqlite3_value* value, KeptValue& out) {
+    if (sqlite3_value_type(value) != SQLITE_TEXT) {
+        fail(context, "expected the rows to search among as a JSON array of rowids");
+        return false;
+    }
+    out = KeptValue(value);
+    if (out.get() == nullptr) {
+        sqlite3_result_error_nomem(context);
+        return false;
+    }
+    return true;
+}
+
+// vss_search_params(vector, k [, recall [, rows]])
 void search_params(sqlite3_context* context, int argc, sqlite3_value** argv) {
     if (sqlite3_value_type(argv[1]) != SQLITE_INTEGER || sqlite3_value_int64(argv[1]) < 0) {
         fail(context, "vss_search_params(vector, k): expected k as an integer of 0 or more");
         return;
     }
     double recall = -1;
-    if (argc == 3) {
+    if (argc >= 3) {
         recall = sqlite3_value_double(argv[2]);
         if (!(recall > 0 && recall <= 1)) {
             fail(context, "vss_search_params(vector, k, recall): expected recall above 0 and at most 1");
@@ -47,6 +61,9 @@ void search_params(sqlite3_context* context, int argc, sqlite3_value** argv) {
         parameters->recall = recall;
         if (parameters->query.get() == nullptr) {
             sqlite3_result_error_nomem(context);
+            return;
+        }
+        if (argc == 4 && !keep_rows(context, argv[3], parameters->rows)) {
             return;
         }
         result_pointer(context, std::move(parameters), search_pointer);
@@ -71,10 +88,13 @@ void range_params(sqlite3_context* context, int /*argc*/, sqlite3_value** argv) 
     }
 }
 
-// vss_batch(ticket): see include/vss0.h
-void batch(sqlite3_context* context, int /*argc*/, sqlite3_value** argv) {
+// vss_batch(ticket [, rows]): see include/vss0.h
+void batch(sqlite3_context* context, int argc, sqlite3_value** argv) {
     if (auto parameters = make<BatchParameters>(context)) {
         parameters->ticket = sqlite3_value_int64(argv[0]);
+        if (argc == 2 && !keep_rows(context, argv[1], parameters->rows)) {
+            return;
+        }
         result_pointer(context, std::move(parameters), batch_pointer);
     }
 }
@@ -88,15 +108,19 @@ void refuse_search(sqlite3_context* context, int /*argc*/, sqlite3_value** /*arg
 }
 
 int register_parameters(sqlite3* db) {
-    int rc = register_scalar<&search_params>(db, "vss_search_params", 2, SQLITE_INNOCUOUS);
-    if (rc == SQLITE_OK) {
-        rc = register_scalar<&search_params>(db, "vss_search_params", 3, SQLITE_INNOCUOUS);
+    int rc = SQLITE_OK;
+    for (const int argc : {2, 3, 4}) {
+        if (rc == SQLITE_OK) {
+            rc = register_scalar<&search_params>(db, "vss_search_params", argc, SQLITE_INNOCUOUS);
+        }
     }
     if (rc == SQLITE_OK) {
         rc = register_scalar<&range_params>(db, "vss_range_search_params", 2, SQLITE_INNOCUOUS);
     }
-    if (rc == SQLITE_OK) {
-        rc = register_scalar<&batch>(db, "vss_batch", 1, SQLITE_DIRECTONLY);
+    for (const int argc : {1, 2}) {
+        if (rc == SQLITE_OK) {
+            rc = register_scalar<&batch>(db, "vss_batch", argc, SQLITE_DIRECTONLY);
+        }
     }
     // Not by sqlite3_overload_function(): its functions are not innocuous, and so could not be used in views and
     // triggers of a schema that is not trusted.

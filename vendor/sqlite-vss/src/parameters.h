@@ -19,6 +19,7 @@ struct KeptValueDeleter {
 // A copy of an SQL value that outlives the statement's register.
 class KeptValue {
   public:
+    // Nothing, or out of memory.
     KeptValue() = default;
     explicit KeptValue(sqlite3_value* value) : value_(sqlite3_value_dup(value), KeptValueDeleter{sqlite3_api}) {}
     [[nodiscard]] sqlite3_value* get() const { return value_.get(); }
@@ -31,6 +32,7 @@ struct SearchParameters {
     KeptValue query;
     std::int64_t k = 0;
     double recall = -1;  // negative: the table's default
+    KeptValue rows;      // a JSON array of the rowids that may be found; none: any
 };
 
 struct RangeParameters {
@@ -40,6 +42,7 @@ struct RangeParameters {
 
 struct BatchParameters {
     std::int64_t ticket = 0;
+    KeptValue rows;  // as above
 };
 
 inline constexpr const char* search_pointer = "vss_search_params";

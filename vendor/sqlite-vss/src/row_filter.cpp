@@ -1,6 +1,7 @@
 #include "row_filter.h"
 
 #include <algorithm>
+#include <charconv>
 #include <limits>
 
 #include "parameters.h"
@@ -17,6 +18,35 @@ constexpr std::size_t most_members = 65536;
 std::string_view collation_words(char code) {
     // Said wherever it is known: it need not be the column's own.
     return code == 'b' ? " collate binary" : code == 'n' ? " collate nocase" : code == 'r' ? " collate rtrim" : "";
+}
+
+// A JSON array of integers, as json_group_array(rowid) makes it.
+Status read_rowids(sqlite3_value* value, std::vector<std::int64_t>& out) {
+    const auto* text = reinterpret_cast<const char*>(sqlite3_value_text(value));
+    const auto size = static_cast<std::size_t>(sqlite3_value_bytes(value));
+    std::string_view rest(text == nullptr ? "" : text, text == nullptr ? 0 : size);
+    const auto skip_spaces = [&] { rest.remove_prefix(std::min(rest.find_first_not_of(" \t\r\n"), rest.size())); };
+    const auto take = [&](char c) {
+        skip_spaces();
+        const bool found = !rest.empty() && rest.front() == c;
+        rest.remove_prefix(found ? 1 : 0);
+        return found;
+    };
+    bool valid = take('[');
+    while (valid && !take(']')) {
+        skip_spaces();
+        std::int64_t id = 0;
+        const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), id);
+        valid = error == std::errc();
+        rest.remove_prefix(valid ? static_cast<std::size_t>(end - rest.data()) : 0);
+        out.push_back(id);
+        valid = valid && (take(',') || rest.starts_with(']'));
+    }
+    skip_spaces();
+    return valid && rest.empty()
+               ? Status::ok()
+               : Status::invalid(cat("the rows to search among: expected a JSON array of rowids, got \"",
+                                     rest.substr(0, 20), "\" at byte ", size - rest.size()));
 }
 
 // Runs `sql` (which gives rowid and slot) and gathers what it finds.
@@ -62,7 +92,7 @@ RowsCondition rows_condition(const Schema& schema, const Plan& plan) {
 }
 
 Status build_row_filter(Table& table, const Plan& plan, std::span<sqlite3_value*> values, std::size_t vector,
-                        SearchRequest& request) {
+                        sqlite3_value* rows, SearchRequest& request) {
     const Schema& schema = table.schema();
     sqlite3* db = table.name().db;
 
@@ -73,6 +103,11 @@ Status build_row_filter(Table& table, const Plan& plan, std::span<sqlite3_value*
         std::vector<KeptValue> values;
     };
     std::optional<RowidSet> rowids;
+    if (rows != nullptr) {
+        std::vector<std::int64_t> ids;
+        VSS_TRY(read_rowids(rows, ids));
+        rowids.emplace(std::move(ids));
+    }
     std::vector<ValueList> lists;
     for (std::size_t i = 0; i < plan.terms.size(); ++i) {
         const Term& term = plan.terms[i];

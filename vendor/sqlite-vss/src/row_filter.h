@@ -19,8 +19,9 @@ struct RowsCondition {
 };
 RowsCondition rows_condition(const Schema& schema, const Plan& plan);
 
-// Fills request.filter.allowed, and request.members where they are at hand or few. `vector`: the column searched.
+// Fills request.filter.allowed, and request.members where they are at hand or few. `vector`: the column searched;
+// `rows`: a JSON array of rowids that limits the search too, or nullptr.
 Status build_row_filter(Table& table, const Plan& plan, std::span<sqlite3_value*> values, std::size_t vector,
-                        SearchRequest& request);
+                        sqlite3_value* rows, SearchRequest& request);
 
 }  // namespace vss

@@ -68,6 +68,19 @@ class ResetAtEnd {
     Statement& statement_;
 };
 
+// Nested statements change what last_insert_rowid() says; the caller's INSERT alone should.
+class KeepLastRowid {
+  public:
+    explicit KeepLastRowid(sqlite3* db) : db_(db), rowid_(sqlite3_last_insert_rowid(db)) {}
+    ~KeepLastRowid() { sqlite3_set_last_insert_rowid(db_, rowid_); }
+    KeepLastRowid(const KeepLastRowid&) = delete;
+    KeepLastRowid& operator=(const KeepLastRowid&) = delete;
+
+  private:
+    sqlite3* db_;
+    std::int64_t rowid_;
+};
+
 // Runs one SQL statement without parameters.
 Status execute(sqlite3* db, const std::string& sql);
 

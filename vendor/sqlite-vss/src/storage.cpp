@@ -64,6 +64,19 @@ std::string TableName::words(const Column& column) const {
     return cat(words(), ", column \"", column.name, '"');
 }
 
+Status TableName::prepare(Statement& statement, const std::string& sql) const {
+    Status status = statement.prepare(db, sql);
+    constexpr std::string_view missing = "no such table: ";
+    const std::size_t at = status.message().find(missing);
+    if (status.extended_code() != SQLITE_ERROR || at == std::string::npos) {
+        return status;
+    }
+    return Status::corrupt(cat(words(), ": its own table ", status.message().substr(at + missing.size()),
+                               " is missing: it was dropped, or the file was written before vss0 0.1.0. "
+                               "select vss_repair('",
+                               table, "') makes anew what can be"));
+}
+
 Geometry Geometry::choose(std::size_t vector_bytes, std::size_t page_bytes) {
     Geometry geometry;
     geometry.vector_bytes = vector_bytes;
@@ -99,12 +112,13 @@ std::vector<std::string> VectorStore::table_suffixes(std::size_t index) {
             cat("codes", index)};
 }
 
-Status VectorStore::create_tables(const TableName& name, std::size_t index) {
-    VSS_TRY(execute(name.db, cat("create table ", name.shadow(cat("vectors", index)),
-                                 "(block integer primary key, data blob not null)")));
-    VSS_TRY(execute(name.db, cat("create table ", name.shadow(cat("segments", index)),
+Status VectorStore::create_tables(const TableName& name, std::size_t index, bool where_missing) {
+    const std::string_view create = where_missing ? "create table if not exists " : "create table ";
+    VSS_TRY(execute(
+        name.db, cat(create, name.shadow(cat("vectors", index)), "(block integer primary key, data blob not null)")));
+    VSS_TRY(execute(name.db, cat(create, name.shadow(cat("segments", index)),
                                  "(segment integer primary key, version integer not null, live integer not null)")));
-    return execute(name.db, cat("create table ", name.shadow(cat("free", index)), "(slot integer primary key)"));
+    return execute(name.db, cat(create, name.shadow(cat("free", index)), "(slot integer primary key)"));
 }
 
 Status VectorStore::damaged(std::uint64_t slot, std::string_view what) const {

@@ -48,6 +48,8 @@ struct TableName {
     [[nodiscard]] std::string words() const;
     // table "t", column "a"
     [[nodiscard]] std::string words(const Column& column) const;
+    // Prepares SQL to one of the table's own tables; where that is missing, says so and what helps.
+    Status prepare(Statement& statement, const std::string& sql) const;
 };
 
 struct Geometry {
@@ -98,7 +100,8 @@ class VectorStore {
     // `name` and `column` must outlive the store.
     VectorStore(const TableName& name, const Column& column, std::size_t index, const Geometry& geometry);
 
-    static Status create_tables(const TableName& name, std::size_t index);
+    // `where_missing`: a table that is there already is left as it is, not an error.
+    static Status create_tables(const TableName& name, std::size_t index, bool where_missing = false);
     static std::vector<std::string> table_suffixes(std::size_t index);
 
     [[nodiscard]] const Geometry& geometry() const { return geometry_; }
@@ -175,7 +178,7 @@ class VectorStore {
     Status check_size(std::uint64_t block, std::size_t bytes) const;
     Status damaged(std::uint64_t slot, std::string_view what) const;
     Status holds_another(std::uint64_t slot, std::int64_t rowid, const SlotHeader& header) const;
-    Status prepare(Statement& statement, const std::string& sql) { return statement.prepare(name_.db, sql); }
+    Status prepare(Statement& statement, const std::string& sql) { return name_.prepare(statement, sql); }
 
     const TableName& name_;
     const Column& column_;

@@ -16,19 +16,6 @@ constexpr std::array<std::string_view, 2> fixed_suffixes = {"config", "rows"};
 constexpr std::size_t learning_samples = 64;
 constexpr std::array<std::string_view, 5> numbered_suffixes = {"vectors", "segments", "free", "cells", "codes"};
 
-// Nested statements change what last_insert_rowid() says; the caller's INSERT alone should.
-class KeepLastRowid {
-  public:
-    explicit KeepLastRowid(sqlite3* db) : db_(db), rowid_(sqlite3_last_insert_rowid(db)) {}
-    ~KeepLastRowid() { sqlite3_set_last_insert_rowid(db_, rowid_); }
-    KeepLastRowid(const KeepLastRowid&) = delete;
-    KeepLastRowid& operator=(const KeepLastRowid&) = delete;
-
-  private:
-    sqlite3* db_;
-    std::int64_t rowid_;
-};
-
 std::string_view text_of(sqlite3_value* value) {
     const auto* text = reinterpret_cast<const char*>(sqlite3_value_text(value));
     return text == nullptr ? std::string_view()
@@ -205,55 +192,6 @@ Status Table::rename(const std::string& new_name) {
     return read_config();
 }
 
-Status Table::check(const Report& report) {
-    VSS_TRY(flush());
-    for (auto& store : stores_) {
-        VSS_TRY(store->check(report));
-    }
-    for (std::size_t c = 0; c < cells_.size(); ++c) {
-        if (cells_[c] != nullptr) {
-            VSS_TRY(check_cells(c, report));
-        }
-    }
-    return Status::ok();
-}
-
-Status Table::check_cells(std::size_t c, const Report& report) {
-    const std::string words = name_.words(schema_.vector(c));
-    Status status =
-        cells_[c]->index.check([&](const std::string& sentence) { return report(cat(words, ": ", sentence)); });
-    if (status.code() == Code::corrupt) {
-        report(status.message());
-        return Status::ok();
-    }
-    return status;
-}
-
-Status Table::repair(const Report& report) {
-    VSS_TRY(flush());
-    const KeepLastRowid keep(name_.db);
-    for (auto& store : stores_) {
-        VSS_TRY(store->repair(report));
-    }
-    for (std::size_t c = 0; c < cells_.size(); ++c) {
-        if (cells_[c] == nullptr) {
-            continue;
-        }
-        // What is in the cells is derived: where it is wrong, it is made anew from the rows.
-        bool is_sound = true;
-        cells_[c]->index.discard();
-        VSS_TRY(check_cells(c, [&](const std::string& sentence) {
-            is_sound = false;
-            return report(sentence);
-        }));
-        if (!is_sound) {
-            VSS_TRY(cells_[c]->index.restart());
-            report(cat(name_.words(schema_.vector(c)), ": its rows were clustered anew"));
-        }
-    }
-    return Status::ok();
-}
-
 Status Table::flush() {
     const KeepLastRowid keep(name_.db);
     for (std::size_t c = 0; c < stores_.size(); ++c) {
@@ -317,6 +255,18 @@ std::string Table::select_rows() const {
 Status Table::duplicate(std::int64_t rowid) const {
     return {Code::constraint,
             cat(name_.words(), ": row ", rowid, " exists already; use insert or replace, or update, to change it")};
+}
+
+// What a search is told or tells is no value of a row. (SQLite hands unchanged columns of an UPDATE as NULL.)
+Status Table::refuse_search_columns(std::span<sqlite3_value*> values) const {
+    for (const auto& [column, name] : {std::pair{schema_.k_column(), "k"}, {schema_.recall_column(), "recall"}}) {
+        sqlite3_value* value = values[static_cast<std::size_t>(column)];
+        if (!is_unchanged(value) && sqlite3_value_type(value) != SQLITE_NULL) {
+            return Status::invalid(
+                cat(name_.words(), ": ", name, " belongs into the where clause of a search; rows do not have it"));
+        }
+    }
+    return Status::ok();
 }
 
 // A constraint of a metadata column (not null, check, unique) speaks of t_rows; say which table it is about.
@@ -549,6 +499,7 @@ Status Table::remove_row(std::int64_t rowid, const Slots& slots) {
 
 Status Table::insert(sqlite3_value* rowid, std::span<sqlite3_value*> values, WriteResult& result) {
     const KeepLastRowid keep(name_.db);
+    VSS_TRY(refuse_search_columns(values));
     sqlite3_value* operation = values[static_cast<std::size_t>(schema_.operation_column())];
     if (sqlite3_value_type(operation) != SQLITE_NULL) {
         return run_operation(text_of(operation), rowid, values, result);
@@ -576,6 +527,7 @@ Status Table::insert(sqlite3_value* rowid, std::span<sqlite3_value*> values, Wri
 
 Status Table::update(sqlite3_value* old_rowid, sqlite3_value* new_rowid, std::span<sqlite3_value*> values) {
     const KeepLastRowid keep(name_.db);
+    VSS_TRY(refuse_search_columns(values));
     const std::int64_t from = sqlite3_value_int64(old_rowid);
     if (sqlite3_value_type(new_rowid) != SQLITE_INTEGER) {
         return Status::invalid(cat(name_.words(), ": expected an integer as the new rowid of row ", from, ", got ",
@@ -635,7 +587,11 @@ Status Table::run_operation(std::string_view operation, sqlite3_value* rowid, st
     bool exists = true;
     Slots slots;
     if (add || upsert) {
-        VSS_TRY(read_new_vectors(values, vectors));
+        // Among the many of a load, say which.
+        const Status status = read_new_vectors(values, vectors);
+        if (!status.is_ok()) {
+            return {status.code(), cat(status.message(), " (row ", result.rowid, ')'), status.extended_code()};
+        }
         for (NewVector& vector : vectors) {
             vector.given = !vector.is_null;
         }

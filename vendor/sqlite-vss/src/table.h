@@ -100,6 +100,7 @@ class Table {
     Status forget(std::size_t c, std::uint64_t slot);
     Status flush_cells(std::size_t c);
     Status check_cells(std::size_t c, const Report& report);
+    Status missing_tables(std::size_t c, std::vector<std::string>& out) const;
     Status insert_row(std::optional<std::int64_t> rowid, std::span<sqlite3_value*> values,
                       const std::vector<NewVector>& vectors, bool& exists, std::int64_t& out);
     Status change_row(std::int64_t old_rowid, std::int64_t new_rowid, std::span<sqlite3_value*> values,
@@ -108,6 +109,7 @@ class Table {
     Status run_operation(std::string_view operation, sqlite3_value* rowid, std::span<sqlite3_value*> values,
                          WriteResult& result);
     Status duplicate(std::int64_t rowid) const;
+    Status refuse_search_columns(std::span<sqlite3_value*> values) const;
     Status in_words(const Status& status) const;
 
     TableName name_;
