@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 
 import vssnative
-from vssnative import _core
 from tests.reliability.campaign import count, scaled, seed
 from tests.reliability.oracle import NAMES, Oracle, Row, blob, insert, loaded
+from vssnative import _core
 
 QUERY_A, QUERY_B = (1, -2, 3, 0, 5, -1), (2, -1, 3)
 
