@@ -278,8 +278,8 @@ REFUSED = {
     "negative k": ("select * from t where a match '[1, 2, 3]' and k = -1", "expected k"),
     "k as text": ("select * from t where a match '[1, 2, 3]' and k = 'ten'", "expected k"),
     "recall of 2": (
-        "select * from t where a match '[1, 2, 3]' and recall = 2.5",
-        r"expected recall above 0 and at most 1, got 2\.5$",
+        "select * from t where a match '[1, 2, 3]' and recall = 2",
+        "expected recall above 0 and at most 1",
     ),
     "two searches": (
         "select * from t where a match '[1, 2, 3]' and c match '[1, 2, 3]'",
