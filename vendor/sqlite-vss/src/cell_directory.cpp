@@ -12,6 +12,8 @@ namespace {
 // Below so many cells each is measured; above, sign codes pick the ones worth it.
 constexpr std::size_t measure_all = 128;
 constexpr std::size_t measured_beside = 16;
+constexpr std::uint32_t ranked_without_codes = 12;
+constexpr float infinity = std::numeric_limits<float>::infinity();
 
 }  // namespace
 
@@ -51,7 +53,10 @@ std::shared_ptr<CellDirectory> CellDirectory::clone() const {
     copy->live_ = live_;
     copy->infos_ = infos_;
     copy->centroids_ = centroids_;
-    copy->coarse_ = coarse_->clone();
+    if (const auto codes = coarse_.load(); codes != nullptr) {
+        copy->coarse_ = codes->clone();
+    }
+    copy->ranked_ = ranked_.load();
     return copy;
 }
 
@@ -76,9 +81,11 @@ void CellDirectory::grow(std::uint32_t cell) {
     }
     infos_.resize(cell + 1);
     centroids_.resize((cell + 1) * padded_);
-    const RowCode none{std::numeric_limits<float>::infinity(), 0, std::vector<std::uint8_t>(padded_ / 8)};
-    while (coarse_->size() <= cell) {
-        coarse_->push(static_cast<std::uint32_t>(coarse_->size()), none);
+    if (const auto codes = coarse_.load(); codes != nullptr) {
+        const RowCode none{infinity, 0, std::vector<std::uint8_t>(padded_ / 8)};
+        while (codes->size() <= cell) {
+            codes->push(static_cast<std::uint32_t>(codes->size()), none);
+        }
     }
 }
 
@@ -105,8 +112,9 @@ void CellDirectory::put(std::uint32_t cell, const CellInfo& info, const std::uin
 void CellDirectory::erase(std::uint32_t cell) {
     live_ -= infos_[cell].version != 0 ? 1U : 0U;
     infos_[cell] = {};
-    const RowCode none{std::numeric_limits<float>::infinity(), 0, std::vector<std::uint8_t>(padded_ / 8)};
-    coarse_->set(cell, cell, none);
+    if (const auto codes = coarse_.load(); codes != nullptr) {
+        code(cell, *codes);
+    }
 }
 
 // What is derived from the centroid's bytes.
@@ -114,17 +122,53 @@ void CellDirectory::refresh(std::uint32_t cell) {
     CellInfo& info = infos_[cell];
     live_ += info.version == 0 ? 1U : 0U;
     info.version = info.version == 0 ? 1 : info.version;
+    const std::uint8_t* bytes = centroid_bytes(cell);
+    std::int64_t square = 0;
+    for (std::size_t first = 0; first < padded_; first += 64) {
+        std::int32_t part = 0;
+        for (std::size_t i = first; i < first + 64; ++i) {
+            const std::int32_t value = static_cast<std::int32_t>(bytes[i]) - 128;
+            part += value * value;
+        }
+        square += part;
+    }
+    info.norm = info.scale * static_cast<float>(std::sqrt(static_cast<double>(square)));
+    if (const auto codes = coarse_.load(); codes != nullptr) {
+        code(cell, *codes);
+    }
+}
+
+// The centroid's sign code; one that no estimate prefers where there is no such cell.
+void CellDirectory::code(std::uint32_t cell, CodeBlocks& codes) const {
+    const CellInfo& info = infos_[cell];
+    if (info.version == 0) {
+        codes.set(cell, cell, {infinity, 0, std::vector<std::uint8_t>(padded_ / 8)});
+        return;
+    }
     std::vector<float> c(padded_);
     centroid(cell, c.data());
-    info.norm = std::sqrt(code_kernels().dot(c.data(), c.data(), padded_));
     if (spherical_ && info.norm > 0) {
         for (float& v : c) {
             v /= info.norm;
         }
     }
-    RowCode code;
-    encode_row(spherical_ ? Estimate::product : estimate_, c.data(), nullptr, padded_, code);
-    coarse_->set(cell, cell, code);
+    RowCode made;
+    encode_row(spherical_ ? Estimate::product : estimate_, c.data(), nullptr, padded_, made);
+    codes.set(cell, cell, made);
+}
+
+// Null as long as making them does not pay.
+std::shared_ptr<const CodeBlocks> CellDirectory::codes_for_ranking() const {
+    std::shared_ptr<CodeBlocks> codes = coarse_.load();
+    if (codes == nullptr && ++ranked_ > ranked_without_codes) {
+        codes = std::make_shared<CodeBlocks>(padded_);
+        codes->resize(infos_.size());
+        for (std::uint32_t cell = 0; cell < infos_.size(); ++cell) {
+            code(cell, *codes);
+        }
+        coarse_ = codes;
+    }
+    return codes;
 }
 
 RankedCell CellDirectory::measure(const CodeQuery& query, std::uint32_t cell, For purpose) const {
@@ -141,7 +185,7 @@ RankedCell CellDirectory::measure(const CodeQuery& query, std::uint32_t cell, Fo
 }
 
 // The `count` cells of the best estimates by the centroids' sign codes, in no order.
-void CellDirectory::candidates(const CodeQuery& query, std::size_t count,
+void CellDirectory::candidates(const CodeBlocks& codes, const CodeQuery& query, std::size_t count,
                                std::vector<std::pair<float, std::uint32_t>>& best) const {
     const CodeKernels& kernels = code_kernels();
     const auto keep = [&] {
@@ -153,12 +197,12 @@ void CellDirectory::candidates(const CodeQuery& query, std::size_t count,
     best.clear();
     float threshold = std::numeric_limits<float>::infinity();
     alignas(32) std::array<float, block_rows> estimates;
-    for (std::size_t b = 0; b < coarse_->blocks(); ++b) {
-        const std::byte* block = coarse_->block(b);
+    for (std::size_t b = 0; b < codes.blocks(); ++b) {
+        const std::byte* block = codes.block(b);
         const auto* add = reinterpret_cast<const float*>(block + 4 * block_rows);
         std::uint32_t below = kernels.scan(reinterpret_cast<const std::uint8_t*>(block + 12 * block_rows), add,
                                            add + block_rows, query.tables, padded_, 0, threshold, estimates.data());
-        const std::size_t n = std::min(block_rows, coarse_->size() - b * block_rows);
+        const std::size_t n = std::min(block_rows, codes.size() - b * block_rows);
         below &= n == block_rows ? ~0U : (1U << n) - 1;
         for (; below != 0; below &= below - 1) {
             const auto i = static_cast<std::size_t>(std::countr_zero(below));
@@ -175,7 +219,11 @@ void CellDirectory::candidates(const CodeQuery& query, std::size_t count,
 void CellDirectory::rank(const CodeQuery& query, std::size_t count, For purpose, std::vector<RankedCell>& out) const {
     out.clear();
     const std::size_t measured = count + count / 2 + measured_beside;
-    if (infos_.size() <= measure_all || measured >= live_) {
+    std::shared_ptr<const CodeBlocks> codes;
+    if (infos_.size() > measure_all && measured < live_) {
+        codes = codes_for_ranking();
+    }
+    if (codes == nullptr) {
         for (std::uint32_t cell = 0; cell < infos_.size(); ++cell) {
             if (infos_[cell].version != 0) {
                 out.push_back(measure(query, cell, purpose));
@@ -183,7 +231,7 @@ void CellDirectory::rank(const CodeQuery& query, std::size_t count, For purpose,
         }
     } else {
         static thread_local std::vector<std::pair<float, std::uint32_t>> best;
-        candidates(query, measured, best);
+        candidates(*codes, query, measured, best);
         constexpr std::size_t ahead = 4;
         const auto prefetch = [&](std::size_t i) {
             if (i < best.size()) {

@@ -2,6 +2,7 @@
 // cells for a vector. No SQLite in here.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -89,16 +90,19 @@ class CellDirectory final : public CacheEntry {
     void rank(const CodeQuery& query, std::size_t count, For purpose, std::vector<RankedCell>& out) const;
 
     [[nodiscard]] std::size_t bytes() const override {
-        return sizeof(*this) + infos_.size() * (sizeof(CellInfo) + padded_) + coarse_->bytes();
+        return sizeof(*this) + infos_.size() * (sizeof(CellInfo) + padded_ + code_block_bytes(padded_) / block_rows);
     }
 
   private:
     CellDirectory(std::size_t padded, Estimate estimate, bool spherical)
-        : padded_(padded), estimate_(estimate), spherical_(spherical), coarse_(std::make_shared<CodeBlocks>(padded)) {}
+        : padded_(padded), estimate_(estimate), spherical_(spherical) {}
     void refresh(std::uint32_t cell);
     void grow(std::uint32_t cell);
+    void code(std::uint32_t cell, CodeBlocks& codes) const;
+    [[nodiscard]] std::shared_ptr<const CodeBlocks> codes_for_ranking() const;
     [[nodiscard]] RankedCell measure(const CodeQuery& query, std::uint32_t cell, For purpose) const;
-    void candidates(const CodeQuery& query, std::size_t count, std::vector<std::pair<float, std::uint32_t>>& out) const;
+    void candidates(const CodeBlocks& codes, const CodeQuery& query, std::size_t count,
+                    std::vector<std::pair<float, std::uint32_t>>& out) const;
 
     std::size_t padded_;
     Estimate estimate_;
@@ -106,7 +110,10 @@ class CellDirectory final : public CacheEntry {
     std::size_t live_ = 0;
     std::vector<CellInfo> infos_;
     std::vector<std::uint8_t> centroids_;
-    std::shared_ptr<CodeBlocks> coarse_;  // sign codes of the centroids, by id
+    // Sign codes of the centroids, by id. Made once it was asked for often enough: a process that asks once need not
+    // wait. Whoever changes the directory has it alone; readers may share it.
+    mutable std::atomic<std::shared_ptr<CodeBlocks>> coarse_;
+    mutable std::atomic<std::uint32_t> ranked_ = 0;
 };
 
 }  // namespace vss
