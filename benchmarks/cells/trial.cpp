@@ -2,8 +2,8 @@
 //
 //   trial VECTORS.npy QUERIES.npy [rows] [order] [cell_rows] [split_above] [neighbors]
 //
-// order: bulk, rows (one by one), sorted (by nearness, one by one), churn (5-fold, one by one), deleted (90 %), each also
-// with +optimize behind it.
+// order: bulk, rows (one by one), sorted (by nearness, one by one), churn (5-fold, one by one), deleted (90 %), each
+// also with +optimize behind it.
 //
 // Prints one line for each number of cells scanned: recall at 10 (ties counted as hits), share of entries scanned,
 // microseconds a query by stage (wall clock), all of it and queries a second (processor time), one thread.
