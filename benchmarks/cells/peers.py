@@ -233,8 +233,10 @@ def vec1(matrix: Matrix) -> Peer:
         matrix,
     )
     if not there:
+        # Its training takes a minute for each 40,000 rows.
         [(model,)] = conn.execute(
-            """select vec1_train(e, '{"nbucket": 1024, "codesize": 96, "quantizer": "opq"}') from v"""
+            """select vec1_train(e, '{"nbucket": 1024, "codesize": 96, "quantizer": "opq"}') from v where rowid % ? = 0""",
+            (max(len(matrix) // 50_000, 1),),
         )
         conn.execute("insert into v(cmd, arg) values('rebuild', ?)", (model,))
 

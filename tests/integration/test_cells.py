@@ -337,3 +337,29 @@ def test_killed_writers_leave_sound_cells(open_db: Opener, tmp_path: Path, mode:
         query = np.random.default_rng(seed).standard_normal(16, dtype=np.float32)
         assert search(db, query, 10, 1.0) == nearest(rows, query, 10)
         db.close()
+
+
+def test_codes_of_another_column_are_noticed(db: sqlite3.Connection) -> None:
+    random = np.random.default_rng(8)
+    db.execute("create virtual table t using vss0(a(64), b(64))")
+    for column in ("a", "b"):
+        vssnative.Index(db, "t", column).add(
+            np.arange(5000), random.standard_normal((5000, 64), dtype=np.float32)
+        )
+    db.commit()
+    query = random.standard_normal(64, dtype=np.float32)
+    before = vssnative.Index(db, "t", "b").search(query, k=10)
+    for table in ("codes", "cells"):
+        db.execute("begin")
+        db.execute(
+            f"update t_{table}1 set data = other.data from t_{table}0 as other where other.rowid = t_{table}1.rowid"
+        )
+        db.commit()
+        with vssnative.connect(db.execute("pragma database_list").fetchone()[2]) as fresh:
+            words = [row[0] for row in fresh.execute("select vss_check('t')")]
+            assert words != ["ok"] and any("checksum" in sentence for sentence in words), words
+            fresh.execute("select vss_repair('t')").fetchall()
+            assert fresh.execute("select vss_check('t')").fetchall() == [("ok",)]
+            fresh.commit()
+    after = vssnative.Index(db, "t", "b").search(query, k=10, recall=1.0)
+    assert len(after[0]) == len(before[0]) == 10

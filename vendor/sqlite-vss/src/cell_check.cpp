@@ -26,8 +26,11 @@ CellTuning cell_tuning(std::size_t first_cells_at, std::size_t cell_rows) {
     return tuning;
 }
 
+// Reads what the tables say, whatever the process's cache remembers. Nothing may be waiting to be flushed.
 Status CellIndex::check(const std::function<bool(const std::string&)>& report) {
     VSS_TRY(load());
+    CellState stored;
+    VSS_TRY(store_.read_state(0, stored));
     std::vector<std::uint32_t> live;
     VSS_TRY(store_.live_slots(live));
     if (state_.rows != live.size() && !report(cat("the cells count ", state_.rows, " rows, there are ", live.size()))) {
@@ -36,7 +39,8 @@ Status CellIndex::check(const std::function<bool(const std::string&)>& report) {
     if (!state_.is_celled()) {
         return Status::ok();
     }
-    VSS_TRY(load_directory());
+    CellDirectory directory(*space_);
+    VSS_TRY(store_.read_directory(directory));
     std::unordered_map<std::uint32_t, std::uint32_t> firsts;
     std::unordered_map<std::uint32_t, std::uint32_t> seconds;
     for (const std::uint32_t slot : tail_) {
@@ -46,19 +50,25 @@ Status CellIndex::check(const std::function<bool(const std::string&)>& report) {
     std::vector<float> centroid(padded);
     std::vector<float> rows;
     RowCode code;
-    for (std::uint32_t cell = 0; cell < directory_->size(); ++cell) {
-        const CellInfo& info = directory_->info(cell);
+    for (std::uint32_t cell = 0; cell < directory.size(); ++cell) {
+        const CellInfo& info = directory.info(cell);
         if (info.version == 0) {
             continue;
         }
-        std::shared_ptr<const CodeBlocks> blocks;
-        VSS_TRY(codes(cell, info, blocks));
-        directory_->centroid(cell, centroid.data());
+        CodeBlocks blocks(padded);
+        blocks.resize(info.entries);
+        if (const Status status = store_.read_codes(cell, blocks); !status.is_ok()) {
+            if (status.code() != Code::corrupt || !report(status.message())) {
+                return status.code() == Code::corrupt ? Status::ok() : status;
+            }
+            continue;
+        }
+        directory.centroid(cell, centroid.data());
         std::uint32_t primaries = 0;
         std::vector<std::uint32_t> slots;
         std::vector<std::size_t> places;
-        for (std::size_t i = 0; i < blocks->size(); ++i) {
-            const std::uint32_t entry = blocks->entry(i);
+        for (std::size_t i = 0; i < blocks.size(); ++i) {
+            const std::uint32_t entry = blocks.entry(i);
             const std::uint32_t slot = entry & ~second_copy;
             primaries += entry == slot ? 1U : 0U;
             if (!std::binary_search(live.begin(), live.end(), slot)) {
@@ -81,7 +91,7 @@ Status CellIndex::check(const std::function<bool(const std::string&)>& report) {
         VSS_TRY(rotated(slots, rows));
         for (std::size_t i = 0; i < slots.size(); ++i) {
             encode_row(space_->estimate(), rows.data() + i * padded, centroid.data(), padded, code);
-            const std::byte* block = blocks->block(places[i] / block_rows);
+            const std::byte* block = blocks.block(places[i] / block_rows);
             float add = 0;
             float rescale = 0;
             std::memcpy(&add, block + (block_rows + places[i] % block_rows) * 4, 4);

@@ -45,10 +45,6 @@ static_assert(sizeof(CellHeader) == 32);
 // A chunk: crc32c of its number and blocks, then reserved, then the blocks.
 constexpr std::size_t chunk_header = 8;
 
-std::uint32_t tagged_crc(std::uint64_t tag, const void* bytes, std::size_t n) {
-    return crc32c(crc32c(0, &tag, sizeof tag), bytes, n);
-}
-
 std::int64_t chunk_id(std::uint32_t cell, std::size_t number) {
     return static_cast<std::int64_t>(static_cast<std::uint64_t>(cell) * max_chunks + number);
 }
@@ -64,6 +60,12 @@ Status CellTables::create_tables(const TableName& name, std::size_t index, bool 
                     cat(create, name.shadow(cat("cells", index)), "(cell integer primary key, data blob not null)")));
     return execute(name.db,
                    cat(create, name.shadow(cat("codes", index)), "(chunk integer primary key, data blob not null)"));
+}
+
+// Bound to the column and to the row's number, so that bytes that were moved are noticed.
+std::uint32_t CellTables::tagged_crc(std::uint64_t row, const void* bytes, std::size_t n) const {
+    const std::uint64_t tag = row + (static_cast<std::uint64_t>(index_) << 56);
+    return crc32c(crc32c(0, &tag, sizeof tag), bytes, n);
 }
 
 Status CellTables::damaged(std::string_view what) const {

@@ -43,6 +43,7 @@ class CellTables final : public CellStore, public RowStore {
 
   private:
     [[nodiscard]] Status damaged(std::string_view what) const;
+    [[nodiscard]] std::uint32_t tagged_crc(std::uint64_t row, const void* bytes, std::size_t n) const;
     Status prepare(Statement& statement, std::string_view before, std::string_view table, std::string_view after);
 
     const TableName& name_;
