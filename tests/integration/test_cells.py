@@ -363,3 +363,20 @@ def test_codes_of_another_column_are_noticed(db: sqlite3.Connection) -> None:
             fresh.commit()
     after = vssnative.Index(db, "t", "b").search(query, k=10, recall=1.0)
     assert len(after[0]) == len(before[0]) == 10
+
+
+def test_a_new_rowid_alone_is_seen_by_the_next_search(open_db: Opener) -> None:
+    db = celled(open_db)
+    other = open_db(isolation_level=None)
+    matrix = clustered(np.random.default_rng(3), 200)
+    db.executemany("insert into t(rowid, a) values(?, ?)", [(i, row.tobytes()) for i, row in enumerate(matrix)])
+    for recall in (0.9, 1.0):
+        sql = f"select rowid from t where a match ? and k = 1 and recall = {recall}"
+        for moved, wanted in ((1000, 1000), (7, 7)):
+            for conn in (db, other):  # both remember what the table held
+                assert conn.execute(sql, (matrix[7].tobytes(),)).fetchone() is not None
+            db.execute("update t set rowid = ? where rowid in (7, 1000)", (moved,))
+            for conn in (db, other):
+                assert conn.execute(sql, (matrix[7].tobytes(),)).fetchone() == (wanted,)
+    db.close()
+    other.close()

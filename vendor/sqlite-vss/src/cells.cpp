@@ -167,6 +167,12 @@ Status CellIndex::add(std::uint64_t slot) {
     return Status::ok();
 }
 
+Status CellIndex::note_change() {
+    VSS_TRY(load());
+    dirty_ = true;
+    return Status::ok();
+}
+
 Status CellIndex::remove(std::uint64_t slot) {
     VSS_TRY(load());
     if (state_.rows == 0) {

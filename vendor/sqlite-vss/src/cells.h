@@ -55,6 +55,8 @@ class CellIndex {
     [[nodiscard]] const std::set<std::uint32_t>& tail() const { return tail_; }
     [[nodiscard]] bool is_dirty() const { return dirty_; }
 
+    // Something else of the column's rows changes: searches must look again.
+    Status note_change();
     // The slot holds a new vector; or its vector is about to go (and can still be read).
     Status add(std::uint64_t slot);
     Status remove(std::uint64_t slot);

@@ -474,6 +474,9 @@ Status Table::change_row(std::int64_t old_rowid, std::int64_t new_rowid, std::sp
             VSS_TRY(stores_[c]->release(*old_slots[c], old_rowid));
         } else if (!vectors[c].given && old_slots[c] && new_rowid != old_rowid) {
             VSS_TRY(stores_[c]->rename(*old_slots[c], old_rowid, new_rowid));
+            if (cells_[c] != nullptr) {
+                VSS_TRY(cells_[c]->index.note_change());
+            }
         }
     }
     return put(new_rowid, vectors, slots, old_slots);

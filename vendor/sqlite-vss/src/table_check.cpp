@@ -67,10 +67,14 @@ Status Table::repair(const Report& report) {
     } else {
         discard();
     }
+    std::vector<bool> mended(stores_.size());
     for (std::size_t c = 0; c < stores_.size(); ++c) {
         VSS_TRY(VectorStore::create_tables(name_, c, true));
         VSS_TRY(CellTables::create_tables(name_, c, true));
-        VSS_TRY(stores_[c]->repair(report));
+        VSS_TRY(stores_[c]->repair([&](const std::string& sentence) {
+            mended[c] = true;
+            return report(sentence);
+        }));
     }
     for (std::size_t c = 0; c < cells_.size(); ++c) {
         if (cells_[c] == nullptr) {
@@ -86,6 +90,8 @@ Status Table::repair(const Report& report) {
         if (!is_sound) {
             VSS_TRY(cells_[c]->index.restart());
             report(cat(name_.words(schema_.vector(c)), ": its rows were clustered anew"));
+        } else if (mended[c]) {
+            VSS_TRY(cells_[c]->index.note_change());
         }
     }
     return Status::ok();
