@@ -369,7 +369,9 @@ def test_a_new_rowid_alone_is_seen_by_the_next_search(open_db: Opener) -> None:
     db = celled(open_db)
     other = open_db(isolation_level=None)
     matrix = clustered(np.random.default_rng(3), 200)
-    db.executemany("insert into t(rowid, a) values(?, ?)", [(i, row.tobytes()) for i, row in enumerate(matrix)])
+    db.executemany(
+        "insert into t(rowid, a) values(?, ?)", [(i, row.tobytes()) for i, row in enumerate(matrix)]
+    )
     for recall in (0.9, 1.0):
         sql = f"select rowid from t where a match ? and k = 1 and recall = {recall}"
         for moved, wanted in ((1000, 1000), (7, 7)):
