@@ -17,8 +17,8 @@ namespace {
 // 99 of 100 cases (CELLS in ARCHITECTURE.md has the table).
 constexpr std::size_t candidates_for_ten = 90;
 // Rows read one by one from a segment before its 4-bit codes are made, and codes made by one query at most.
-constexpr std::uint32_t cold_rows_per_segment = 24;
-constexpr std::size_t segments_built_per_query = 2;
+constexpr std::uint32_t cold_rows_per_segment = 96;
+constexpr std::size_t segments_built_per_query = 1;
 // Above it most segments must be there: what a damaged number asks for must not be allocated.
 constexpr std::uint64_t many_segments = std::uint64_t{1} << 20;
 // What looking at one 4-bit code costs, in sign codes scanned.
