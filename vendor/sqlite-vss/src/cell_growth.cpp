@@ -167,7 +167,7 @@ Status CellIndex::insert_rows(std::span<const std::uint32_t> slots) {
         const CellRanker* ranker = ranker_for(part.size());
         const int workers = part.size() >= 512 ? threads() : 1;
         const bool placed = parallel_for(part.size(), workers, [&](std::size_t begin, std::size_t end) {
-            constexpr std::size_t block = 240;
+            constexpr std::size_t block = panel_rows_at_once;
             CodeQuery query;
             CrossProducts cross(directory, padded);
             std::vector<RankedCell> ranked;

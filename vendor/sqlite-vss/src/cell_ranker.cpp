@@ -18,7 +18,6 @@ constexpr std::size_t group_iterations = 4;
 // Groups that a row's cells are looked for in: for the nearest one, and for more.
 constexpr std::size_t groups_for_one = 4;
 constexpr std::size_t groups_for_more = 13;
-constexpr std::size_t rows_at_once = 240;
 
 }  // namespace
 
@@ -69,14 +68,8 @@ struct CellRanker::Best {
 };
 
 void CellRanker::put(Group& group, std::size_t lane, std::uint32_t cell, const float* centroid) const {
-    const float square = code_kernels().dot(centroid, centroid, padded_);
-    const float scale = by_direction_ ? (square > 0 ? 1 / std::sqrt(square) : 0) : 1;
-    float* to = group.panels.data() + lane / panel_width * panel_width * padded_ + lane % panel_width;
-    for (std::size_t i = 0; i < padded_; ++i) {
-        to[i * panel_width] = centroid[i] * scale;
-    }
+    group.bias[lane] = put_in_panel(centroid, padded_, by_direction_, lane, group.panels.data());
     group.cells[lane] = cell;
-    group.bias[lane] = by_direction_ ? 0 : square / 2;
 }
 
 std::size_t CellRanker::free_lane(Group& group) const {
@@ -208,8 +201,8 @@ void CellRanker::visit(const Group& group, const float* rows, std::span<const st
 
 void CellRanker::rank(const float* rows, std::size_t n, std::size_t count, RankedCell* out) const {
     std::vector<std::vector<std::uint32_t>> visitors(groups_.size());
-    for (std::size_t first = 0; first < n; first += rows_at_once) {
-        const std::size_t part = std::min(rows_at_once, n - first);
+    for (std::size_t first = 0; first < n; first += panel_rows_at_once) {
+        const std::size_t part = std::min(panel_rows_at_once, n - first);
         const float* x = rows + first * padded_;
         std::vector<std::uint32_t> all(part);
         std::iota(all.begin(), all.end(), 0);

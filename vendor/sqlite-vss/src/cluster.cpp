@@ -13,7 +13,6 @@
 namespace vss {
 namespace {
 
-constexpr std::size_t rows_at_once = 240;
 constexpr float infinity = std::numeric_limits<float>::infinity();
 
 struct Work {
@@ -33,22 +32,15 @@ void assign(Work& work) {
     std::vector<float> panels(lanes * padded);
     std::vector<float> bias(lanes, infinity);
     for (std::size_t j = 0; j < work.k; ++j) {
-        const float* c = work.result.centroids.data() + j * padded;
-        const float square = code_kernels().dot(c, c, padded);
-        const float scale = work.by_direction ? (square > 0 ? 1 / std::sqrt(square) : 0) : 1;
-        bias[j] = work.by_direction ? 0 : square / 2;
-        float* to = panels.data() + j / panel_width * panel_width * padded + j % panel_width;
-        for (std::size_t i = 0; i < padded; ++i) {
-            to[i * panel_width] = c[i] * scale;
-        }
+        bias[j] = put_in_panel(work.result.centroids.data() + j * padded, padded, work.by_direction, j, panels.data());
     }
-    std::vector<const float*> rows(rows_at_once);
-    std::vector<float> values(rows_at_once * panel_width);
-    std::vector<std::uint32_t> masks(rows_at_once);
+    std::vector<const float*> rows(panel_rows_at_once);
+    std::vector<float> values(panel_rows_at_once * panel_width);
+    std::vector<std::uint32_t> masks(panel_rows_at_once);
     std::fill(work.result.sizes.begin(), work.result.sizes.end(), 0);
     std::fill(work.cost.begin(), work.cost.end(), infinity);
-    for (std::size_t first = 0; first < work.n; first += rows_at_once) {
-        const std::size_t count = std::min(rows_at_once, work.n - first);
+    for (std::size_t first = 0; first < work.n; first += panel_rows_at_once) {
+        const std::size_t count = std::min(panel_rows_at_once, work.n - first);
         for (std::size_t i = 0; i < count; ++i) {
             rows[i] = work.rows + (first + i) * padded;
         }
@@ -110,6 +102,16 @@ void fill_empty(Work& work) {
 }
 
 }  // namespace
+
+float put_in_panel(const float* centroid, std::size_t padded, bool by_direction, std::size_t lane, float* panels) {
+    const float square = code_kernels().dot(centroid, centroid, padded);
+    const float scale = by_direction ? (square > 0 ? 1 / std::sqrt(square) : 0) : 1;
+    float* to = panels + lane / panel_width * panel_width * padded + lane % panel_width;
+    for (std::size_t i = 0; i < padded; ++i) {
+        to[i * panel_width] = centroid[i] * scale;
+    }
+    return by_direction ? 0 : square / 2;
+}
 
 Clustering cluster(const float* rows, std::size_t n, std::size_t padded, std::size_t k, bool by_direction,
                    std::size_t iterations, std::uint64_t seed, const std::vector<float>& start) {

@@ -20,6 +20,13 @@ struct Clustering {
 Clustering cluster(const float* rows, std::size_t n, std::size_t padded, std::size_t k, bool by_direction,
                    std::size_t iterations, std::uint64_t seed, const std::vector<float>& start = {});
 
+// Rows that products with panels are taken of at a time: a multiple of the kernel's, small enough for the caches.
+inline constexpr std::size_t panel_rows_at_once = 240;
+
+// Puts a centroid into lane `lane` of `panels` (panel_width lanes each, see code_kernels.h), scaled to length 1 by
+// direction. Returns its bias: bias - <x, lane> is what a row x minimises.
+float put_in_panel(const float* centroid, std::size_t padded, bool by_direction, std::size_t lane, float* panels);
+
 // Calls body(first, last) for parts of [0, n) on up to `threads` threads. False if a part ran out of memory.
 bool parallel_for(std::size_t n, int threads, const std::function<void(std::size_t, std::size_t)>& body);
 
