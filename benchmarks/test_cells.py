@@ -295,45 +295,42 @@ def test_adding(world: World, tmp_path: Path, benchmark: Any) -> None:
     lines = []
     vectors = [row.tobytes() for row in world.matrix]
 
-    def theirs(turn: int) -> float:
-        conn = apsw.Connection(str(tmp_path / f"theirs{turn}.db"))
+    dim = world.matrix.shape[1]
+
+    def seconds(
+        connect: Callable[[Path], apsw.Connection], add: Callable[[apsw.Connection], object]
+    ) -> float:
+        path = tmp_path / "adding.db"
+        conn = connect(path)
+        start = time.perf_counter()
+        add(conn)
+        took = time.perf_counter() - start
+        conn.close()
+        os.unlink(path)
+        return took
+
+    def theirs(path: Path) -> apsw.Connection:
+        conn = apsw.Connection(str(path))
         conn.enable_load_extension(True)
         conn.load_extension(sqlite_vec.loadable_path())
         conn.execute("pragma journal_mode = wal; pragma synchronous = normal").fetchall()
-        conn.execute(f"create virtual table v using vec0(e float[{world.matrix.shape[1]}])")
-        start = time.perf_counter()
-        with conn:
-            conn.executemany("insert into v(rowid, e) values(?, ?)", enumerate(vectors))
-        took = time.perf_counter() - start
-        conn.close()
-        os.unlink(tmp_path / f"theirs{turn}.db")
-        return took
+        conn.execute(f"create virtual table t using vec0(a float[{dim}])")
+        return conn
 
-    def bulk(turn: int) -> float:
-        conn = opened(tmp_path / f"bulk{turn}.db")
-        index = vssnative.Index(conn, "t", "a")
-        start = time.perf_counter()
-        index.add(np.arange(ROWS), world.matrix)
-        took = time.perf_counter() - start
-        conn.close()
-        os.unlink(tmp_path / f"bulk{turn}.db")
-        return took
+    def ours(path: Path) -> apsw.Connection:
+        conn = opened(path)
+        conn.execute(f"create virtual table t using vss0(a({dim}))")
+        return conn
 
-    def row_by_row(turn: int) -> float:
-        conn = opened(tmp_path / f"rows{turn}.db")
-        conn.execute(f"create virtual table t using vss0(a({world.matrix.shape[1]}))")
-        start = time.perf_counter()
+    def row_by_row(conn: apsw.Connection) -> None:
         with conn:
             conn.executemany("insert into t(rowid, a) values(?, ?)", enumerate(vectors))
-        took = time.perf_counter() - start
-        conn.close()
-        os.unlink(tmp_path / f"rows{turn}.db")
-        return took
 
-    times = {
-        name: [how(turn) for turn in range(2)]
-        for name, how in (("bulk", bulk), ("vec", theirs), ("row", row_by_row))
-    }
+    def bulk(conn: apsw.Connection) -> None:
+        vssnative.Index(conn, "t", "a").add(np.arange(ROWS), world.matrix)
+
+    kinds = (("bulk", ours, bulk), ("vec", theirs, row_by_row), ("row", ours, row_by_row))
+    times = {name: [seconds(connect, add) for _ in range(2)] for name, connect, add in kinds}
     best = {name: min(values) for name, values in times.items()}
     lines.append(
         f"Index.add, clustering included: {ROWS / best['bulk']:,.0f} rows/s, {best['bulk'] / best['vec']:.2f} times the time in"
