@@ -133,7 +133,7 @@ Status vector_debug(sqlite3_context* context, Arguments arguments) {
     VSS_TRY(read_vector_argument(arguments[0], "Value not a vector: vector_debug", vector));
     std::string text = cat("size: ", vector.size(), " [");
     for (std::size_t i = 0; i < vector.size(); ++i) {
-        text += cat(i == 0 ? "" : ", ", vector.values()[i]);
+        text += cat(i == 0 ? "" : ", ", std::to_string(vector.values()[i]));  // six decimals, as sqlite-vss
     }
     set_result(context, text + "]");
     return Status::ok();

@@ -1,8 +1,11 @@
 // Building messages and SQL text (the standard <format> needs a newer compiler than Debian 12 has).
 #pragma once
 
+#include <array>
+#include <charconv>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <type_traits>
 
 namespace vss {
@@ -16,9 +19,17 @@ inline void append_piece(std::string& out, char piece) {
     out.push_back(piece);
 }
 template <class Number>
-requires std::is_arithmetic_v<Number>
+requires std::is_integral_v<Number>
 void append_piece(std::string& out, Number piece) {
     out.append(std::to_string(piece));
+}
+// The shortest text that reads back as the same number: 95, 0.1, 1e+300.
+template <class Number>
+requires std::is_floating_point_v<Number>
+void append_piece(std::string& out, Number piece) {
+    std::array<char, 64> text{};
+    const auto [end, code] = std::to_chars(text.data(), text.data() + text.size(), piece);
+    out.append(text.data(), code == std::errc() ? end : text.data());
 }
 
 }  // namespace detail

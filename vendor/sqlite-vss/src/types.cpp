@@ -21,10 +21,9 @@ constexpr std::array<std::pair<std::string_view, ElementType>, 12> element_type_
     {"binary", ElementType::bit},
 }};
 
-constexpr std::array<std::pair<std::string_view, Metric>, 14> metric_names{{
+constexpr std::array<std::pair<std::string_view, Metric>, 10> metric_names{{
     {"l2", Metric::l2},
     {"l2sq", Metric::l2},
-    {"sql2", Metric::l2},
     {"euclidean", Metric::l2},
     {"inner_product", Metric::inner_product},
     {"ip", Metric::inner_product},
@@ -32,10 +31,7 @@ constexpr std::array<std::pair<std::string_view, Metric>, 14> metric_names{{
     {"cosine", Metric::cosine},
     {"cos", Metric::cosine},
     {"l1", Metric::l1},
-    {"manhattan", Metric::l1},
-    {"taxicab", Metric::l1},
     {"hamming", Metric::hamming},
-    {"bit", Metric::hamming},
 }};
 
 // ASCII only: the names are, and the user's locale must not matter.

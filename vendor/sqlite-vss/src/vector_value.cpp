@@ -20,14 +20,14 @@ bool is_digit(char c) {
     return c >= '0' && c <= '9';
 }
 
-// The token at `at` in quotes, for a message: short, and printable whatever the bytes are.
+// The token at `at` in quotes (a JSON string has its own), for a message: short, and printable whatever the bytes are.
 std::string quoted(std::string_view text, std::size_t at) {
     constexpr std::size_t most = 20;
+    const bool is_string = text[at] == '"';
     std::string out = "\"";
-    std::size_t i = at;
-    for (; i < text.size() && i - at < most; ++i) {
+    for (std::size_t i = at + (is_string ? 1 : 0); i < text.size() && i - at < most; ++i) {
         const char c = text[i];
-        if (i > at && (is_space(c) || c == ',' || c == ']')) {
+        if (is_string ? c == '"' : i > at && (is_space(c) || c == ',' || c == ']')) {
             break;
         }
         out += c >= ' ' && c <= '~' ? c : '?';

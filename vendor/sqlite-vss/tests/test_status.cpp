@@ -61,6 +61,7 @@ TEST_CASE("names of types and metrics read back, in any case") {
     CHECK_FALSE(parse_metric("").has_value());
     CHECK_FALSE(parse_metric("l2 ").has_value());
     CHECK_FALSE(parse_metric("l3").has_value());
+    CHECK_FALSE(parse_metric("manhattan").has_value());
     CHECK_FALSE(parse_element_type("float64").has_value());
 }
 

@@ -78,6 +78,9 @@ TEST_CASE("what is no JSON array of numbers is refused, with the place in bytes"
     CHECK(refused("null") == "not a JSON array of numbers: expected \"[\" at byte 0, got \"null\"");
     CHECK(refused("[1,null]") == "not a JSON array of numbers: expected a number at byte 3, got \"null\"");
     CHECK(refused("[1") == "not a JSON array of numbers: expected \",\" or \"]\" at byte 2, got the end of the text");
+    CHECK(refused("[1,\"x\"]") == "not a JSON array of numbers: expected a number at byte 3, got \"x\"");
+    CHECK(refused("[\"a, b\"]").ends_with("got \"a, b\""));
+    CHECK(refused("[\"").ends_with("got \"\""));
     CHECK(refused("[1] x") == "not a JSON array of numbers: expected the end of the text at byte 4, got \"x\"");
     for (const char* text :
          {"[,]",   "[1,]",  "[.5]",    "[1.]", "[+1]",   "[01]", "[-]", "[1e]",    "[1e+]", "[0x1]",   "[inf]", "[NaN]",
