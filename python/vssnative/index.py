@@ -24,7 +24,7 @@ from .errors import (
     InvalidVectorError,
     QueryError,
 )
-from .sql import quote_identifier
+from .sql import check_params, quote_identifier
 
 __all__ = ["Index", "configure"]
 
@@ -251,12 +251,13 @@ class Index:
 
         Raises:
             DimensionError, InvalidVectorError: the queries cannot be compared with the column's vectors.
-            QueryError: k or recall out of range.
+            QueryError: k or recall out of range, or not one value in `params` for each ``?`` of `where`.
         """
         if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 0:
             raise QueryError(f"k: expected an integer of 0 or more, got {k!r}")
         if recall is not None and not 0 < recall <= 1:
             raise QueryError(f"recall: expected a number above 0 and at most 1, got {recall!r}")
+        check_params(where, params)
         array, single = self._checked_queries(queries)
         # No array can be as long as an absurd k, and no more rows than there are can come back.
         found = min(int(k), len(self)) if k > 1000 else int(k)

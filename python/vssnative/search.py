@@ -26,7 +26,7 @@ from .connection import (
 from .embedding.protocol import Embedder
 from .errors import QueryError, SyncError
 from .migrations.records import Embedding, Field, Generation, load_embedding
-from .sql import quote_identifier, quote_text
+from .sql import check_params, quote_identifier, quote_text
 from .sync.column_search import nearest_in_column
 from .sync.content import Unreadable, read_texts
 from .sync.full_text import text_places
@@ -153,13 +153,15 @@ def search(
         embedder: the model, where it cannot be built from its record.
 
     Raises:
-        QueryError: k is no number of rows, the vector has not the model's length, or `where` is refused by SQLite.
+        QueryError: k is no number of rows, the vector has not the model's length, `where` is refused by SQLite, or
+            `params` has not one value for each ``?`` of it.
         MigrationError: there are no such embeddings or columns.
         EmbeddingError: the model is not the one that made the vectors, or failed.
         SyncError: `fresh` within a transaction.
     """
     if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
         raise QueryError(f"k must be a number of rows, 1 or more, not {k!r}")
+    check_params(where, params)
     load(conn)
     if fresh:
         from .sync.run import sync
@@ -325,10 +327,6 @@ def _nearest(
         try:
             found = execute(conn, sql, (vector.tobytes(), *params))
         except driver_error(conn) as error:
-            if "number of bindings" in str(error):
-                raise QueryError(
-                    f"search of {embedding.name}: `where` needs a value in `params` for each of its ?, got {len(params)}"
-                ) from error
             raise QueryError(f"search of {embedding.name}: {error}") from error
         hits = _live_hits(conn, embedding, generation, text_field, found, stale)
         if len(hits) >= k or len(found) < wanted:

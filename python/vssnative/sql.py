@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from .errors import ConfigurationError
+import re
+from collections.abc import Sequence
+
+from .errors import ConfigurationError, QueryError
+
+# What may hold a ? that is none: texts, quoted names, comments. Then ?1, :name, @name and $name, then ? itself.
+_TOKENS = re.compile(
+    r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\]|--[^\n]*|/\*.*?(?:\*/|\Z)"""
+    r"""|(?P<named>\?\d+|(?<![\w$])[:@$]\w+)|(?P<mark>\?)""",
+    re.DOTALL,
+)
 
 
 def quote_identifier(name: str) -> str:
@@ -25,3 +35,19 @@ def quote_text(value: str) -> str:
     if "\0" in value:
         raise ConfigurationError(f"text in a trigger cannot hold a NUL: {value!r}")
     return "'" + value.replace("'", "''") + "'"
+
+
+def check_params(where: str | None, params: Sequence[object]) -> None:
+    """That a caller's condition gets one value for each of its ``?``: a driver would count those of our statement.
+
+    Raises:
+        QueryError: too few or too many, or a condition that names its values (``?1``, ``:name``).
+    """
+    tokens = [token for token in _TOKENS.finditer(where or "") if token.lastgroup]
+    named = next((token.group() for token in tokens if token.lastgroup == "named"), None)
+    if named is not None:
+        raise QueryError(f"where: write ? for each value, in the order of params, not {named}: {where!r}")
+    if len(tokens) != len(params):
+        raise QueryError(
+            f"expected a value in params for each of the {len(tokens)} ? of where, got {len(params)}: {where!r}"
+        )

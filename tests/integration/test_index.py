@@ -92,6 +92,30 @@ def test_where_holds_k(db: sqlite3.Connection, random: np.random.Generator) -> N
         assert index.search(queries, 10, where=where, params=params)[0].tolist() == expected.tolist(), where
 
 
+@pytest.mark.parametrize(
+    ("where", "params", "words"),
+    [
+        ("company = ? and year > ?", ("acme",), r"each of the 2 \? of where, got 1"),
+        ("company = ?", (), r"each of the 1 \? of where, got 0"),
+        ("company = 'wh?o' -- ?", ("acme",), r"each of the 0 \? of where, got 1"),
+        (None, ("acme",), r"each of the 0 \? of where, got 1"),
+        ("company = ?2", ("acme",), r"in the order of params, not \?2"),
+        ("company = :name", ("acme",), "in the order of params, not :name"),
+    ],
+)
+def test_values_for_each_mark(
+    db: sqlite3.Connection, where: str | None, params: tuple[str, ...], words: str
+) -> None:
+    db.execute("create virtual table v using vss0(embedding(2), company text, year integer)")
+    db.execute("insert into v(embedding, company, year) values('[1, 2]', 'wh?o', 7)")
+    with pytest.raises(QueryError, match=words):
+        Index(db, table="v").search([1, 2], k=1, where=where, params=params)
+    found, _ = Index(db, table="v").search(
+        [1, 2], k=1, where="company = 'wh?o' /* ? */ and \"year\" = ?", params=(7,)
+    )
+    assert found.tolist() == [1]
+
+
 def test_replace_remove_get_contains(db: sqlite3.Connection, random: np.random.Generator) -> None:
     index = Index(db)
     first, second = vectors(random, 100, 8), vectors(random, 100, 8)

@@ -236,6 +236,11 @@ def test_drivers_and_row_factories_make_no_difference(tmp_path: Path) -> None:
     assert answers[0] == answers[1] == answers[2]
 
 
+def test_a_value_for_each_mark(posts: sqlite3.Connection) -> None:
+    with pytest.raises(vssnative.QueryError, match=r"each of the 1 \? of where, got 2"):
+        vssnative.search(posts, "posts", "item7", where="company = ?", params=["c1", "c2"])
+
+
 @pytest.mark.parametrize("recall", [None, 1.0])
 def test_filters_where_sqlite_hands_lists_value_by_value(
     posts: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch, recall: float | None
