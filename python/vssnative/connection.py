@@ -591,8 +591,13 @@ def driver_error(conn: Connection) -> type[Exception]:
 
 def lists_arrive_whole(conn: Connection) -> bool:
     """Whether SQLite hands ``rowid in (...)`` to a search at once (3.38); before, it searched once for each value."""
+    return sqlite_version(conn) >= (3, 38)
+
+
+def sqlite_version(conn: Connection) -> tuple[int, ...]:
+    """Of the library that the connection uses, for example ``(3, 40, 1)``."""
     [(version,)] = execute(conn, "select sqlite_version()")
-    return tuple(map(int, version.split(".")[:2])) >= (3, 38)
+    return tuple(map(int, version.split(".")))
 
 
 def is_corrupt(error: BaseException) -> bool:

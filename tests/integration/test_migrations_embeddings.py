@@ -12,7 +12,7 @@ import pytest
 import vssnative
 from vssnative.embedding.hashing import HashEmbedder
 from vssnative.errors import ConfigurationError, MigrationError, SchemaVersionError
-from vssnative.migrations import load_embedding, load_embeddings
+from vssnative.migrations import embeddings, load_embedding, load_embeddings
 
 from ..reliability.sync_oracle import assert_in_step, snapshot
 
@@ -89,6 +89,21 @@ def test_the_table_is_byte_for_byte_what_it_was(
     assert snapshot(conn, "posts") == before
     assert all_names(conn) == sorted({*names, "sqlite_sequence"})
     assert conn.execute("pragma integrity_check").fetchone() == ("ok",)
+
+
+def test_dropping_columns_needs_a_sqlite_that_can(
+    db: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(db, 5)
+    vssnative.add_embeddings(db, "posts", columns=["title"], model="hash:16", store="both")
+    before = snapshot(db, "posts")
+    with monkeypatch.context() as patch:
+        patch.setattr(embeddings, "sqlite_version", lambda conn: (3, 34, 1))
+        with pytest.raises(MigrationError, match=r"posts: .* needs SQLite 3\.35 or newer; this is 3\.34\.1"):
+            vssnative.drop_embeddings(db, "posts")
+    assert snapshot(db, "posts") == before
+    vssnative.drop_embeddings(db, "posts")
+    assert load_embeddings(db) == []
 
 
 def test_adding_again_changes_nothing_and_embeds_nothing(db: sqlite3.Connection) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, overload
 
-from ..connection import Connection, execute, load, transaction
+from ..connection import Connection, execute, load, sqlite_version, transaction
 from ..embedding.protocol import Embedder
 from ..embedding.registry import get_embedder
 from ..errors import ConfigurationError, MigrationError
@@ -32,6 +32,7 @@ from .source import Source, column_of, describe
 _STORES = ("vss", "column", "both")
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _DEFAULT_OVERLAP = 32
+_DROPS_COLUMNS = (3, 35)
 EDIT_PRIORITY = 0
 BACKFILL_PRIORITY = 1
 
@@ -190,11 +191,18 @@ def drop_embeddings(conn: Connection, table: str) -> None:
         table: the embeddings' name, or the name of a table that has only one.
 
     Raises:
-        MigrationError: there are none of that name.
+        MigrationError: there are none of that name, or they are in columns of the table's own, which SQLite can take
+            away from 3.35 on.
     """
     load(conn)
     with transaction(conn):
         embedding = load_embedding(conn, table)
+        if embedding.uses_columns and sqlite_version(conn) < _DROPS_COLUMNS:
+            version = ".".join(map(str, sqlite_version(conn)))
+            raise MigrationError(
+                f"{embedding.source}: its vectors are in columns of its own, and to drop a column needs SQLite 3.35 or"
+                f" newer; this is {version}. Drop them from a connection of a newer one: pip install apsw"
+            )
         triggers.drop_triggers(conn, embedding)
         for generation in embedding.generations:
             drop_generation(conn, generation)
