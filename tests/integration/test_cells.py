@@ -11,6 +11,8 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -225,6 +227,28 @@ def test_optimize_step_by_step_keeps_every_row(open_db: Opener, random: np.rando
     check(db)
     query = clustered(random, 1)[0]
     assert search(db, query, 9, 1.0) == nearest(dict(enumerate(matrix)), query, 9)
+
+
+@pytest.mark.parametrize("function", ["vss_optimize('t', 'a', 0)", "vss_repair('t')"])
+def test_what_writes_waits_for_another_writer(
+    open_db: Opener, random: np.random.Generator, function: str
+) -> None:
+    """A function that reads before it writes would be told "database is locked" at once, whatever the timeout."""
+    db = celled(open_db)
+    db.executemany(
+        "insert into t(rowid, a) values(?, ?)", enumerate(row.tobytes() for row in clustered(random, 300))
+    )
+    other = open_db(isolation_level=None, check_same_thread=False)
+    other.execute("begin immediate")
+    other.execute("delete from t where rowid = 7")
+    other.execute("delete from t_codes0 where chunk = 0")  # something to mend
+    started = time.monotonic()
+    later = threading.Timer(0.5, lambda: other.execute("commit"))
+    later.start()
+    db.execute(f"select {function}").fetchall()
+    later.join()
+    assert time.monotonic() - started >= 0.4
+    assert db.execute("select count(*) from t").fetchone() == (299,)
 
 
 def test_explain_tells_what_was_looked_at(open_db: Opener, random: np.random.Generator) -> None:

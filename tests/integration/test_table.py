@@ -8,6 +8,7 @@ import sqlite3
 import numpy as np
 import pytest
 
+import vssnative
 from tests.conftest import brute_force, vectors
 
 N, DIM = 4000, 12
@@ -277,9 +278,14 @@ REFUSED = {
     ),
     "negative k": ("select * from t where a match '[1, 2, 3]' and k = -1", "expected k"),
     "k as text": ("select * from t where a match '[1, 2, 3]' and k = 'ten'", "expected k"),
-    "recall of 2": (
-        "select * from t where a match '[1, 2, 3]' and recall = 2",
-        "expected recall above 0 and at most 1",
+    "JSON with a string": ("insert into t(a) values('[1, 2, \"x\"]')", r'at byte 7, got "x"$'),
+    "recall in percent": (
+        "select * from t where a match '[1, 2, 3]' and recall = 95",
+        "expected recall above 0 and at most 1, got 95$",
+    ),
+    "recall as text": (
+        "select * from t where a match '[1, 2, 3]' and recall = 'high'",
+        "expected recall above 0 and at most 1, got text$",
     ),
     "two searches": (
         "select * from t where a match '[1, 2, 3]' and c match '[1, 2, 3]'",
@@ -291,8 +297,24 @@ REFUSED = {
         "select * from t where vss_range_search(a, 1)",
         "vss_range_search_params",
     ),
+    "k without a search": ("select * from t where k = 5", 'this query has none; write "a match'),
+    "recall without a search": ("select * from t where recall = 0.9", "belong to a search"),
+    "distance without a search": (
+        "select * from t where distance < 2 and company = 'acme'",
+        "belong to a search",
+    ),
     "k as a value of a row": ("insert into t(a, k) values('[1, 2, 3]', 3)", "where clause of a search"),
     "recall as a value of a row": ("update t set recall = 1 where rowid = 1", "where clause of a search"),
+    "distance as a value of a row": ("update t set distance = 3", "read, not written"),
+    "distance as a value of a new row": (
+        "insert into t(a, distance) values('[1, 2, 3]', 3)",
+        "read, not written",
+    ),
+    "distance set from a search": (
+        "update t set distance = 0 where a match '[1, 2, 3]' and k = 1",
+        "read, not written",
+    ),
+    "operation of an update": ("update t set operation = 'add'", "what an insert is to do"),
     "a check of no table": ("select vss_check('none')", 'there is no table "none" in "main"'),
     "a bulk load's bad row": (
         "insert into t(operation, rowid, a) values('add', 77, '[1, 2]')",
@@ -401,3 +423,69 @@ def test_plans_are_in_words(filled: sqlite3.Connection) -> None:
     assert "nearest rows by a, k = ?, company in ?, year > ?" in filled.execute(sql).fetchall()[0][3]
     sql = "explain query plan select rowid from t where company = 'a' order by rowid"
     assert "rows where company = ?, by rowid" in filled.execute(sql).fetchall()[0][3]
+
+
+@pytest.mark.parametrize("driver", ["sqlite3", "pysqlite3", "apsw"])
+def test_an_or_of_searches_is_their_union(driver: str) -> None:
+    """Each row once, with the distance of the first search that finds it; k and the rest hold for each of them."""
+    conn = vssnative.connect(":memory:", driver=pytest.importorskip(driver))
+    conn.execute("create virtual table t using vss0(a(2), b(2), g integer)")
+    conn.execute(
+        "insert into t(rowid, a, b, g) values (1, '[1, 1]', '[9, 9]', 1), (2, '[2, 2]', '[8, 8]', 1),"
+        " (3, '[3, 3]', '[7, 7]', 2), (4, null, '[1, 1]', 2), (5, '[0, 0]', null, 2)"
+    )
+
+    def found(where: str) -> list[tuple[int, float | None]]:
+        return sorted(conn.execute(f"select rowid, distance from t where {where}").fetchall())
+
+    either = "(a match '[1, 1]' or b match '[1, 1]')"
+    assert found(either) == [(1, 0.0), (2, 2.0), (3, 8.0), (4, 0.0), (5, 2.0)]
+    assert found(f"{either} and k = 1") == [(1, 0.0), (4, 0.0)]
+    assert found(f"{either} and k = '1' and recall = 1.0") == [(1, 0.0), (4, 0.0)]
+    assert found(f"{either} and k = 2 and g = 2") == [(3, 8.0), (4, 0.0), (5, 2.0)]
+    assert found(f"{either} and k = 1000000000000 and distance < 8") == [
+        (1, 0.0),
+        (2, 2.0),
+        (4, 0.0),
+        (5, 2.0),
+    ]
+    assert found("(a match '[1, 1]' and k = 2) or (b match '[1, 1]' and k = 1)") == [
+        (1, 0.0),
+        (2, 2.0),
+        (4, 0.0),
+    ]
+    assert found("a match '[1, 1]' and k = 2 and (g = 2 or rowid = 2)") == [(2, 2.0)]
+    [(k, recall)] = conn.execute(
+        "select k, recall from t where a match '[1, 1]' and k = 1 and recall = 0.5"
+    ).fetchall()
+    assert (k, recall) == (1, 0.5)
+    conn.close()
+
+
+@pytest.mark.parametrize("driver", ["sqlite3", "pysqlite3", "apsw"])
+def test_hidden_columns_that_are_not_set_are_in_nobodys_way(driver: str) -> None:
+    conn = vssnative.connect(":memory:", driver=pytest.importorskip(driver))
+    conn.execute("create virtual table t using vss0(a(2), g integer)")
+    conn.execute("insert into t(rowid, a, g) values (1, '[1, 1]', 1), (2, '[2, 2]', 1), (3, '[5, 5]', 1)")
+    conn.execute("create virtual table copy using vss0(a(2), g integer)")
+    conn.execute("insert into copy select * from t")
+    conn.execute("update copy set g = 2 where a match '[1, 1]' and k = 2 and recall = 1.0")
+    conn.execute("create table given(id integer primary key, g)")
+    conn.execute("insert into given values (1, 10), (3, 30)")
+    conn.execute(
+        "update copy set g = given.g from given where given.id = copy.rowid and a match '[1, 1]' and k = 2"
+    )
+    conn.execute(
+        "create trigger follow after update on given begin update copy set g = new.g where rowid = new.id; end"
+    )
+    conn.execute("update given set g = 31 where id = 3")
+    assert conn.execute("select rowid, g, vss_to_json(a) from copy").fetchall() == [
+        (1, 10, "[1.0,1.0]"),
+        (2, 2, "[2.0,2.0]"),
+        (3, 31, "[5.0,5.0]"),
+    ]
+    conn.execute(
+        "insert into copy(a, g, distance, k, recall, operation) values ('[7, 7]', 7, null, null, null, null)"
+    )
+    assert conn.execute("select count(*) from copy").fetchall() == [(4,)]
+    conn.close()

@@ -162,7 +162,7 @@ Status optimize(Table& table, std::size_t c, std::span<sqlite3_value*> arguments
         return Status::ok();
     }
     VSS_TRY(in_savepoint(table.name().db, "vss_optimize", [&] {
-        Status status = Status::ok();
+        Status status = table.begin_writing();
         for (std::size_t step = 0; step < steps_per_call && next < max_cells && status.is_ok(); ++step) {
             status = cells->index.optimize_step(next);
         }

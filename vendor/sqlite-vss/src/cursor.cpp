@@ -43,6 +43,8 @@ Status Cursor::filter(const char* plan, std::span<sqlite3_value*> values) {
     position_ = 0;
     request_ = {};
     is_limited_ = false;
+    asked_k_ = {};
+    asked_recall_ = {};
     is_sqlite_vss_search_ = false;
     recall_ = 0;
     VSS_TRY(Plan::decode(plan == nullptr ? "" : plan, plan_));
@@ -53,6 +55,11 @@ Status Cursor::filter(const char* plan, std::span<sqlite3_value*> values) {
 }
 
 Status Cursor::filter_rows(std::span<sqlite3_value*> values) {
+    if (plan_.has_search_terms()) {
+        return Status::invalid(cat(table_.name().words(),
+                                   ": k, recall and distance belong to a search, and this query ", "has none; write \"",
+                                   table_.schema().vector(0).name, " match ? and k = 10\""));
+    }
     const RowsCondition condition = rows_condition(table_.schema(), plan_);
     std::string sql = table_.select_rows() + condition.sql;
     if (plan_.order != RowOrder::none) {
@@ -85,14 +92,22 @@ Status Cursor::read_settings(std::span<sqlite3_value*> values) {
         switch (term.kind) {
             case TermKind::k:
                 VSS_TRY(count_of(values[i], words, "k", request_.k));
+                asked_k_ = KeptValue(values[i]);
                 is_limited_ = true;
                 break;
-            case TermKind::recall:
+            case TermKind::recall: {
+                const int type = sqlite3_value_numeric_type(values[i]);
                 recall_ = sqlite3_value_double(values[i]);
+                if (type != SQLITE_INTEGER && type != SQLITE_FLOAT) {
+                    return Status::invalid(
+                        cat(words, ": expected recall above 0 and at most 1, got ", type_words(values[i])));
+                }
                 if (!(recall_ > 0 && recall_ <= 1)) {
                     return Status::invalid(cat(words, ": expected recall above 0 and at most 1, got ", recall_));
                 }
+                asked_recall_ = KeptValue(values[i]);
                 break;
+            }
             case TermKind::limit:
                 limit = static_cast<std::size_t>(std::max<std::int64_t>(0, sqlite3_value_int64(values[i])));
                 break;
@@ -339,15 +354,21 @@ Status Cursor::result_vector(sqlite3_context* context, std::size_t c, const Stat
 
 Status Cursor::column(sqlite3_context* context, int column) {
     const Schema& schema = table_.schema();
+    if (sqlite3_vtab_nochange(context) != 0) {
+        return Status::ok();
+    }
     if (column >= schema.distance_column()) {
         if (column == schema.distance_column() && is_nearest()) {
             const double distance = found_[position_].distance;
             const bool negated = is_sqlite_vss_search_ && schema.vector(vector_).metric == Metric::inner_product;
             sqlite3_result_double(context, negated ? -distance : distance);
         }
-        return Status::ok();
-    }
-    if (sqlite3_vtab_nochange(context) != 0) {
+        const KeptValue* asked = column == schema.k_column()        ? &asked_k_
+                                 : column == schema.recall_column() ? &asked_recall_
+                                                                    : nullptr;
+        if (asked != nullptr && asked->get() != nullptr) {
+            sqlite3_result_value(context, asked->get());
+        }
         return Status::ok();
     }
     if (!row_loaded_) {

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "exact_search.h"
+#include "parameters.h"
 #include "plan.h"
 #include "table.h"
 
@@ -56,6 +57,9 @@ class Cursor {
     SearchRequest request_;
     double recall_ = 0;
     bool is_limited_ = false;  // k was given: the first portion is all
+    // As asked for: SQLite checks conditions beside an OR once more, by reading the columns.
+    KeptValue asked_k_;
+    KeptValue asked_recall_;
     std::vector<Neighbor> found_;
     std::size_t position_ = 0;
     bool is_sqlite_vss_search_ = false;  // vss_search reports inner products as sqlite-vss did, larger is nearer

@@ -44,6 +44,7 @@ Status check_function(sqlite3_context* context, std::span<sqlite3_value*> argume
 Status repair_function(sqlite3_context* context, std::span<sqlite3_value*> arguments) {
     return answer(context, arguments, [](Table& table, Findings& findings) {
         return in_savepoint(table.name().db, "vss_repair", [&] {
+            VSS_TRY(table.begin_writing());
             return table.repair([&](const std::string& sentence) { return findings.add(sentence); });
         });
     });

@@ -19,6 +19,7 @@ constexpr double cost_nearest = 1000;
 constexpr double cost_row = 1500;
 constexpr double cost_some_rows = 1.0e6;
 constexpr double cost_all_rows = 3.0e6;
+constexpr double cost_refused = 1.0e15;
 
 std::optional<char> collation_code(const char* name) {
     if (name == nullptr || equal_ignoring_case(name, "BINARY")) {
@@ -131,6 +132,12 @@ const Term* Plan::nearest() const {
     return at == terms.end() ? nullptr : &*at;
 }
 
+bool Plan::has_search_terms() const {
+    return nearest() == nullptr && std::any_of(terms.begin(), terms.end(), [](const Term& term) {
+               return term.kind == TermKind::k || term.kind == TermKind::recall || term.kind == TermKind::distance;
+           });
+}
+
 // One code a term: kind, column, ':', operator, 'l' for a list, the collation. Then '|' and the words.
 std::string Plan::encode(const Schema& schema) const {
     std::string codes(1, order == RowOrder::ascending ? 'a' : order == RowOrder::descending ? 'd' : '-');
@@ -231,21 +238,23 @@ Status best_index(const Schema& schema, std::string_view words, sqlite3_index_in
         if (i == nearest || nearest_kind(constraint.op)) {
             continue;
         }
-        const bool is_search_setting = nearest >= 0 && constraint.op == SQLITE_INDEX_CONSTRAINT_EQ &&
+        const bool is_search_setting = constraint.op == SQLITE_INDEX_CONSTRAINT_EQ &&
                                        (column == schema.k_column() || column == schema.recall_column());
         if (constraint.usable == 0) {
-            if (is_search_setting) {
+            if (is_search_setting && nearest >= 0) {
                 return not_this_way();
             }
             continue;
         }
         if (is_search_setting) {
+            // Without a search it is claimed to be refused when it runs: beside an OR of searches SQLite asks about it,
+            // and then takes the searches.
             claim(i, {.kind = column == schema.k_column() ? TermKind::k : TermKind::recall, .op = constraint.op}, true);
         } else if (constraint.op == op_limit || constraint.op == op_offset) {
             if (nearest >= 0) {
                 claim(i, {.kind = constraint.op == op_limit ? TermKind::limit : TermKind::offset, .op = 0}, false);
             }
-        } else if (column == schema.distance_column() && nearest >= 0 && is_bound(constraint.op)) {
+        } else if (column == schema.distance_column() && is_bound(constraint.op)) {
             claim(i, {.kind = TermKind::distance, .op = constraint.op}, true);
         } else if (column < 0 && is_comparison(constraint.op)) {
             const bool list = nearest >= 0 && constraint.op == SQLITE_INDEX_CONSTRAINT_EQ && is_list(info, i);
@@ -316,6 +325,9 @@ Status best_index(const Schema& schema, std::string_view words, sqlite3_index_in
         info->estimatedRows = unique_row ? 1 : filtered ? 10000 : 1000000;
         if (unique_row) {
             info->idxFlags |= SQLITE_INDEX_SCAN_UNIQUE;
+        }
+        if (plan.has_search_terms()) {
+            info->estimatedCost = cost_refused;
         }
     }
 

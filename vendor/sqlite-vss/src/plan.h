@@ -43,6 +43,8 @@ struct Plan {
 
     // The term that asks for neighbours, if any.
     [[nodiscard]] const Term* nearest() const;
+    // Whether a plan without a search asks for k, recall or distances, which no row has.
+    [[nodiscard]] bool has_search_terms() const;
 
     [[nodiscard]] std::string encode(const Schema& schema) const;
     static Status decode(std::string_view text, Plan& out);

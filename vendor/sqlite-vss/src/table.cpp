@@ -228,6 +228,13 @@ Status Table::savepoint() {
     return Status::ok();
 }
 
+Status Table::begin_writing() {
+    if (sqlite3_db_readonly(name_.db, name_.schema.c_str()) != 0) {
+        return Status::ok();  // there may be nothing to write
+    }
+    return execute(name_.db, cat("update ", name_.shadow("config"), " set value = value where 0"));
+}
+
 void Table::discard() {
     for (auto& store : stores_) {
         store->discard();
@@ -257,14 +264,31 @@ Status Table::duplicate(std::int64_t rowid) const {
             cat(name_.words(), ": row ", rowid, " exists already; use insert or replace, or update, to change it")};
 }
 
-// What a search is told or tells is no value of a row. (SQLite hands unchanged columns of an UPDATE as NULL.)
-Status Table::refuse_search_columns(std::span<sqlite3_value*> values) const {
+// What a search or an insert is told, or tells, is no value of a row. (Unchanged columns of an UPDATE come marked, but
+// for an UPDATE FROM in older versions of SQLite, which hands the search's own values as if they had been set.)
+Status Table::refuse_hidden_columns(std::span<sqlite3_value*> values, bool is_update) const {
+    const auto value = [&](int column) { return values[static_cast<std::size_t>(column)]; };
+    const auto hidden = {schema_.distance_column(), schema_.k_column(), schema_.recall_column(),
+                         schema_.operation_column()};
+    if (is_update && std::none_of(hidden.begin(), hidden.end(), [&](int c) { return is_unchanged(value(c)); })) {
+        return Status::ok();
+    }
+    const auto is_given = [&](int column) {
+        return !is_unchanged(value(column)) && sqlite3_value_type(value(column)) != SQLITE_NULL;
+    };
     for (const auto& [column, name] : {std::pair{schema_.k_column(), "k"}, {schema_.recall_column(), "recall"}}) {
-        sqlite3_value* value = values[static_cast<std::size_t>(column)];
-        if (!is_unchanged(value) && sqlite3_value_type(value) != SQLITE_NULL) {
+        if (is_given(column)) {
             return Status::invalid(
                 cat(name_.words(), ": ", name, " belongs into the where clause of a search; rows do not have it"));
         }
+    }
+    if (is_given(schema_.distance_column())) {
+        return Status::invalid(
+            cat(name_.words(), ": distance is what a search tells of a row; it can be read, not written"));
+    }
+    if (is_update && is_given(schema_.operation_column())) {
+        return Status::invalid(
+            cat(name_.words(), ": operation says what an insert is to do; an update has no use for it"));
     }
     return Status::ok();
 }
@@ -502,7 +526,7 @@ Status Table::remove_row(std::int64_t rowid, const Slots& slots) {
 
 Status Table::insert(sqlite3_value* rowid, std::span<sqlite3_value*> values, WriteResult& result) {
     const KeepLastRowid keep(name_.db);
-    VSS_TRY(refuse_search_columns(values));
+    VSS_TRY(refuse_hidden_columns(values, false));
     sqlite3_value* operation = values[static_cast<std::size_t>(schema_.operation_column())];
     if (sqlite3_value_type(operation) != SQLITE_NULL) {
         return run_operation(text_of(operation), rowid, values, result);
@@ -530,7 +554,7 @@ Status Table::insert(sqlite3_value* rowid, std::span<sqlite3_value*> values, Wri
 
 Status Table::update(sqlite3_value* old_rowid, sqlite3_value* new_rowid, std::span<sqlite3_value*> values) {
     const KeepLastRowid keep(name_.db);
-    VSS_TRY(refuse_search_columns(values));
+    VSS_TRY(refuse_hidden_columns(values, true));
     const std::int64_t from = sqlite3_value_int64(old_rowid);
     if (sqlite3_value_type(new_rowid) != SQLITE_INTEGER) {
         return Status::invalid(cat(name_.words(), ": expected an integer as the new rowid of row ", from, ", got ",

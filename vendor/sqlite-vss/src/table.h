@@ -75,6 +75,9 @@ class Table {
     Status flush();
     Status savepoint();
     void discard();
+    // Waits for the right to write, as the busy handler says. A transaction that has read something cannot wait any
+    // more, so a function that reads before it writes begins with this.
+    Status begin_writing();
 
     // `select _rowid, _slot0, ..., values from t_rows`, for cursors; the columns by position.
     [[nodiscard]] std::string select_rows() const;
@@ -109,7 +112,7 @@ class Table {
     Status run_operation(std::string_view operation, sqlite3_value* rowid, std::span<sqlite3_value*> values,
                          WriteResult& result);
     Status duplicate(std::int64_t rowid) const;
-    Status refuse_search_columns(std::span<sqlite3_value*> values) const;
+    Status refuse_hidden_columns(std::span<sqlite3_value*> values, bool is_update) const;
     Status in_words(const Status& status) const;
 
     TableName name_;
