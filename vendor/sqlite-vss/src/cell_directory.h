@@ -102,7 +102,7 @@ class CellDirectory final : public CacheEntry {
     [[nodiscard]] std::shared_ptr<const CodeBlocks> codes_for_ranking() const;
     [[nodiscard]] RankedCell measure(const CodeQuery& query, std::uint32_t cell, For purpose) const;
     void candidates(const CodeBlocks& codes, const CodeQuery& query, std::size_t count,
-                    std::vector<std::pair<float, std::uint32_t>>& out) const;
+                    std::vector<std::uint64_t>& out) const;
 
     std::size_t padded_;
     Estimate estimate_;

@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "kernels.h"
+#include "ordered_key.h"
 #include "vector_value.h"
 
 namespace vss {
@@ -173,6 +174,24 @@ Status CellSearch::cell_codes(std::uint32_t cell, std::shared_ptr<const CodeBloc
     return Status::ok();
 }
 
+// The codes of the cells ranked up to `end`, which are scanned in this order.
+Status CellSearch::open_cells(std::size_t end) {
+    const bool product = index_.space().estimate() == Estimate::product;
+    for (std::size_t i = scans_.size(); i < std::min(end, ranked_.size()); ++i) {
+        const RankedCell& at = ranked_[i];
+        std::shared_ptr<const CodeBlocks> held;
+        const CodeBlocks* codes = nullptr;
+        VSS_TRY(cell_codes(at.cell, held, codes));
+        if (held != nullptr) {
+            held_.push_back(std::move(held));
+        }
+        const float norm = directory_->info(at.cell).norm;
+        const float offset = product ? -at.product : query_.square + norm * norm - 2 * at.product;
+        scans_.push_back({codes->blocks() > 0 ? codes->block(0) : nullptr, codes->size(), codes->blocks(), offset});
+    }
+    return Status::ok();
+}
+
 CellSearch::SegmentView* CellSearch::view_of(std::uint32_t slot) {
     const std::size_t id = slot / rows_.segment_slots();
     return id < segments_.size() && segments_[id].info.live > 0 ? &segments_[id] : nullptr;
@@ -231,6 +250,7 @@ Status CellSearch::begin(const CellQuery& query) {
     query_.prepare(padded);
     fine_.prepare(query_.vector.data(), padded);
     candidates_.clear();
+    best_.clear();
     vector_.resize(rows_.vector_bytes());
     costs_ = {};
     built_ = 0;
@@ -239,47 +259,45 @@ Status CellSearch::begin(const CellQuery& query) {
 }
 
 void CellSearch::keep_best(std::size_t wanted) {
-    if (candidates_.size() <= wanted) {
+    if (best_.size() <= wanted) {
         return;
     }
-    std::nth_element(candidates_.begin(), candidates_.begin() + static_cast<std::ptrdiff_t>(wanted - 1),
-                     candidates_.end());
-    candidates_.resize(wanted);
-    threshold_ = candidates_.back().distance;
+    std::nth_element(best_.begin(), best_.begin() + static_cast<std::ptrdiff_t>(wanted - 1), best_.end());
+    best_.resize(wanted);
+    threshold_ = key_value(best_.back());
 }
 
-Status CellSearch::scan_cell(std::uint32_t cell, const CodeBlocks& codes, const CodeBlocks* next, float offset,
-                             const CellQuery& query, std::size_t wanted) {
+// `i`: which of scans_. `ahead`: the block to fetch meanwhile, some blocks further on, across pages and into the cells
+// that come next, where the processor's own prefetching does not follow.
+Status CellSearch::scan_cell(std::size_t i, BlockAt& ahead, const CellQuery& query, std::size_t wanted) {
     const CodeKernels& kernels = code_kernels();
     const std::size_t padded = index_.space().padded();
+    const std::size_t block_bytes = code_block_bytes(padded);
+    const CellScan& cell = scans_[i];
     alignas(32) std::array<float, block_rows> estimates;
     std::array<std::uint32_t, block_rows> entries;
     const std::size_t limit = segments_.size() * rows_.segment_slots();
-    for (std::size_t b = 0; b < codes.blocks(); ++b) {
-        const std::byte* block = codes.block(b);
-        // Some blocks ahead, across pages and into the next cell, where the processor's own prefetching does not
-        // follow.
-        const std::size_t ahead = b + blocks_ahead;
-        if (ahead < codes.blocks()) {
-            prefetch(codes.block(ahead), codes.block_bytes());
-        } else if (next != nullptr && ahead - codes.blocks() < next->blocks()) {
-            prefetch(next->block(ahead - codes.blocks()), next->block_bytes());
+    for (std::size_t b = 0; b < cell.blocks; ++b) {
+        const std::byte* block = cell.codes + b * block_bytes;
+        const std::byte* next = block;
+        if (ahead.scan < scans_.size()) {
+            next = scans_[ahead.scan].codes + ahead.block * block_bytes;
+            advance(ahead);
         }
-        const auto* add = reinterpret_cast<const float*>(block + 4 * block_rows);
         std::uint32_t below =
-            kernels.scan(reinterpret_cast<const std::uint8_t*>(block + 12 * block_rows), add, add + block_rows,
-                         query_.tables, padded, offset, threshold_, estimates.data());
-        const std::size_t n = std::min(block_rows, codes.size() - b * block_rows);
+            kernels.scan(block, next, query_.tables, padded, cell.offset, threshold_, estimates.data());
+        const std::size_t n = std::min(block_rows, cell.entries - b * block_rows);
         below &= n == block_rows ? ~0U : (1U << n) - 1;
         if (below == 0) {
             continue;
         }
         std::memcpy(entries.data(), block, sizeof entries);
         for (; below != 0; below &= below - 1) {
-            const auto i = static_cast<std::size_t>(std::countr_zero(below));
-            const std::uint32_t slot = entries[i] & ~second_copy;
+            const auto lane = static_cast<std::size_t>(std::countr_zero(below));
+            const std::uint32_t slot = entries[lane] & ~second_copy;
             if (slot >= limit) {
-                return Status::corrupt("cell " + std::to_string(cell) + " names a slot that does not exist");
+                return Status::corrupt("cell " + std::to_string(ranked_[i].cell) +
+                                       " names a slot that does not exist");
             }
             std::uint64_t& word = seen_[slot / 64];
             const std::uint64_t bit = std::uint64_t{1} << (slot % 64);
@@ -288,13 +306,22 @@ Status CellSearch::scan_cell(std::uint32_t cell, const CodeBlocks& codes, const 
             }
             word |= bit;
             seen_slots_.push_back(slot);
-            candidates_.push_back({estimates[i], 0, slot});
+            best_.push_back(ordered_key(estimates[lane], slot));
         }
-        if (candidates_.size() >= 2 * wanted) {
+        if (best_.size() >= 2 * wanted) {
             keep_best(wanted);
         }
     }
     return Status::ok();
+}
+
+// To the next block of the cells opened.
+void CellSearch::advance(BlockAt& at) const {
+    ++at.block;
+    while (at.scan < scans_.size() && at.block >= scans_[at.scan].blocks) {
+        ++at.scan;
+        at.block = 0;
+    }
 }
 
 Status CellSearch::scan_cells(const CellQuery& query) {
@@ -313,16 +340,13 @@ Status CellSearch::scan_cells(const CellQuery& query) {
     const double entries_per_cell = 2 * rows / static_cast<double>(std::max<std::size_t>(directory_->live(), 1));
     const double matches_wanted = static_cast<double>(cells) * entries_per_cell * std::sqrt(share);
     seen_.resize(segments_.size() * rows_.segment_slots() / 64 + 1);
-    const bool product = index_.space().estimate() == Estimate::product;
     Status status = Status::ok();
     double matches = 0;
     bool all_ranked = ranked_.size() == directory_->live();
-    std::shared_ptr<const CodeBlocks> held;
-    std::shared_ptr<const CodeBlocks> next_held;
-    const CodeBlocks* codes = nullptr;
-    const CodeBlocks* next = nullptr;
-    std::size_t i = 0;
-    for (; status.is_ok(); ++i) {
+    scans_.clear();
+    held_.clear();
+    BlockAt ahead;
+    for (std::size_t i = 0; status.is_ok(); ++i) {
         if (i == ranked_.size()) {
             // A filter whose rows lie far from the query: go on until enough of them were seen.
             if (!filtered || all_ranked || matches >= matches_wanted) {
@@ -334,31 +358,25 @@ Status CellSearch::scan_cells(const CellQuery& query) {
                 break;
             }
         }
-        const std::uint32_t cell = ranked_[i].cell;
-        const CellInfo& info = directory_->info(cell);
-        if (i == 0 || next == nullptr) {
-            status = cell_codes(cell, held, codes);
-        } else {
-            codes = next;
-            held = std::move(next_held);
-        }
-        next = nullptr;
-        if (status.is_ok() && i + 1 < ranked_.size()) {
-            status = cell_codes(ranked_[i + 1].cell, next_held, next);
-        }
+        // Under a filter the scan may end early, and what is not scanned should not be read.
+        status = open_cells(filtered ? i + 2 : ranked_.size());
         if (!status.is_ok()) {
             break;
         }
-        const float offset =
-            product ? -ranked_[i].product : query_.square + info.norm * info.norm - 2 * ranked_[i].product;
+        if (i == 0) {
+            ahead = {0, 0};
+            for (std::size_t step = 0; step < blocks_ahead; ++step) {
+                advance(ahead);
+            }
+        }
         const std::size_t seen_before = seen_slots_.size();
-        status = scan_cell(cell, *codes, next, offset, query, wanted);
-        costs_.entries += codes->size();
+        status = scan_cell(i, ahead, query, wanted);
+        const auto entries = static_cast<double>(scans_[i].entries);
+        costs_.entries += scans_[i].entries;
         ++costs_.cells;
         if (filtered) {
             // Only what beats the threshold is known to match; the rest is taken to match as often as the whole.
-            matches += seen_before == seen_slots_.size() ? 0.5 * share * static_cast<double>(codes->size())
-                                                         : share * static_cast<double>(codes->size());
+            matches += (seen_before == seen_slots_.size() ? 0.5 : 1) * share * entries;
         }
     }
     for (const std::uint32_t slot : seen_slots_) {
@@ -366,7 +384,8 @@ Status CellSearch::scan_cells(const CellQuery& query) {
     }
     seen_slots_.clear();
     keep_best(wanted);
-    costs_.candidates = candidates_.size();
+    held_.clear();
+    costs_.candidates = best_.size();
     costs_.scan_us = now_us() - ranked;
     return status;
 }
@@ -375,64 +394,58 @@ Status CellSearch::refine(const CellQuery& query) {
     const double start = now_us();
     for (const std::uint32_t slot : index_.tail()) {
         if (query.slots == nullptr || query.slots->passes(slot)) {
-            candidates_.push_back({-std::numeric_limits<float>::infinity(), 0, slot});
+            best_.push_back(slot);
         }
     }
     // In three steps, so that what is needed next is on its way from memory meanwhile.
-    const std::size_t segment_slots = rows_.segment_slots();
+    const auto segment_slots = static_cast<std::uint32_t>(rows_.segment_slots());
     places_.clear();
-    std::vector<Candidate> cold;
-    for (const Candidate& candidate : candidates_) {
-        SegmentView* view = view_of(candidate.slot);
+    cold_.clear();
+    for (const std::uint64_t key : best_) {
+        const std::uint32_t slot = key_number(key);
+        const std::uint32_t id = slot / segment_slots;
+        SegmentView* view = id < segments_.size() && segments_[id].info.live > 0 ? &segments_[id] : nullptr;
         if (view == nullptr) {
-            return no_vector(candidate.slot);
+            return no_vector(slot);
         }
         const SlotCodes* codes = nullptr;
         VSS_TRY(segment_codes(*view, view->cold >= cold_rows_per_segment && built_ < segments_built_per_query, codes));
         if (codes == nullptr) {
-            cold.push_back(candidate);
+            cold_.push_back(slot);
             continue;
         }
-        const auto slot = static_cast<std::uint32_t>(candidate.slot % segment_slots);
-        codes->prefetch_position(slot);
-        places_.push_back({codes, candidate.slot, slot});
+        const std::uint32_t slot_of_segment = slot - id * segment_slots;
+        codes->prefetch_position(slot_of_segment);
+        places_.push_back({codes, view->rows.get(), slot, slot_of_segment});
     }
-    for (const CodePlace& place : places_) {
-        if (const std::int32_t at = place.codes->at(place.slot_of_segment); at >= 0) {
-            place.codes->prefetch(static_cast<std::size_t>(at));
-        }
-    }
-    const std::size_t wanted = reranked_for(query.recall, query.k);
-    std::vector<Candidate>& all = candidates_;
-    all.clear();
-    for (const CodePlace& place : places_) {
-        const std::int32_t found = place.codes->at(place.slot_of_segment);
-        if (found < 0) {
+    for (CodePlace& place : places_) {
+        const std::int32_t at = place.codes->at(place.position);
+        if (at < 0) {
             return no_vector(place.slot);
         }
-        const auto at = static_cast<std::size_t>(found);
-        if (query.slots == nullptr && query.rows != nullptr && !query.rows->passes(place.codes->rowid(at))) {
+        place.position = static_cast<std::uint32_t>(at);
+        place.codes->prefetch(place.position);
+    }
+    refined_.clear();
+    for (std::uint32_t i = 0; i < places_.size(); ++i) {
+        const CodePlace& place = places_[i];
+        if (query.slots == nullptr && query.rows != nullptr &&
+            !query.rows->passes(place.codes->rowid(place.position))) {
             continue;
         }
-        ++costs_.refined;
-        all.push_back({place.codes->distance(fine_, at), 0, place.slot});
+        refined_.push_back(ordered_key(place.codes->distance(fine_, place.position), i));
     }
-    if (all.size() > wanted) {
-        std::nth_element(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(wanted), all.end());
-        all.resize(wanted);
-    }
-    all.insert(all.end(), cold.begin(), cold.end());
+    costs_.refined += refined_.size();
+    const std::size_t wanted = std::min(reranked_for(query.recall, query.k), refined_.size());
+    std::partial_sort(refined_.begin(), refined_.begin() + static_cast<std::ptrdiff_t>(wanted), refined_.end());
+    refined_.resize(wanted);
     costs_.refine_us = now_us() - start;
     return Status::ok();
 }
 
-void CellSearch::prefetch_row(std::uint32_t slot) {
-    const SegmentView* view = view_of(slot);
-    if (view == nullptr || view->rows == nullptr || view->codes == nullptr) {
-        return;
-    }
-    if (const std::int32_t at = view->codes->at(slot % rows_.segment_slots()); at >= 0) {
-        prefetch(view->rows->row(static_cast<std::size_t>(at)), rows_.vector_bytes());
+void CellSearch::prefetch_row(const CodePlace& place) const {
+    if (place.rows != nullptr) {
+        prefetch(place.rows->row(place.position), rows_.vector_bytes());
     }
 }
 
@@ -475,22 +488,29 @@ Status CellSearch::rerank(const CellQuery& query, std::vector<Neighbor>& out) {
     const double start = now_us();
     out.clear();
     measured_slots_.clear();
-    for (std::size_t i = 0; i < std::min(rows_ahead, candidates_.size()); ++i) {
-        prefetch_row(candidates_[i].slot);
-    }
-    for (std::size_t i = 0; i < candidates_.size(); ++i) {
-        if (i + rows_ahead < candidates_.size()) {
-            prefetch_row(candidates_[i + rows_ahead].slot);
-        }
+    const auto offer = [&](std::uint32_t slot) {
         bool passes = false;
         Neighbor neighbor;
-        VSS_TRY(measure(candidates_[i].slot, query, passes, neighbor));
+        VSS_TRY(measure(slot, query, passes, neighbor));
         if (passes) {
             out.push_back(neighbor);
             if (keeps_slots_) {
-                measured_slots_.emplace(neighbor.rowid, candidates_[i].slot);
+                measured_slots_.emplace(neighbor.rowid, slot);
             }
         }
+        return Status::ok();
+    };
+    for (std::size_t i = 0; i < std::min(rows_ahead, refined_.size()); ++i) {
+        prefetch_row(places_[key_number(refined_[i])]);
+    }
+    for (std::size_t i = 0; i < refined_.size(); ++i) {
+        if (i + rows_ahead < refined_.size()) {
+            prefetch_row(places_[key_number(refined_[i + rows_ahead])]);
+        }
+        VSS_TRY(offer(places_[key_number(refined_[i])].slot));
+    }
+    for (const std::uint32_t slot : cold_) {
+        VSS_TRY(offer(slot));
     }
     std::sort(out.begin(), out.end());
     if (out.size() > query.k) {

@@ -107,18 +107,33 @@ class CellSearch {
         friend bool operator<(const Candidate& a, const Candidate& b) { return a.distance < b.distance; }
     };
 
+    // A cell to scan.
+    struct CellScan {
+        const std::byte* codes = nullptr;
+        std::size_t entries = 0;
+        std::size_t blocks = 0;
+        float offset = 0;  // what its centroid adds to its rows' estimates
+    };
+    // A block of scans_.
+    struct BlockAt {
+        std::size_t scan = 0;
+        std::size_t block = 0;
+    };
+    // Where a candidate's 4-bit code is, and its vector, if that is in memory.
     struct CodePlace {
         const SlotCodes* codes = nullptr;
+        const Segment* rows = nullptr;
         std::uint32_t slot = 0;
-        std::uint32_t slot_of_segment = 0;
+        std::uint32_t position = 0;
     };
 
     Status refresh();
     Status begin(const CellQuery& query);
     Status scan_cells(const CellQuery& query);
-    Status scan_cell(std::uint32_t cell, const CodeBlocks& codes, const CodeBlocks* next, float offset,
-                     const CellQuery& query, std::size_t wanted);
-    void prefetch_row(std::uint32_t slot);
+    Status open_cells(std::size_t end);
+    Status scan_cell(std::size_t i, BlockAt& ahead, const CellQuery& query, std::size_t wanted);
+    void advance(BlockAt& at) const;
+    void prefetch_row(const CodePlace& place) const;
     void keep_best(std::size_t wanted);
     Status refine(const CellQuery& query);
     Status rerank(const CellQuery& query, std::vector<Neighbor>& out);
@@ -148,8 +163,13 @@ class CellSearch {
     CodeQuery query_;
     SlotCodes::Query fine_;
     std::vector<RankedCell> ranked_;
-    std::vector<Candidate> candidates_;
-    std::vector<CodePlace> places_;
+    std::vector<CellScan> scans_;  // of the first of ranked_
+    std::vector<std::shared_ptr<const CodeBlocks>> held_;
+    std::vector<Candidate> candidates_;    // of an exact search
+    std::vector<std::uint64_t> best_;      // by sign codes: keys of estimate and slot
+    std::vector<CodePlace> places_;        // of those whose 4-bit codes are there
+    std::vector<std::uint32_t> cold_;      // slots of the others
+    std::vector<std::uint64_t> refined_;   // by 4-bit codes, nearest first: keys of estimate and index into places_
     std::vector<std::uint64_t> seen_;  // bits by slot; all zero between queries
     std::vector<std::uint32_t> seen_slots_;
     float threshold_ = 0;

@@ -233,22 +233,34 @@ inline void make_tables(const float* q, std::size_t padded, std::uint8_t* entrie
 // Sums of u16 cannot overflow within this many pairs of code bytes: 4 entries of at most 63 each.
 constexpr std::size_t pairs_per_flush = 256;
 
-inline void sum_entries(const std::uint8_t* codes, const std::uint8_t* entries, std::size_t padded, float* sums) {
+inline void sum_entries_ahead(const std::uint8_t* codes, const std::uint8_t* ahead, const std::uint8_t* entries,
+                              std::size_t padded, float* sums) {
     const std::size_t pairs = padded / 16;
     for (std::size_t first = 0; first < pairs; first += pairs_per_flush) {
         const std::size_t count = pairs - first < pairs_per_flush ? pairs - first : pairs_per_flush;
         float part[block_rows];
-        Simd::sum_pairs(codes + first * 64, entries + first * 64, count, part);
+        Simd::sum_pairs(codes + first * 64, ahead + first * 64, entries + first * 64, count, part);
         for (std::size_t i = 0; i < block_rows; ++i) {
             sums[i] = first == 0 ? part[i] : sums[i] + part[i];
         }
     }
 }
 
-inline std::uint32_t scan(const std::uint8_t* codes, const float* add, const float* rescale, const ScanTables& tables,
-                          std::size_t padded, float offset, float threshold, float* estimates) {
+inline void sum_entries(const std::uint8_t* codes, const std::uint8_t* entries, std::size_t padded, float* sums) {
+    sum_entries_ahead(codes, codes, entries, padded, sums);
+}
+
+inline std::uint32_t scan(const std::byte* block, const std::byte* ahead, const ScanTables& tables, std::size_t padded,
+                          float offset, float threshold, float* estimates) {
+    constexpr std::size_t head = 12 * block_rows;
+    for (std::size_t i = 0; i < head; i += 64) {
+        __builtin_prefetch(ahead + i);
+    }
     float sums[block_rows];
-    sum_entries(codes, tables.entries, padded, sums);
+    sum_entries_ahead(reinterpret_cast<const std::uint8_t*>(block + head),
+                      reinterpret_cast<const std::uint8_t*>(ahead + head), tables.entries, padded, sums);
+    const auto* add = reinterpret_cast<const float*>(block + 4 * block_rows);
+    const auto* rescale = add + block_rows;
     std::uint32_t below = 0;
     for (std::size_t i = 0; i < block_rows; i += 8) {
         const F8 inner = splat8(tables.step) * load8(sums + i) + splat8(tables.base);

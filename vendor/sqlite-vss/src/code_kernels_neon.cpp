@@ -25,11 +25,13 @@ struct Simd {
         return out;
     }
 
-    static void sum_pairs(const std::uint8_t* codes, const std::uint8_t* entries, std::size_t pairs, float* sums) {
+    static void sum_pairs(const std::uint8_t* codes, const std::uint8_t* ahead, const std::uint8_t* entries,
+                          std::size_t pairs, float* sums) {
         for (std::size_t half = 0; half < 2; ++half) {
             uint16x8_t low = vdupq_n_u16(0);
             uint16x8_t high = vdupq_n_u16(0);
             for (std::size_t p = 0; p < pairs; ++p) {
+                __builtin_prefetch(ahead + p * 64 + half * 32);
                 const uint8x16_t x = vld1q_u8(codes + p * 64 + half * 16);
                 const uint8x16_t y = vld1q_u8(codes + p * 64 + 32 + half * 16);
                 const std::uint8_t* at = entries + p * 64;

@@ -22,9 +22,11 @@ struct Simd {
     }
 
     // `pairs` pairs of code bytes for each of 32 rows, 4 table look-ups a pair.
-    static void sum_pairs(const std::uint8_t* codes, const std::uint8_t* entries, std::size_t pairs, float* sums) {
+    static void sum_pairs(const std::uint8_t* codes, const std::uint8_t* ahead, const std::uint8_t* entries,
+                          std::size_t pairs, float* sums) {
         std::uint32_t total[block_rows] = {};
         for (std::size_t p = 0; p < 2 * pairs; ++p) {
+            __builtin_prefetch(ahead + p * 32);
             const std::uint8_t* low = entries + p * 32;
             for (std::size_t i = 0; i < block_rows; ++i) {
                 const std::uint8_t code = codes[p * block_rows + i];

@@ -29,12 +29,14 @@ struct Simd {
 
     static unsigned mask(Mask m) { return static_cast<unsigned>(_mm256_movemask_ps(reinterpret_cast<__m256>(m))); }
 
-    static void sum_pairs(const std::uint8_t* codes, const std::uint8_t* entries, std::size_t pairs, float* sums) {
+    static void sum_pairs(const std::uint8_t* codes, const std::uint8_t* ahead, const std::uint8_t* entries,
+                          std::size_t pairs, float* sums) {
         const __m256i nibble = _mm256_set1_epi8(15);
         // `all` sums 16-bit lanes whole, `odd` their upper bytes; the lower bytes follow by subtraction.
         __m256i all = _mm256_setzero_si256();
         __m256i odd = _mm256_setzero_si256();
         for (std::size_t p = 0; p < pairs; ++p) {
+            __builtin_prefetch(ahead + p * 64);
             const __m256i x = load_bytes(codes + p * 64);
             const __m256i y = load_bytes(codes + p * 64 + 32);
             const std::uint8_t* at = entries + p * 64;
