@@ -2,7 +2,9 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <new>
 #include <stdexcept>
 #include <utility>
@@ -38,6 +40,22 @@ class Ticket {
     py::object owned_;
 };
 
+using Ids = py::array_t<std::int64_t, py::array::c_style>;
+using Distances = py::array_t<float, py::array::c_style>;
+
+// A ticket for queries, and the arrays that their neighbours come into.
+class SearchTicket : public Ticket {
+  public:
+    SearchTicket(std::int64_t number, py::object queries, Ids ids, Distances distances)
+        : Ticket(number, std::move(queries)), ids_(std::move(ids)), distances_(std::move(distances)) {}
+    [[nodiscard]] const Ids& ids() const { return ids_; }
+    [[nodiscard]] const Distances& distances() const { return distances_; }
+
+  private:
+    Ids ids_;
+    Distances distances_;
+};
+
 // A two-dimensional array whose rows are contiguous, whatever lies between them.
 struct Rows {
     const void* data;
@@ -59,9 +77,6 @@ Rows rows_of(const py::array& array, const char* name) {
     return {array.data(), n, row_bytes, n > 1 ? static_cast<std::size_t>(array.strides(0)) : row_bytes};
 }
 
-using Ids = py::array_t<std::int64_t, py::array::c_style>;
-using Distances = py::array_t<float, py::array::c_style>;
-
 std::unique_ptr<Ticket> register_rows(const Ids& ids, const py::object& matrix) {
     if (ids.ndim() != 1) {
         throw std::invalid_argument("ids: expected one dimension");
@@ -78,18 +93,29 @@ std::unique_ptr<Ticket> register_rows(const Ids& ids, const py::object& matrix) 
                                     py::make_tuple(ids, matrix));
 }
 
-std::unique_ptr<Ticket> register_search(const py::array& queries, std::size_t k, double recall, Ids& ids,
-                                        Distances& distances) {
-    const Rows rows = rows_of(queries, "queries");
-    for (const py::array& out : {py::array(ids), py::array(distances)}) {
-        if (out.ndim() != 2 || static_cast<std::size_t>(out.shape(0)) != rows.n ||
-            static_cast<std::size_t>(out.shape(1)) != k) {
-            throw std::invalid_argument("ids, distances: expected shape (queries, k)");
+// One query of one dimension, or several of two.
+std::unique_ptr<SearchTicket> register_search(const py::array& queries, std::size_t k, double recall) {
+    const bool single = queries.ndim() == 1;
+    Rows rows{};
+    if (single) {
+        if (queries.shape(0) > 1 && queries.strides(0) != queries.itemsize()) {
+            throw std::invalid_argument("queries: expected contiguous elements");
         }
+        const auto bytes = static_cast<std::size_t>(queries.nbytes());
+        rows = {queries.data(), 1, bytes, bytes};
+    } else {
+        rows = rows_of(queries, "queries");
     }
-    return std::make_unique<Ticket>(vss0_register_search(rows.data, rows.n, rows.row_bytes, rows.stride, k, recall,
-                                                         ids.mutable_data(), distances.mutable_data()),
-                                    py::make_tuple(queries, ids, distances));
+    const auto columns = static_cast<py::ssize_t>(k);
+    const auto shape = single ? py::array::ShapeContainer{columns}
+                              : py::array::ShapeContainer{static_cast<py::ssize_t>(rows.n), columns};
+    Ids ids(shape);
+    Distances distances(shape);
+    std::fill_n(ids.mutable_data(), ids.size(), -1);
+    std::fill_n(distances.mutable_data(), distances.size(), std::numeric_limits<float>::infinity());
+    const std::int64_t number = vss0_register_search(rows.data, rows.n, rows.row_bytes, rows.stride, k, recall,
+                                                     ids.mutable_data(), distances.mutable_data());
+    return std::make_unique<SearchTicket>(number, queries, std::move(ids), std::move(distances));
 }
 
 }  // namespace
@@ -102,8 +128,10 @@ void register_buffers(py::module_& module) {
             "__enter__", [](Ticket& self) -> Ticket& { return self; }, py::return_value_policy::reference_internal)
         .def("__exit__", [](Ticket& self, const py::args& /*error*/) { self.release(); });
     module.def("register_rows", &register_rows, py::arg("ids").noconvert(), py::arg("matrix") = py::none());
-    module.def("register_search", &register_search, py::arg("queries").noconvert(), py::arg("k"), py::arg("recall"),
-               py::arg("ids").noconvert(), py::arg("distances").noconvert());
+    py::class_<SearchTicket, Ticket>(module, "SearchTicket")
+        .def_property_readonly("ids", &SearchTicket::ids)
+        .def_property_readonly("distances", &SearchTicket::distances);
+    module.def("register_search", &register_search, py::arg("queries").noconvert(), py::arg("k"), py::arg("recall"));
     module.def("set_memory_budget", &vss0_set_memory_budget, py::arg("bytes"));
     module.def("memory_budget", &vss0_memory_budget);
     module.def("parse_bytes", &vss0_parse_bytes, py::arg("text"));

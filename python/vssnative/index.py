@@ -97,6 +97,10 @@ class Index:
         self._wanted_type = None if type is None else _checked_type(type)
         self._wanted_index = None if index is None else _checked_index(index)
         self._known: dict[str, Any] | None = None
+        # A query that can be taken as it is; known with the table.
+        self._dtype: np.dtype[Any] | None = None
+        self._shape: tuple[int] | None = None
+        self._search_sql = f"select rowid from {self._table_sql} where {self._column_sql} match vss_batch(?)"
         self._look()
 
     # --- what it is ---------------------------------------------------------------------------------------------------
@@ -253,31 +257,34 @@ class Index:
             DimensionError, InvalidVectorError: the queries cannot be compared with the column's vectors.
             QueryError: k or recall out of range, or not one value in `params` for each ``?`` of `where`.
         """
-        if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 0:
-            raise QueryError(f"k: expected an integer of 0 or more, got {k!r}")
+        if type(k) is not int or k < 0:
+            k = _checked_k(k)
         if recall is not None and not 0 < recall <= 1:
             raise QueryError(f"recall: expected a number above 0 and at most 1, got {recall!r}")
         check_params(where, params)
         array, single = self._checked_queries(queries)
         # No array can be as long as an absurd k, and no more rows than there are can come back.
-        found = min(int(k), len(self)) if k > 1000 else int(k)
-        ids = np.full((len(array), found), -1, np.int64)
-        distances = np.full((len(array), found), np.inf, np.float32)
-        if self._look() is not None and ids.size:
-            with _core.register_search(array, found, recall or 0.0, ids, distances) as ticket:
-                search = f"select rowid from {self._table_sql} where {self._column_sql} match "
-                rows = f"from {self._table_sql} where (\n{where}\n)"
+        found = min(k, len(self)) if k > 1000 else k
+        ticket = _core.register_search(array, found, recall or 0.0)
+        try:
+            if self._look() is not None and found and len(array):
                 if where is None:
-                    sql = f"{search} vss_batch(?)"
-                elif lists_arrive_whole(self.conn):
-                    sql = f"{search} vss_batch(?) and rowid in (select rowid {rows})"
+                    sql = self._search_sql
                 else:
-                    sql = f"{search} vss_batch(?, (select json_group_array(rowid) {rows}))"
+                    rows = f"from {self._table_sql} where (\n{where}\n)"
+                    if lists_arrive_whole(self.conn):
+                        sql = f"{self._search_sql} and rowid in (select rowid {rows})"
+                    else:
+                        sql = f"{self._search_sql[:-1]}, (select json_group_array(rowid) {rows}))"
                 self._execute(sql, (ticket.number, *params))
+        finally:
+            ticket.release()
+        ids, distances = ticket.ids, ticket.distances
         if found < k:
-            ids = np.pad(ids, ((0, 0), (0, k - found)), constant_values=-1)
-            distances = np.pad(distances, ((0, 0), (0, k - found)), constant_values=np.inf)
-        return (ids[0], distances[0]) if single else (ids, distances)
+            missing = (0, k - found) if single else ((0, 0), (0, k - found))
+            ids = np.pad(ids, missing, constant_values=-1)
+            distances = np.pad(distances, missing, constant_values=np.inf)
+        return ids, distances
 
     def stats(self) -> dict[str, Any]:
         """How the column is searched: rows, cells and their sizes, the tail, the cells each recall needs, the cache."""
@@ -354,6 +361,8 @@ class Index:
                     f"{where}, column {self.column!r} exists with {name}={is_there!r}, not {wanted!r}"
                 )
         self._known = known
+        self._dtype, width = self._native()
+        self._shape = (width,)
         return self._known
 
     def _create(self, matrix: npt.NDArray[Any]) -> None:
@@ -410,6 +419,14 @@ class Index:
         return matrix
 
     def _checked_queries(self, queries: npt.ArrayLike) -> tuple[npt.NDArray[Any], bool]:
+        """Contiguous queries of the column's own type, of one dimension where one vector was given."""
+        if (
+            type(queries) is np.ndarray
+            and queries.dtype == self._dtype
+            and queries.shape == self._shape
+            and queries.flags.c_contiguous
+        ):
+            return queries, True
         native, _ = self._native()
         array = np.asarray(queries)
         if array.dtype != native:
@@ -421,12 +438,11 @@ class Index:
                 ) from None
         single = array.ndim == 1
         array = np.ascontiguousarray(array[None] if single else array)
-        if self.dim is None and array.ndim == 2:
-            return array, single
-        array = self._checked_matrix(array, "queries")
-        if array.dtype != native:
-            array = self._converted(array)
-        return array, single
+        if self.dim is not None or array.ndim != 2:
+            array = self._checked_matrix(array, "queries")
+            if array.dtype != native:
+                array = self._converted(array)
+        return (array[0], True) if single else (array, False)
 
     def _converted(self, queries: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """float32 queries in the column's element type, by the extension's own rules."""
@@ -513,6 +529,12 @@ def _checked_index(index: str) -> str:
     if not isinstance(index, str) or index.lower() not in _INDEXES:
         raise ConfigurationError(f"index: expected {', '.join(_INDEXES)}, got {index!r}")
     return index.lower()
+
+
+def _checked_k(k: object) -> int:
+    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 0:
+        raise QueryError(f"k: expected an integer of 0 or more, got {k!r}")
+    return int(k)
 
 
 def _checked_ids(ids: npt.ArrayLike, n: int | None) -> Ids:

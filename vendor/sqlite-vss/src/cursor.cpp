@@ -282,7 +282,9 @@ Status Cursor::find_unverified(std::vector<std::vector<Neighbor>>& results, bool
     results.resize(request_.queries.size());
     for (std::size_t i = 0; i < request_.queries.size(); ++i) {
         query.vector = request_.queries[i];
-        VSS_TRY(table_.store(vector_).check_interrupt());
+        if (i > 0) {  // the first was asked by reading the state
+            VSS_TRY(table_.store(vector_).check_interrupt());
+        }
         const Status status = approximate && !by_rowid ? cells->search.search(query, results[i])
                                                        : cells->search.search_exact(query, results[i]);
         if (status.code() == Code::corrupt && !status.message().starts_with("table ")) {

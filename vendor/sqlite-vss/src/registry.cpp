@@ -5,6 +5,7 @@
 #include <variant>
 
 #include "cache.h"
+#include "rotation.h"
 
 namespace vss {
 namespace {
@@ -15,8 +16,10 @@ std::mutex mutex;
 std::unordered_map<std::int64_t, Entry> entries;
 
 std::int64_t add(Entry entry) {
-    const auto ticket = static_cast<std::int64_t>((random_version() >> 1) | 1);
     const std::lock_guard lock(mutex);
+    // Asking the processor for random bits each time would take longer than all else that a ticket needs.
+    static SplitMix random(random_version());
+    const auto ticket = static_cast<std::int64_t>((random.next() >> 1U) | 1U);
     entries.insert_or_assign(ticket, std::move(entry));
     return ticket;
 }
