@@ -4,11 +4,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <new>
 #include <span>
 #include <vector>
 
 #include "cache.h"
+#include "huge_pages.h"
 #include "types.h"
 
 namespace vss {
@@ -18,19 +18,13 @@ class AlignedBytes {
   public:
     AlignedBytes() = default;
     // Throws std::bad_alloc, as std::vector does.
-    explicit AlignedBytes(std::size_t size)
-        : size_(size), data_(static_cast<std::byte*>(::operator new (size, std::align_val_t{alignment}))) {}
+    explicit AlignedBytes(std::size_t size) : data_(allocate_memory(size), MemoryRelease{size}) {}
     [[nodiscard]] std::byte* data() { return data_.get(); }
     [[nodiscard]] const std::byte* data() const { return data_.get(); }
-    [[nodiscard]] std::size_t size() const { return size_; }
+    [[nodiscard]] std::size_t size() const { return data_ == nullptr ? 0 : data_.get_deleter().bytes; }
 
   private:
-    static constexpr std::size_t alignment = 64;
-    struct Deleter {
-        void operator()(std::byte* data) const { ::operator delete (data, std::align_val_t{alignment}); }
-    };
-    std::size_t size_ = 0;
-    std::unique_ptr<std::byte, Deleter> data_;
+    std::unique_ptr<std::byte, MemoryRelease> data_;
 };
 
 struct Segment final : CacheEntry {
