@@ -6,7 +6,7 @@
 #include <cmath>
 #include <limits>
 
-#include "ordered_key.h"
+#include "best_of.h"
 
 namespace vss {
 namespace {
@@ -186,35 +186,24 @@ RankedCell CellDirectory::measure(const CodeQuery& query, std::uint32_t cell, Fo
     return {score, cell, product};
 }
 
-// The `count` cells of the best estimates by the centroids' sign codes, in no order.
-void CellDirectory::candidates(const CodeBlocks& codes, const CodeQuery& query, std::size_t count,
-                               std::vector<std::uint64_t>& best) const {
+// The `count` cells of the best estimates by the centroids' sign codes, or a few more, in no order.
+void CellDirectory::candidates(const CodeBlocks& codes, const CodeQuery& query, std::size_t count, BestOf& best) const {
     const CodeKernels& kernels = code_kernels();
-    best.clear();
-    float threshold = std::numeric_limits<float>::infinity();
-    const auto keep = [&] {
-        if (best.size() > count) {
-            std::nth_element(best.begin(), best.begin() + static_cast<std::ptrdiff_t>(count - 1), best.end());
-            best.resize(count);
-            threshold = key_value(best.back());
-        }
-    };
+    best.begin(count);
     alignas(32) std::array<float, block_rows> estimates;
     for (std::size_t b = 0; b < codes.blocks(); ++b) {
         const std::byte* block = codes.block(b);
         std::uint32_t below = kernels.scan(block, codes.block(std::min(b + 2, codes.blocks() - 1)), query.tables,
-                                           padded_, 0, threshold, estimates.data());
+                                           padded_, 0, best.limit(), estimates.data());
         const std::size_t n = std::min(block_rows, codes.size() - b * block_rows);
         below &= n == block_rows ? ~0U : (1U << n) - 1;
         for (; below != 0; below &= below - 1) {
             const auto i = static_cast<std::size_t>(std::countr_zero(below));
-            best.push_back(ordered_key(estimates[i], static_cast<std::uint32_t>(b * block_rows + i)));
+            best.add(estimates[i], static_cast<std::uint32_t>(b * block_rows + i));
         }
-        if (best.size() >= 2 * count) {
-            keep();
-        }
+        best.thin_out();
     }
-    keep();
+    best.finish();
 }
 
 void CellDirectory::rank(const CodeQuery& query, std::size_t count, For purpose, std::vector<RankedCell>& out) const {
@@ -231,14 +220,15 @@ void CellDirectory::rank(const CodeQuery& query, std::size_t count, For purpose,
             }
         }
     } else {
-        static thread_local std::vector<std::uint64_t> best;
-        candidates(*codes, query, measured, best);
+        static thread_local BestOf found;
+        candidates(*codes, query, measured, found);
+        const std::span<const std::uint32_t> best = found.numbers();
         constexpr std::size_t ahead = 4;
         const auto prefetch = [&](std::size_t i) {
             if (i < best.size()) {
-                __builtin_prefetch(&infos_[key_number(best[i])]);
+                __builtin_prefetch(&infos_[best[i]]);
                 for (std::size_t byte = 0; byte < padded_; byte += 64) {
-                    __builtin_prefetch(centroid_bytes(key_number(best[i])) + byte);
+                    __builtin_prefetch(centroid_bytes(best[i]) + byte);
                 }
             }
         };
@@ -247,7 +237,7 @@ void CellDirectory::rank(const CodeQuery& query, std::size_t count, For purpose,
         }
         for (std::size_t i = 0; i < best.size(); ++i) {
             prefetch(i + ahead);
-            out.push_back(measure(query, key_number(best[i]), purpose));
+            out.push_back(measure(query, best[i], purpose));
         }
     }
     const auto nearer = [](const RankedCell& a, const RankedCell& b) {

@@ -60,6 +60,8 @@ struct RankedCell {
     float product = 0;  // <q, c>
 };
 
+class BestOf;
+
 class CellDirectory final : public CacheEntry {
   public:
     explicit CellDirectory(const CellSpace& space)
@@ -102,7 +104,7 @@ class CellDirectory final : public CacheEntry {
     [[nodiscard]] std::shared_ptr<const CodeBlocks> codes_for_ranking() const;
     [[nodiscard]] RankedCell measure(const CodeQuery& query, std::uint32_t cell, For purpose) const;
     void candidates(const CodeBlocks& codes, const CodeQuery& query, std::size_t count,
-                    std::vector<std::uint64_t>& out) const;
+ BestOf& out) const;
 
     std::size_t padded_;
     Estimate estimate_;

@@ -54,6 +54,11 @@ std::size_t reranked_for(double recall, std::size_t k) {
     return recall >= 0.985 ? 2 * k + 12 : k + k / 2 + 6;
 }
 
+// How many deviations nearer than its 4-bit code says a row may be that is still looked at.
+float deviations_for(double recall) {
+    return recall >= 0.985 ? 3.5F : 2.5F;
+}
+
 }  // namespace
 
 void SlotFilter::allow(std::uint32_t slot) {
@@ -169,9 +174,14 @@ Status CellSearch::cell_codes(std::uint32_t cell, std::shared_ptr<const CodeBloc
     VSS_TRY(index_.codes(cell, info, held));
     out = held.get();
     if (generation_ != 0) {
-        view = {info.version, held};
+        view = {info.version, held, scan_of(*out)};
     }
     return Status::ok();
+}
+
+CellSearch::CellScan CellSearch::scan_of(const CodeBlocks& codes) {
+    return {codes.blocks() > 0 ? codes.block(0) : nullptr, static_cast<std::uint32_t>(codes.size()),
+            static_cast<std::uint32_t>(codes.blocks()), 0};
 }
 
 // The codes of the cells ranked up to `end`, which are scanned in this order.
@@ -179,15 +189,18 @@ Status CellSearch::open_cells(std::size_t end) {
     const bool product = index_.space().estimate() == Estimate::product;
     for (std::size_t i = scans_.size(); i < std::min(end, ranked_.size()); ++i) {
         const RankedCell& at = ranked_[i];
-        std::shared_ptr<const CodeBlocks> held;
-        const CodeBlocks* codes = nullptr;
-        VSS_TRY(cell_codes(at.cell, held, codes));
-        if (held != nullptr) {
+        const CellInfo& info = directory_->info(at.cell);
+        const CellView& view = cells_[at.cell];
+        CellScan scan = view.scan;
+        if (generation_ == 0 || view.codes == nullptr || view.version != info.version) {
+            std::shared_ptr<const CodeBlocks> held;
+            const CodeBlocks* codes = nullptr;
+            VSS_TRY(cell_codes(at.cell, held, codes));
+            scan = scan_of(*codes);
             held_.push_back(std::move(held));
         }
-        const float norm = directory_->info(at.cell).norm;
-        const float offset = product ? -at.product : query_.square + norm * norm - 2 * at.product;
-        scans_.push_back({codes->blocks() > 0 ? codes->block(0) : nullptr, codes->size(), codes->blocks(), offset});
+        scan.offset = product ? -at.product : query_.square + info.norm * info.norm - 2 * at.product;
+        scans_.push_back(scan);
     }
     return Status::ok();
 }
@@ -250,26 +263,15 @@ Status CellSearch::begin(const CellQuery& query) {
     query_.prepare(padded);
     fine_.prepare(query_.vector.data(), padded);
     candidates_.clear();
-    best_.clear();
     vector_.resize(rows_.vector_bytes());
     costs_ = {};
     built_ = 0;
-    threshold_ = std::numeric_limits<float>::infinity();
     return Status::ok();
-}
-
-void CellSearch::keep_best(std::size_t wanted) {
-    if (best_.size() <= wanted) {
-        return;
-    }
-    std::nth_element(best_.begin(), best_.begin() + static_cast<std::ptrdiff_t>(wanted - 1), best_.end());
-    best_.resize(wanted);
-    threshold_ = key_value(best_.back());
 }
 
 // `i`: which of scans_. `ahead`: the block to fetch meanwhile, some blocks further on, across pages and into the cells
 // that come next, where the processor's own prefetching does not follow.
-Status CellSearch::scan_cell(std::size_t i, BlockAt& ahead, const CellQuery& query, std::size_t wanted) {
+Status CellSearch::scan_cell(std::size_t i, BlockAt& ahead, const CellQuery& query) {
     const CodeKernels& kernels = code_kernels();
     const std::size_t padded = index_.space().padded();
     const std::size_t block_bytes = code_block_bytes(padded);
@@ -285,8 +287,8 @@ Status CellSearch::scan_cell(std::size_t i, BlockAt& ahead, const CellQuery& que
             advance(ahead);
         }
         std::uint32_t below =
-            kernels.scan(block, next, query_.tables, padded, cell.offset, threshold_, estimates.data());
-        const std::size_t n = std::min(block_rows, cell.entries - b * block_rows);
+            kernels.scan(block, next, query_.tables, padded, cell.offset, best_.limit(), estimates.data());
+        const std::size_t n = std::min<std::size_t>(block_rows, cell.entries - b * block_rows);
         below &= n == block_rows ? ~0U : (1U << n) - 1;
         if (below == 0) {
             continue;
@@ -306,11 +308,9 @@ Status CellSearch::scan_cell(std::size_t i, BlockAt& ahead, const CellQuery& que
             }
             word |= bit;
             seen_slots_.push_back(slot);
-            best_.push_back(ordered_key(estimates[lane], slot));
+            best_.add(estimates[lane], slot);
         }
-        if (best_.size() >= 2 * wanted) {
-            keep_best(wanted);
-        }
+        best_.thin_out();
     }
     return Status::ok();
 }
@@ -328,7 +328,7 @@ Status CellSearch::scan_cells(const CellQuery& query) {
     const bool filtered = query.slots != nullptr && query.slots->limited;
     const double rows = static_cast<double>(std::max<std::uint64_t>(index_.state().rows, 1));
     const double share = filtered ? std::min(static_cast<double>(query.slots->count) / rows, 1.0) : 1.0;
-    const std::size_t wanted = candidates_for(query.recall, query.k);
+    best_.begin(candidates_for(query.recall, query.k));
     const std::size_t cells = query.cells > 0 ? query.cells : cells_for(query.recall, query.k);
     const double start = now_us();
     // With few matches among many rows the neighbours lie farther apart, so more cells are needed.
@@ -370,7 +370,7 @@ Status CellSearch::scan_cells(const CellQuery& query) {
             }
         }
         const std::size_t seen_before = seen_slots_.size();
-        status = scan_cell(i, ahead, query, wanted);
+        status = scan_cell(i, ahead, query);
         const auto entries = static_cast<double>(scans_[i].entries);
         costs_.entries += scans_[i].entries;
         ++costs_.cells;
@@ -383,26 +383,26 @@ Status CellSearch::scan_cells(const CellQuery& query) {
         seen_[slot / 64] = 0;
     }
     seen_slots_.clear();
-    keep_best(wanted);
+    best_.finish();
     held_.clear();
-    costs_.candidates = best_.size();
+    costs_.candidates = best_.numbers().size();
     costs_.scan_us = now_us() - ranked;
     return status;
 }
 
 Status CellSearch::refine(const CellQuery& query) {
     const double start = now_us();
+    slots_.assign(best_.numbers().begin(), best_.numbers().end());
     for (const std::uint32_t slot : index_.tail()) {
         if (query.slots == nullptr || query.slots->passes(slot)) {
-            best_.push_back(slot);
+            slots_.push_back(slot);
         }
     }
     // In three steps, so that what is needed next is on its way from memory meanwhile.
     const auto segment_slots = static_cast<std::uint32_t>(rows_.segment_slots());
     places_.clear();
     cold_.clear();
-    for (const std::uint64_t key : best_) {
-        const std::uint32_t slot = key_number(key);
+    for (const std::uint32_t slot : slots_) {
         const std::uint32_t id = slot / segment_slots;
         SegmentView* view = id < segments_.size() && segments_[id].info.live > 0 ? &segments_[id] : nullptr;
         if (view == nullptr) {
@@ -427,10 +427,10 @@ Status CellSearch::refine(const CellQuery& query) {
         place.codes->prefetch(place.position);
     }
     refined_.clear();
+    const bool by_rowid = query.slots == nullptr && query.rows != nullptr && query.rows->allowed.has_value();
     for (std::uint32_t i = 0; i < places_.size(); ++i) {
         const CodePlace& place = places_[i];
-        if (query.slots == nullptr && query.rows != nullptr &&
-            !query.rows->passes(place.codes->rowid(place.position))) {
+        if (by_rowid && !query.rows->passes(place.codes->rowid(place.position))) {
             continue;
         }
         refined_.push_back(ordered_key(place.codes->distance(fine_, place.position), i));
@@ -445,6 +445,7 @@ Status CellSearch::refine(const CellQuery& query) {
 
 void CellSearch::prefetch_row(const CodePlace& place) const {
     if (place.rows != nullptr) {
+        __builtin_prefetch(&place.rows->rowids[place.position]);
         prefetch(place.rows->row(place.position), rows_.vector_bytes());
     }
 }
@@ -455,25 +456,29 @@ Status CellSearch::measure(std::uint32_t slot, const CellQuery& query, bool& pas
     if (view == nullptr) {
         return no_vector(slot);
     }
-    const std::byte* vector = nullptr;
     if (view->rows != nullptr && view->codes != nullptr) {
         const std::int32_t at = view->codes->at(slot % rows_.segment_slots());
         if (at < 0) {
             return no_vector(slot);
         }
         out.rowid = view->rows->rowids[static_cast<std::size_t>(at)];
-        vector = view->rows->row(static_cast<std::size_t>(at));
-    } else {
-        bool live = false;
-        VSS_TRY(rows_.read_slot(slot, live, out.rowid, vector_));
-        if (!live) {
-            return no_vector(slot);
-        }
-        vector = vector_.data();
-        ++costs_.cold_rows;
-        view->cold += view->codes == nullptr ? 1U : 0U;
+        return measure(slot, view->rows->row(static_cast<std::size_t>(at)), query, passes, out);
     }
+    bool live = false;
+    VSS_TRY(rows_.read_slot(slot, live, out.rowid, vector_));
+    if (!live) {
+        return no_vector(slot);
+    }
+    ++costs_.cold_rows;
+    view->cold += view->codes == nullptr ? 1U : 0U;
+    return measure(slot, vector_.data(), query, passes, out);
+}
+
+// `out` has its rowid already.
+Status CellSearch::measure(std::uint32_t slot, const std::byte* vector, const CellQuery& query, bool& passes,
+                           Neighbor& out) {
     ++costs_.reranked;
+    passes = false;
     if (query.rows != nullptr && !query.rows->passes(out.rowid)) {
         return query.slots == nullptr ? Status::ok()
                                       : Status::corrupt("a row names slot " + std::to_string(slot) +
@@ -488,34 +493,53 @@ Status CellSearch::rerank(const CellQuery& query, std::vector<Neighbor>& out) {
     const double start = now_us();
     out.clear();
     measured_slots_.clear();
-    const auto offer = [&](std::uint32_t slot) {
+    // A heap of the k best, the farthest on top.
+    const auto offer = [&](const Neighbor& neighbor, std::uint32_t slot) {
+        if (keeps_slots_) {
+            measured_slots_.emplace(neighbor.rowid, slot);
+        }
+        out.push_back(neighbor);
+        std::push_heap(out.begin(), out.end());
+        if (out.size() > query.k) {
+            std::pop_heap(out.begin(), out.end());
+            out.pop_back();
+        }
+    };
+    for (const std::uint32_t slot : cold_) {
         bool passes = false;
         Neighbor neighbor;
         VSS_TRY(measure(slot, query, passes, neighbor));
         if (passes) {
-            out.push_back(neighbor);
-            if (keeps_slots_) {
-                measured_slots_.emplace(neighbor.rowid, slot);
-            }
+            offer(neighbor, slot);
         }
-        return Status::ok();
-    };
+    }
     for (std::size_t i = 0; i < std::min(rows_ahead, refined_.size()); ++i) {
         prefetch_row(places_[key_number(refined_[i])]);
     }
+    const float deviations = deviations_for(query.recall);
     for (std::size_t i = 0; i < refined_.size(); ++i) {
         if (i + rows_ahead < refined_.size()) {
             prefetch_row(places_[key_number(refined_[i + rows_ahead])]);
         }
-        VSS_TRY(offer(places_[key_number(refined_[i])].slot));
+        const CodePlace& place = places_[key_number(refined_[i])];
+        if (out.size() == query.k && !keeps_slots_ &&
+            reported(key_value(refined_[i]) - deviations * place.codes->deviation(fine_, place.position)) >
+                out.front().distance) {
+            break;  // those behind it are not nearer, most likely
+        }
+        bool passes = false;
+        Neighbor neighbor;
+        if (place.rows != nullptr) {
+            neighbor.rowid = place.rows->rowids[place.position];
+            VSS_TRY(measure(place.slot, place.rows->row(place.position), query, passes, neighbor));
+        } else {
+            VSS_TRY(measure(place.slot, query, passes, neighbor));
+        }
+        if (passes) {
+            offer(neighbor, place.slot);
+        }
     }
-    for (const std::uint32_t slot : cold_) {
-        VSS_TRY(offer(slot));
-    }
-    std::sort(out.begin(), out.end());
-    if (out.size() > query.k) {
-        out.resize(query.k);
-    }
+    std::sort_heap(out.begin(), out.end());
     costs_.rerank_us = now_us() - start;
     return Status::ok();
 }

@@ -11,6 +11,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "best_of.h"
 #include "cells.h"
 #include "filter.h"
 #include "nearest.h"
@@ -95,9 +96,17 @@ class CellSearch {
         std::shared_ptr<const Segment> rows;
         std::uint32_t cold = 0;  // rows read one by one since there are no codes
     };
+    // A cell to scan.
+    struct CellScan {
+        const std::byte* codes = nullptr;
+        std::uint32_t entries = 0;
+        std::uint32_t blocks = 0;
+        float offset = 0;  // what its centroid adds to its rows' estimates
+    };
     struct CellView {
         std::uint64_t version = 0;
         std::shared_ptr<const CodeBlocks> codes;
+        CellScan scan;  // of `codes`
     };
     struct Candidate {
         float distance = 0;
@@ -107,13 +116,6 @@ class CellSearch {
         friend bool operator<(const Candidate& a, const Candidate& b) { return a.distance < b.distance; }
     };
 
-    // A cell to scan.
-    struct CellScan {
-        const std::byte* codes = nullptr;
-        std::size_t entries = 0;
-        std::size_t blocks = 0;
-        float offset = 0;  // what its centroid adds to its rows' estimates
-    };
     // A block of scans_.
     struct BlockAt {
         std::size_t scan = 0;
@@ -131,14 +133,15 @@ class CellSearch {
     Status begin(const CellQuery& query);
     Status scan_cells(const CellQuery& query);
     Status open_cells(std::size_t end);
-    Status scan_cell(std::size_t i, BlockAt& ahead, const CellQuery& query, std::size_t wanted);
+    Status scan_cell(std::size_t i, BlockAt& ahead, const CellQuery& query);
+    static CellScan scan_of(const CodeBlocks& codes);
     void advance(BlockAt& at) const;
     void prefetch_row(const CodePlace& place) const;
-    void keep_best(std::size_t wanted);
     Status refine(const CellQuery& query);
     Status rerank(const CellQuery& query, std::vector<Neighbor>& out);
     static Status no_vector(std::uint32_t slot);
     Status measure(std::uint32_t slot, const CellQuery& query, bool& passes, Neighbor& out);
+    Status measure(std::uint32_t slot, const std::byte* vector, const CellQuery& query, bool& passes, Neighbor& out);
     Status cell_codes(std::uint32_t cell, std::shared_ptr<const CodeBlocks>& held, const CodeBlocks*& out);
     Status segment_codes(SegmentView& view, bool build, const SlotCodes*& out);
     [[nodiscard]] bool rows_fit() const;
@@ -166,13 +169,13 @@ class CellSearch {
     std::vector<CellScan> scans_;  // of the first of ranked_
     std::vector<std::shared_ptr<const CodeBlocks>> held_;
     std::vector<Candidate> candidates_;    // of an exact search
-    std::vector<std::uint64_t> best_;      // by sign codes: keys of estimate and slot
+    BestOf best_;                          // slots, by sign codes
+    std::vector<std::uint32_t> slots_;     // these and those of the tail
     std::vector<CodePlace> places_;        // of those whose 4-bit codes are there
     std::vector<std::uint32_t> cold_;      // slots of the others
     std::vector<std::uint64_t> refined_;   // by 4-bit codes, nearest first: keys of estimate and index into places_
     std::vector<std::uint64_t> seen_;  // bits by slot; all zero between queries
     std::vector<std::uint32_t> seen_slots_;
-    float threshold_ = 0;
     std::vector<std::byte> vector_;
     // While recall is learned: rowid to slot of the rows that the last search measured.
     std::unordered_map<std::int64_t, std::uint32_t> measured_slots_;

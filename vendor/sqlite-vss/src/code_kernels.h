@@ -58,6 +58,11 @@ struct CodeKernels {
     void (*quantize)(const float* x, float inverse_step, float zero, float low, float high, std::size_t padded,
                      std::uint8_t* out);
     float (*largest)(const float* x, std::size_t padded);  // of |x[i]|
+    // Of n values with their numbers, moves the smallest to the front: at least `wanted` (all, if there are no more),
+    // at most a sixteenth more, in their order. Returns how many; all that are left out are `limit` or more. Up to 7
+    // values behind the last are overwritten.
+    std::size_t (*keep_smallest)(float* values, std::uint32_t* numbers, std::size_t n, std::size_t wanted,
+                                 float& limit);
     // Rows against the vectors of a panel: values[r * panel_width + j] = bias[j] - <rows[r], vector j>. The panel holds
     // element 0 of its vectors, then element 1 of each, and so on. masks[r] tells, as bits, which are below limits[r].
     void (*panel)(const float* const* rows, std::size_t n, const float* vectors, const float* bias, std::size_t padded,

@@ -189,30 +189,29 @@ inline void encode_signs(const float* x, const float* c, std::size_t padded, std
 // --- Scanning sign codes ---------------------------------------------------------------------------------------------
 
 // Rounding can touch 64 where a sum is the whole range.
-inline void store_entries(std::uint8_t* to, F8 values) {
-    using B8 [[gnu::vector_size(8)]] = std::uint8_t;
+inline I8 entries_of(F8 values) {
     const I8 most = I8{63, 63, 63, 63, 63, 63, 63, 63};
-    I8 whole = __builtin_convertvector(values, I8);
+    const I8 whole = __builtin_convertvector(values, I8);
     const I8 over = whole > most;
-    whole = (whole & ~over) | (most & over);
-    const B8 bytes = __builtin_convertvector(whole & (whole >= 0), B8);
-    std::memcpy(to, &bytes, sizeof bytes);
+    const I8 capped = (whole & ~over) | (most & over);
+    return capped & (capped >= 0);
 }
 
 inline void make_tables(const float* q, std::size_t padded, std::uint8_t* entries, float& step, float& base) {
-    float least = 0;
-    float range = 0;
-    for (std::size_t i = 0; i < padded; i += 4) {
-        float span = 0;
-        for (std::size_t j = 0; j < 4; ++j) {
-            const float v = q[i + j];
-            span += v < 0 ? -v : v;
-            least += v < 0 ? v : 0;
-        }
-        range = span > range ? span : range;
+    F8 sum = {};
+    F8 absolute = {};
+    F8 ranges = {};
+    for (std::size_t i = 0; i < padded; i += 8) {
+        const F8 v = load8(q + i);
+        const F8 size = abs8(v);
+        sum += v;
+        absolute += size;
+        const F8 pairs = size + __builtin_shufflevector(size, size, 1, 0, 3, 2, 5, 4, 7, 6);
+        ranges = max8(ranges, pairs + __builtin_shufflevector(pairs, pairs, 2, 3, 0, 1, 6, 7, 4, 5));
     }
+    const float range = ranges[0] > ranges[4] ? ranges[0] : ranges[4];
     step = range / 63;
-    base = least;
+    base = (sum8(sum) - sum8(absolute)) / 2;  // of the elements below zero
     const float inverse = range > 0 ? 63 / range : 0;
     constexpr F8 has0 = {0, 1, 0, 1, 0, 1, 0, 1};
     constexpr F8 has1 = {0, 0, 1, 1, 0, 0, 1, 1};
@@ -223,10 +222,9 @@ inline void make_tables(const float* q, std::size_t padded, std::uint8_t* entrie
         const float q1 = q[i + 1] * inverse;
         const float q2 = q[i + 2] * inverse;
         const float q3 = q[i + 3] * inverse;
-        const float low = (q0 < 0 ? q0 : 0) + (q1 < 0 ? q1 : 0) + (q2 < 0 ? q2 : 0) + (q3 < 0 ? q3 : 0);
+        const float low = (q0 < 0 ? q0 : 0) + (q1 < 0 ? q1 : 0) + ((q2 < 0 ? q2 : 0) + (q3 < 0 ? q3 : 0));
         const F8 first = splat8(q0) * has0 + splat8(q1) * has1 + (splat8(q2) * has2 + splat8(0.5F - low));
-        store_entries(entries + i * 4, first);
-        store_entries(entries + i * 4 + 8, first + splat8(q3));
+        Simd::store_bytes(entries + i * 4, entries_of(first), entries_of(first + splat8(q3)));
     }
 }
 
@@ -269,6 +267,85 @@ inline std::uint32_t scan(const std::byte* block, const std::byte* ahead, const 
         below |= static_cast<std::uint32_t>(Simd::mask(estimate < splat8(threshold))) << i;
     }
     return below;
+}
+
+// --- Selecting -------------------------------------------------------------------------------------------------------
+
+// Values padded to a multiple of 8.
+inline std::size_t count_below(const float* values, std::size_t n, float limit) {
+    I8 count = {};
+    const F8 limits = splat8(limit);
+    for (std::size_t i = 0; i < n; i += 8) {
+        count -= load8(values + i) < limits;
+    }
+    std::size_t sum = 0;
+    for (std::size_t i = 0; i < 8; ++i) {
+        sum += static_cast<std::size_t>(count[i]);
+    }
+    return sum;
+}
+
+// Halving the range of values and counting takes a few passes without a branch to guess; selecting by comparisons
+// guesses wrong half of the time.
+inline std::size_t keep_smallest(float* values, std::uint32_t* numbers, std::size_t n, std::size_t wanted,
+                                 float& limit) {
+    if (n <= wanted) {
+        return n;
+    }
+    constexpr float infinity = __builtin_inff();
+    const std::size_t padded = (n + 7) / 8 * 8;
+    for (std::size_t i = n; i < padded; ++i) {
+        values[i] = infinity;
+    }
+    F8 least = splat8(infinity);
+    F8 most = splat8(-infinity);
+    for (std::size_t i = 0; i < padded; i += 8) {
+        const F8 v = load8(values + i);
+        const I8 real = v < splat8(infinity);
+        least = -max8(-least, -v);
+        most = max8(most, reinterpret_cast<F8>((reinterpret_cast<I8>(v) & real) |
+                                               (reinterpret_cast<I8>(splat8(-infinity)) & ~real)));
+    }
+    float low = least[0];
+    float high = most[0];
+    for (std::size_t i = 1; i < 8; ++i) {
+        low = least[i] < low ? least[i] : low;
+        high = most[i] > high ? most[i] : high;
+    }
+    // Below `low` are fewer than wanted, below `high` at least as many (or too many and the range cannot be halved).
+    float cut = high;
+    bool found = false;
+    for (int pass = 0; pass < 24 && !found; ++pass) {
+        const float middle = low + (high - low) * 0.5F;
+        const std::size_t below = count_below(values, padded, middle);
+        if (below < wanted) {
+            low = middle;
+        } else {
+            high = middle;
+            found = below <= wanted + wanted / 16;
+        }
+        cut = high;
+    }
+    // Where values are equal, as many of them as make `wanted`.
+    std::size_t spare = found ? 0 : wanted - count_below(values, padded, low);
+    std::size_t kept = 0;
+    for (std::size_t i = 0; i < n; ++i) {
+        const float value = values[i];
+        const std::uint32_t number = numbers[i];
+        bool keep = value < cut;
+        if (!found) {
+            keep = value < low;
+            if (!keep && value <= cut && spare > 0) {
+                keep = true;
+                --spare;
+            }
+        }
+        values[kept] = value;
+        numbers[kept] = number;
+        kept += keep ? 1 : 0;
+    }
+    limit = cut;
+    return kept;
 }
 
 // --- Matrix products -------------------------------------------------------------------------------------------------
@@ -317,7 +394,7 @@ inline void panel(const float* const* rows, std::size_t n, const float* vectors,
 
 constexpr CodeKernels table = {
     rotate, encode_signs, make_tables, sum_entries, scan,    Simd::dot_u8, Simd::dot_u4,
-    dot,    add_scaled,   expand_u8,   quantize,    largest, panel,
+    dot,    add_scaled,   expand_u8,   quantize,    largest, keep_smallest, panel,
 };
 
 }  // namespace

@@ -25,6 +25,13 @@ struct Simd {
         return out;
     }
 
+    static void store_bytes(std::uint8_t* to, Mask a, Mask b) {
+        for (std::size_t i = 0; i < 8; ++i) {
+            to[i] = static_cast<std::uint8_t>(a[i]);
+            to[i + 8] = static_cast<std::uint8_t>(b[i]);
+        }
+    }
+
     static void sum_pairs(const std::uint8_t* codes, const std::uint8_t* ahead, const std::uint8_t* entries,
                           std::size_t pairs, float* sums) {
         for (std::size_t half = 0; half < 2; ++half) {

@@ -29,6 +29,15 @@ struct Simd {
 
     static unsigned mask(Mask m) { return static_cast<unsigned>(_mm256_movemask_ps(reinterpret_cast<__m256>(m))); }
 
+    // 16 numbers below 256, as bytes.
+    static void store_bytes(std::uint8_t* to, Mask a, Mask b) {
+        const auto x = reinterpret_cast<__m256i>(a);
+        const auto y = reinterpret_cast<__m256i>(b);
+        const __m128i low = _mm_packus_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+        const __m128i high = _mm_packus_epi32(_mm256_castsi256_si128(y), _mm256_extracti128_si256(y, 1));
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm_packus_epi16(low, high));
+    }
+
     static void sum_pairs(const std::uint8_t* codes, const std::uint8_t* ahead, const std::uint8_t* entries,
                           std::size_t pairs, float* sums) {
         const __m256i nibble = _mm256_set1_epi8(15);

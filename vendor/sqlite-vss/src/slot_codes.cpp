@@ -22,7 +22,9 @@ SlotCodes::SlotCodes(const CellSpace& space, ElementType type, const Segment& se
     : padded_(space.padded()), stride_(padded_ / 2 + sizeof(Factors)), kind_(space.estimate()) {
     const CodeKernels& kernels = code_kernels();
     const std::size_t n = segment.size();
-    positions_.assign(segment_slots, -1);
+    if (n > 0 && segment.slots.back() - first_slot != n - 1) {
+        positions_.assign(segment_slots, -1);
+    }
     rowids_ = segment.rowids;
     slots_ = segment.slots;
     rows_ = AlignedBytes(n * stride_);
@@ -31,7 +33,9 @@ SlotCodes::SlotCodes(const CellSpace& space, ElementType type, const Segment& se
     std::vector<std::uint8_t> levels(padded_);
     std::vector<float> centered(padded_);
     for (std::size_t i = 0; i < n; ++i) {
-        positions_[segment.slots[i] - first_slot] = static_cast<std::int32_t>(i);
+        if (!positions_.empty()) {
+            positions_[segment.slots[i] - first_slot] = static_cast<std::int32_t>(i);
+        }
         decode_vector(type, segment.row(i), space.dim(), raw.data());
         space.enter(raw.data(), x.data());
         const float square = kernels.dot(x.data(), x.data(), padded_);
@@ -90,6 +94,13 @@ float SlotCodes::distance(const Query& query, std::size_t i) const {
     const Factors of = factors(row);
     const float product = inner(query, row, of);
     return kind_ == Estimate::product ? -product : of.square + query.norm * query.norm - 2 * product;
+}
+
+float SlotCodes::deviation(const Query& query, std::size_t i) const {
+    const Factors of = factors(rows_.data() + i * stride_);
+    const float error = (of.residual * query.norm + std::sqrt(of.square) * query.lost) /
+                        std::sqrt(static_cast<float>(padded_));
+    return kind_ == Estimate::product ? error : 2 * error;
 }
 
 SlotCodes::Estimated SlotCodes::estimate(const Query& query, std::size_t i) const {

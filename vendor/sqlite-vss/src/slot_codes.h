@@ -23,11 +23,19 @@ class SlotCodes final : public CacheEntry {
 
     [[nodiscard]] std::size_t size() const { return rowids_.size(); }
     // The row in that slot of the segment, or -1.
-    [[nodiscard]] std::int32_t at(std::size_t slot) const { return positions_[slot]; }
+    [[nodiscard]] std::int32_t at(std::size_t slot) const {
+        return !positions_.empty()       ? positions_[slot]
+               : slot < rowids_.size() ? static_cast<std::int32_t>(slot)
+                                         : -1;
+    }
     [[nodiscard]] std::int64_t rowid(std::size_t i) const { return rowids_[i]; }
     [[nodiscard]] std::uint32_t slot(std::size_t i) const { return slots_[i]; }
     // Two steps, since where a row's code lies must be known before it can be fetched.
-    void prefetch_position(std::size_t slot) const { __builtin_prefetch(&positions_[slot]); }
+    void prefetch_position(std::size_t slot) const {
+        if (!positions_.empty()) {
+            __builtin_prefetch(&positions_[slot]);
+        }
+    }
     void prefetch(std::size_t i) const {
         const std::byte* row = rows_.data() + i * stride_;
         for (std::size_t byte = 0; byte < stride_; byte += 64) {
@@ -50,6 +58,8 @@ class SlotCodes final : public CacheEntry {
     };
     [[nodiscard]] Estimated estimate(const Query& query, std::size_t i) const;
     [[nodiscard]] float distance(const Query& query, std::size_t i) const;
+    // Of the distance's error, which is about normal, as the rest of a rotated vector points anywhere.
+    [[nodiscard]] float deviation(const Query& query, std::size_t i) const;
 
     [[nodiscard]] std::size_t bytes() const override {
         return sizeof(*this) + positions_.size() * 4 + rowids_.size() * 12 + rows_.size();
@@ -69,7 +79,7 @@ class SlotCodes final : public CacheEntry {
     std::size_t padded_;
     std::size_t stride_;
     Estimate kind_;
-    std::vector<std::int32_t> positions_;
+    std::vector<std::int32_t> positions_;  // empty where the first slots are the live ones
     std::vector<std::int64_t> rowids_;
     std::vector<std::uint32_t> slots_;
     AlignedBytes rows_;  // nibbles and factors
