@@ -130,6 +130,7 @@ class CellSearch {
     };
 
     Status refresh();
+    Status rank_as_stranger(std::uint32_t slot, std::vector<RankedCell>& ranked);
     Status begin(const CellQuery& query);
     Status scan_cells(const CellQuery& query);
     Status open_cells(std::size_t end);

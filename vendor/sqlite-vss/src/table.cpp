@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::array<std::string_view, 2> fixed_suffixes = {"config", "rows"};
 // Rows of its own that a table asks for their neighbours, to learn how many cells a recall needs.
-constexpr std::size_t learning_samples = 64;
+constexpr std::size_t learning_samples = 192;
 constexpr std::array<std::string_view, 5> numbered_suffixes = {"vectors", "segments", "free", "cells", "codes"};
 
 std::string_view text_of(sqlite3_value* value) {
@@ -210,7 +210,7 @@ Status Table::flush_cells(std::size_t c) {
     std::shared_ptr<const CellDirectory> directory;
     if (index.state().is_celled()) {
         VSS_TRY(index.directory(directory));
-        if (directory->live() > index.state().learned.cells_then * 8 / 5) {
+        if (directory->live() > index.state().learned.cells_then * 2) {
             LearnedRecall learned;
             VSS_TRY(cells_[c]->search.learn(learning_samples, learned));
             index.set_learned(learned);
