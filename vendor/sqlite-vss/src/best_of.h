@@ -19,7 +19,7 @@ class BestOf {
         size_ = 0;
         limit_ = std::numeric_limits<float>::infinity();
         // Between two calls of thin_out at most block_rows are added.
-        const std::size_t room = 2 * wanted_ + wanted_ / 16 + 2 * block_rows;
+        const std::size_t room = 2 * wanted_ + wanted_ / 8 + 2 * block_rows;
         if (values_.size() < room) {
             values_.resize(room);
             numbers_.resize(room);
@@ -39,6 +39,10 @@ class BestOf {
     }
     void finish() {
         size_ = code_kernels().keep_smallest(values_.data(), numbers_.data(), size_, wanted_, limit_);
+    }
+    // About the n-th smallest value, or infinity if there are no more than n.
+    [[nodiscard]] float nth(std::size_t n) {
+        return size_ > n ? code_kernels().limit_of(values_.data(), size_, n) : std::numeric_limits<float>::infinity();
     }
     [[nodiscard]] std::span<const std::uint32_t> numbers() const { return {numbers_.data(), size_}; }
 

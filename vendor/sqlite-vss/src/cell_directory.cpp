@@ -6,8 +6,6 @@
 #include <cmath>
 #include <limits>
 
-#include "best_of.h"
-
 namespace vss {
 namespace {
 
@@ -186,68 +184,83 @@ RankedCell CellDirectory::measure(const CodeQuery& query, std::uint32_t cell, Fo
     return {score, cell, product};
 }
 
-// The `count` cells of the best estimates by the centroids' sign codes, or a few more, in no order.
-void CellDirectory::candidates(const CodeBlocks& codes, const CodeQuery& query, std::size_t count, BestOf& best) const {
-    const CodeKernels& kernels = code_kernels();
-    best.begin(count);
-    alignas(32) std::array<float, block_rows> estimates;
-    for (std::size_t b = 0; b < codes.blocks(); ++b) {
-        const std::byte* block = codes.block(b);
-        std::uint32_t below = kernels.scan(block, codes.block(std::min(b + 2, codes.blocks() - 1)), query.tables,
-                                           padded_, 0, best.limit(), estimates.data());
-        const std::size_t n = std::min(block_rows, codes.size() - b * block_rows);
-        below &= n == block_rows ? ~0U : (1U << n) - 1;
-        for (; below != 0; below &= below - 1) {
-            const auto i = static_cast<std::size_t>(std::countr_zero(below));
-            best.add(estimates[i], static_cast<std::uint32_t>(b * block_rows + i));
-        }
-        best.thin_out();
+void CellDirectory::begin_ranking(const CodeQuery& query, CellRanking& ranking) const {
+    ranking.pool.clear();
+    ranking.measured_all = false;
+    ranking.limit = -infinity;
+    ranking.estimates.clear();
+    if (infos_.size() <= measure_all) {
+        return;
     }
-    best.finish();
+    const std::shared_ptr<const CodeBlocks> codes = codes_for_ranking();
+    if (codes == nullptr) {
+        return;
+    }
+    ranking.estimates.resize(codes->blocks() * block_rows);
+    for (std::size_t b = 0; b < codes->blocks(); ++b) {
+        code_kernels().scan(codes->block(b), codes->block(std::min(b + 2, codes->blocks() - 1)), query.tables, padded_,
+                            0, infinity, ranking.estimates.data() + b * block_rows);
+    }
 }
 
-void CellDirectory::rank(const CodeQuery& query, std::size_t count, For purpose, std::vector<RankedCell>& out) const {
-    out.clear();
+void CellDirectory::rank_more(const CodeQuery& query, std::size_t count, For purpose, CellRanking& ranking,
+                              std::vector<RankedCell>& out) const {
     const std::size_t measured = count + count / 2 + measured_beside;
-    std::shared_ptr<const CodeBlocks> codes;
-    if (infos_.size() > measure_all && measured < live_) {
-        codes = codes_for_ranking();
-    }
-    if (codes == nullptr) {
-        for (std::uint32_t cell = 0; cell < infos_.size(); ++cell) {
-            if (infos_[cell].version != 0) {
-                out.push_back(measure(query, cell, purpose));
+    if (!ranking.measured_all) {
+        ranking.measured_all = ranking.estimates.empty() || measured >= live_;
+        // Which they are is known before the first is needed, so that their centroids are on their way from memory.
+        static thread_local std::vector<std::uint32_t> cells;
+        cells.clear();
+        if (ranking.measured_all) {
+            for (std::uint32_t cell = 0; cell < infos_.size(); ++cell) {
+                if (infos_[cell].version != 0 &&
+                    (ranking.estimates.empty() || !(ranking.estimates[cell] < ranking.limit))) {
+                    cells.push_back(cell);
+                }
             }
+        } else {
+            const float low = ranking.limit;
+            ranking.limit = code_kernels().limit_of(ranking.estimates.data(), infos_.size(), measured);
+            cells.resize(infos_.size() + 1);
+            cells.resize(code_kernels().places_between(ranking.estimates.data(), infos_.size(), low, ranking.limit,
+                                                       cells.data()));
         }
-    } else {
-        static thread_local BestOf found;
-        candidates(*codes, query, measured, found);
-        const std::span<const std::uint32_t> best = found.numbers();
         constexpr std::size_t ahead = 4;
         const auto prefetch = [&](std::size_t i) {
-            if (i < best.size()) {
-                __builtin_prefetch(&infos_[best[i]]);
+            if (i < cells.size()) {
+                __builtin_prefetch(&infos_[cells[i]]);
                 for (std::size_t byte = 0; byte < padded_; byte += 64) {
-                    __builtin_prefetch(centroid_bytes(best[i]) + byte);
+                    __builtin_prefetch(centroid_bytes(cells[i]) + byte);
                 }
             }
         };
         for (std::size_t i = 0; i < ahead; ++i) {
             prefetch(i);
         }
-        for (std::size_t i = 0; i < best.size(); ++i) {
+        for (std::size_t i = 0; i < cells.size(); ++i) {
             prefetch(i + ahead);
-            out.push_back(measure(query, best[i], purpose));
+            ranking.pool.push_back(measure(query, cells[i], purpose));
         }
     }
     const auto nearer = [](const RankedCell& a, const RankedCell& b) {
         return a.score < b.score || (a.score == b.score && a.cell < b.cell);
     };
-    if (count < out.size()) {
-        std::nth_element(out.begin(), out.begin() + static_cast<std::ptrdiff_t>(count), out.end(), nearer);
-        out.resize(count);
+    std::vector<RankedCell>& pool = ranking.pool;
+    const std::size_t wanted = count > out.size() ? std::min(count - out.size(), pool.size()) : 0;
+    const auto end = pool.begin() + static_cast<std::ptrdiff_t>(wanted);
+    if (end != pool.end() && wanted > 0) {
+        std::nth_element(pool.begin(), end, pool.end(), nearer);
     }
-    std::sort(out.begin(), out.end(), nearer);
+    std::sort(pool.begin(), end, nearer);
+    out.insert(out.end(), pool.begin(), end);
+    pool.erase(pool.begin(), end);
+}
+
+void CellDirectory::rank(const CodeQuery& query, std::size_t count, For purpose, std::vector<RankedCell>& out) const {
+    static thread_local CellRanking ranking;
+    out.clear();
+    begin_ranking(query, ranking);
+    rank_more(query, count, purpose, ranking, out);
 }
 
 }  // namespace vss

@@ -60,7 +60,13 @@ struct RankedCell {
     float product = 0;  // <q, c>
 };
 
-class BestOf;
+// A ranking under way. Reusable.
+struct CellRanking {
+    std::vector<float> estimates;  // by sign codes, of all cells; empty where each is measured
+    float limit = 0;               // all cells of estimates below it were measured
+    std::vector<RankedCell> pool;  // measured, and not ranked yet
+    bool measured_all = false;
+};
 
 class CellDirectory final : public CacheEntry {
   public:
@@ -90,6 +96,10 @@ class CellDirectory final : public CacheEntry {
     // belongs (which differ for inner products of vectors of unequal norms: rows are gathered by direction).
     enum class For { query, row };
     void rank(const CodeQuery& query, std::size_t count, For purpose, std::vector<RankedCell>& out) const;
+    // The same in steps, where it is not known beforehand how many are wanted: appends to `out` until it holds `count`.
+    void begin_ranking(const CodeQuery& query, CellRanking& ranking) const;
+    void rank_more(const CodeQuery& query, std::size_t count, For purpose, CellRanking& ranking,
+                   std::vector<RankedCell>& out) const;
 
     [[nodiscard]] std::size_t bytes() const override {
         return sizeof(*this) + infos_.size() * (sizeof(CellInfo) + padded_ + code_block_bytes(padded_) / block_rows);
@@ -103,9 +113,6 @@ class CellDirectory final : public CacheEntry {
     void code(std::uint32_t cell, CodeBlocks& codes) const;
     [[nodiscard]] std::shared_ptr<const CodeBlocks> codes_for_ranking() const;
     [[nodiscard]] RankedCell measure(const CodeQuery& query, std::uint32_t cell, For purpose) const;
-    void candidates(const CodeBlocks& codes, const CodeQuery& query, std::size_t count,
- BestOf& out) const;
-
     std::size_t padded_;
     Estimate estimate_;
     bool spherical_;

@@ -94,10 +94,15 @@ Status stats(Table& table, std::size_t c, std::string& out) {
         json.add("cells", directory->live()).add("entries", entries).add("largest_cell", largest);
         json.add("overfull_cells", overfull).add("dimensions_coded", cells->index.space().padded());
         Json learned;
+        Json patience;
         for (std::size_t i = 0; i < LearnedRecall::levels.size(); ++i) {
             learned.add(level_names[i], state.learned.cells[i]);
+            if (state.learned.patience[i] != LearnedRecall::none) {
+                patience.add(level_names[i], state.learned.patience[i]);
+            }
         }
-        json.add_text("cells_for_recall", learned.text()).add("learned_at_cells", state.learned.cells_then);
+        json.add_text("cells_for_recall", learned.text());
+        json.add_text("patience_for_recall", patience.text()).add("learned_at_cells", state.learned.cells_then);
     }
     json.add("cache_bytes", Cache::instance().used()).add("cache_budget", Cache::instance().budget());
     out = json.text();

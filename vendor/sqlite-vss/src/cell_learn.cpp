@@ -14,6 +14,37 @@ constexpr double truth_recall = 0.95;
 // What the figure for a recall aims at: a little more, since few rows are asked and candidates can be lost on the way.
 constexpr double caution = 0.25;
 
+// One row asked: the places, from 0 on, of the cells that brought something near, and those, from 1 on, where its
+// neighbours were found.
+struct Sample {
+    std::vector<std::uint32_t> near;
+    std::vector<std::uint32_t> places;
+};
+
+struct Patient {
+    std::size_t found = 0;  // neighbours
+    std::size_t cells = 0;  // scanned by all searches together
+};
+
+// What searches of that patience do (as scan_cells stops).
+Patient searched(const std::vector<Sample>& sampled, std::uint32_t patience, std::uint32_t cells) {
+    Patient out;
+    for (const Sample& sample : sampled) {
+        std::uint32_t last = 0;
+        for (const std::uint32_t at : sample.near) {
+            if (at - last > patience + last / 2) {
+                break;
+            }
+            last = at + 1;
+        }
+        const std::uint32_t end = std::min(last + patience + last / 2 + 1, cells);
+        out.cells += end;
+        out.found += static_cast<std::size_t>(
+            std::count_if(sample.places.begin(), sample.places.end(), [&](std::uint32_t at) { return at <= end; }));
+    }
+    return out;
+}
+
 // A query is no member of any cell, but a row has pulled its own cell's centroid c towards itself: in cells of a hundred
 // rows enough to move that cell forward by several places. This is its score had the row x never been there, from
 // c' = (n c - x) / (n - 1) for means of n rows. A centroid of directions is the sum of its members brought to length 1;
@@ -64,10 +95,10 @@ Status CellSearch::learn(std::size_t samples, LearnedRecall& out) {
     }
     // Where a row's neighbours are: the place of the nearer of their two cells in the ranking for the row.
     std::vector<std::uint32_t> places;
+    std::vector<Sample> sampled;
     SplitMix random(index_.state().rows);
     const std::size_t segment_slots = rows_.segment_slots();
     std::vector<std::byte> vector(rows_.vector_bytes());
-    std::vector<RankedCell> ranked;
     std::size_t asked = 0;
     for (std::size_t tries = 0; asked < samples && tries < 20 * samples; ++tries) {
         const auto slot = static_cast<std::uint32_t>(random.below(segments_.size() * segment_slots));
@@ -84,6 +115,7 @@ Status CellSearch::learn(std::size_t samples, LearnedRecall& out) {
         CellQuery query{vector.data(), learned_k + 1, truth_recall, nullptr, nullptr, directory_->live()};
         std::vector<Neighbor> found;
         keeps_slots_ = true;
+        stranger_ = slot;
         const Status status = search(query, found);
         keeps_slots_ = false;
         VSS_TRY(status);
@@ -94,13 +126,11 @@ Status CellSearch::learn(std::size_t samples, LearnedRecall& out) {
             wanted.push_back(measured_slots_.at(neighbor.rowid));
         }
         std::vector<std::uint32_t> place(wanted.size(), UINT32_MAX);
-        directory_->rank(query_, directory_->live(), CellDirectory::For::query, ranked);
-        VSS_TRY(rank_as_stranger(slot, ranked));
         std::size_t left = wanted.size();
-        for (std::uint32_t i = 0; i < ranked.size() && left > 0; ++i) {
+        for (std::uint32_t i = 0; i < ranked_.size() && left > 0; ++i) {
             std::shared_ptr<const CodeBlocks> held;
             const CodeBlocks* codes = nullptr;
-            VSS_TRY(cell_codes(ranked[i].cell, held, codes));
+            VSS_TRY(cell_codes(ranked_[i].cell, held, codes));
             for (std::size_t w = 0; w < wanted.size(); ++w) {
                 if (place[w] == UINT32_MAX && (codes->find(wanted[w]) != codes->size() ||
                                                codes->find(wanted[w] | second_copy) != codes->size())) {
@@ -109,11 +139,9 @@ Status CellSearch::learn(std::size_t samples, LearnedRecall& out) {
                 }
             }
         }
-        for (const std::uint32_t at : place) {
-            if (at != UINT32_MAX) {  // else its row is in the tail, which is always looked at
-                places.push_back(at);
-            }
-        }
+        std::erase(place, UINT32_MAX);  // its row is in the tail, which is always looked at
+        places.insert(places.end(), place.begin(), place.end());
+        sampled.push_back({near_cells_, std::move(place)});
     }
     std::sort(places.begin(), places.end());
     if (places.empty()) {
@@ -126,6 +154,19 @@ Status CellSearch::learn(std::size_t samples, LearnedRecall& out) {
         const auto at =
             std::min(static_cast<std::size_t>(std::ceil(aim * static_cast<double>(places.size()))), places.size());
         out.cells[i] = places[at > 0 ? at - 1 : 0];
+        // The least patience that reaches as many.
+        std::uint32_t low = 0;
+        std::uint32_t high = out.cells_then;
+        while (low < high) {
+            const std::uint32_t middle = low + (high - low) / 2;
+            if (searched(sampled, middle, out.cells_then).found >= at) {
+                high = middle;
+            } else {
+                low = middle + 1;
+            }
+        }
+        const bool pays = searched(sampled, low, out.cells_then).cells < std::size_t{out.cells[i]} * sampled.size();
+        out.patience[i] = pays ? low : LearnedRecall::none;
     }
     return Status::ok();
 }

@@ -26,6 +26,7 @@ constexpr std::uint64_t many_segments = std::uint64_t{1} << 20;
 constexpr double refine_cost = 14;
 
 constexpr std::size_t blocks_ahead = 3;
+constexpr std::size_t cells_ahead = 4;
 constexpr std::size_t rows_ahead = 3;
 
 void prefetch(const std::byte* from, std::size_t bytes) {
@@ -75,36 +76,57 @@ void SlotFilter::allow(std::uint32_t slot) {
 CellSearch::CellSearch(CellIndex& index, RowStore& rows, ElementType type, std::size_t dim, Metric metric)
     : index_(index), rows_(rows), type_(type), dim_(dim), metric_(metric) {}
 
-std::size_t CellSearch::cells_for(double recall, std::size_t k) const {
+// What was learned for the recall, or between two recalls, or beyond the last; in a table of as many cells as now.
+double CellSearch::learned_for(double recall, const std::array<std::uint32_t, LearnedRecall::levels.size()>& of,
+                               const std::array<std::uint32_t, LearnedRecall::levels.size()>& typical) const {
     const LearnedRecall& learned = index_.state().learned;
-    const auto live = static_cast<double>(directory_->live());
-    // Before anything is learned: what real sentence embeddings need of 1,500 cells.
-    static constexpr std::array<float, LearnedRecall::levels.size()> typical = {14, 32, 64, 92, 122, 205, 320};
-    const double then = learned.cells_then > 0 ? learned.cells_then : 1500;
-    double wanted = 0;
-    const auto at = [&](std::size_t i) {
-        return learned.cells_then > 0 ? static_cast<double>(learned.cells[i]) : typical[i];
-    };
     const auto& levels = LearnedRecall::levels;
+    // Before anything is learned: what real sentence embeddings need of 1,500 cells.
+    const double then = learned.cells_then > 0 ? learned.cells_then : 1500;
+    const auto at = [&](std::size_t i) {
+        const std::uint32_t value = learned.cells_then > 0 ? of[i] : typical[i];
+        return value == LearnedRecall::none ? 0.0 : static_cast<double>(value);
+    };
+    double wanted = at(levels.size() - 1) * 2;  // beyond the last level
     if (recall <= levels.front()) {
         wanted = at(0);
-    } else {
-        wanted = at(levels.size() - 1) * 2;  // beyond the last level
-        for (std::size_t i = 1; i < levels.size(); ++i) {
-            if (recall <= levels[i]) {
-                const double share = (recall - levels[i - 1]) / (levels[i] - levels[i - 1]);
-                wanted = at(i - 1) + (at(i) - at(i - 1)) * share;
-                break;
-            }
+    }
+    for (std::size_t i = 1; i < levels.size() && recall > levels.front(); ++i) {
+        if (recall <= levels[i]) {
+            const double share = (recall - levels[i - 1]) / (levels[i] - levels[i - 1]);
+            wanted = at(i - 1) + (at(i) - at(i - 1)) * share;
+            break;
         }
     }
     // More cells: each is smaller, and a few more are needed.
-    wanted *= std::pow(live / then, 0.4);
+    return wanted * std::pow(static_cast<double>(directory_->live()) / then, 0.4);
+}
+
+std::size_t CellSearch::cells_for(double recall, std::size_t k) const {
+    static constexpr std::array<std::uint32_t, LearnedRecall::levels.size()> typical = {14, 32, 64, 92, 122, 205, 320};
+    const auto live = static_cast<double>(directory_->live());
+    double wanted = learned_for(recall, index_.state().learned.cells, typical);
     wanted *= k > 10 ? std::pow(static_cast<double>(k) / 10, 0.3) : 1;
     // And there must be enough rows in them.
     wanted = std::max(wanted, 3 * static_cast<double>(k) * live /
                                   static_cast<double>(std::max<std::uint64_t>(index_.state().rows, 1)));
     return static_cast<std::size_t>(std::clamp(std::ceil(wanted), 1.0, std::max(live, 1.0)));
+}
+
+CellSearch::Stopping CellSearch::stopping_for(double recall, std::size_t k) const {
+    static constexpr std::array<std::uint32_t, LearnedRecall::levels.size()> typical = {2, 4, 6, 10, 16, 28, 48};
+    const auto live = static_cast<double>(directory_->live());
+    const LearnedRecall& learned = index_.state().learned;
+    const auto level = std::lower_bound(LearnedRecall::levels.begin(), LearnedRecall::levels.end(), recall) -
+                       LearnedRecall::levels.begin();
+    const auto upper = std::min(static_cast<std::size_t>(level), LearnedRecall::levels.size() - 1);
+    const bool is_patient = learned.cells_then == 0 || learned.patience[upper] != LearnedRecall::none;
+    double patience = is_patient ? learned_for(recall, learned.patience, typical) : 0;
+    patience *= k > 10 ? std::pow(static_cast<double>(k) / 10, 0.3) : 1;
+    const double least = std::ceil(3 * static_cast<double>(k) * live /
+                                   static_cast<double>(std::max<std::uint64_t>(index_.state().rows, 1)));
+    return {static_cast<std::size_t>(std::clamp(least, 1.0, std::max(live, 1.0))),
+            static_cast<std::size_t>(std::ceil(patience)), std::max<std::size_t>(2 * k, 10), is_patient};
 }
 
 // What cells and filters name is live, or the tables are damaged: passing over it would lose rows without a word.
@@ -309,6 +331,7 @@ Status CellSearch::scan_cell(std::size_t i, BlockAt& ahead, const CellQuery& que
             word |= bit;
             seen_slots_.push_back(slot);
             best_.add(estimates[lane], slot);
+            brought_ |= estimates[lane] < near_;
         }
         best_.thin_out();
     }
@@ -328,38 +351,62 @@ Status CellSearch::scan_cells(const CellQuery& query) {
     const bool filtered = query.slots != nullptr && query.slots->limited;
     const double rows = static_cast<double>(std::max<std::uint64_t>(index_.state().rows, 1));
     const double share = filtered ? std::min(static_cast<double>(query.slots->count) / rows, 1.0) : 1.0;
+    const std::size_t live = directory_->live();
     best_.begin(candidates_for(query.recall, query.k));
+    const Stopping stop = stopping_for(query.recall, query.k);
     const std::size_t cells = query.cells > 0 ? query.cells : cells_for(query.recall, query.k);
+    const bool by_number = filtered || query.cells > 0 || !stop.is_patient;
     const double start = now_us();
-    // With few matches among many rows the neighbours lie farther apart, so more cells are needed.
-    const auto most = static_cast<std::size_t>(
-        std::min(static_cast<double>(cells) / std::sqrt(share) + 1, static_cast<double>(directory_->live())));
-    directory_->rank(query_, filtered ? most : cells, CellDirectory::For::query, ranked_);
-    const double ranked = now_us();
-    costs_.rank_us = ranked - start;
-    const double entries_per_cell = 2 * rows / static_cast<double>(std::max<std::size_t>(directory_->live(), 1));
+    std::size_t first = stop.least + 3 * stop.patience + 16;
+    if (by_number) {
+        // With few matches among many rows the neighbours lie farther apart, so more cells are needed.
+        first = filtered ? static_cast<std::size_t>(std::min(static_cast<double>(cells) / std::sqrt(share) + 1,
+                                                             static_cast<double>(live)))
+                         : cells;
+    }
+    ranked_.clear();
+    directory_->begin_ranking(query_, ranking_);
+    const auto rank_more = [&](std::size_t count) {
+        directory_->rank_more(query_, std::min(count, live), CellDirectory::For::query, ranking_, ranked_);
+    };
+    rank_more(first);
+    if (keeps_slots_) {
+        VSS_TRY(rank_as_stranger(stranger_, ranked_));
+    }
+    double rank_us = now_us() - start;
+    const double entries_per_cell = 2 * rows / static_cast<double>(std::max<std::size_t>(live, 1));
     const double matches_wanted = static_cast<double>(cells) * entries_per_cell * std::sqrt(share);
     seen_.resize(segments_.size() * rows_.segment_slots() / 64 + 1);
     Status status = Status::ok();
     double matches = 0;
-    bool all_ranked = ranked_.size() == directory_->live();
     scans_.clear();
     held_.clear();
+    near_cells_.clear();
+    near_ = std::numeric_limits<float>::infinity();
+    std::size_t last_near = 0;
     BlockAt ahead;
     for (std::size_t i = 0; status.is_ok(); ++i) {
-        if (i == ranked_.size()) {
+        if (by_number) {
             // A filter whose rows lie far from the query: go on until enough of them were seen.
-            if (!filtered || all_ranked || matches >= matches_wanted) {
+            if (i == ranked_.size() && (!filtered || matches >= matches_wanted)) {
                 break;
             }
-            directory_->rank(query_, directory_->live(), CellDirectory::For::query, ranked_);
-            all_ranked = true;
+        } else if (i >= stop.least && i - last_near > stop.patience + last_near / 2) {
+            break;
+        }
+        if (i == ranked_.size()) {
+            if (i == live) {
+                break;
+            }
+            const double more = now_us();
+            rank_more(by_number ? live : 2 * i);
+            rank_us += now_us() - more;
             if (i == ranked_.size()) {
                 break;
             }
         }
-        // Under a filter the scan may end early, and what is not scanned should not be read.
-        status = open_cells(filtered ? i + 2 : ranked_.size());
+        // What is not scanned should not be read.
+        status = open_cells(i + cells_ahead);
         if (!status.is_ok()) {
             break;
         }
@@ -370,6 +417,7 @@ Status CellSearch::scan_cells(const CellQuery& query) {
             }
         }
         const std::size_t seen_before = seen_slots_.size();
+        brought_ = false;
         status = scan_cell(i, ahead, query);
         const auto entries = static_cast<double>(scans_[i].entries);
         costs_.entries += scans_[i].entries;
@@ -378,7 +426,15 @@ Status CellSearch::scan_cells(const CellQuery& query) {
             // Only what beats the threshold is known to match; the rest is taken to match as often as the whole.
             matches += (seen_before == seen_slots_.size() ? 0.5 : 1) * share * entries;
         }
+        if (brought_ && !by_number) {
+            last_near = i + 1;
+            near_ = best_.nth(stop.near);
+        } else if (brought_ && keeps_slots_) {
+            near_cells_.push_back(static_cast<std::uint32_t>(i));
+            near_ = best_.nth(stop.near);
+        }
     }
+    costs_.rank_us = rank_us;
     for (const std::uint32_t slot : seen_slots_) {
         seen_[slot / 64] = 0;
     }
@@ -386,7 +442,7 @@ Status CellSearch::scan_cells(const CellQuery& query) {
     best_.finish();
     held_.clear();
     costs_.candidates = best_.numbers().size();
-    costs_.scan_us = now_us() - ranked;
+    costs_.scan_us = now_us() - start - rank_us;
     return status;
 }
 

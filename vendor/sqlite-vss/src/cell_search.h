@@ -1,8 +1,16 @@
 // Searching the cells: rank cells, scan their sign codes, refine by 4-bit codes, measure the few best exactly.
 //
+// Queries differ: the neighbours of some lie in two cells, those of others in two hundred. So a search goes on until
+// cells bring nothing near any more: it ends after a row of cells of which none had an entry that was estimated nearer
+// than the 2 k best before it. How long that row must be is `patience` cells and half of the cells scanned up to the
+// last that brought something; the table learns the patience that a recall needs. At recall 0.99 that scans half of
+// what as many cells for every query would; for recalls that few cells are enough for, the number of cells decides. (Patience on the stability of results: Busolin et al., Early exit
+// strategies for approximate k-NN search, 2024.)
+//
 // Threads: like the connection.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -87,6 +95,7 @@ class CellSearch {
     Status slots_end(std::uint64_t& out);
 
     [[nodiscard]] const SearchCosts& costs() const { return costs_; }
+    // Cells that every query scans, where it goes by their number: under a filter.
     [[nodiscard]] std::size_t cells_for(double recall, std::size_t k) const;
 
   private:
@@ -129,8 +138,19 @@ class CellSearch {
         std::uint32_t position = 0;
     };
 
+    // When a search without a filter ends.
+    struct Stopping {
+        std::size_t least = 1;     // cells that are scanned whatever they bring
+        std::size_t patience = 0;  // of cells that bring nothing, beside half of those scanned before
+        std::size_t near = 20;     // an entry among so many best is near
+        bool is_patient = false;   // else every query scans equally many cells
+    };
+
     Status refresh();
     Status rank_as_stranger(std::uint32_t slot, std::vector<RankedCell>& ranked);
+    [[nodiscard]] Stopping stopping_for(double recall, std::size_t k) const;
+    [[nodiscard]] double learned_for(double recall, const std::array<std::uint32_t, LearnedRecall::levels.size()>& of,
+                                     const std::array<std::uint32_t, LearnedRecall::levels.size()>& typical) const;
     Status begin(const CellQuery& query);
     Status scan_cells(const CellQuery& query);
     Status open_cells(std::size_t end);
@@ -167,6 +187,7 @@ class CellSearch {
     CodeQuery query_;
     SlotCodes::Query fine_;
     std::vector<RankedCell> ranked_;
+    CellRanking ranking_;
     std::vector<CellScan> scans_;  // of the first of ranked_
     std::vector<std::shared_ptr<const CodeBlocks>> held_;
     std::vector<Candidate> candidates_;    // of an exact search
@@ -181,6 +202,10 @@ class CellSearch {
     // While recall is learned: rowid to slot of the rows that the last search measured.
     std::unordered_map<std::int64_t, std::uint32_t> measured_slots_;
     bool keeps_slots_ = false;
+    std::uint32_t stranger_ = 0;              // meanwhile, the slot whose own pull does not count
+    std::vector<std::uint32_t> near_cells_;   // and the places in ranked_ that brought something near
+    float near_ = 0;                          // what is nearer than the best so far
+    bool brought_ = false;                    // the cell scanned last had an entry that is
     std::size_t built_ = 0;  // segments whose codes this query made
     SearchCosts costs_;
 };

@@ -17,11 +17,16 @@
 
 namespace vss {
 
-// How many cells a search must scan for a wanted recall, measured by the table on its own vectors.
+// How far a search must go for a wanted recall, measured by the table on its own vectors.
 struct LearnedRecall {
     static constexpr std::array<float, 7> levels = {0.8F, 0.9F, 0.95F, 0.97F, 0.98F, 0.99F, 0.995F};
     std::uint32_t cells_then = 0;  // cells when it was measured; 0: never
+    // Where every query scans equally many cells: so many.
     std::array<std::uint32_t, levels.size()> cells = {};
+    // Where a search ends once cells bring nothing near (cell_search.h): the patience, or none where so many cells for
+    // every query are fewer.
+    static constexpr std::uint32_t none = 0xFFFFFFFF;
+    std::array<std::uint32_t, levels.size()> patience = {};
 };
 
 // One small row; everything that a search or a write must know before it looks at any cell.

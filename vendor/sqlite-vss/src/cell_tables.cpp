@@ -27,9 +27,9 @@ struct StateHeader {
     std::uint32_t tail_slots = 0;
     std::uint32_t learned_cells_then = 0;
     std::array<std::uint32_t, LearnedRecall::levels.size()> learned_cells = {};
-    std::uint32_t reserved = 0;
+    std::array<std::uint32_t, LearnedRecall::levels.size()> learned_patience = {};
 };
-static_assert(sizeof(StateHeader) == 88);
+static_assert(sizeof(StateHeader) == 112);
 
 struct CellHeader {
     std::uint64_t version = 0;
@@ -119,6 +119,7 @@ Status CellTables::read_state(std::uint64_t known, CellState& state) {
     state.spherical = (header.flags & spherical_flag) != 0;
     state.learned.cells_then = header.learned_cells_then;
     state.learned.cells = header.learned_cells;
+    state.learned.patience = header.learned_patience;
     state.offset.resize(header.offset_floats);
     state.tail.resize(header.tail_slots);
     const std::byte* at = bytes.data() + sizeof header;
@@ -142,6 +143,7 @@ Status CellTables::write_state(const CellState& state) {
     header.tail_slots = static_cast<std::uint32_t>(state.tail.size());
     header.learned_cells_then = state.learned.cells_then;
     header.learned_cells = state.learned.cells;
+    header.learned_patience = state.learned.patience;
     buffer_.resize(sizeof header + (state.offset.size() + state.tail.size()) * 4);
     std::memcpy(buffer_.data(), &header, sizeof header);
     if (!state.offset.empty()) {

@@ -59,10 +59,14 @@ struct CodeKernels {
                      std::uint8_t* out);
     float (*largest)(const float* x, std::size_t padded);  // of |x[i]|
     // Of n values with their numbers, moves the smallest to the front: at least `wanted` (all, if there are no more),
-    // at most a sixteenth more, in their order. Returns how many; all that are left out are `limit` or more. Up to 7
-    // values behind the last are overwritten.
+    // at most an eighth more, in their order. Returns how many; all that are left out are `limit` or more. Up to 7
+    // values behind the last are overwritten, by this and by limit_of.
     std::size_t (*keep_smallest)(float* values, std::uint32_t* numbers, std::size_t n, std::size_t wanted,
                                  float& limit);
+    // A limit below which are `wanted` of n values or some more, at most an eighth if they differ enough; n > wanted.
+    float (*limit_of)(float* values, std::size_t n, std::size_t wanted);
+    // The places, ascending, of the n values that are not below `low` and below `high`; how many there are.
+    std::size_t (*places_between)(const float* values, std::size_t n, float low, float high, std::uint32_t* places);
     // Rows against the vectors of a panel: values[r * panel_width + j] = bias[j] - <rows[r], vector j>. The panel holds
     // element 0 of its vectors, then element 1 of each, and so on. masks[r] tells, as bits, which are below limits[r].
     void (*panel)(const float* const* rows, std::size_t n, const float* vectors, const float* bias, std::size_t padded,

@@ -285,13 +285,15 @@ inline std::size_t count_below(const float* values, std::size_t n, float limit) 
     return sum;
 }
 
+struct Halving {
+    float low;   // below it are fewer than wanted
+    float high;  // below it are at least as many, if `found` at most an eighth more
+    bool found;
+};
+
 // Halving the range of values and counting takes a few passes without a branch to guess; selecting by comparisons
 // guesses wrong half of the time.
-inline std::size_t keep_smallest(float* values, std::uint32_t* numbers, std::size_t n, std::size_t wanted,
-                                 float& limit) {
-    if (n <= wanted) {
-        return n;
-    }
+inline Halving halve(float* values, std::size_t n, std::size_t wanted) {
     constexpr float infinity = __builtin_inff();
     const std::size_t padded = (n + 7) / 8 * 8;
     for (std::size_t i = n; i < padded; ++i) {
@@ -306,46 +308,73 @@ inline std::size_t keep_smallest(float* values, std::uint32_t* numbers, std::siz
         most = max8(most, reinterpret_cast<F8>((reinterpret_cast<I8>(v) & real) |
                                                (reinterpret_cast<I8>(splat8(-infinity)) & ~real)));
     }
-    float low = least[0];
-    float high = most[0];
+    Halving at{least[0], most[0], false};
     for (std::size_t i = 1; i < 8; ++i) {
-        low = least[i] < low ? least[i] : low;
-        high = most[i] > high ? most[i] : high;
+        at.low = least[i] < at.low ? least[i] : at.low;
+        at.high = most[i] > at.high ? most[i] : at.high;
     }
-    // Below `low` are fewer than wanted, below `high` at least as many (or too many and the range cannot be halved).
-    float cut = high;
-    bool found = false;
-    for (int pass = 0; pass < 24 && !found; ++pass) {
-        const float middle = low + (high - low) * 0.5F;
+    for (int pass = 0; pass < 24 && !at.found; ++pass) {
+        const float middle = at.low + (at.high - at.low) * 0.5F;
         const std::size_t below = count_below(values, padded, middle);
         if (below < wanted) {
-            low = middle;
+            at.low = middle;
         } else {
-            high = middle;
-            found = below <= wanted + wanted / 16;
+            at.high = middle;
+            at.found = below <= wanted + wanted / 8;
         }
-        cut = high;
+    }
+    return at;
+}
+
+inline float limit_of(float* values, std::size_t n, std::size_t wanted) {
+    return halve(values, n, wanted).high;
+}
+
+inline std::size_t keep_smallest(float* values, std::uint32_t* numbers, std::size_t n, std::size_t wanted,
+                                 float& limit) {
+    if (n <= wanted) {
+        return n;
+    }
+    const Halving at = halve(values, n, wanted);
+    limit = at.high;
+    std::size_t kept = 0;
+    if (at.found) {
+        for (std::size_t i = 0; i < n; ++i) {
+            const float value = values[i];
+            values[kept] = value;
+            numbers[kept] = numbers[i];
+            kept += value < at.high ? 1 : 0;
+        }
+        return kept;
     }
     // Where values are equal, as many of them as make `wanted`.
-    std::size_t spare = found ? 0 : wanted - count_below(values, padded, low);
-    std::size_t kept = 0;
+    std::size_t spare = wanted - count_below(values, (n + 7) / 8 * 8, at.low);
     for (std::size_t i = 0; i < n; ++i) {
         const float value = values[i];
-        const std::uint32_t number = numbers[i];
-        bool keep = value < cut;
-        if (!found) {
-            keep = value < low;
-            if (!keep && value <= cut && spare > 0) {
-                keep = true;
-                --spare;
-            }
-        }
+        const bool equal = !(value < at.low) && value <= at.high && spare > 0;
         values[kept] = value;
-        numbers[kept] = number;
-        kept += keep ? 1 : 0;
+        numbers[kept] = numbers[i];
+        kept += value < at.low || equal ? 1 : 0;
+        spare -= equal ? 1 : 0;
     }
-    limit = cut;
     return kept;
+}
+
+inline std::size_t places_between(const float* values, std::size_t n, float low, float high, std::uint32_t* places) {
+    std::size_t count = 0;
+    std::size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        const F8 v = load8(values + i);
+        unsigned bits = Simd::mask((v >= splat8(low)) & (v < splat8(high)));
+        for (; bits != 0; bits &= bits - 1) {
+            places[count++] = static_cast<std::uint32_t>(i) + static_cast<std::uint32_t>(__builtin_ctz(bits));
+        }
+    }
+    for (; i < n; ++i) {
+        places[count] = static_cast<std::uint32_t>(i);
+        count += values[i] >= low && values[i] < high ? 1 : 0;
+    }
+    return count;
 }
 
 // --- Matrix products -------------------------------------------------------------------------------------------------
@@ -394,7 +423,8 @@ inline void panel(const float* const* rows, std::size_t n, const float* vectors,
 
 constexpr CodeKernels table = {
     rotate, encode_signs, make_tables, sum_entries, scan,    Simd::dot_u8, Simd::dot_u4,
-    dot,    add_scaled,   expand_u8,   quantize,    largest, keep_smallest, panel,
+    dot,    add_scaled,   expand_u8,   quantize,    largest, keep_smallest, limit_of,
+    places_between, panel,
 };
 
 }  // namespace
