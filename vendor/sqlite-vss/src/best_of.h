@@ -37,9 +37,7 @@ class BestOf {
             finish();
         }
     }
-    void finish() {
-        size_ = code_kernels().keep_smallest(values_.data(), numbers_.data(), size_, wanted_, limit_);
-    }
+    void finish() { size_ = code_kernels().keep_smallest(values_.data(), numbers_.data(), size_, wanted_, limit_); }
     // About the n-th smallest value, or infinity if there are no more than n.
     [[nodiscard]] float nth(std::size_t n) {
         return size_ > n ? code_kernels().limit_of(values_.data(), size_, n) : std::numeric_limits<float>::infinity();

@@ -45,10 +45,10 @@ Patient searched(const std::vector<Sample>& sampled, std::uint32_t patience, std
     return out;
 }
 
-// A query is no member of any cell, but a row has pulled its own cell's centroid c towards itself: in cells of a hundred
-// rows enough to move that cell forward by several places. This is its score had the row x never been there, from
-// c' = (n c - x) / (n - 1) for means of n rows. A centroid of directions is the sum of its members brought to length 1;
-// that sum is about n <x, c> long.
+// A query is no member of any cell, but a row has pulled its own cell's centroid c towards itself: in cells of a
+// hundred rows enough to move that cell forward by several places. This is its score had the row x never been there,
+// from c' = (n c - x) / (n - 1) for means of n rows. A centroid of directions is the sum of its members brought to
+// length 1; that sum is about n <x, c> long.
 float score_without(float score, const CellInfo& info, double square, Estimate estimate, bool spherical) {
     const double n = std::max<double>(info.primaries, 2);
     if (spherical) {

@@ -320,8 +320,7 @@ Status CellSearch::scan_cell(std::size_t i, BlockAt& ahead, const CellQuery& que
             const auto lane = static_cast<std::size_t>(std::countr_zero(below));
             const std::uint32_t slot = entries[lane] & ~second_copy;
             if (slot >= limit) {
-                return Status::corrupt("cell " + std::to_string(ranked_[i].cell) +
-                                       " names a slot that does not exist");
+                return Status::corrupt("cell " + std::to_string(ranked_[i].cell) + " names a slot that does not exist");
             }
             std::uint64_t& word = seen_[slot / 64];
             const std::uint64_t bit = std::uint64_t{1} << (slot % 64);
@@ -360,8 +359,8 @@ Status CellSearch::scan_cells(const CellQuery& query) {
     std::size_t first = stop.least + 3 * stop.patience + 16;
     if (by_number) {
         // With few matches among many rows the neighbours lie farther apart, so more cells are needed.
-        first = filtered ? static_cast<std::size_t>(std::min(static_cast<double>(cells) / std::sqrt(share) + 1,
-                                                             static_cast<double>(live)))
+        first = filtered ? static_cast<std::size_t>(
+                               std::min(static_cast<double>(cells) / std::sqrt(share) + 1, static_cast<double>(live)))
                          : cells;
     }
     ranked_.clear();

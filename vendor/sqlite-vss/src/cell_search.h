@@ -4,8 +4,8 @@
 // cells bring nothing near any more: it ends after a row of cells of which none had an entry that was estimated nearer
 // than the 2 k best before it. How long that row must be is `patience` cells and half of the cells scanned up to the
 // last that brought something; the table learns the patience that a recall needs. At recall 0.99 that scans half of
-// what as many cells for every query would; for recalls that few cells are enough for, the number of cells decides. (Patience on the stability of results: Busolin et al., Early exit
-// strategies for approximate k-NN search, 2024.)
+// what as many cells for every query would; for recalls that few cells are enough for, the number of cells decides.
+// (Patience on the stability of results: Busolin et al., Early exit strategies for approximate k-NN search, 2024.)
 //
 // Threads: like the connection.
 #pragma once
@@ -190,23 +190,23 @@ class CellSearch {
     CellRanking ranking_;
     std::vector<CellScan> scans_;  // of the first of ranked_
     std::vector<std::shared_ptr<const CodeBlocks>> held_;
-    std::vector<Candidate> candidates_;    // of an exact search
-    BestOf best_;                          // slots, by sign codes
-    std::vector<std::uint32_t> slots_;     // these and those of the tail
-    std::vector<CodePlace> places_;        // of those whose 4-bit codes are there
-    std::vector<std::uint32_t> cold_;      // slots of the others
-    std::vector<std::uint64_t> refined_;   // by 4-bit codes, nearest first: keys of estimate and index into places_
-    std::vector<std::uint64_t> seen_;  // bits by slot; all zero between queries
+    std::vector<Candidate> candidates_;   // of an exact search
+    BestOf best_;                         // slots, by sign codes
+    std::vector<std::uint32_t> slots_;    // these and those of the tail
+    std::vector<CodePlace> places_;       // of those whose 4-bit codes are there
+    std::vector<std::uint32_t> cold_;     // slots of the others
+    std::vector<std::uint64_t> refined_;  // by 4-bit codes, nearest first: keys of estimate and index into places_
+    std::vector<std::uint64_t> seen_;     // bits by slot; all zero between queries
     std::vector<std::uint32_t> seen_slots_;
     std::vector<std::byte> vector_;
     // While recall is learned: rowid to slot of the rows that the last search measured.
     std::unordered_map<std::int64_t, std::uint32_t> measured_slots_;
     bool keeps_slots_ = false;
-    std::uint32_t stranger_ = 0;              // meanwhile, the slot whose own pull does not count
-    std::vector<std::uint32_t> near_cells_;   // and the places in ranked_ that brought something near
-    float near_ = 0;                          // what is nearer than the best so far
-    bool brought_ = false;                    // the cell scanned last had an entry that is
-    std::size_t built_ = 0;  // segments whose codes this query made
+    std::uint32_t stranger_ = 0;             // meanwhile, the slot whose own pull does not count
+    std::vector<std::uint32_t> near_cells_;  // and the places in ranked_ that brought something near
+    float near_ = 0;                         // what is nearer than the best so far
+    bool brought_ = false;                   // the cell scanned last had an entry that is
+    std::size_t built_ = 0;                  // segments whose codes this query made
     SearchCosts costs_;
 };
 

@@ -40,9 +40,9 @@ struct CodeKernels {
     void (*make_tables)(const float* q, std::size_t padded, std::uint8_t* entries, float& step, float& base);
     // The sums of table entries for the 32 rows of a block's codes (padded / 8 * 32 bytes).
     void (*sum_entries)(const std::uint8_t* codes, const std::uint8_t* entries, std::size_t padded, float* sums);
-    // A block as codes.h lays it out: estimates[i] = add[i] + rescale[i] * (step * sum + base) + offset; the bits of the
-    // result tell which are below `threshold`. The block at `ahead` is fetched from memory meanwhile, line by line, as
-    // more requests at once than the processor has buffers for would stall it.
+    // A block as codes.h lays it out: estimates[i] = add[i] + rescale[i] * (step * sum + base) + offset; the bits of
+    // the result tell which are below `threshold`. The block at `ahead` is fetched from memory meanwhile, line by line,
+    // as more requests at once than the processor has buffers for would stall it.
     std::uint32_t (*scan)(const std::byte* block, const std::byte* ahead, const ScanTables& tables, std::size_t padded,
                           float offset, float threshold, float* estimates);
     // Unsigned bytes against signed ones in [-63, 63].

@@ -422,9 +422,8 @@ inline void panel(const float* const* rows, std::size_t n, const float* vectors,
 }
 
 constexpr CodeKernels table = {
-    rotate, encode_signs, make_tables, sum_entries, scan,    Simd::dot_u8, Simd::dot_u4,
-    dot,    add_scaled,   expand_u8,   quantize,    largest, keep_smallest, limit_of,
-    places_between, panel,
+    rotate,     encode_signs, make_tables, sum_entries, scan,          Simd::dot_u8, Simd::dot_u4,   dot,
+    add_scaled, expand_u8,    quantize,    largest,     keep_smallest, limit_of,     places_between, panel,
 };
 
 }  // namespace

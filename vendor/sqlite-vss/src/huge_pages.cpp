@@ -72,9 +72,7 @@ class Region {
         }
     }
 
-    [[nodiscard]] bool holds(const std::byte* memory) const {
-        return memory >= base_ && memory < base_ + region_bytes;
-    }
+    [[nodiscard]] bool holds(const std::byte* memory) const { return memory >= base_ && memory < base_ + region_bytes; }
     [[nodiscard]] bool is_empty() const { return used_ == 0; }
 
     // The first run of free units that is long enough; nullptr if there is none.

@@ -98,8 +98,8 @@ float SlotCodes::distance(const Query& query, std::size_t i) const {
 
 float SlotCodes::deviation(const Query& query, std::size_t i) const {
     const Factors of = factors(rows_.data() + i * stride_);
-    const float error = (of.residual * query.norm + std::sqrt(of.square) * query.lost) /
-                        std::sqrt(static_cast<float>(padded_));
+    const float error =
+        (of.residual * query.norm + std::sqrt(of.square) * query.lost) / std::sqrt(static_cast<float>(padded_));
     return kind_ == Estimate::product ? error : 2 * error;
 }
 

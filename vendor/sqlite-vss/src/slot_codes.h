@@ -24,9 +24,7 @@ class SlotCodes final : public CacheEntry {
     [[nodiscard]] std::size_t size() const { return rowids_.size(); }
     // The row in that slot of the segment, or -1.
     [[nodiscard]] std::int32_t at(std::size_t slot) const {
-        return !positions_.empty()       ? positions_[slot]
-               : slot < rowids_.size() ? static_cast<std::int32_t>(slot)
-                                         : -1;
+        return !positions_.empty() ? positions_[slot] : slot < rowids_.size() ? static_cast<std::int32_t>(slot) : -1;
     }
     [[nodiscard]] std::int64_t rowid(std::size_t i) const { return rowids_[i]; }
     [[nodiscard]] std::uint32_t slot(std::size_t i) const { return slots_[i]; }
