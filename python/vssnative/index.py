@@ -310,7 +310,7 @@ class Index:
         if not single or self._look() is None:
             raise QueryError("explain: expected one query on a table that exists")
         return self._told(
-            "vss_explain(?, ?, ?, ?, ?)", (self.table, self.column, array[0].tobytes(), k, recall)
+            "vss_explain(?, ?, ?, ?, ?)", (self.table, self.column, array.tobytes(), k, recall)
         )
 
     def optimize(self, *, start: int = 0, progress: Callable[[int, int], object] | None = None) -> None:

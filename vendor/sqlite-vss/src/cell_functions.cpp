@@ -38,7 +38,7 @@ class Json {
         text_ += json;
         return *this;
     }
-    [[nodiscard]] std::string text() const { return cat(text_, '}'); }
+    [[nodiscard]] std::string text() const { return cat(text_.empty() ? "{" : text_, '}'); }
 
   private:
     void begin(std::string_view name) { text_.append(text_.empty() ? "{\"" : ", \"").append(name).append("\": "); }

@@ -351,7 +351,7 @@ Status CellSearch::scan_cells(const CellQuery& query) {
     const double rows = static_cast<double>(std::max<std::uint64_t>(index_.state().rows, 1));
     const double share = filtered ? std::min(static_cast<double>(query.slots->count) / rows, 1.0) : 1.0;
     const std::size_t live = directory_->live();
-    best_.begin(candidates_for(query.recall, query.k));
+    best_.begin(std::min(candidates_for(query.recall, query.k), segments_.size() * rows_.segment_slots()));
     const Stopping stop = stopping_for(query.recall, query.k);
     const std::size_t cells = query.cells > 0 ? query.cells : cells_for(query.recall, query.k);
     const bool by_number = filtered || query.cells > 0 || !stop.is_patient;
