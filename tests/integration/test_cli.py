@@ -229,7 +229,8 @@ def test_the_whole_story(run: Run, posts: Path) -> None:
     output = run("search", posts, "posts", "bolts", "-k", 2).output
     assert "steel [parts]" in output and "vssnative sync" not in output
     assert (
-        "for each of its ?, got 0" in run("search", posts, "posts", "x", "--where", "id = ?", code=1).output
+        "for each of the 1 ? of where, got 0"
+        in run("search", posts, "posts", "x", "--where", "id = ?", code=1).output
     )
     output = run("search", posts, "posts", "bolts", "--where", "company = ?", "-p", "other", "--json").output
     assert [json.loads(line)["title"] for line in output.splitlines()] == ["cars"]
