@@ -285,14 +285,28 @@ inline std::size_t count_below(const float* values, std::size_t n, float limit) 
     return sum;
 }
 
+// Floats as integers of the same order, and back.
+inline std::int32_t order_of(float value) {
+    std::int32_t bits = 0;
+    std::memcpy(&bits, &value, sizeof bits);
+    return bits < 0 ? bits ^ 0x7FFFFFFF : bits;
+}
+inline float value_of(std::int64_t order) {
+    auto bits = static_cast<std::int32_t>(order);
+    bits = bits < 0 ? bits ^ 0x7FFFFFFF : bits;
+    float value = 0;
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
 struct Halving {
     float low;   // below it are fewer than wanted
-    float high;  // below it are at least as many, if `found` at most an eighth more
+    float high;  // the next float, if not `found`; else below it are as many as wanted, or up to an eighth more
     bool found;
 };
 
 // Halving the range of values and counting takes a few passes without a branch to guess; selecting by comparisons
-// guesses wrong half of the time.
+// guesses wrong half of the time. Halved as integers, whatever lies far out costs a pass or two and no precision.
 inline Halving halve(float* values, std::size_t n, std::size_t wanted) {
     constexpr float infinity = __builtin_inff();
     const std::size_t padded = (n + 7) / 8 * 8;
@@ -301,33 +315,40 @@ inline Halving halve(float* values, std::size_t n, std::size_t wanted) {
     }
     F8 least = splat8(infinity);
     F8 most = splat8(-infinity);
-    for (std::size_t i = 0; i < padded; i += 8) {
+    for (std::size_t i = 0; i < n / 8 * 8; i += 8) {
         const F8 v = load8(values + i);
-        const I8 real = v < splat8(infinity);
         least = -max8(-least, -v);
-        most = max8(most, reinterpret_cast<F8>((reinterpret_cast<I8>(v) & real) |
-                                               (reinterpret_cast<I8>(splat8(-infinity)) & ~real)));
+        most = max8(most, v);
     }
-    Halving at{least[0], most[0], false};
-    for (std::size_t i = 1; i < 8; ++i) {
-        at.low = least[i] < at.low ? least[i] : at.low;
-        at.high = most[i] > at.high ? most[i] : at.high;
+    float first = infinity;
+    float last = -infinity;
+    for (std::size_t i = n / 8 * 8; i < n; ++i) {
+        first = values[i] < first ? values[i] : first;
+        last = values[i] > last ? values[i] : last;
     }
-    for (int pass = 0; pass < 24 && !at.found; ++pass) {
-        const float middle = at.low + (at.high - at.low) * 0.5F;
-        const std::size_t below = count_below(values, padded, middle);
+    for (std::size_t i = 0; i < 8; ++i) {
+        first = least[i] < first ? least[i] : first;
+        last = most[i] > last ? most[i] : last;
+    }
+    std::int64_t low = order_of(first);
+    std::int64_t high = std::int64_t{order_of(last)} + 1;  // behind infinity is none
+    while (high - low > 1) {
+        const std::int64_t middle = low + (high - low) / 2;
+        const std::size_t below = count_below(values, padded, value_of(middle));
         if (below < wanted) {
-            at.low = middle;
+            low = middle;
+        } else if (below <= wanted + wanted / 8) {
+            return {value_of(low), value_of(middle), true};
         } else {
-            at.high = middle;
-            at.found = below <= wanted + wanted / 8;
+            high = middle;
         }
     }
-    return at;
+    return {value_of(low), value_of(high), false};
 }
 
 inline float limit_of(float* values, std::size_t n, std::size_t wanted) {
-    return halve(values, n, wanted).high;
+    const float high = halve(values, n, wanted).high;
+    return high == high ? high : __builtin_inff();
 }
 
 inline std::size_t keep_smallest(float* values, std::uint32_t* numbers, std::size_t n, std::size_t wanted,
@@ -348,10 +369,11 @@ inline std::size_t keep_smallest(float* values, std::uint32_t* numbers, std::siz
         return kept;
     }
     // Where values are equal, as many of them as make `wanted`.
+    limit = at.low;
     std::size_t spare = wanted - count_below(values, (n + 7) / 8 * 8, at.low);
     for (std::size_t i = 0; i < n; ++i) {
         const float value = values[i];
-        const bool equal = !(value < at.low) && value <= at.high && spare > 0;
+        const bool equal = value == at.low && spare > 0;
         values[kept] = value;
         numbers[kept] = numbers[i];
         kept += value < at.low || equal ? 1 : 0;

@@ -83,11 +83,11 @@ struct World {
     CellSearch search;
 };
 
-std::vector<float> clustered(SplitMix& random, std::size_t dim, std::size_t clusters) {
+std::vector<float> clustered(SplitMix& random, std::size_t dim, std::size_t clusters, double spread = 0.4) {
     SplitMix center(random.below(clusters) + 1000);
     std::vector<float> out(dim);
     for (float& v : out) {
-        v = static_cast<float>(normal(center) + 0.4 * normal(random));
+        v = static_cast<float>(normal(center) + spread * normal(random));
     }
     return out;
 }
@@ -323,5 +323,37 @@ TEST_CASE("the bound of 4-bit codes is never violated") {
                 CHECK(std::abs(truth - static_cast<double>(estimate.distance)) <= static_cast<double>(estimate.error));
             }
         }
+    }
+}
+
+TEST_CASE("what the table learns holds for queries from outside, and more recall takes more cells") {
+    World world(96, Metric::cosine, cell_tuning(400, 24));
+    SplitMix random(23);
+    for (std::uint32_t slot = 0; slot < 6000; ++slot) {
+        world.add(slot, clustered(random, 96, 300, 1.3));
+    }
+    world.flush();
+    LearnedRecall learned;
+    REQUIRE(world.search.learn(128, learned).is_ok());
+    world.index.set_learned(learned);
+    world.flush();
+    std::vector<double> cells;
+    for (const double recall : {0.8, 0.95, 0.99}) {
+        SplitMix asked(99);
+        double found = 0;
+        double scanned = 0;
+        constexpr int queries = 150;
+        for (int i = 0; i < queries; ++i) {
+            const std::vector<float> query = clustered(asked, 96, 300, 1.3);
+            found += recall_of(world.find(query, 10, recall), world.brute(query, 10)) / queries;
+            scanned += static_cast<double>(world.search.costs().cells) / queries;
+        }
+        CHECK_MESSAGE(found >= recall - 0.01, recall, " ", found, " of ", scanned, " cells");
+        CHECK((cells.empty() || scanned > cells.back()));
+        cells.push_back(scanned);
+    }
+    // A cell that brings nothing ends no search too early to find k rows.
+    for (const std::size_t k : {1U, 100U, 3000U, 6000U}) {
+        CHECK(world.find(clustered(random, 96, 300, 1.3), k, 0.8).size() == k);
     }
 }

@@ -2,6 +2,7 @@
 #define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -220,4 +221,57 @@ TEST_CASE("entries are found, replaced by the last and removed") {
     copy->remove(0);
     CHECK(blocks.size() == 99);
     CHECK(copy->entry(0) == 98 * 3);
+}
+
+TEST_CASE("the smallest values are kept, whatever the values are") {
+    SplitMix random(17);
+    for (const SimdLevel level : levels()) {
+        const CodeKernels& kernels = code_kernels(level);
+        for (const int kind : {0, 1, 2, 3, 4}) {
+            for (const std::size_t n : {1U, 7U, 8U, 9U, 100U, 531U, 2256U}) {
+                for (const std::size_t wanted : {1U, 5U, 98U, 600U}) {
+                    std::vector<float> values(n + 8);
+                    std::vector<std::uint32_t> numbers(n + 8);
+                    for (std::size_t i = 0; i < n; ++i) {
+                        const auto drawn = static_cast<float>(random.below(1000000));
+                        values[i] = kind == 0   ? drawn - 500000
+                                    : kind == 1 ? 3.5F                          // all equal
+                                    : kind == 2 ? (i % 2 == 0 ? -1.0F : drawn)  // half equal
+                                    : kind == 3 ? (i == 0 ? -INFINITY : drawn)
+                                                : (random.below(4) == 0 ? INFINITY : drawn * 1e30F);
+                        numbers[i] = static_cast<std::uint32_t>(i);
+                    }
+                    const std::vector<float> before(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(n));
+                    if (n > wanted) {
+                        const float limit = kernels.limit_of(values.data(), n, wanted);
+                        const auto below =
+                            std::count_if(before.begin(), before.end(), [&](float v) { return v < limit; });
+                        if (kind == 0) {
+                            CHECK(below >= static_cast<std::ptrdiff_t>(wanted));
+                            CHECK(below <= static_cast<std::ptrdiff_t>(wanted + wanted / 8));
+                        }
+                    }
+                    float limit = INFINITY;
+                    const std::size_t kept = kernels.keep_smallest(values.data(), numbers.data(), n, wanted, limit);
+                    CHECK(kept >= std::min(n, wanted));
+                    CHECK(kept <= std::max(wanted + wanted / 8, wanted));
+                    std::vector<bool> is_kept(n);
+                    for (std::size_t i = 0; i < kept; ++i) {
+                        REQUIRE(numbers[i] < n);
+                        CHECK(values[i] == before[numbers[i]]);
+                        CHECK((i == 0 || numbers[i] > numbers[i - 1]));
+                        is_kept[numbers[i]] = true;
+                    }
+                    for (std::size_t i = 0; i < n; ++i) {
+                        CHECK((is_kept[i] || before[i] >= limit));
+                    }
+                }
+            }
+        }
+        const std::vector<float> values = {3, -1, 2, 2, 9, 4, 0, 2.5F, 2, 7, INFINITY};
+        std::vector<std::uint32_t> places(values.size() + 1);
+        const std::size_t count = kernels.places_between(values.data(), values.size(), 2, 4, places.data());
+        places.resize(count);
+        CHECK(places == std::vector<std::uint32_t>{0, 2, 3, 7, 8});
+    }
 }
