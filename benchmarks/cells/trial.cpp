@@ -183,7 +183,7 @@ int main(int argc, char** argv) {
                 exact_reranked / static_cast<double>(nq));
     LearnedRecall learned;
     const double learn_start = seconds();
-    expect(search.learn(192, learned));
+    expect(search.learn(320, learned));
     std::printf("learned in %.2f s:", seconds() - learn_start);
     for (std::size_t i = 0; i < LearnedRecall::levels.size(); ++i) {
         std::printf(" %.3f:%u", static_cast<double>(LearnedRecall::levels[i]), learned.cells[i]);

@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::array<std::string_view, 2> fixed_suffixes = {"config", "rows"};
 // Rows of its own that a table asks for their neighbours, to learn how many cells a recall needs.
-constexpr std::size_t learning_samples = 192;
+constexpr std::size_t learning_samples = 320;
 constexpr std::array<std::string_view, 5> numbered_suffixes = {"vectors", "segments", "free", "cells", "codes"};
 
 std::string_view text_of(sqlite3_value* value) {
