@@ -1,13 +1,16 @@
 """Searches, with and without a filter, beside sqlite-vec and vec1, in one run: rows returned, recall, queries a second.
 
-100,000 x 384 real vectors where benchmarks/data.py has made them (else clustered random ones), a metadata column of
-random integers, k = 10, one thread, one query at a time, through SQL in apsw:
+Real vectors where benchmarks/data.py has made them (else clustered random ones), k = 10, one thread, one query at a
+time, through SQL in apsw. A filter asks a metadata column of random integers, or one that is against the queries: it lets
+through the rows that point away from them. ``VSSNATIVE_BENCH_FILTERS`` is the number of rows (100,000), and
+``VSSNATIVE_BENCH_SAVE=1`` writes what came out to ``benchmarks/results``:
 
     pytest benchmarks/test_filters.py --benchmark-only -s
 """
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from pathlib import Path
@@ -21,7 +24,9 @@ import pytest
 import vssnative
 
 DIM, K, QUERIES = 384, 10, 20
+ROWS = int(os.environ.get("VSSNATIVE_BENCH_FILTERS", "100000"))
 SHARES = [1.0, 0.5, 0.1, 0.01, 0.001]  # of the rows that match; 1.0: no filter
+AGAINST = [0.5, 0.1, 0.01, 0.001]
 STEPS = 10_000
 
 
@@ -31,16 +36,14 @@ def _vectors() -> tuple[np.ndarray, np.ndarray]:
     folder = Path(platformdirs.user_cache_dir("vssnative")) / "datasets" / "debian"
     for name in ("vectors.npy", "vectors_50k.npy"):
         if (folder / name).is_file():
-            return np.load(folder / name, mmap_mode="r")[:100_000].copy(), np.load(folder / "queries.npy")[
-                :QUERIES
-            ]
+            return np.load(folder / name, mmap_mode="r")[:ROWS].copy(), np.load(folder / "queries.npy")
     random = np.random.default_rng(3)
     centers = random.standard_normal((500, DIM), dtype=np.float32)
-    rows = centers[random.integers(0, 500, 100_000)] + 0.7 * random.standard_normal(
-        (100_000, DIM), dtype=np.float32
+    rows = centers[random.integers(0, 500, ROWS)] + 0.7 * random.standard_normal(
+        (ROWS, DIM), dtype=np.float32
     )
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows[QUERIES:], rows[:QUERIES]
+    return rows[1000:], rows[:1000]
 
 
 @pytest.fixture(scope="module")
@@ -50,14 +53,18 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     vssnative.configure(threads=1)
     matrix, queries = _vectors()
     groups = np.random.default_rng(4).integers(0, STEPS, len(matrix))
+    # The queries that lie farthest one way, and the rows in the order of how far they lie that way.
+    one_way = np.linalg.svd(queries - queries.mean(axis=0), full_matrices=False)[2][0]
+    places = np.argsort(np.argsort(matrix @ one_way)) * STEPS // len(matrix)
+    against = queries[np.argsort(queries @ one_way)[-QUERIES:]]
     folder = tmp_path_factory.mktemp("filters")
     made = {
-        "vssnative": (None, f"create virtual table v using vss0(e({DIM}), g integer)"),
+        "vssnative": (None, f"create virtual table v using vss0(e({DIM}), g integer, p integer)"),
         "sqlite-vec": (
             sqlite_vec.loadable_path(),
-            f"create virtual table v using vec0(e float[{DIM}], g integer)",
+            f"create virtual table v using vec0(e float[{DIM}], g integer, p integer)",
         ),
-        "vec1": (apsw.sqlite_extra.path("vec1"), "create virtual table v using vec1(e, g)"),
+        "vec1": (apsw.sqlite_extra.path("vec1"), "create virtual table v using vec1(e, g, p)"),
     }
     connections = {}
     for name, (extension, create) in made.items():
@@ -70,11 +77,19 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         conn.execute(create)
         with conn:
             conn.executemany(
-                "insert into v(rowid, e, g) values(?, ?, ?)",
-                ((i, row.tobytes(), int(g)) for i, (row, g) in enumerate(zip(matrix, groups, strict=True))),
+                "insert into v(rowid, e, g, p) values(?, ?, ?, ?)",
+                (
+                    (i, row.tobytes(), int(g), int(p))
+                    for i, (row, g, p) in enumerate(zip(matrix, groups, places, strict=True))
+                ),
             )
         connections[name] = conn
-    return {"matrix": matrix, "queries": queries, "groups": groups, "connections": connections}
+    return {
+        "matrix": matrix,
+        "g": (groups, queries[:QUERIES]),
+        "p": (places, against),
+        "connections": connections,
+    }
 
 
 SQL = {
@@ -84,26 +99,28 @@ SQL = {
 }
 
 
-@pytest.mark.parametrize("share", SHARES)
-def test_search(world: dict[str, Any], share: float, benchmark: Any) -> None:
+@pytest.mark.parametrize(("column", "share"), [("g", x) for x in SHARES] + [("p", x) for x in AGAINST])
+def test_search(world: dict[str, Any], column: str, share: float, benchmark: Any) -> None:
     limit = int(share * STEPS)
     values = () if share == 1.0 else (limit,)
-    matching = np.flatnonzero(world["groups"] < limit)
+    asked, queries = world[column]
+    matching = np.flatnonzero(asked < limit)
     rows = world["matrix"][matching]
     lines = []
     for name, conn in world["connections"].items():
-        sql = SQL[name] if values else SQL[name].replace("and g < ?", "").replace("where g < ?", "")
+        sql = SQL[name].replace("g <", f"{column} <")
+        sql = sql if values else sql.replace("and g < ?", "").replace("where g < ?", "")
         returned, hits, seconds = [], [], []
-        for query in world["queries"]:
+        for query in queries:
             blob = query.tobytes()
             start = time.perf_counter()
             found = [row[0] for row in conn.execute(sql, (blob, *values))]
             seconds.append(time.perf_counter() - start)
             distances = ((rows - query) ** 2).sum(axis=1)
-            kth = np.partition(distances, K - 1)[K - 1]
+            kth = np.sort(distances)[min(K, len(distances)) - 1]
             by_id = dict(zip(matching.tolist(), distances.tolist(), strict=True))
             returned.append(len(found))
-            hits.append(sum(by_id[i] <= kth * (1 + 1e-5) for i in found) / K)
+            hits.append(sum(by_id[i] <= kth * (1 + 1e-5) for i in found) / min(K, len(distances)))
         per_second = 1 / statistics.median(seconds)
         recall = statistics.mean(hits)
         lines.append(
@@ -113,7 +130,15 @@ def test_search(world: dict[str, Any], share: float, benchmark: Any) -> None:
         if name == "vssnative":
             assert min(returned) == min(K, len(matching))
             assert recall >= 0.95
-    print(
-        f"\n{share:.1%} of {len(world['matrix']):,} rows ({len(matching):,} match)\n  " + "\n  ".join(lines)
+    told = "" if column == "g" else ", away from the queries"
+    text = f"{share:.1%} of {len(world['matrix']):,} rows ({len(matching):,} match{told})\n  " + "\n  ".join(
+        lines
     )
+    print("\n" + text)
+    if os.environ.get("VSSNATIVE_BENCH_SAVE"):
+        path = Path(__file__).parent / "results" / f"filters-{ROWS}.txt"
+        path.parent.mkdir(exist_ok=True)
+        first = (column, share) == ("g", SHARES[0])
+        with path.open("w" if first else "a") as file:
+            file.write(text + "\n")
     benchmark.pedantic(lambda: None, rounds=1)

@@ -383,14 +383,19 @@ Status CellSearch::scan_cells(const CellQuery& query) {
     near_cells_.clear();
     near_ = std::numeric_limits<float>::infinity();
     std::size_t last_near = 0;
+    const std::size_t ranked_now = ranked_.size();
     BlockAt ahead;
     for (std::size_t i = 0; status.is_ok(); ++i) {
-        if (by_number) {
-            // A filter whose rows lie far from the query: go on until enough of them were seen.
-            if (i == ranked_.size() && (!filtered || matches >= matches_wanted)) {
+        // What a filter asks costs more than the scan, so it may wait longer.
+        const bool waits =
+            i < stop.least || i - last_near <= stop.patience + (filtered ? 2 + last_near : last_near / 2);
+        if (filtered) {
+            // A filter whose rows lie far from the query: go on until enough of them were seen, and while cells still
+            // bring some.
+            if (i >= ranked_now && matches >= matches_wanted && !waits) {
                 break;
             }
-        } else if (i >= stop.least && i - last_near > stop.patience + last_near / 2) {
+        } else if (by_number ? i == ranked_.size() : !waits) {
             break;
         }
         if (i == ranked_.size()) {
@@ -398,7 +403,7 @@ Status CellSearch::scan_cells(const CellQuery& query) {
                 break;
             }
             const double more = now_us();
-            rank_more(by_number ? live : 2 * i);
+            rank_more(2 * i);
             rank_us += now_us() - more;
             if (i == ranked_.size()) {
                 break;
@@ -425,7 +430,7 @@ Status CellSearch::scan_cells(const CellQuery& query) {
             // Only what beats the threshold is known to match; the rest is taken to match as often as the whole.
             matches += (seen_before == seen_slots_.size() ? 0.5 : 1) * share * entries;
         }
-        if (brought_ && !by_number) {
+        if (brought_ && (filtered || !by_number)) {
             last_near = i + 1;
             near_ = best_.nth(stop.near);
         } else if (brought_ && keeps_slots_) {
