@@ -31,6 +31,8 @@ constexpr double first_share = 0.75;
 constexpr std::size_t sampled_together = 8;
 constexpr std::size_t local_iterations = 5;
 constexpr std::size_t merge_neighbors = 4;
+// Every so many-th cell is clustered anew with its neighbours; so each cell is, several times.
+constexpr std::uint64_t optimize_stride = 4;
 // Norms that differ less, relative to their mean, count as equal.
 constexpr double equal_norms = 0.1;
 
@@ -572,9 +574,9 @@ Status CellIndex::optimize_step(std::uint64_t& next) {
     }
     dirty_ = true;
     std::size_t touched = 0;
-    Status status = recluster(static_cast<std::uint32_t>(next), tuning_.neighbors, touched);
+    Status status = recluster(static_cast<std::uint32_t>(next), tuning_.optimize_neighbors, touched);
     broken_ = !status.is_ok();
-    ++next;
+    next += optimize_stride;
     return status;
 }
 

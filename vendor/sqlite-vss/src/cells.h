@@ -30,8 +30,9 @@ struct CellTuning {
     std::size_t cell_rows = 128;        // primaries of a fresh cell
     std::size_t split_above = 256;
     std::size_t merge_below = 32;
-    std::size_t neighbors = 8;        // cells clustered anew together with one that is split
-    std::size_t second_choices = 16;  // cells considered for the second copy
+    std::size_t neighbors = 8;            // cells clustered anew together with one that is split
+    std::size_t optimize_neighbors = 24;  // the same where cells are clustered anew at leisure
+    std::size_t second_choices = 16;      // cells considered for the second copy
     std::size_t least_tail = 128;
     std::size_t most_tail = 512;
     std::size_t sample_per_cell = 32;  // rows per cell that bulk clustering learns from
