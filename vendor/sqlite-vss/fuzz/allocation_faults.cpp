@@ -149,7 +149,8 @@ std::string make_image(bool celled) {
 void check(sqlite3* db, const std::string& before, const std::string& after, const std::string& where) {
     const std::string now = ask(db, contents);
     require(now == before || now == after, "rows of neither before nor after", where);
-    require(ask(db, "select vss_check('t')") == "ok|", "vss_check", where);
+    const std::string found = ask(db, "select vss_check('t')");
+    require(found == "ok|", found.c_str(), where);
     require(ask(db, "pragma integrity_check") == "ok|", "integrity_check", where);
     require(ask(db, "select rowid from t where a match '[1, 2, 3, 4]' and k = 9 and recall = 1.0") ==
                 ask(db,

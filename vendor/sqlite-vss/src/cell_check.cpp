@@ -123,6 +123,7 @@ Status CellIndex::check(const std::function<bool(const std::string&)>& report) {
 Status CellIndex::restart() {
     discard();
     VSS_TRY(store_.clear());
+    space_is_current_ = false;
     state_ = {};
     std::vector<std::uint32_t> live;
     VSS_TRY(store_.live_slots(live));

@@ -63,6 +63,7 @@ Status answer(sqlite3_context* context, std::span<sqlite3_value*> arguments, Bod
     std::string text;
     VSS_TRY(open_table(sqlite3_context_db_handle(context), open_tables(context), "main", text_of(arguments[0]), table));
     VSS_TRY(find_column(*table, text_of(arguments[1]), column));
+    const Table::Work work(*table);
     VSS_TRY(body(*table, column, text));
     set_result(context, text);
     return Status::ok();

@@ -403,6 +403,7 @@ void CellIndex::decide_space(const std::vector<float>& rows, std::size_t n) {
     }
     const double mean = sum / static_cast<double>(n);
     const double variance = std::max(squares / static_cast<double>(n) - mean * mean, 0.0);
+    space_is_current_ = false;
     state_.spherical = mean > 0 && std::sqrt(variance) <= equal_norms * mean;
     state_.offset.clear();
     if (metric_ == Metric::l2) {
@@ -442,6 +443,7 @@ Status CellIndex::train(std::span<const std::uint32_t> slots) {
         }
     }
     std::vector<float> rows;
+    space_is_current_ = false;
     state_.offset.clear();
     state_.spherical = false;
     make_space();
@@ -526,6 +528,7 @@ Status CellIndex::rebuild() {
     std::vector<std::uint32_t> slots;
     VSS_TRY(store_.live_slots(slots));
     state_.rows = slots.size();
+    space_is_current_ = false;
     state_.seed = random_version();
     std::uint32_t old_cells = 0;
     if (state_.is_celled()) {

@@ -23,6 +23,7 @@ CellIndex::CellIndex(CellStore& store, std::size_t dim, Metric metric, const Cel
 
 void CellIndex::make_space() {
     space_ = std::make_unique<CellSpace>(dim_, metric_, state_.spherical, state_.seed, state_.offset);
+    space_is_current_ = true;
 }
 
 Status CellIndex::load() {
@@ -33,23 +34,24 @@ Status CellIndex::load() {
         return Status::ok();
     }
     CellState read;
-    const std::uint64_t known = state_.generation;
+    const std::uint64_t known = space_is_current_ ? state_.generation : 0;
     read.generation = known;
     VSS_TRY(store_.read_state(known, read));
     if (read.generation == known && known != 0) {
         return Status::ok();
     }
     const bool same_directory = read.directory_version == state_.directory_version;
-    const bool same_space =
-        read.seed == state_.seed && read.spherical == state_.spherical && read.offset == state_.offset;
+    space_is_current_ = space_is_current_ && read.seed == state_.seed && read.spherical == state_.spherical &&
+                        read.offset == state_.offset;
+    // What needs memory comes before anything is changed, or can be done again.
+    std::set<std::uint32_t> tail(read.tail.begin(), read.tail.end());
     state_ = std::move(read);
-    tail_.clear();
-    tail_.insert(state_.tail.begin(), state_.tail.end());
-    if (!same_space) {
-        make_space();
-    }
+    tail_ = std::move(tail);
     if (!same_directory) {
         forget_directory();
+    }
+    if (!space_is_current_) {
+        make_space();
     }
     return Status::ok();
 }

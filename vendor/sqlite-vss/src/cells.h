@@ -125,6 +125,7 @@ class CellIndex {
     CellTuning tuning_;
     CellState state_;
     std::unique_ptr<CellSpace> space_;
+    bool space_is_current_ = false;  // made from state_ as it is
     std::set<std::uint32_t> tail_;
     std::shared_ptr<CellDirectory> directory_;
     bool directory_changed_ = false;

@@ -30,6 +30,7 @@ Status answer(sqlite3_context* context, std::span<sqlite3_value*> arguments, Bod
     Findings findings;
     VSS_TRY(open_table(sqlite3_context_db_handle(context), open_tables(context),
                        arguments.size() > 1 ? text_of(arguments[1]) : "main", text_of(arguments[0]), table));
+    const Table::Work work(*table);
     VSS_TRY(body(*table, findings));
     set_result(context, std::string_view(findings.count == 0 ? "ok" : findings.text));
     return Status::ok();

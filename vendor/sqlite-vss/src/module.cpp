@@ -78,8 +78,11 @@ int guarded(const sqlite3_api_routines* api, char** error, Body body) {
 }
 
 template <class Body>
-int guarded(sqlite3_vtab* table, Body body) {
-    return guarded(handle_of(table).api, &table->zErrMsg, body);
+int guarded(sqlite3_vtab* base, Body body) {
+    return guarded(handle_of(base).api, &base->zErrMsg, [&] {
+        const Table::Work work(*handle_of(base).table);
+        return body();
+    });
 }
 
 int make_table(sqlite3* db, void* aux, int argc, const char* const* argv, sqlite3_vtab** out, char** error,
@@ -186,20 +189,13 @@ int update(sqlite3_vtab* base, int argc, sqlite3_value** argv, sqlite3_int64* ou
     });
 }
 
-int begin(sqlite3_vtab* base) {
-    return guarded(base, [&] {
-        handle_of(base).table->discard();
-        return Status::ok();
-    });
-}
-
 int sync(sqlite3_vtab* base) {
     return guarded(base, [&] { return handle_of(base).table->flush(); });
 }
 
 int forget(sqlite3_vtab* base) {
     return guarded(base, [&] {
-        handle_of(base).table->discard();
+        handle_of(base).table->discard_after_work();
         return Status::ok();
     });
 }
@@ -248,7 +244,10 @@ static_assert(sizeof(sqlite3_module) % sizeof(void*) == 0);
 int integrity(sqlite3_vtab* base, const char* /*schema*/, const char* /*table*/, int /*flags*/, char** out) {
     std::string found;
     char* error = nullptr;
-    const int rc = guarded(handle_of(base).api, &error, [&] { return check_text(*handle_of(base).table, found); });
+    const int rc = guarded(handle_of(base).api, &error, [&] {
+        const Table::Work work(*handle_of(base).table);
+        return check_text(*handle_of(base).table, found);
+    });
     const ApiScope scope(handle_of(base).api);
     if (rc != SQLITE_OK && error != nullptr && (rc & 0xff) != SQLITE_NOMEM && (rc & 0xff) != SQLITE_INTERRUPT) {
         *out = error;
@@ -278,7 +277,7 @@ int register_module(sqlite3* db, const std::shared_ptr<OpenTables>& tables) {
         m.xColumn = column;
         m.xRowid = rowid;
         m.xUpdate = update;
-        m.xBegin = begin;
+        m.xBegin = forget;
         m.xSync = sync;
         m.xCommit = forget;
         m.xRollback = forget;

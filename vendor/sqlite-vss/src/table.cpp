@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <utility>
 
 #include "describe.h"
 #include "text.h"
@@ -243,6 +244,20 @@ void Table::discard() {
         if (cells != nullptr) {
             cells->index.discard();
         }
+    }
+}
+
+void Table::discard_after_work() {
+    if (at_work_ > 0) {
+        discards_after_work_ = true;
+    } else {
+        discard();
+    }
+}
+
+Table::Work::~Work() {
+    if (--table_.at_work_ == 0 && std::exchange(table_.discards_after_work_, false)) {
+        table_.discard();
     }
 }
 

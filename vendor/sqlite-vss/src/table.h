@@ -75,6 +75,20 @@ class Table {
     Status flush();
     Status savepoint();
     void discard();
+    // As SQLite begins, commits or rolls back. Where memory or the disk fails a statement of the table's own, SQLite
+    // rolls back in the midst of the table's work, which holds on to what would be forgotten: then it is when the work
+    // ends.
+    void discard_after_work();
+    class Work {
+      public:
+        explicit Work(Table& table) : table_(table) { ++table_.at_work_; }
+        ~Work();
+        Work(const Work&) = delete;
+        Work& operator=(const Work&) = delete;
+
+      private:
+        Table& table_;
+    };
     // Waits for the right to write, as the busy handler says. A transaction that has read something cannot wait any
     // more, so a function that reads before it writes begins with this.
     Status begin_writing();
@@ -117,6 +131,8 @@ class Table {
 
     TableName name_;
     Schema schema_;
+    int at_work_ = 0;
+    bool discards_after_work_ = false;
     std::vector<std::unique_ptr<VectorStore>> stores_;
     std::vector<std::unique_ptr<ColumnCells>> cells_;
     Statement select_slots_;
