@@ -8,14 +8,16 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <span>
 #include <string>
 #include <string_view>
 
-struct sqlite3_api_routines;
-extern "C" int sqlite3_vss_init(sqlite3* db, char** error, const sqlite3_api_routines* api);
+#include "vss0.h"
 
 namespace {
+
+constexpr std::uint64_t memory_budget = std::uint64_t{1} << 20;
 
 constexpr std::array<std::string_view, 17> shadows = {
     "t_config.value",  "t_config.key",     "t_rows._slot0",    "t_rows._rowid",       "t_vectors0.data",
@@ -129,25 +131,24 @@ void damage(sqlite3* db, std::span<const std::uint8_t>& input) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-    std::string copy = image();
+    const std::string& whole = image();
     sqlite3* db = nullptr;
     sqlite3_open(":memory:", &db);
-    sqlite3_deserialize(db, "main", reinterpret_cast<unsigned char*>(copy.data()),
-                        static_cast<sqlite3_int64>(copy.size()), static_cast<sqlite3_int64>(copy.size()), 0);
-    // Room to grow: changes go to a database of its own.
-    sqlite3* work = nullptr;
-    sqlite3_open(":memory:", &work);
-    sqlite3_backup* backup = sqlite3_backup_init(work, "main", db, "main");
-    sqlite3_backup_step(backup, -1);
-    sqlite3_backup_finish(backup);
-    sqlite3_close(db);
+    auto* copy = static_cast<unsigned char*>(sqlite3_malloc64(whole.size()));
+    std::memcpy(copy, whole.data(), whole.size());
+    sqlite3_deserialize(db, "main", copy, static_cast<sqlite3_int64>(whole.size()),
+                        static_cast<sqlite3_int64>(whole.size()),
+                        SQLITE_DESERIALIZE_FREEONCLOSE | SQLITE_DESERIALIZE_RESIZEABLE);
     std::span<const std::uint8_t> input(data, size);
     while (input.size() >= 6) {
-        damage(work, input);
+        damage(db, input);
     }
     for (const char* sql : uses) {
-        run(work, sql);
+        run(db, sql);
     }
-    sqlite3_close(work);
+    sqlite3_close(db);
+    // Nothing is left in the cache: the next input finds what this one found, and no memory looks like a leak.
+    vss0_set_memory_budget(0);
+    vss0_set_memory_budget(memory_budget);
     return 0;
 }
