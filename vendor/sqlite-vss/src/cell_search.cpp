@@ -27,6 +27,8 @@ constexpr double refine_cost = 14;
 
 constexpr std::size_t blocks_ahead = 3;
 constexpr std::size_t cells_ahead = 4;
+// An entry among so many best, and half as many as are wanted, is near.
+constexpr std::size_t near_beside = 15;
 constexpr std::size_t rows_ahead = 3;
 
 void prefetch(const std::byte* from, std::size_t bytes) {
@@ -77,7 +79,7 @@ CellSearch::CellSearch(CellIndex& index, RowStore& rows, ElementType type, std::
     : index_(index), rows_(rows), type_(type), dim_(dim), metric_(metric) {}
 
 // What was learned for the recall, or between two recalls, or beyond the last; in a table of as many cells as now.
-double CellSearch::learned_for(double recall, const std::array<std::uint32_t, LearnedRecall::levels.size()>& of,
+double CellSearch::learned_for(float recall, const std::array<std::uint32_t, LearnedRecall::levels.size()>& of,
                                const std::array<std::uint32_t, LearnedRecall::levels.size()>& typical) const {
     const LearnedRecall& learned = index_.state().learned;
     const auto& levels = LearnedRecall::levels;
@@ -105,8 +107,8 @@ double CellSearch::learned_for(double recall, const std::array<std::uint32_t, Le
 std::size_t CellSearch::cells_for(double recall, std::size_t k) const {
     static constexpr std::array<std::uint32_t, LearnedRecall::levels.size()> typical = {14, 32, 64, 92, 122, 205, 320};
     const auto live = static_cast<double>(directory_->live());
-    double wanted = learned_for(recall, index_.state().learned.cells, typical);
-    wanted *= k > 10 ? std::pow(static_cast<double>(k) / 10, 0.3) : 1;
+    double wanted = learned_for(static_cast<float>(recall), index_.state().learned.cells, typical);
+    wanted *= k > 10 ? std::pow(static_cast<double>(k) / 10, 0.35) : 1;
     // And there must be enough rows in them.
     wanted = std::max(wanted, 3 * static_cast<double>(k) * live /
                                   static_cast<double>(std::max<std::uint64_t>(index_.state().rows, 1)));
@@ -117,16 +119,16 @@ CellSearch::Stopping CellSearch::stopping_for(double recall, std::size_t k) cons
     static constexpr std::array<std::uint32_t, LearnedRecall::levels.size()> typical = {2, 4, 6, 10, 16, 28, 48};
     const auto live = static_cast<double>(directory_->live());
     const LearnedRecall& learned = index_.state().learned;
-    const auto level = std::lower_bound(LearnedRecall::levels.begin(), LearnedRecall::levels.end(), recall) -
-                       LearnedRecall::levels.begin();
+    const auto level =
+        std::lower_bound(LearnedRecall::levels.begin(), LearnedRecall::levels.end(), static_cast<float>(recall)) -
+        LearnedRecall::levels.begin();
     const auto upper = std::min(static_cast<std::size_t>(level), LearnedRecall::levels.size() - 1);
     const bool is_patient = learned.cells_then == 0 || learned.patience[upper] != LearnedRecall::none;
-    double patience = is_patient ? learned_for(recall, learned.patience, typical) : 0;
-    patience *= k > 10 ? std::pow(static_cast<double>(k) / 10, 0.3) : 1;
+    const double patience = is_patient ? learned_for(static_cast<float>(recall), learned.patience, typical) : 0;
     const double least = std::ceil(3 * static_cast<double>(k) * live /
                                    static_cast<double>(std::max<std::uint64_t>(index_.state().rows, 1)));
     return {static_cast<std::size_t>(std::clamp(least, 1.0, std::max(live, 1.0))),
-            static_cast<std::size_t>(std::ceil(patience)), std::max<std::size_t>(2 * k, 10), is_patient};
+            static_cast<std::size_t>(std::ceil(patience)), k / 2 + near_beside, is_patient};
 }
 
 // What cells and filters name is live, or the tables are damaged: passing over it would lose rows without a word.
