@@ -309,9 +309,7 @@ class Index:
         array, single = self._checked_queries(query)
         if not single or self._look() is None:
             raise QueryError("explain: expected one query on a table that exists")
-        return self._told(
-            "vss_explain(?, ?, ?, ?, ?)", (self.table, self.column, array.tobytes(), k, recall)
-        )
+        return self._told("vss_explain(?, ?, ?, ?, ?)", (self.table, self.column, array.tobytes(), k, recall))
 
     def optimize(self, *, start: int = 0, progress: Callable[[int, int], object] | None = None) -> None:
         """Clusters anew what many changes have worn. Never needed for right answers, only for fewer rows scanned.
