@@ -30,8 +30,10 @@ test-python: test-cpp
 	@echo "== Python tests"
 	@.venv/bin/python -m pytest
 
-# The long runs of the reliability tests: 100 kills per journal mode, 500 histories of the state machine.
+# The long runs of the reliability tests: 100 kills for each journal mode and kind of table, 500 programs of each state
+# machine, every I/O call, every allocation.
 campaign: dev
+	@VSSNATIVE_CAMPAIGN=1 .venv/bin/ctest --test-dir build/dev -R allocation_faults --output-on-failure --timeout 7200
 	@VSSNATIVE_CAMPAIGN=1 VSSNATIVE_KILLS=100 VSSNATIVE_STATE_MACHINE=500 .venv/bin/python -m pytest -s tests/reliability
 
 lint:
