@@ -286,7 +286,63 @@ def test_index_tells_and_optimizes(open_db: Opener, random: np.random.Generator)
     assert vssnative.Index(db, table="none").stats() == {"search": "exact", "rows": 0}
 
 
-@pytest.mark.parametrize("table", ["t_cells0", "t_codes0"])
+def test_a_row_in_a_commit_of_its_own_writes_few_pages(tmp_path: Path, random: np.random.Generator) -> None:
+    """At most two and a half times what a plain table writes that gets the same bytes, cells kept."""
+    n, dim, commits = 4500, 384, 200
+    matrix = random.standard_normal((n + commits, dim), dtype=np.float32)
+    logged = {}
+    for kind in ("cells", "plain"):
+        path = tmp_path / f"{kind}.db"
+        conn = vssnative.connect(path)
+        conn.isolation_level = None
+        if kind == "cells":
+            vssnative.Index(conn, "t", "a").add(np.arange(n), matrix[:n])
+        else:
+            conn.execute("create table t(rowid integer primary key, a blob)")
+            conn.execute("begin")
+            conn.executemany("insert into t values(?, ?)", ((i, matrix[i].tobytes()) for i in range(n)))
+            conn.execute("commit")
+        conn.execute("pragma wal_autocheckpoint = 0").fetchall()
+        conn.execute("pragma wal_checkpoint(truncate)").fetchall()
+        for i in range(n, n + commits):
+            conn.execute("insert into t(rowid, a) values(?, ?)", (i, matrix[i].tobytes()))
+        logged[kind] = os.path.getsize(f"{path}-wal")
+        if kind == "cells":
+            found = stats(conn)
+            assert found["search"] == "cells" and found["batched"] == commits - found["tail"]  # type: ignore[operator]
+            check(conn)
+        conn.close()
+    assert logged["cells"] < 2.5 * logged["plain"]
+
+
+def test_readers_see_what_waits_in_batches(open_db: Opener, random: np.random.Generator) -> None:
+    """A reader that read the directory before, one that did not, and after each batch went to its cells."""
+    writer = celled(open_db)
+    old = open_db(isolation_level=None)
+    rows = dict(enumerate(clustered(random, 700)))
+    seen: set[int] = set()
+    for i, row in rows.items():
+        writer.execute("insert into t(rowid, a) values(?, ?)", (i, row.tobytes()))
+        seen.add(i)
+        if i % 9 == 0 and i > 100:
+            gone = int(random.choice(sorted(seen)))
+            writer.execute("delete from t where rowid = ?", (gone,))
+            seen.remove(gone)
+        if i % 40 == 39:
+            query = clustered(random, 1)[0]
+            expected = nearest({k: rows[k] for k in seen}, query, 12)
+            new = open_db(isolation_level=None)
+            for reader in (old, new, writer):
+                assert search(reader, query, 12, 1.0) == expected
+                assert len(set(search(reader, query, 12, 0.99)) & set(expected)) >= 9
+            assert stats(old).get("batched") == stats(writer).get("batched")
+            new.close()
+    found = stats(writer)
+    assert isinstance(found["batched"], int) and 0 < found["batched"] < 40
+    check(writer)
+
+
+@pytest.mark.parametrize("table", ["t_segments0", "t_cells0", "t_codes0"])
 @pytest.mark.parametrize("what", ["flip", "truncate", "delete"])
 def test_damaged_cells_are_noticed_and_made_anew(
     open_db: Opener, random: np.random.Generator, table: str, what: str

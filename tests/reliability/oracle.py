@@ -212,9 +212,11 @@ def check_invariants(execute: Execute, table: str = "t") -> None:
                     assert state == 0
                     unused.add(slot)
         assert live == claims
-        segments = dict(execute(f'select segment, live from {prefix}segments{c}"'))
+        segments = dict(execute(f'select segment, live from {prefix}segments{c}" where data is null'))
         assert segments == per_segment
-        versions = [version for (version,) in execute(f'select version from {prefix}segments{c}"')]
+        versions = [
+            version for (version,) in execute(f'select version from {prefix}segments{c}" where data is null')
+        ]
         assert len(set(versions)) == len(versions) or len(versions) < 2
         listed = {slot for (slot,) in execute(f'select slot from {prefix}free{c}"')}
         assert not listed & live.keys()

@@ -246,6 +246,11 @@ COLUMNS = [
     *((f"vectors{c}", "block", f"block = (select {{pick}}(block) from t_vectors{c})") for c in (0, 1)),
     *((f"segments{c}", column, "1") for c in (0, 1) for column in ("segment", "version", "live")),
     *(
+        (f"segments{c}", column, "segment = (select max(segment) from t_segments0)")
+        for c in (0, 1)
+        for column in ("segment", "version", "live", "data")
+    ),
+    *(
         (f"cells{c}", column, f"cell = (select {{pick}}(cell) from t_cells{c})")
         for c in (0, 1)
         for column in ("cell", "data")
@@ -310,9 +315,9 @@ STATEMENTS = [
     "insert into t_vectors0 select block + 500, data from t_vectors0 where block < 3",
     "insert into t_vectors0 select block + 100000000, data from t_vectors0 where block < 3",
     "insert into t_vectors0 select -1 - block, data from t_vectors0 where block < 3",
-    "insert into t_segments0 values(1, 5, 3)",
-    "insert into t_segments0 values(-1, 5, 3)",
-    "insert into t_segments0 values(4000000000, 5, 3)",
+    "insert into t_segments0(segment, version, live) values(1, 5, 3)",
+    "insert into t_segments0(segment, version, live) values(-1, 5, 3)",
+    "insert into t_segments0(segment, version, live) values(4000000000, 5, 3)",
     "insert into t_free0 select _slot0 from t_rows where _slot0 is not null limit 3",
     "insert or ignore into t_free0 values(70), (-5), (5000000000), (9223372036854775807)",
     "update t_vectors0 set data = substr(data, 1, length(data) - 1) where block = 0",
@@ -328,17 +333,28 @@ STATEMENTS = [
     "update t_config set value = -7 where key like 'cell%'",
     "update t_config set value = 9223372036854775807 where key like 'cell%'",
     "delete from t_config where key like 'cell%'",
-    "delete from t_cells0 where cell = -1",
+    "delete from t_segments0 where data is not null",
+    "update t_segments0 set segment = segment + 1 where data is not null",
+    "update t_segments0 set data = substr(data, 1, 71) where data is not null",
+    "insert into t_segments0 select segment + 1, version, live, data from t_segments0 where data is not null",
     "delete from t_cells0 where cell = (select max(cell) from t_cells0)",
-    "update t_cells0 set data = (select data from t_cells1 where cell = -1) where cell = -1",
-    "update t_cells0 set data = (select data from t_cells1 where cell = 1) where cell = 1",
+    "update t_segments0 set data = (select data from t_segments1 where data is not null) where data is not null",
+    "update t_cells0 set data = (select data from t_cells1 where cell = 0) where cell = 0",
+    "update t_cells0 set data = (select max(data) from t_cells1 where cell > 0) where cell > 0",
     "update t_cells0 set cell = cell + 100 where cell = (select max(cell) from t_cells0)",
-    "insert into t_cells0 select cell + 1000000000, data from t_cells0 where cell >= 0",
-    "insert into t_cells0 select cell + 50, data from t_cells0 where cell >= 0",
+    "update t_cells0 set cell = cell - 100 where cell = (select max(cell) from t_cells0)",
+    "insert into t_cells0 select cell + 1000000000, data from t_cells0",
+    "insert into t_cells0 select cell + 50, data from t_cells0",
+    "insert into t_cells0 select cell + 1, data from t_cells0 where cell = 0",
+    "insert into t_cells0 select -1 - cell, data from t_cells0",
     "delete from t_codes0 where chunk = (select max(chunk) from t_codes0)",
     "update t_codes0 set data = (select data from t_codes1 limit 1)",
     "insert into t_codes0 select -1 - chunk, data from t_codes0",
-    "insert into t_codes0 select chunk + 1, data from t_codes0",
+    "delete from t_codes0 where chunk >= (1 << 55)",
+    "update t_codes0 set chunk = chunk + 5 where chunk = (select max(chunk) from t_codes0)",
+    "update t_codes0 set data = (select data from t_codes1 where chunk >= (1 << 55)) where chunk >= (1 << 55)",
+    "update t_codes0 set data = substr(data, 1, length(data) - 8) where chunk >= (1 << 55)",
+    "insert or ignore into t_codes0 select chunk + 1, data from t_codes0",
 ]
 
 

@@ -22,7 +22,7 @@ CellTuning cell_tuning(std::size_t first_cells_at, std::size_t cell_rows) {
     tuning.cell_rows = std::clamp<std::size_t>(cell_rows, 2, 1U << 16);
     tuning.split_above = 2 * tuning.cell_rows;
     tuning.merge_below = tuning.cell_rows / 4;
-    tuning.least_tail = std::clamp<std::size_t>(tuning.first_cells_at / 32, 1, tuning.least_tail);
+    tuning.tail_rows = std::clamp<std::size_t>(tuning.first_cells_at / 32, 1, tuning.tail_rows);
     return tuning;
 }
 
@@ -40,7 +40,7 @@ Status CellIndex::check(const std::function<bool(const std::string&)>& report) {
         return Status::ok();
     }
     CellDirectory directory(*space_);
-    VSS_TRY(store_.read_directory(directory));
+    VSS_TRY(read_directory(directory));
     std::unordered_map<std::uint32_t, std::uint32_t> firsts;
     std::unordered_map<std::uint32_t, std::uint32_t> seconds;
     for (const std::uint32_t slot : tail_) {
@@ -56,8 +56,7 @@ Status CellIndex::check(const std::function<bool(const std::string&)>& report) {
             continue;
         }
         CodeBlocks blocks(padded);
-        blocks.resize(info.entries);
-        if (const Status status = store_.read_codes(cell, blocks); !status.is_ok()) {
+        if (const Status status = read_codes(directory, cell, blocks); !status.is_ok()) {
             if (status.code() != Code::corrupt || !report(status.message())) {
                 return status.code() == Code::corrupt ? Status::ok() : status;
             }

@@ -52,6 +52,9 @@ std::shared_ptr<CellDirectory> CellDirectory::clone() const {
     auto copy = std::shared_ptr<CellDirectory>(new CellDirectory(padded_, estimate_, spherical_));
     copy->live_ = live_;
     copy->infos_ = infos_;
+    copy->stored_ = stored_;
+    copy->batches_ = batches_;
+    copy->batched_entries_ = batched_entries_;
     copy->centroids_ = centroids_;
     if (const auto codes = coarse_.load(); codes != nullptr) {
         copy->coarse_ = codes->clone();
@@ -75,11 +78,18 @@ std::uint32_t CellDirectory::next_id() const {
     return static_cast<std::uint32_t>(infos_.size());
 }
 
+void CellDirectory::reserve(std::size_t cells) {
+    infos_.reserve(cells);
+    stored_.reserve(cells);
+    centroids_.reserve(cells * padded_);
+}
+
 void CellDirectory::grow(std::uint32_t cell) {
     if (cell < infos_.size()) {
         return;
     }
     infos_.resize(cell + 1);
+    stored_.resize(cell + 1);
     centroids_.resize((cell + 1) * padded_);
     if (const auto codes = coarse_.load(); codes != nullptr) {
         const RowCode none{infinity, 0, std::vector<std::uint8_t>(padded_ / 8)};
@@ -101,12 +111,16 @@ void CellDirectory::set_centroid(std::uint32_t cell, const float* centroid) {
     refresh(cell);
 }
 
-void CellDirectory::put(std::uint32_t cell, const CellInfo& info, const std::uint8_t* centroid) {
+void CellDirectory::put(std::uint32_t cell, const CellInfo& info, const std::uint8_t* centroid,
+                        std::uint32_t taken_to) {
     grow(cell);
     live_ += (info.version != 0 ? 1U : 0U) - (infos_[cell].version != 0 ? 1U : 0U);
     infos_[cell] = info;
+    set_stored(cell, taken_to);
     std::memcpy(centroids_.data() + cell * padded_, centroid, padded_);
-    refresh(cell);
+    if (const auto codes = coarse_.load(); codes != nullptr) {
+        code(cell, *codes);
+    }
 }
 
 void CellDirectory::erase(std::uint32_t cell) {
@@ -114,6 +128,47 @@ void CellDirectory::erase(std::uint32_t cell) {
     infos_[cell] = {};
     if (const auto codes = coarse_.load(); codes != nullptr) {
         code(cell, *codes);
+    }
+}
+
+void CellDirectory::set_stored(std::uint32_t cell, std::uint32_t taken_to) {
+    const CellInfo& info = infos_[cell];
+    stored_[cell] = {info.version, info.primaries, info.entries, taken_to};
+}
+
+bool CellDirectory::add_batch(std::shared_ptr<const CodeBatch> batch) {
+    for (std::size_t i = 0; i < batch->size(); ++i) {
+        const std::uint32_t cell = batch->cell(i);
+        if (cell >= infos_.size()) {
+            return false;
+        }
+        if (!waits(*batch, i)) {
+            continue;
+        }
+        CellInfo& info = infos_[cell];
+        if (info.version == 0) {
+            return false;
+        }
+        info.version = batch->version();
+        ++info.entries;
+        info.primaries += (batch->entry(i) & second_copy) == 0 ? 1U : 0U;
+    }
+    batched_entries_ += batch->size();
+    batches_.push_back(std::move(batch));
+    return true;
+}
+
+void CellDirectory::drop_first_batch() {
+    batched_entries_ -= batches_.front()->size();
+    batches_.pop_front();
+}
+
+void CellDirectory::append_waiting(std::uint32_t cell, CodeBlocks& out) const {
+    const std::uint32_t taken_to = stored_[cell].taken_to;
+    for (const auto& batch : batches_) {
+        if (batch->number() >= taken_to) {
+            batch->append(cell, out);
+        }
     }
 }
 

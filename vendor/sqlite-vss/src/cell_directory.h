@@ -5,12 +5,14 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <span>
 #include <utility>
 #include <vector>
 
 #include "cache.h"
+#include "code_batch.h"
 #include "codes.h"
 #include "rotation.h"
 #include "types.h"
@@ -45,6 +47,7 @@ class CellSpace {
     std::vector<float> offset_;
 };
 
+// With what waits for the cell in batches.
 struct CellInfo {
     std::uint64_t version = 0;    // of its codes; 0: there is no such cell
     std::uint32_t primaries = 0;  // rows whose first copy is here
@@ -52,6 +55,14 @@ struct CellInfo {
     std::uint32_t retry_at = 0;   // splitting failed (equal vectors); not again below so many primaries
     float scale = 0;              // centroid = scale * (bytes - 128)
     float norm = 0;               // of the centroid
+};
+
+// Without: what the cell's own chunks hold.
+struct StoredCell {
+    std::uint64_t version = 0;
+    std::uint32_t primaries = 0;
+    std::uint32_t entries = 0;
+    std::uint32_t taken_to = 0;  // entries of earlier batches are in the chunks already, or gone
 };
 
 struct RankedCell {
@@ -88,9 +99,24 @@ class CellDirectory final : public CacheEntry {
     [[nodiscard]] std::uint32_t next_id() const;
     // From floats: the centroid becomes what its bytes say.
     void set_centroid(std::uint32_t cell, const float* centroid);
-    // As stored.
-    void put(std::uint32_t cell, const CellInfo& info, const std::uint8_t* centroid);
+    void reserve(std::size_t cells);
+    // As stored: `info` with its version and norm, and without what waits.
+    void put(std::uint32_t cell, const CellInfo& info, const std::uint8_t* centroid, std::uint32_t taken_to = 0);
     void erase(std::uint32_t cell);
+
+    [[nodiscard]] const StoredCell& stored(std::uint32_t cell) const { return stored_[cell]; }
+    // The cell's chunks hold all of its entries from now on, of every batch before number `taken_to`.
+    void set_stored(std::uint32_t cell, std::uint32_t taken_to);
+    // Batches in the order of their numbers. False: one of its entries is of a cell that does not exist.
+    [[nodiscard]] bool add_batch(std::shared_ptr<const CodeBatch> batch);
+    void drop_first_batch();
+    [[nodiscard]] const std::deque<std::shared_ptr<const CodeBatch>>& batches() const { return batches_; }
+    [[nodiscard]] std::size_t batched_entries() const { return batched_entries_; }
+    [[nodiscard]] bool waits(const CodeBatch& batch, std::size_t i) const {
+        return batch.number() >= stored_[batch.cell(i)].taken_to;
+    }
+    // Appends what waits for the cell.
+    void append_waiting(std::uint32_t cell, CodeBlocks& out) const;
 
     // The `count` nearest cells, nearest first: those likely to hold a query's neighbours, or the ones where a row
     // belongs (which differ for inner products of vectors of unequal norms: rows are gathered by direction).
@@ -102,7 +128,10 @@ class CellDirectory final : public CacheEntry {
                    std::vector<RankedCell>& out) const;
 
     [[nodiscard]] std::size_t bytes() const override {
-        return sizeof(*this) + infos_.size() * (sizeof(CellInfo) + padded_ + code_block_bytes(padded_) / block_rows);
+        return sizeof(*this) +
+               infos_.size() *
+                   (sizeof(CellInfo) + sizeof(StoredCell) + padded_ + code_block_bytes(padded_) / block_rows) +
+               batched_entries_ * batch_entry_bytes(padded_);
     }
 
   private:
@@ -118,6 +147,9 @@ class CellDirectory final : public CacheEntry {
     bool spherical_;
     std::size_t live_ = 0;
     std::vector<CellInfo> infos_;
+    std::vector<StoredCell> stored_;
+    std::deque<std::shared_ptr<const CodeBatch>> batches_;
+    std::size_t batched_entries_ = 0;
     std::vector<std::uint8_t> centroids_;
     // Sign codes of the centroids, by id. Made once it was asked for often enough: a process that asks once need not
     // wait. Whoever changes the directory has it alone; readers may share it.

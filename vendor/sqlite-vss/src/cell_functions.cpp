@@ -93,6 +93,7 @@ Status stats(Table& table, std::size_t c, std::string& out) {
             overfull += info.primaries > cells->index.tuning().split_above ? 1U : 0U;
         }
         json.add("cells", directory->live()).add("entries", entries).add("largest_cell", largest);
+        json.add("batched", directory->batched_entries() / 2);
         json.add("overfull_cells", overfull).add("dimensions_coded", cells->index.space().padded());
         Json learned;
         Json patience;

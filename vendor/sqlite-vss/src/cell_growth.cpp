@@ -155,7 +155,8 @@ CellRanker* CellIndex::ranker_for(std::size_t rows) {
     return ranker_.get();
 }
 
-Status CellIndex::insert_rows(std::span<const std::uint32_t> slots) {
+// `as_batch`: no more rows than a batch holds.
+Status CellIndex::insert_rows(std::span<const std::uint32_t> slots, bool as_batch) {
     const std::size_t padded = space_->padded();
     const std::size_t choices = tuning_.copies ? tuning_.second_choices : 1;
     CellDirectory& directory = changing_directory();
@@ -200,6 +201,7 @@ Status CellIndex::insert_rows(std::span<const std::uint32_t> slots) {
         if (!placed) {
             return {Code::no_memory, "out of memory"};
         }
+        std::vector<CodeBatch::Item> batch;
         for (std::size_t i = 0; i < part.size(); ++i) {
             const Placement& at = placements[i];
             for (const bool second : {false, true}) {
@@ -207,18 +209,35 @@ Status CellIndex::insert_rows(std::span<const std::uint32_t> slots) {
                     continue;
                 }
                 const std::uint32_t cell = second ? at.second : at.first;
+                const std::uint32_t entry = second ? part[i] | second_copy : part[i];
+                const RowCode& code = second ? at.second_code : at.first_code;
+                if (as_batch && !working_.contains(cell)) {
+                    batch.push_back({cell, entry, &code});
+                    continue;
+                }
                 Working* changed = nullptr;
                 VSS_TRY(working(cell, changed));
-                push(*changed, directory.info(cell), second ? part[i] | second_copy : part[i],
-                     second ? at.second_code : at.first_code);
-                changed_cells_.insert(cell);
-                if (!second && directory.info(cell).primaries > tuning_.split_above) {
-                    unbalanced_.insert(cell);
-                }
+                push(*changed, directory.info(cell), entry, code);
+            }
+        }
+        if (!batch.empty()) {
+            add_batch(std::move(batch));
+        }
+        for (const Placement& at : placements) {
+            if (directory.info(at.first).primaries > tuning_.split_above) {
+                unbalanced_.insert(at.first);
             }
         }
     }
     return Status::ok();
+}
+
+void CellIndex::add_batch(std::vector<CodeBatch::Item> items) {
+    auto batch =
+        std::make_shared<const CodeBatch>(state_.batches_end++, random_version(), space_->padded(), std::move(items));
+    new_batches_.push_back(batch);
+    // Its cells exist, as they were just ranked.
+    static_cast<void>(changing_directory().add_batch(std::move(batch)));
 }
 
 // --- splits and merges -----------------------------------------------------------------------------------------------
@@ -316,6 +335,7 @@ Status CellIndex::recluster(std::uint32_t cell, std::size_t neighbors, std::size
         }
         working_.erase(cells[i]);
         changed_cells_.insert(cells[i]);
+        moved_cells_.insert(cells[i]);
     }
     cells.resize(std::min(wanted, cells.size()));
     for (std::size_t i = 0; i < wanted; ++i) {
@@ -333,6 +353,7 @@ Status CellIndex::recluster(std::uint32_t cell, std::size_t neighbors, std::size
         info.retry_at = 0;
         working_[cells[i]] = Working{std::make_shared<CodeBlocks>(padded), {}};
         changed_cells_.insert(cells[i]);
+        moved_cells_.insert(cells[i]);
     }
     VSS_TRY(write_region(region, cells, centroids));
     for (const std::uint32_t made : cells) {
@@ -547,16 +568,20 @@ Status CellIndex::rebuild() {
         touch(fresh, 0);
         working_.insert_or_assign(cell, std::move(fresh));
         changed_cells_.insert(cell);
+        moved_cells_.insert(cell);
     }
+    const std::vector<std::uint8_t> nowhere(space_->padded());
     for (std::uint32_t cell = static_cast<std::uint32_t>(cells); cell < old_cells; ++cell) {
-        directory_->put(cell, {}, directory_->centroid_bytes(0));
-        directory_->erase(cell);
+        directory_->put(cell, {}, nowhere.data());
         changed_cells_.insert(cell);
+        moved_cells_.insert(cell);
     }
     // Celled from here on; flush() draws the real version.
     state_.directory_version = random_version();
     tail_.clear();
-    VSS_TRY(insert_rows(slots));
+    new_batches_.clear();
+    state_.batches_begin = state_.batches_end;
+    VSS_TRY(insert_rows(slots, false));
     return balance(slots.size());
 }
 

@@ -1,13 +1,17 @@
 // What the cells need of the tables, so that they can be tried without SQLite.
 //
 // On disk, for vector column c of table t (FORMAT.md has it byte by byte):
-//   t_cells<c>(cell INTEGER PRIMARY KEY, data BLOB)   row -1 is the state, row i >= 0 is cell i of the directory
-//   t_codes<c>(chunk INTEGER PRIMARY KEY, data BLOB)  chunk = cell * 2^24 + number within the cell; fixed size
+//   t_segments<c>, last row                           the state
+//   t_cells<c>(cell INTEGER PRIMARY KEY, data BLOB)   the directory in parts of `part_cells` cells: what is counted of
+//                                                     them, their centroids
+//   t_codes<c>(chunk INTEGER PRIMARY KEY, data BLOB)  chunk = cell * 2^24 + number within the cell, fixed size;
+//                                                     2^55 + number of a batch (code_batch.h)
 #pragma once
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <set>
 #include <span>
 #include <vector>
 
@@ -38,6 +42,9 @@ struct CellState {
     std::vector<float> offset;  // of the rotated vectors, where a common one would cost precision; or empty
     std::uint64_t rows = 0;     // live vectors of the column
     LearnedRecall learned;
+    std::uint64_t parts_version = 0;  // drawn anew by every change of the directory beside new batches
+    std::uint32_t batches_begin = 0;  // numbers of the batches that are there
+    std::uint32_t batches_end = 0;
     std::vector<std::uint32_t> tail;  // slots whose rows are in no cell yet, ascending
 
     [[nodiscard]] bool is_celled() const { return directory_version != 0; }
@@ -49,6 +56,9 @@ struct CellState {
     return fit == 0 ? 1 : fit;
 }
 inline constexpr std::uint64_t max_chunks = std::uint64_t{1} << 24;
+// Cells of one part of the directory. What a flush of rows changes lies close together, apart from the centroids, which
+// it leaves alone.
+inline constexpr std::size_t part_cells = 100;
 inline constexpr std::uint64_t max_cells = std::uint64_t{1} << 30;
 
 class CellStore {
@@ -61,13 +71,20 @@ class CellStore {
     // `state` is left alone if its generation is `known`.
     virtual Status read_state(std::uint64_t known, CellState& state) = 0;
     virtual Status write_state(const CellState& state) = 0;
+    // Without batches.
     virtual Status read_directory(CellDirectory& out) = 0;
-    virtual Status write_cell(std::uint32_t cell, const CellInfo& info, const std::uint8_t* centroid) = 0;
-    virtual Status erase_cell(std::uint32_t cell) = 0;
+    // Adds the batches from number `begin` up to `end` to the directory.
+    virtual Status read_batches(std::uint32_t begin, std::uint32_t end, CellDirectory& out) = 0;
+    virtual Status write_batch(const CodeBatch& batch) = 0;
+    virtual Status erase_batches(std::uint32_t begin, std::uint32_t end) = 0;
+    // Writes what the directory says of the cells in `changed`, and the centroids of those in `moved`.
+    virtual Status write_directory(const CellDirectory& directory, const std::set<std::uint32_t>& changed,
+                                   const std::set<std::uint32_t>& moved) = 0;
     // No cells, no codes, no state.
     virtual Status clear() = 0;
-    // Fills `out`, which has room for the cell's entries.
+    // Fills `out`, which has room for the entries of the cell's chunks.
     virtual Status read_codes(std::uint32_t cell, CodeBlocks& out) = 0;
+    virtual Status erase_codes(std::uint32_t cell) = 0;
     // Writes the chunks whose bit is set; chunks beyond the last entry are erased.
     virtual Status write_codes(std::uint32_t cell, const CodeBlocks& codes, const std::vector<bool>& dirty_chunks) = 0;
 

@@ -11,39 +11,60 @@
 namespace vss {
 namespace {
 
-constexpr std::int64_t state_row = -1;
 constexpr std::uint32_t state_magic = 0x31435356;  // "VSC1"
 constexpr std::uint32_t spherical_flag = 1;
 
+// The state's row beside generation and rows, which are its version and live.
 struct StateHeader {
-    std::uint64_t generation = 0;
     std::uint32_t magic = state_magic;
-    std::uint32_t crc = 0;  // of the whole row with this field zero
+    std::uint32_t crc = 0;  // of generation, rows, and all of this with this field zero
     std::uint64_t directory_version = 0;
     std::uint64_t seed = 0;
-    std::uint64_t rows = 0;
     std::uint32_t flags = 0;
     std::uint32_t offset_floats = 0;
     std::uint32_t tail_slots = 0;
     std::uint32_t learned_cells_then = 0;
     std::array<std::uint32_t, LearnedRecall::levels.size()> learned_cells = {};
     std::array<std::uint32_t, LearnedRecall::levels.size()> learned_patience = {};
+    std::uint32_t batches_begin = 0;
+    std::uint32_t batches_end = 0;
+    std::uint64_t parts_version = 0;
 };
 static_assert(sizeof(StateHeader) == 112);
 
-struct CellHeader {
+// What is counted of one cell; version 0: there is no such cell.
+struct CellFigures {
     std::uint64_t version = 0;
     std::uint32_t primaries = 0;
     std::uint32_t entries = 0;
     std::uint32_t retry_at = 0;
     float scale = 0;
-    std::uint32_t crc = 0;  // of the cell's number and the whole row with this field zero
+    float norm = 0;
+    std::uint32_t centroid_crc = 0;  // of the cell's number and the centroid
+    std::uint32_t taken_to = 0;      // of a cell that is gone too
     std::uint32_t reserved = 0;
 };
-static_assert(sizeof(CellHeader) == 32);
+static_assert(sizeof(CellFigures) == 40);
+
+// Figures of a part: crc32c of its number and figures, then reserved, then the figures.
+constexpr std::size_t figures_header = 8;
+constexpr std::size_t figures_bytes = figures_header + part_cells * sizeof(CellFigures);
+// Rows of t_cells from this one on hold centroids.
+constexpr std::int64_t centroid_rows = std::int64_t{1} << 32;
+constexpr auto most_parts = static_cast<std::int64_t>(2 * (max_celled_slots / 64) / part_cells);
 
 // A chunk: crc32c of its number and blocks, then reserved, then the blocks.
 constexpr std::size_t chunk_header = 8;
+
+// Rows of t_codes from this one on are batches.
+constexpr std::int64_t batch_chunks = std::int64_t{1} << 55;
+
+struct BatchHeader {
+    std::uint32_t crc = 0;  // of the row's number and all behind this field
+    std::uint32_t entries = 0;
+    std::uint64_t version = 0;
+};
+static_assert(sizeof(BatchHeader) == 16);
 
 std::int64_t chunk_id(std::uint32_t cell, std::size_t number) {
     return static_cast<std::int64_t>(static_cast<std::uint64_t>(cell) * max_chunks + number);
@@ -80,49 +101,62 @@ Status CellTables::prepare(Statement& statement, std::string_view before, std::s
 
 // --- state and directory ---------------------------------------------------------------------------------------------
 
+std::uint32_t CellTables::state_crc(std::uint64_t generation, std::uint64_t rows,
+                                    std::span<const std::byte> data) const {
+    StateHeader header;
+    std::memcpy(&header, data.data(), sizeof header);
+    header.crc = 0;
+    std::uint32_t crc = tagged_crc(0, &generation, sizeof generation);
+    crc = crc32c(crc, &rows, sizeof rows);
+    crc = crc32c(crc, &header, sizeof header);
+    return crc32c(crc, data.data() + sizeof header, data.size() - sizeof header);
+}
+
 Status CellTables::read_state(std::uint64_t known, CellState& state) {
-    VSS_TRY(prepare(select_state_, "select data from ", "cells", " where cell = -1"));
+    if (!select_state_.is_prepared()) {
+        VSS_TRY(
+            name_.prepare(select_state_, cat("select version, live, data from ", name_.shadow(cat("segments", index_)),
+                                             " where segment = ", state_segment)));
+    }
     const ResetAtEnd guard(select_state_);
     bool row = false;
     VSS_TRY(select_state_.step(row));
     if (!row) {
         state = {};
-        rows_in_cells_ = 0;
         return Status::ok();
     }
-    const std::span<const std::byte> data = select_state_.blob(0);
+    const auto generation = static_cast<std::uint64_t>(select_state_.int64(0));
+    if (generation == known && known != 0) {
+        return Status::ok();
+    }
+    const auto rows = static_cast<std::uint64_t>(select_state_.int64(1));
+    const std::span<const std::byte> data = select_state_.blob(2);
     StateHeader header;
     if (data.size() < sizeof header) {
         return damaged("the state of the cells is too short");
     }
     std::memcpy(&header, data.data(), sizeof header);
-    if (header.generation == known && known != 0) {
-        return Status::ok();
-    }
     const std::size_t expected =
         sizeof header + (std::size_t{header.offset_floats} + std::size_t{header.tail_slots}) * 4;
-    std::vector<std::byte> bytes(data.begin(), data.end());
-    const std::uint32_t zero = 0;
-    if (bytes.size() >= sizeof header) {
-        std::memcpy(bytes.data() + offsetof(StateHeader, crc), &zero, 4);
-    }
-    if (header.magic != state_magic || bytes.size() != expected ||
-        (header.offset_floats != 0 && header.offset_floats != padded_) || header.tail_slots > header.rows ||
-        tagged_crc(0, bytes.data(), bytes.size()) != header.crc) {
+    if (header.magic != state_magic || data.size() != expected ||
+        (header.offset_floats != 0 && header.offset_floats != padded_) || header.tail_slots > rows ||
+        header.batches_begin > header.batches_end || state_crc(generation, rows, data) != header.crc) {
         return damaged("the checksum of the cells' state does not match its bytes");
     }
-    rows_in_cells_ = header.rows - header.tail_slots;
-    state.generation = header.generation;
+    state.generation = generation;
     state.directory_version = header.directory_version;
     state.seed = header.seed;
-    state.rows = header.rows;
+    state.rows = rows;
     state.spherical = (header.flags & spherical_flag) != 0;
     state.learned.cells_then = header.learned_cells_then;
     state.learned.cells = header.learned_cells;
     state.learned.patience = header.learned_patience;
+    state.batches_begin = header.batches_begin;
+    state.batches_end = header.batches_end;
+    state.parts_version = header.parts_version;
     state.offset.resize(header.offset_floats);
     state.tail.resize(header.tail_slots);
-    const std::byte* at = bytes.data() + sizeof header;
+    const std::byte* at = data.data() + sizeof header;
     if (!state.offset.empty()) {
         std::memcpy(state.offset.data(), at, state.offset.size() * 4);
     }
@@ -134,16 +168,17 @@ Status CellTables::read_state(std::uint64_t known, CellState& state) {
 
 Status CellTables::write_state(const CellState& state) {
     StateHeader header;
-    header.generation = state.generation;
     header.directory_version = state.directory_version;
     header.seed = state.seed;
-    header.rows = state.rows;
     header.flags = state.spherical ? spherical_flag : 0;
     header.offset_floats = static_cast<std::uint32_t>(state.offset.size());
     header.tail_slots = static_cast<std::uint32_t>(state.tail.size());
     header.learned_cells_then = state.learned.cells_then;
     header.learned_cells = state.learned.cells;
     header.learned_patience = state.learned.patience;
+    header.batches_begin = state.batches_begin;
+    header.batches_end = state.batches_end;
+    header.parts_version = state.parts_version;
     buffer_.resize(sizeof header + (state.offset.size() + state.tail.size()) * 4);
     std::memcpy(buffer_.data(), &header, sizeof header);
     if (!state.offset.empty()) {
@@ -152,88 +187,225 @@ Status CellTables::write_state(const CellState& state) {
     if (!state.tail.empty()) {
         std::memcpy(buffer_.data() + sizeof header + state.offset.size() * 4, state.tail.data(), state.tail.size() * 4);
     }
-    const std::uint32_t crc = tagged_crc(0, buffer_.data(), buffer_.size());
+    const std::uint32_t crc = state_crc(state.generation, state.rows, buffer_);
     std::memcpy(buffer_.data() + offsetof(StateHeader, crc), &crc, 4);
-    VSS_TRY(prepare(upsert_cell_, "insert into ", "cells",
-                    "(cell, data) values(?1, ?2) on conflict(cell) do update set data = ?2"));
-    upsert_cell_.bind(1, state_row);
-    upsert_cell_.bind_blob(2, buffer_);
-    rows_in_cells_ = state.rows - state.tail.size();
-    return upsert_cell_.run();
+    VSS_TRY(prepare(upsert_state_, "insert into ", "segments",
+                    "(segment, version, live, data) values(?1, ?2, ?3, ?4) on conflict(segment) do update set "
+                    "version = ?2, live = ?3, data = ?4"));
+    upsert_state_.bind(1, state_segment);
+    upsert_state_.bind(2, static_cast<std::int64_t>(state.generation));
+    upsert_state_.bind(3, static_cast<std::int64_t>(state.rows));
+    upsert_state_.bind_blob(4, buffer_);
+    return upsert_state_.run();
 }
 
 Status CellTables::read_directory(CellDirectory& out) {
     Statement statement;
-    VSS_TRY(prepare(statement, "select cell, data from ", "cells", " where cell >= 0 order by cell"));
+    VSS_TRY(prepare(statement, "select cell, data from ", "cells", " order by cell"));
     const ResetAtEnd guard(statement);
-    std::vector<std::byte> bytes(sizeof(CellHeader) + padded_);
-    const std::int64_t most = 2 * static_cast<std::int64_t>(max_celled_slots / 64);
-    std::uint64_t primaries = 0;
+    std::vector<std::byte> figures;
+    std::int64_t parts = 0;
+    std::int64_t with_centroids = 0;
     for (bool row = true;;) {
         VSS_TRY(statement.step(row));
         if (!row) {
-            // A lost cell would make searches miss its rows without a word.
-            return primaries == rows_in_cells_
-                       ? Status::ok()
-                       : damaged(cat("the cells hold ", primaries, " rows, their state counts ", rows_in_cells_));
+            break;
         }
-        const std::int64_t cell = statement.int64(0);
-        const std::span<const std::byte> data = statement.blob(1);
-        CellHeader header;
-        if (data.size() != bytes.size() || cell > most ||
-            (cell > 1024 && static_cast<std::size_t>(cell) > 4 * out.size() + 1024)) {
-            return damaged(cat("cell ", cell, " is not laid out as one"));
+        const std::int64_t id = statement.int64(0);
+        if (id < centroid_rows) {
+            if (id != parts || parts >= most_parts) {
+                return damaged(cat("row ", id, " of the cells is out of place"));
+            }
+            VSS_TRY(read_figures(parts++, statement.blob(1), figures));
+            continue;
         }
-        std::copy(data.begin(), data.end(), bytes.begin());
-        std::memcpy(&header, bytes.data(), sizeof header);
-        const std::uint32_t zero = 0;
-        std::memcpy(bytes.data() + offsetof(CellHeader, crc), &zero, 4);
-        if (header.version == 0 || header.primaries > header.entries || !std::isfinite(header.scale) ||
-            tagged_crc(static_cast<std::uint64_t>(cell), bytes.data(), bytes.size()) != header.crc) {
-            return damaged(cat("the checksum of cell ", cell, " does not match its bytes"));
+        if (id != centroid_rows + with_centroids || with_centroids >= parts) {
+            return damaged(cat("row ", id, " of the cells is out of place"));
         }
-        CellInfo info;
-        info.version = header.version;
-        info.primaries = header.primaries;
-        primaries += header.primaries;
-        info.entries = header.entries;
-        info.retry_at = header.retry_at;
-        info.scale = header.scale;
-        out.put(static_cast<std::uint32_t>(cell), info,
-                reinterpret_cast<const std::uint8_t*>(bytes.data() + sizeof header));
+        if (with_centroids == 0) {
+            out.reserve(static_cast<std::size_t>(parts) * part_cells);
+        }
+        const std::size_t offset = static_cast<std::size_t>(with_centroids) * figures_bytes;
+        VSS_TRY(read_centroids(with_centroids++, statement.blob(1),
+                               std::span<const std::byte>(figures).subspan(offset, figures_bytes), out));
     }
+    if (with_centroids != parts) {
+        return damaged(cat("centroids of the cells from ", with_centroids * static_cast<std::int64_t>(part_cells),
+                           " on are missing"));
+    }
+    return Status::ok();
 }
 
-Status CellTables::write_cell(std::uint32_t cell, const CellInfo& info, const std::uint8_t* centroid) {
-    CellHeader header;
-    header.version = info.version;
-    header.primaries = info.primaries;
-    header.entries = info.entries;
-    header.retry_at = info.retry_at;
-    header.scale = info.scale;
-    buffer_.resize(sizeof header + padded_);
-    std::memcpy(buffer_.data(), &header, sizeof header);
-    std::memcpy(buffer_.data() + sizeof header, centroid, padded_);
-    const std::uint32_t crc = tagged_crc(cell, buffer_.data(), buffer_.size());
-    std::memcpy(buffer_.data() + offsetof(CellHeader, crc), &crc, 4);
+Status CellTables::read_figures(std::int64_t part, std::span<const std::byte> data,
+                                std::vector<std::byte>& figures) const {
+    std::uint32_t crc = 0;
+    if (data.size() == figures_bytes) {
+        std::memcpy(&crc, data.data(), 4);
+    }
+    if (data.size() != figures_bytes ||
+        crc != tagged_crc(static_cast<std::uint64_t>(part), data.data() + figures_header,
+                          figures_bytes - figures_header)) {
+        return damaged(cat("the checksum of part ", part, " of the cells does not match its bytes"));
+    }
+    figures.insert(figures.end(), data.begin(), data.end());
+    return Status::ok();
+}
+
+Status CellTables::read_centroids(std::int64_t part, std::span<const std::byte> data,
+                                  std::span<const std::byte> figures, CellDirectory& out) const {
+    if (data.size() != part_cells * padded_) {
+        return damaged(cat("the centroids of part ", part, " of the cells have ", data.size(), " bytes, expected ",
+                           part_cells * padded_));
+    }
+    for (std::size_t i = 0; i < part_cells; ++i) {
+        CellFigures cell;
+        std::memcpy(&cell, figures.data() + figures_header + i * sizeof cell, sizeof cell);
+        const std::size_t id = static_cast<std::size_t>(part) * part_cells + i;
+        const std::byte* centroid = data.data() + i * padded_;
+        if (cell.version == 0) {
+            if (std::any_of(centroid, centroid + padded_, [](std::byte b) { return b != std::byte{0}; })) {
+                return damaged(cat("cell ", id, " does not exist and has a centroid"));
+            }
+            if (cell.taken_to == 0) {
+                continue;
+            }
+        }
+        if (cell.version != 0 &&
+            (cell.primaries > cell.entries || !std::isfinite(cell.scale) || !std::isfinite(cell.norm) ||
+             tagged_crc(id, centroid, padded_) != cell.centroid_crc)) {
+            return damaged(cat("the checksum of cell ", id, " does not match its bytes"));
+        }
+        const CellInfo info = cell.version == 0 ? CellInfo{} : CellInfo{cell.version,  cell.primaries, cell.entries,
+                                                                        cell.retry_at, cell.scale,     cell.norm};
+        out.put(static_cast<std::uint32_t>(id), info, reinterpret_cast<const std::uint8_t*>(centroid), cell.taken_to);
+    }
+    return Status::ok();
+}
+
+// buffer_ becomes the row. SQLite compares an overwritten row of the same size with what is there: only pages that
+// differ are written.
+Status CellTables::write_part(std::int64_t row) {
     VSS_TRY(prepare(upsert_cell_, "insert into ", "cells",
                     "(cell, data) values(?1, ?2) on conflict(cell) do update set data = ?2"));
-    upsert_cell_.bind(1, cell);
+    upsert_cell_.bind(1, row);
     upsert_cell_.bind_blob(2, buffer_);
     return upsert_cell_.run();
 }
 
-Status CellTables::erase_cell(std::uint32_t cell) {
-    VSS_TRY(prepare(delete_cell_, "delete from ", "cells", " where cell = ?"));
-    delete_cell_.bind(1, cell);
-    VSS_TRY(delete_cell_.run());
+Status CellTables::write_directory(const CellDirectory& directory, const std::set<std::uint32_t>& changed,
+                                   const std::set<std::uint32_t>& moved) {
+    const auto each_part = [](const std::set<std::uint32_t>& cells, const auto& write) {
+        for (auto at = cells.begin(); at != cells.end();) {
+            const std::uint32_t part = *at / part_cells;
+            VSS_TRY(write(part));
+            at = cells.lower_bound((part + 1) * static_cast<std::uint32_t>(part_cells));
+        }
+        return Status::ok();
+    };
+    const auto centroid_of = [&](std::size_t cell) {
+        return cell < directory.size() && directory.info(static_cast<std::uint32_t>(cell)).version != 0
+                   ? directory.centroid_bytes(static_cast<std::uint32_t>(cell))
+                   : nullptr;
+    };
+    VSS_TRY(each_part(changed, [&](std::uint32_t part) {
+        buffer_.assign(figures_bytes, std::byte{0});
+        for (std::size_t i = 0; i < part_cells && part * part_cells + i < directory.size(); ++i) {
+            const auto id = static_cast<std::uint32_t>(part * part_cells + i);
+            const StoredCell& stored = directory.stored(id);
+            CellFigures cell;
+            cell.taken_to = stored.taken_to;
+            if (const std::uint8_t* centroid = centroid_of(id); centroid != nullptr) {
+                const CellInfo& info = directory.info(id);
+                cell = {stored.version,
+                        stored.primaries,
+                        stored.entries,
+                        info.retry_at,
+                        info.scale,
+                        info.norm,
+                        tagged_crc(id, centroid, padded_),
+                        stored.taken_to,
+                        0};
+            }
+            std::memcpy(buffer_.data() + figures_header + i * sizeof cell, &cell, sizeof cell);
+        }
+        const std::uint32_t crc = tagged_crc(part, buffer_.data() + figures_header, buffer_.size() - figures_header);
+        std::memcpy(buffer_.data(), &crc, 4);
+        return write_part(part);
+    }));
+    return each_part(moved, [&](std::uint32_t part) {
+        buffer_.assign(part_cells * padded_, std::byte{0});
+        for (std::size_t i = 0; i < part_cells; ++i) {
+            if (const std::uint8_t* centroid = centroid_of(part * part_cells + i); centroid != nullptr) {
+                std::memcpy(buffer_.data() + i * padded_, centroid, padded_);
+            }
+        }
+        return write_part(centroid_rows + part);
+    });
+}
+
+// --- batches ---------------------------------------------------------------------------------------------------------
+
+Status CellTables::read_batches(std::uint32_t begin, std::uint32_t end, CellDirectory& out) {
+    if (begin == end) {
+        return Status::ok();
+    }
+    VSS_TRY(prepare(select_batches_, "select chunk, data from ", "codes",
+                    " where chunk >= ? and chunk < ? order by chunk"));
+    const ResetAtEnd guard(select_batches_);
+    select_batches_.bind(1, batch_chunks + begin);
+    select_batches_.bind(2, batch_chunks + end);
+    for (std::uint32_t number = begin; number != end; ++number) {
+        bool row = false;
+        VSS_TRY(select_batches_.step(row));
+        const std::int64_t id = batch_chunks + number;
+        if (!row || select_batches_.int64(0) != id) {
+            return damaged(cat("batch ", number, " of codes is missing"));
+        }
+        const std::span<const std::byte> data = select_batches_.blob(1);
+        BatchHeader header;
+        if (data.size() >= sizeof header) {
+            std::memcpy(&header, data.data(), sizeof header);
+        }
+        if (data.size() < sizeof header || header.version == 0 ||
+            data.size() != sizeof header + std::size_t{header.entries} * batch_entry_bytes(padded_) ||
+            tagged_crc(static_cast<std::uint64_t>(id), data.data() + 4, data.size() - 4) != header.crc) {
+            return damaged(cat("the checksum of batch ", number, " of codes does not match its bytes"));
+        }
+        auto batch = std::make_shared<CodeBatch>(number, header.version, padded_, data.subspan(sizeof header));
+        if (!batch->is_ordered() || !out.add_batch(std::move(batch))) {
+            return damaged(cat("batch ", number, " of codes names a cell that does not exist"));
+        }
+    }
+    return Status::ok();
+}
+
+Status CellTables::write_batch(const CodeBatch& batch) {
+    const std::int64_t id = batch_chunks + batch.number();
+    BatchHeader header;
+    header.version = batch.version();
+    header.entries = static_cast<std::uint32_t>(batch.size());
+    buffer_.resize(sizeof header + batch.bytes().size());
+    std::memcpy(buffer_.data(), &header, sizeof header);
+    std::copy(batch.bytes().begin(), batch.bytes().end(), buffer_.begin() + sizeof header);
+    const std::uint32_t crc = tagged_crc(static_cast<std::uint64_t>(id), buffer_.data() + 4, buffer_.size() - 4);
+    std::memcpy(buffer_.data(), &crc, 4);
+    VSS_TRY(prepare(upsert_chunk_, "insert into ", "codes",
+                    "(chunk, data) values(?1, ?2) on conflict(chunk) do update set data = ?2"));
+    upsert_chunk_.bind(1, id);
+    upsert_chunk_.bind_blob(2, buffer_);
+    return upsert_chunk_.run();
+}
+
+Status CellTables::erase_batches(std::uint32_t begin, std::uint32_t end) {
     VSS_TRY(prepare(delete_chunks_, "delete from ", "codes", " where chunk >= ? and chunk < ?"));
-    delete_chunks_.bind(1, chunk_id(cell, 0));
-    delete_chunks_.bind(2, chunk_id(cell + 1, 0));
+    delete_chunks_.bind(1, batch_chunks + begin);
+    delete_chunks_.bind(2, batch_chunks + end);
     return delete_chunks_.run();
 }
 
 Status CellTables::clear() {
+    VSS_TRY(execute(name_.db,
+                    cat("delete from ", name_.shadow(cat("segments", index_)), " where segment = ", state_segment)));
     VSS_TRY(execute(name_.db, cat("delete from ", name_.shadow(cat("cells", index_)))));
     return execute(name_.db, cat("delete from ", name_.shadow(cat("codes", index_))));
 }
@@ -268,6 +440,13 @@ Status CellTables::read_codes(std::uint32_t cell, CodeBlocks& out) {
         std::memcpy(out.block(b), data.data() + chunk_header, n * out.block_bytes());
     }
     return Status::ok();
+}
+
+Status CellTables::erase_codes(std::uint32_t cell) {
+    VSS_TRY(prepare(delete_chunks_, "delete from ", "codes", " where chunk >= ? and chunk < ?"));
+    delete_chunks_.bind(1, chunk_id(cell, 0));
+    delete_chunks_.bind(2, chunk_id(cell + 1, 0));
+    return delete_chunks_.run();
 }
 
 Status CellTables::write_codes(std::uint32_t cell, const CodeBlocks& codes, const std::vector<bool>& dirty_chunks) {

@@ -1,5 +1,5 @@
 // The cells of one column in shadow tables, and its rows by slot: what CellIndex and CellSearch work on in a database.
-// The only file that speaks SQL to t_cells<c> and t_codes<c>.
+// The only file that speaks SQL to t_cells<c>, t_codes<c> and the last row of t_segments<c>, the cells' state.
 //
 // Threads: like the connection.
 #pragma once
@@ -26,10 +26,14 @@ class CellTables final : public CellStore, public RowStore {
     Status read_state(std::uint64_t known, CellState& state) override;
     Status write_state(const CellState& state) override;
     Status read_directory(CellDirectory& out) override;
-    Status write_cell(std::uint32_t cell, const CellInfo& info, const std::uint8_t* centroid) override;
-    Status erase_cell(std::uint32_t cell) override;
+    Status read_batches(std::uint32_t begin, std::uint32_t end, CellDirectory& out) override;
+    Status write_batch(const CodeBatch& batch) override;
+    Status erase_batches(std::uint32_t begin, std::uint32_t end) override;
+    Status write_directory(const CellDirectory& directory, const std::set<std::uint32_t>& changed,
+                           const std::set<std::uint32_t>& moved) override;
     Status clear() override;
     Status read_codes(std::uint32_t cell, CodeBlocks& out) override;
+    Status erase_codes(std::uint32_t cell) override;
     Status write_codes(std::uint32_t cell, const CodeBlocks& codes, const std::vector<bool>& dirty_chunks) override;
     Status read_vectors(std::span<const std::uint32_t> slots, float* out) override;
     Status live_slots(std::vector<std::uint32_t>& out) override;
@@ -46,17 +50,23 @@ class CellTables final : public CellStore, public RowStore {
     [[nodiscard]] std::uint32_t tagged_crc(std::uint64_t row, const void* bytes, std::size_t n) const;
     Status prepare(Statement& statement, std::string_view before, std::string_view table, std::string_view after);
 
+    [[nodiscard]] std::uint32_t state_crc(std::uint64_t generation, std::uint64_t rows,
+                                          std::span<const std::byte> data) const;
+    Status read_figures(std::int64_t part, std::span<const std::byte> data, std::vector<std::byte>& figures) const;
+    Status read_centroids(std::int64_t part, std::span<const std::byte> data, std::span<const std::byte> figures,
+                          CellDirectory& out) const;
+    Status write_part(std::int64_t row);
+
     const TableName& name_;
     VectorStore& store_;
     std::size_t index_;
     std::size_t padded_;
-    // Rows that the state, as the tables hold it, says are in cells.
-    std::uint64_t rows_in_cells_ = 0;
     std::vector<std::byte> buffer_;
     Statement select_state_;
+    Statement upsert_state_;
     Statement upsert_cell_;
-    Statement delete_cell_;
     Statement select_codes_;
+    Statement select_batches_;
     Statement upsert_chunk_;
     Statement delete_chunks_;
 };

@@ -41,13 +41,17 @@ Status CellIndex::load() {
         return Status::ok();
     }
     const bool same_directory = read.directory_version == state_.directory_version;
+    const Before before{directory_changed_ ? nullptr : directory_, state_.parts_version, state_.batches_begin,
+                        state_.batches_end};
     space_is_current_ = space_is_current_ && read.seed == state_.seed && read.spherical == state_.spherical &&
                         read.offset == state_.offset;
     // What needs memory comes before anything is changed, or can be done again.
     std::set<std::uint32_t> tail(read.tail.begin(), read.tail.end());
     state_ = std::move(read);
     tail_ = std::move(tail);
+    erased_to_ = state_.batches_begin;
     if (!same_directory) {
+        before_ = before.directory != nullptr ? before : before_;
         forget_directory();
     }
     if (!space_is_current_) {
@@ -62,6 +66,33 @@ void CellIndex::forget_directory() {
     placed_without_ = 0;
 }
 
+Status CellIndex::read_directory(CellDirectory& out) {
+    VSS_TRY(store_.read_directory(out));
+    VSS_TRY(store_.read_batches(state_.batches_begin, state_.batches_end, out));
+    return check_rows(out);
+}
+
+Status CellIndex::check_rows(const CellDirectory& directory) const {
+    std::uint64_t rows = 0;
+    for (std::uint32_t cell = 0; cell < directory.size(); ++cell) {
+        rows += directory.info(cell).primaries;
+    }
+    // What is lost would make searches miss its rows without a word.
+    const std::uint64_t expected = state_.rows - tail_.size();
+    return rows == expected ? Status::ok()
+                            : Status::corrupt(cat("the cells hold ", rows, " rows, their state counts ", expected));
+}
+
+// The entries of its chunks, then those that wait.
+Status CellIndex::read_codes(const CellDirectory& directory, std::uint32_t cell, CodeBlocks& out) {
+    const StoredCell& stored = directory.stored(cell);
+    out.reserve(directory.info(cell).entries);
+    out.resize(stored.entries);
+    VSS_TRY(store_.read_codes(cell, out));
+    directory.append_waiting(cell, out);
+    return Status::ok();
+}
+
 Status CellIndex::load_directory() {
     if (directory_ != nullptr) {
         return Status::ok();
@@ -69,8 +100,18 @@ Status CellIndex::load_directory() {
     const CacheKey key{state_.directory_version, CacheKind::cell_directory, store_.column(), 0};
     auto cached = Cache::instance().get_as<CellDirectory>(key);
     if (cached == nullptr) {
-        auto read = std::make_shared<CellDirectory>(*space_);
-        VSS_TRY(store_.read_directory(*read));
+        std::shared_ptr<CellDirectory> read;
+        if (before_.directory != nullptr && before_.parts_version == state_.parts_version &&
+            before_.batches_begin == state_.batches_begin && before_.batches_end <= state_.batches_end) {
+            // Only batches came since.
+            read = before_.directory->clone();
+            VSS_TRY(store_.read_batches(before_.batches_end, state_.batches_end, *read));
+            VSS_TRY(check_rows(*read));
+        } else {
+            read = std::make_shared<CellDirectory>(*space_);
+            VSS_TRY(read_directory(*read));
+        }
+        before_ = {};
         cached = read;
         Cache::instance().put(key, cached, Cache::instance().begin_search());
     }
@@ -109,9 +150,19 @@ Status CellIndex::codes(std::uint32_t cell, const CellInfo& info, std::shared_pt
     if (out != nullptr && out->size() == info.entries) {
         return Status::ok();
     }
-    auto read = std::make_shared<CodeBlocks>(space_->padded());
-    read->resize(info.entries);
-    VSS_TRY(store_.read_codes(cell, *read));
+    // The transaction may have ended since the caller got the directory.
+    VSS_TRY(load_directory());
+    // Its chunks may be there, from before rows were added.
+    const CacheKey chunks{directory_->stored(cell).version, CacheKind::codes, store_.column(), cell};
+    const auto before = info.version == chunks.version ? nullptr : Cache::instance().get_as<CodeBlocks>(chunks);
+    std::shared_ptr<CodeBlocks> read;
+    if (before != nullptr && before->size() == directory_->stored(cell).entries) {
+        read = before->clone();
+        directory_->append_waiting(cell, *read);
+    } else {
+        read = std::make_shared<CodeBlocks>(space_->padded());
+        VSS_TRY(read_codes(*directory_, cell, *read));
+    }
     out = read;
     Cache::instance().put(key, std::move(read), Cache::instance().begin_search());
     return Status::ok();
@@ -125,6 +176,11 @@ Status CellIndex::working(std::uint32_t cell, Working*& out) {
     std::shared_ptr<const CodeBlocks> codes_now;
     VSS_TRY(codes(cell, directory_->info(cell), codes_now));
     out = &working_.emplace(cell, Working{codes_now->clone(), {}}).first->second;
+    changed_cells_.insert(cell);
+    // What waited for the cell goes into its chunks with whatever changes them.
+    for (std::size_t i = directory_->stored(cell).entries; i < out->codes->size(); ++i) {
+        touch(*out, i);
+    }
     return Status::ok();
 }
 
@@ -254,7 +310,11 @@ Status CellIndex::take_out_everywhere(std::uint32_t entry) {
 }
 
 std::size_t CellIndex::tail_limit() const {
-    return std::clamp<std::size_t>(state_.rows / 512, tuning_.least_tail, tuning_.most_tail);
+    return std::min(batch_rows(space_->padded()), tuning_.tail_rows);
+}
+
+std::size_t CellIndex::batched_limit() const {
+    return std::clamp<std::size_t>(state_.rows / 32, 16 * tail_limit(), tuning_.most_batched);
 }
 
 Status CellIndex::settle(bool all) {
@@ -272,27 +332,71 @@ Status CellIndex::settle(bool all) {
         }
     } else if (tail_.size() > state_.rows - tail_.size()) {
         status = rebuild();
-    } else {
+    } else if (tail_.size() >= tail_limit() || removed_ > 0 || all) {
         status = load_directory();
-        const bool due = tail_.size() >= tail_limit() || (all && !tail_.empty());
-        if (status.is_ok() && due) {
-            const std::vector<std::uint32_t> slots(tail_.begin(), tail_.end());
-            constexpr std::size_t batch = 1024;
-            for (std::size_t i = 0; i < slots.size() && status.is_ok(); i += batch) {
-                const std::size_t n = std::min(batch, slots.size() - i);
-                status = insert_rows(std::span(slots).subspan(i, n));
+        if (status.is_ok() && (tail_.size() >= tail_limit() || (all && !tail_.empty()))) {
+            std::vector<std::uint32_t> slots(tail_.begin(), tail_.end());
+            const bool as_batches = slots.size() <= batched_limit();
+            constexpr std::size_t many = 1024;
+            const std::size_t together = as_batches ? tail_limit() : many;
+            if (!all && as_batches) {
+                slots.resize(slots.size() / together * together);  // full batches only
+            }
+            for (std::size_t i = 0; i < slots.size() && status.is_ok(); i += together) {
+                const std::size_t n = std::min(together, slots.size() - i);
+                status = insert_rows(std::span(slots).subspan(i, n), as_batches);
                 if (status.is_ok()) {
                     status = balance(work_per_row * (n + std::exchange(removed_, 0)));
                 }
             }
-            tail_.clear();
+            for (const std::uint32_t slot : slots) {
+                tail_.erase(slot);
+            }
         } else if (status.is_ok()) {
             status = balance(1 + work_per_row * removed_);
+        }
+        if (status.is_ok()) {
+            status = empty_batches();
         }
     }
     removed_ = 0;
     broken_ = !status.is_ok();
     return status;
+}
+
+// The oldest batches' entries go to their cells' chunks, with whatever waits there in later ones.
+Status CellIndex::empty_batches() {
+    const std::size_t most = 2 * batched_limit();
+    const auto waits = [&](const CodeBatch& batch, std::size_t i) {
+        const std::uint32_t cell = batch.cell(i);
+        return directory_->waits(batch, i) && directory_->info(cell).version != 0 && !working_.contains(cell);
+    };
+    const auto is_empty = [&](const CodeBatch& batch) {
+        for (std::size_t i = 0; i < batch.size(); ++i) {
+            if (waits(batch, i)) {
+                return false;
+            }
+        }
+        return true;
+    };
+    bool too_many = directory_->batched_entries() > most + most / 8;
+    while (!directory_->batches().empty()) {
+        const std::shared_ptr<const CodeBatch> batch = directory_->batches().front();
+        if (!too_many && !is_empty(*batch)) {
+            break;
+        }
+        CellDirectory& directory = changing_directory();
+        for (std::size_t i = 0; i < batch->size(); ++i) {
+            Working* changed = nullptr;
+            if (waits(*batch, i)) {
+                VSS_TRY(working(batch->cell(i), changed));
+            }
+        }
+        directory.drop_first_batch();
+        state_.batches_begin = batch->number() + 1;
+        too_many = too_many && directory.batched_entries() > most;
+    }
+    return Status::ok();
 }
 
 Status CellIndex::flush() {
@@ -306,14 +410,24 @@ Status CellIndex::flush() {
         CellInfo& info = directory_->info(cell);
         const auto at = working_.find(cell);
         if (info.version == 0) {
-            VSS_TRY(store_.erase_cell(cell));
-            continue;
-        }
-        if (at != working_.end()) {
+            VSS_TRY(store_.erase_codes(cell));
+        } else if (at != working_.end()) {
             VSS_TRY(store_.write_codes(cell, *at->second.codes, at->second.dirty_chunks));
             info.version = version;
         }
-        VSS_TRY(store_.write_cell(cell, info, directory_->centroid_bytes(cell)));
+        directory_->set_stored(cell, state_.batches_end);
+    }
+    for (const auto& batch : new_batches_) {
+        if (batch->number() >= state_.batches_begin) {
+            VSS_TRY(store_.write_batch(*batch));
+        }
+    }
+    if (erased_to_ < state_.batches_begin) {
+        VSS_TRY(store_.erase_batches(erased_to_, state_.batches_begin));
+    }
+    if (!changed_cells_.empty()) {
+        VSS_TRY(store_.write_directory(*directory_, changed_cells_, moved_cells_));
+        state_.parts_version = version;
     }
     if (directory_changed_) {
         state_.directory_version = version;
@@ -332,6 +446,9 @@ Status CellIndex::flush() {
     }
     working_.clear();
     changed_cells_.clear();
+    moved_cells_.clear();
+    new_batches_.clear();
+    erased_to_ = state_.batches_begin;
     directory_changed_ = false;
     dirty_ = false;
     broken_ = false;
@@ -341,8 +458,12 @@ Status CellIndex::flush() {
 void CellIndex::discard() {
     working_.clear();
     changed_cells_.clear();
+    moved_cells_.clear();
+    new_batches_.clear();
+    erased_to_ = 0;
     unbalanced_.clear();
     forget_directory();
+    before_ = {};
     directory_changed_ = false;
     removed_ = 0;
     tail_.clear();

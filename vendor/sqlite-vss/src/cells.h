@@ -1,7 +1,8 @@
 // The cells of one vector column on one connection: which rows are in which cell, kept as rows come and go.
 //
 // Each row stands in two cells: the one whose centroid is nearest, and a second by SOAR (arXiv 2404.00774). New rows
-// first go to a small tail, which a search looks through whole, and enter their cells in batches. A cell that grew too
+// first go to a small tail, which a search looks through whole; then their entries are coded and written together, as a
+// batch (code_batch.h), and move on to their cells' chunks when there are many batches. A cell that grew too
 // large, or shrank too much, is clustered anew together with its nearest neighbours, so that the partition stays close
 // to a global one whatever the order of arrival. Rows added in bulk are clustered in one go.
 //
@@ -33,9 +34,9 @@ struct CellTuning {
     std::size_t neighbors = 8;            // cells clustered anew together with one that is split
     std::size_t optimize_neighbors = 24;  // the same where cells are clustered anew at leisure
     std::size_t second_choices = 16;      // cells considered for the second copy
-    std::size_t least_tail = 128;
-    std::size_t most_tail = 512;
-    std::size_t sample_per_cell = 32;  // rows per cell that bulk clustering learns from
+    std::size_t tail_rows = 64;           // or as many as a batch holds
+    std::size_t most_batched = 8192;      // rows in batches
+    std::size_t sample_per_cell = 32;     // rows per cell that bulk clustering learns from
     std::size_t iterations = 6;
     float soar = 2;
     bool copies = true;
@@ -55,6 +56,8 @@ class CellIndex {
     [[nodiscard]] const CellSpace& space() const { return *space_; }
     [[nodiscard]] const std::set<std::uint32_t>& tail() const { return tail_; }
     [[nodiscard]] bool is_dirty() const { return dirty_; }
+    // Cells came, changed or went.
+    [[nodiscard]] bool is_changed() const { return directory_changed_; }
 
     // Something else of the column's rows changes: searches must look again.
     Status note_change();
@@ -94,6 +97,9 @@ class CellIndex {
     struct Region;
     class CrossProducts;
 
+    Status read_directory(CellDirectory& out);
+    [[nodiscard]] Status check_rows(const CellDirectory& directory) const;
+    Status read_codes(const CellDirectory& directory, std::uint32_t cell, CodeBlocks& out);
     Status load_directory();
     void forget_directory();
     CellDirectory& changing_directory();
@@ -105,7 +111,9 @@ class CellIndex {
                Placement& out) const;
     [[nodiscard]] bool by_direction() const;
     CellRanker* ranker_for(std::size_t rows);
-    Status insert_rows(std::span<const std::uint32_t> slots);
+    Status insert_rows(std::span<const std::uint32_t> slots, bool as_batch);
+    void add_batch(std::vector<CodeBatch::Item> items);
+    Status empty_batches();
     Status take_out(std::uint32_t entry, const std::vector<RankedCell>& ranked, bool& found);
     Status take_out_everywhere(std::uint32_t slot);
     Status balance(std::size_t budget);
@@ -117,6 +125,7 @@ class CellIndex {
     void decide_space(const std::vector<float>& rows, std::size_t n);
     void make_space();
     [[nodiscard]] std::size_t tail_limit() const;
+    [[nodiscard]] std::size_t batched_limit() const;
     [[nodiscard]] std::size_t cells_wanted(std::size_t rows) const;
 
     CellStore& store_;
@@ -128,14 +137,25 @@ class CellIndex {
     bool space_is_current_ = false;  // made from state_ as it is
     std::set<std::uint32_t> tail_;
     std::shared_ptr<CellDirectory> directory_;
+    // The directory of an earlier state, which later batches make this one's.
+    struct Before {
+        std::shared_ptr<const CellDirectory> directory;
+        std::uint64_t parts_version = 0;
+        std::uint32_t batches_begin = 0;
+        std::uint32_t batches_end = 0;
+    };
+    Before before_;
     bool directory_changed_ = false;
     bool directory_shared_ = false;       // with the cache: clone before changing
     std::unique_ptr<CellRanker> ranker_;  // of directory_'s cells; made when enough rows are to be placed
     std::size_t placed_without_ = 0;      // rows since directory_ was read
     std::map<std::uint32_t, Working> working_;
-    std::set<std::uint32_t> changed_cells_;  // whose row of the directory differs from the table
-    std::set<std::uint32_t> unbalanced_;     // to be looked at by balance()
-    std::size_t removed_ = 0;                // rows since the last settle(): they pay for merges
+    std::set<std::uint32_t> changed_cells_;  // of which the directory says something else than the table
+    std::set<std::uint32_t> moved_cells_;    // and has another centroid
+    std::vector<std::shared_ptr<const CodeBatch>> new_batches_;  // not in the table yet
+    std::uint32_t erased_to_ = 0;                                // batches before it are gone from the table
+    std::set<std::uint32_t> unbalanced_;                         // to be looked at by balance()
+    std::size_t removed_ = 0;                                    // rows since the last settle(): they pay for merges
     bool dirty_ = false;
     bool broken_ = false;  // a change failed half-way: nothing of it may be written
 };

@@ -83,43 +83,4 @@ Status execute(sqlite3* db, const std::string& sql) {
     return statement.run();
 }
 
-Status Blob::open(sqlite3* db, const std::string& schema, const std::string& table, const char* column,
-                  std::int64_t rowid, bool write) {
-    sqlite3_blob* blob = nullptr;
-    const int rc = sqlite3_blob_open(db, schema.c_str(), table.c_str(), column, rowid, write ? 1 : 0, &blob);
-    handle_.reset(blob);
-    return rc == SQLITE_OK ? Status::ok() : sqlite_error(db, rc, cat("opening a blob of ", table));
-}
-
-Status Blob::move(sqlite3* db, std::int64_t rowid) {
-    const int rc = sqlite3_blob_reopen(handle_.get(), rowid);
-    if (rc != SQLITE_OK) {
-        Status status = sqlite_error(db, rc, cat("moving to blob ", rowid));
-        close();
-        return status;
-    }
-    return Status::ok();
-}
-
-std::size_t Blob::size() const {
-    return static_cast<std::size_t>(sqlite3_blob_bytes(handle_.get()));
-}
-
-Status Blob::read(sqlite3* db, std::span<std::byte> out, std::size_t offset) {
-    if (offset > size() || out.size() > size() - offset) {
-        return Status::corrupt("a stored blob is shorter than its format says");
-    }
-    const int rc = sqlite3_blob_read(handle_.get(), out.data(), static_cast<int>(out.size()), static_cast<int>(offset));
-    return rc == SQLITE_OK ? Status::ok() : sqlite_error(db, rc, "reading a blob");
-}
-
-Status Blob::write(sqlite3* db, std::span<const std::byte> bytes, std::size_t offset) {
-    if (offset > size() || bytes.size() > size() - offset) {
-        return Status::corrupt("a stored blob is shorter than its format says");
-    }
-    const int rc =
-        sqlite3_blob_write(handle_.get(), bytes.data(), static_cast<int>(bytes.size()), static_cast<int>(offset));
-    return rc == SQLITE_OK ? Status::ok() : sqlite_error(db, rc, "writing a blob");
-}
-
 }  // namespace vss

@@ -97,24 +97,4 @@ Status in_savepoint(sqlite3* db, const std::string& name, Body body) {
     return undone.is_ok() && left.is_ok() ? status : undone;
 }
 
-// An open handle on one blob column, moved from row to row. Close it before the statement that uses it ends: an open
-// handle counts as a running statement.
-class Blob {
-  public:
-    Status open(sqlite3* db, const std::string& schema, const std::string& table, const char* column,
-                std::int64_t rowid, bool write);
-    void close() { handle_.reset(); }
-    [[nodiscard]] bool is_open() const { return handle_ != nullptr; }
-    Status move(sqlite3* db, std::int64_t rowid);
-    [[nodiscard]] std::size_t size() const;
-    Status read(sqlite3* db, std::span<std::byte> out, std::size_t offset);
-    Status write(sqlite3* db, std::span<const std::byte> bytes, std::size_t offset);
-
-  private:
-    struct Deleter {
-        void operator()(sqlite3_blob* blob) const { sqlite3_blob_close(blob); }
-    };
-    std::unique_ptr<sqlite3_blob, Deleter> handle_;
-};
-
 }  // namespace vss

@@ -116,8 +116,9 @@ Status VectorStore::create_tables(const TableName& name, std::size_t index, bool
     const std::string_view create = where_missing ? "create table if not exists " : "create table ";
     VSS_TRY(execute(
         name.db, cat(create, name.shadow(cat("vectors", index)), "(block integer primary key, data blob not null)")));
-    VSS_TRY(execute(name.db, cat(create, name.shadow(cat("segments", index)),
-                                 "(segment integer primary key, version integer not null, live integer not null)")));
+    VSS_TRY(execute(name.db,
+                    cat(create, name.shadow(cat("segments", index)),
+                        "(segment integer primary key, version integer not null, live integer not null, data blob)")));
     return execute(name.db, cat(create, name.shadow(cat("free", index)), "(slot integer primary key)"));
 }
 
@@ -222,7 +223,7 @@ Status VectorStore::check_no_block(std::int64_t first_segment, std::int64_t end_
 Status VectorStore::segments(std::vector<SegmentInfo>& out) {
     out.clear();
     VSS_TRY(prepare(select_segments_, cat("select segment, version, live from ", name_.shadow(cat("segments", index_)),
-                                          " order by segment")));
+                                          " where segment <> ", state_segment, " order by segment")));
     const ResetAtEnd guard(select_segments_);
     std::int64_t seen = 0;  // every segment below this was looked at
     const auto pass = [&](std::int64_t id) {

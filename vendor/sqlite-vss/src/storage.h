@@ -2,7 +2,9 @@
 //
 // On disk, for vector column c of table t (FORMAT.md has it byte by byte):
 //   t_vectors<c>(block INTEGER PRIMARY KEY, data BLOB)      fixed-size blocks of block_slots slots
-//   t_segments<c>(segment INTEGER PRIMARY KEY, version, live)   segment_slots consecutive slots each
+//   t_segments<c>(segment INTEGER PRIMARY KEY, version, live, data)   segment_slots consecutive slots each; the last
+//   row
+//                                                           is the cells' state (cell_tables.h)
 //   t_free<c>(slot INTEGER PRIMARY KEY)                     slots whose row was deleted, to be used again
 // A slot is a 16-byte header (rowid i64, crc32c u32, state u32) and the vector's bytes, little-endian.
 //
@@ -92,6 +94,10 @@ static_assert(sizeof(SlotHeader) == slot_header_bytes);
 // Slots are numbered in 32 bits: 4,294,967,295 vectors a column.
 inline constexpr std::uint64_t max_slots = 0xFFFFFFFF;
 
+// The row of t_segments after the last segment that can be: the state of the cells. Every commit changes it and,
+// mostly, the newest segment's row, which lies in the same page.
+inline constexpr std::int64_t state_segment = std::int64_t{1} << 32;
+
 // Takes one sentence; false asks the caller to stop.
 using Report = std::function<bool(const std::string&)>;
 
@@ -149,8 +155,8 @@ class VectorStore {
   private:
     struct PendingBlock {
         std::vector<std::byte> data;
-        std::uint64_t dirty = 0;  // one bit per slot
-        bool exists = false;      // there is a row for it in the table
+        bool is_dirty = false;
+        bool exists = false;  // there is a row for it in the table
     };
     struct SegmentState {
         std::uint64_t version = 0;
@@ -201,10 +207,12 @@ class VectorStore {
     std::vector<std::uint64_t> released_;  // to be inserted into t_free
 
     Statement select_nothing_;
+    Statement select_last_;
     Statement select_stray_;
     Statement select_block_;
     Statement select_blocks_;
     Statement insert_block_;
+    Statement update_block_;
     Statement delete_block_;
     Statement select_segments_;
     Statement select_segment_;

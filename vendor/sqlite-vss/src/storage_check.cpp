@@ -259,9 +259,9 @@ Status VectorStore::repair(const Report& report) {
 
     // What is derived.
     const std::string segment_table = name_.shadow(cat("segments", index_));
-    VSS_TRY(execute(name_.db, cat("delete from ", segment_table)));
+    VSS_TRY(execute(name_.db, cat("delete from ", segment_table, " where segment <> ", state_segment)));
     for (const auto& [id, count] : live) {
-        VSS_TRY(execute(name_.db, cat("insert into ", segment_table, " values(", id, ", ",
+        VSS_TRY(execute(name_.db, cat("insert into ", segment_table, "(segment, version, live) values(", id, ", ",
                                       static_cast<std::int64_t>(random_version()), ", ", count, ")")));
     }
     const std::string free_table = name_.shadow(cat("free", index_));

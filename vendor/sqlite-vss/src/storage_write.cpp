@@ -21,17 +21,16 @@ Status VectorStore::load_allocator() {
     const std::string vectors = name_.shadow(cat("vectors", index_));
     std::int64_t last = -1;
     {
-        Statement statement;
-        VSS_TRY(prepare(statement, cat("select max(block), (select max(slot) from ", name_.shadow(cat("free", index_)),
-                                       ") from ", vectors)));
+        VSS_TRY(prepare(select_last_, cat("select max(block), (select max(slot) from ",
+                                          name_.shadow(cat("free", index_)), ") from ", vectors)));
         bool row = false;
-        VSS_TRY(statement.step(row));
-        const ResetAtEnd guard(statement);
-        if (row && !statement.is_null(0)) {
-            last = statement.int64(0);
+        VSS_TRY(select_last_.step(row));
+        const ResetAtEnd guard(select_last_);
+        if (row && !select_last_.is_null(0)) {
+            last = select_last_.int64(0);
         }
-        next_slot_ = row && !statement.is_null(1) ? static_cast<std::uint64_t>(statement.int64(1)) + 1 : 0;
-        more_free_ = row && !statement.is_null(1);
+        more_free_ = row && !select_last_.is_null(1);
+        next_slot_ = more_free_ ? static_cast<std::uint64_t>(select_last_.int64(1)) + 1 : 0;
         if (last > static_cast<std::int64_t>(geometry_.block_of(max_slots)) || next_slot_ > max_slots) {
             return Status::corrupt(cat(name_.words(column_), ": the last block or free slot is out of range"));
         }
@@ -202,7 +201,7 @@ Status VectorStore::pending_slot(std::uint64_t slot, PendingBlock*& pending, std
 void VectorStore::set_header(PendingBlock& pending, std::uint64_t slot, const SlotHeader& header) const {
     const std::size_t i = slot % geometry_.block_slots;
     std::memcpy(pending.data.data() + i * geometry_.slot_bytes, &header, slot_header_bytes);
-    pending.dirty |= std::uint64_t{1} << i;
+    pending.is_dirty = true;
 }
 
 Status VectorStore::put(std::uint64_t slot, std::int64_t rowid, std::span<const std::byte> vector) {
@@ -259,26 +258,11 @@ Status VectorStore::flush_block(std::uint64_t block, PendingBlock& pending) {
         insert_block_.bind_blob(2, pending.data);
         return insert_block_.run();
     }
-    Blob blob;
-    VSS_TRY(blob.open(name_.db, name_.schema, cat(name_.table, "_vectors", index_), "data",
-                      static_cast<std::int64_t>(block), true));
-    if (blob.size() != geometry_.block_bytes()) {
-        return check_size(block, blob.size());
-    }
-    for (std::size_t i = 0; i < geometry_.block_slots;) {
-        std::size_t end = i;
-        while (end < geometry_.block_slots && (pending.dirty >> end & 1) != 0) {
-            ++end;
-        }
-        if (end > i) {
-            const std::size_t offset = i * geometry_.slot_bytes;
-            VSS_TRY(blob.write(
-                name_.db, std::span<const std::byte>(pending.data).subspan(offset, (end - i) * geometry_.slot_bytes),
-                offset));
-        }
-        i = end + 1;
-    }
-    return Status::ok();
+    // SQLite compares a row that keeps its size with what is there: only pages that differ are written.
+    VSS_TRY(prepare(update_block_, cat("update ", vectors, " set data = ? where block = ?")));
+    update_block_.bind_blob(1, pending.data);
+    update_block_.bind(2, static_cast<std::int64_t>(block));
+    return update_block_.run();
 }
 
 Status VectorStore::flush_segments() {
@@ -329,7 +313,7 @@ Status VectorStore::flush_free_slots() {
 
 Status VectorStore::flush() {
     for (auto at = pending_.begin(); at != pending_.end();) {
-        if (at->second.dirty != 0) {
+        if (at->second.is_dirty) {
             VSS_TRY(flush_block(at->first, at->second));
         }
         at = pending_.erase(at);

@@ -209,7 +209,7 @@ Status Table::flush_cells(std::size_t c) {
     CellIndex& index = cells_[c]->index;
     VSS_TRY(index.settle());
     std::shared_ptr<const CellDirectory> directory;
-    if (index.state().is_celled()) {
+    if (index.state().is_celled() && index.is_changed()) {
         VSS_TRY(index.directory(directory));
         if (directory->live() > index.state().learned.cells_then * 2) {
             LearnedRecall learned;

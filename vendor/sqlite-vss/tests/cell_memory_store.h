@@ -105,22 +105,51 @@ class MemoryCells final : public CellStore {
     }
     Status read_directory(CellDirectory& out) override {
         for (const auto& [cell, record] : records_) {
-            out.put(cell, record.info, record.centroid.data());
+            out.put(cell, record.info, record.centroid.data(), record.taken_to);
         }
         return Status::ok();
     }
-    Status write_cell(std::uint32_t cell, const CellInfo& info, const std::uint8_t* centroid) override {
-        records_[cell] = {info, std::vector<std::uint8_t>(centroid, centroid + padded_)};
+    Status read_batches(std::uint32_t begin, std::uint32_t end, CellDirectory& out) override {
+        for (; begin != end; ++begin) {
+            if (!batches_.contains(begin) || !out.add_batch(batches_.at(begin))) {
+                return Status::corrupt("batch " + std::to_string(begin) + " is missing or wrong");
+            }
+        }
         return Status::ok();
     }
-    Status erase_cell(std::uint32_t cell) override {
-        records_.erase(cell);
+    Status write_batch(const CodeBatch& batch) override {
+        batches_.insert_or_assign(batch.number(), std::make_shared<const CodeBatch>(batch));
+        return Status::ok();
+    }
+    Status erase_batches(std::uint32_t begin, std::uint32_t end) override {
+        batches_.erase(batches_.lower_bound(begin), batches_.lower_bound(end));
+        return Status::ok();
+    }
+    Status write_directory(const CellDirectory& directory, const std::set<std::uint32_t>& changed,
+                           const std::set<std::uint32_t>& moved) override {
+        for (const std::uint32_t cell : changed) {
+            Record& record = records_[cell];
+            const StoredCell& stored = directory.stored(cell);
+            record.info = directory.info(cell);
+            record.info.version = stored.version;
+            record.info.primaries = stored.primaries;
+            record.info.entries = stored.entries;
+            record.taken_to = stored.taken_to;
+            if (record.centroid.empty() || moved.contains(cell)) {
+                const std::uint8_t* centroid = directory.centroid_bytes(cell);
+                record.centroid.assign(centroid, centroid + padded_);
+            }
+        }
+        return Status::ok();
+    }
+    Status erase_codes(std::uint32_t cell) override {
         chunks_.erase(cell);
         return Status::ok();
     }
     Status clear() override {
         records_.clear();
         chunks_.clear();
+        batches_.clear();
         state_ = {};
         return Status::ok();
     }
@@ -196,6 +225,20 @@ class MemoryCells final : public CellStore {
                 return Status::corrupt("cell " + std::to_string(cell) + " miscounts");
             }
         }
+        for (const auto& [number, batch] : batches_) {
+            for (std::size_t i = 0; i < batch->size(); ++i) {
+                const Record& record = records_.at(batch->cell(i));
+                if (number < record.taken_to) {
+                    continue;
+                }
+                const bool second = (batch->entry(i) & second_copy) != 0;
+                const std::uint32_t slot = batch->entry(i) & ~second_copy;
+                if (record.info.version == 0 || !rows_.is_live(slot) ||
+                    !(second ? seconds : firsts).emplace(slot, batch->cell(i)).second) {
+                    return Status::corrupt("slot " + std::to_string(slot) + " of a batch is dead or twice in cells");
+                }
+            }
+        }
         for (const std::uint32_t slot : state_.tail) {
             if (!rows_.is_live(slot) || !firsts.emplace(slot, UINT32_MAX).second) {
                 return Status::corrupt("the tail's slot " + std::to_string(slot) + " is dead or in a cell");
@@ -220,12 +263,14 @@ class MemoryCells final : public CellStore {
     struct Record {
         CellInfo info;
         std::vector<std::uint8_t> centroid;
+        std::uint32_t taken_to = 0;
     };
     MemoryRows& rows_;
     std::size_t padded_;
     CellState state_;
     std::map<std::uint32_t, Record> records_;
     std::map<std::uint32_t, std::vector<std::vector<std::byte>>> chunks_;
+    std::map<std::uint32_t, std::shared_ptr<const CodeBatch>> batches_;
 };
 
 }  // namespace vss

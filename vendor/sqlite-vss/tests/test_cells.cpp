@@ -193,6 +193,70 @@ TEST_CASE("discarded changes leave no trace") {
     CHECK(world.index.state().rows == 300);
 }
 
+TEST_CASE("rows that come a few at a time wait in batches, for readers too, and move on to their cells") {
+    CellTuning tuning = cell_tuning(200, 16);
+    tuning.tail_rows = 4;
+    World world(32, Metric::l2, tuning);
+    CellIndex reader(world.store, 32, Metric::l2, tuning);
+    CellSearch reading(reader, world.rows, ElementType::float32, 32, Metric::l2);
+    SplitMix random(12);
+    std::uint32_t slot = 0;
+    for (; slot < 300; ++slot) {
+        world.add(slot, clustered(random, 32, 12));
+    }
+    world.flush();
+    std::size_t most = 0;
+    std::size_t emptied = 0;
+    std::uint32_t begin = 0;
+    for (; slot < 900; ++slot) {
+        world.add(slot, clustered(random, 32, 12));
+        if (slot % 7 == 0) {
+            world.remove(slot - 2);  // which waits, or is in the tail
+        }
+        if (slot % 11 == 0 && world.rows.is_live(slot - 280)) {
+            world.remove(slot - 280);
+        }
+        world.flush();
+        if (slot % 50 == 0) {
+            world.index.discard();  // as at the end of a transaction
+        }
+        REQUIRE(world.index.load().is_ok());
+        std::shared_ptr<const CellDirectory> directory;
+        REQUIRE(world.index.directory(directory).is_ok());
+        most = std::max(most, directory->batched_entries());
+        emptied += world.index.state().batches_begin > begin ? 1U : 0U;
+        begin = world.index.state().batches_begin;
+        CHECK(world.index.tail().size() < 4);
+        if (slot % 5 == 0) {
+            // Another connection sees the same, whatever it had read before.
+            const std::vector<float> query = clustered(random, 32, 12);
+            std::vector<Neighbor> found;
+            CellQuery asked;
+            asked.vector = reinterpret_cast<const std::byte*>(query.data());
+            asked.k = 10;
+            asked.recall = 0.9999;
+            asked.cells = max_cells;  // every entry is looked at
+            REQUIRE(reading.search(asked, found).is_ok());
+            CHECK(reading.costs().entries + reader.tail().size() >= reader.state().rows);
+            REQUIRE(reader.directory(directory).is_ok());
+            std::uint64_t rows = reader.tail().size();
+            for (std::uint32_t cell = 0; cell < directory->size(); ++cell) {
+                rows += directory->info(cell).primaries;
+            }
+            CHECK(rows == reader.state().rows);
+        }
+    }
+    CHECK(most > 100);
+    CHECK(most <= 2 * 64 * 9 / 8 + 16);
+    CHECK(emptied > 3);
+    // Clustered anew, nothing waits.
+    REQUIRE(world.index.rebuild().is_ok());
+    world.flush();
+    std::shared_ptr<const CellDirectory> directory;
+    REQUIRE(world.index.directory(directory).is_ok());
+    CHECK(directory->batched_entries() == 0);
+}
+
 TEST_CASE("a filter holds k at any selectivity, also against the query") {
     World world(48, Metric::cosine, cell_tuning(200, 16));
     SplitMix random(7);
