@@ -33,6 +33,12 @@ def test_more_than_a_gigabyte(tmp_path: Path, random: np.random.Generator) -> No
         ).fetchall()
         assert found == [(rowid, 0.0)]
         assert conn.execute("select a from t where rowid = ?", (rowid,)).fetchone() == (vector.tobytes(),)
+    moved = random.integers(-100, 100, DIM).astype(np.float32)
+    conn.execute("update t set a = ? where rowid = ?", (moved.tobytes(), rows - 2))
+    found = conn.execute(
+        "select rowid, distance from t where a match ? and k = 1", (moved.tobytes(),)
+    ).fetchall()
+    assert found == [(rows - 2, 0.0)]
     conn.execute("delete from t where rowid % 2")
     conn.commit()
     assert conn.execute("select vss_check('t')").fetchone() == ("ok",)
