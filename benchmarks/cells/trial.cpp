@@ -3,7 +3,7 @@
 //   trial VECTORS.npy QUERIES.npy [rows] [order] [cell_rows] [split_above] [neighbors]
 //
 // order: bulk, rows (one by one), sorted (by nearness, one by one), churn (5-fold, one by one), deleted (90 %), each
-// also with +optimize behind it.
+// also with +optimize behind it; bulk-churn and bulk-deleted are the rows that those two leave, in bulk.
 //
 // Prints one line for each number of cells that every query scans (asked), and one for each recall whose patience was
 // learned (learned): recall at 10 (ties counted as hits), share of entries scanned,
@@ -68,6 +68,7 @@ int main(int argc, char** argv) {
     std::size_t nq = 0;
     const std::vector<float> base = read_npy(argv[1], n, dim);
     const std::vector<float> queries = read_npy(argv[2], nq, dim);
+    const std::size_t all = n;
     n = argc > 3 ? std::min<std::size_t>(n, std::strtoull(argv[3], nullptr, 10)) : n;
     std::string order = argc > 4 ? argv[4] : "bulk";
     constexpr std::string_view suffix = "+optimize";
@@ -106,9 +107,23 @@ int main(int argc, char** argv) {
         std::stable_sort(arrival.begin(), arrival.end(),
                          [&](std::uint32_t a, std::uint32_t b) { return key[a] < key[b]; });
     }
+    // One turn of churn: a random slot, and the row that takes it, one that was not there lately.
+    const auto turn_of = [&](SplitMix& random, std::size_t turn) {
+        const auto slot = static_cast<std::uint32_t>(random.below(n));
+        return std::pair(slot, static_cast<std::uint32_t>((n + turn) % all));
+    };
+    if (order == "bulk-churn") {
+        SplitMix random(7);
+        for (std::size_t turn = 0; turn < 5 * n; ++turn) {
+            const auto [slot, row] = turn_of(random, turn);
+            arrival[slot] = row;
+        }
+    } else if (order == "bulk-deleted") {
+        std::erase_if(arrival, [](std::uint32_t slot) { return slot % 10 != 0; });
+    }
     const double start = seconds();
-    const bool bulk = order == "bulk";
-    for (std::size_t i = 0; i < n; ++i) {
+    const bool bulk = order.starts_with("bulk");
+    for (std::size_t i = 0; i < arrival.size(); ++i) {
         rows.put(static_cast<std::uint32_t>(i), base.data() + arrival[i] * dim);
         expect(index.add(i));
         if (!bulk) {
@@ -126,9 +141,9 @@ int main(int argc, char** argv) {
         SplitMix random(7);
         if (order == "churn") {
             for (std::size_t turn = 0; turn < 5 * n; ++turn) {
-                const auto slot = static_cast<std::uint32_t>(random.below(n));
+                const auto [slot, row] = turn_of(random, turn);
                 expect(index.remove(slot));
-                rows.put(slot, base.data() + random.below(n) * dim);
+                rows.put(slot, base.data() + row * dim);
                 expect(index.add(slot));
                 expect(index.settle());
                 if (turn % 4096 == 0) {

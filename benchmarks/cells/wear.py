@@ -40,13 +40,15 @@ def main() -> None:
     trial, vectors, queries = sys.argv[1:4]
     rows = sys.argv[4] if len(sys.argv) > 4 else "100000"
     for order in ORDERS:
+        # The rows that the order leaves.
+        same = f"bulk-{order}" if order in ("churn", "deleted") else "bulk"
         for suffix in ("", "+optimize"):
             cells, left, scanned = run(trial, [vectors, queries, rows, order + suffix])
             # A fresh clustering of as many rows into about as many cells.
             fresh_rows = max(left / cells, 1)
             for _ in range(2):
                 fresh_cells, _, fresh = run(
-                    trial, [vectors, queries, str(left), "bulk", str(max(round(fresh_rows), 1)), "100000"]
+                    trial, [vectors, queries, rows, same, str(max(round(fresh_rows), 1)), "100000"]
                 )
                 fresh_rows *= fresh_cells / cells
             print(
