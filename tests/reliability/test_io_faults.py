@@ -79,8 +79,8 @@ def change(execute: Any, oracle: Oracle, step: int) -> None:
     sql = "select rowid, distance from t where a match ? and k = 9 and recall = 1.0"
     assert execute(sql, (blob(query),)).fetchall() == oracle.nearest("a", query, 9)
     first = min(oracle.rows)
-    execute("update t set rowid = 1000 where rowid = ?", (first,))
-    oracle.rows[1000] = oracle.rows.pop(first)
+    execute("update t set rowid = ? where rowid = ?", (1000 + step, first))
+    oracle.rows[1000 + step] = oracle.rows.pop(first)
     execute("update t set year = 1 where rowid > 30")
     oracle.rows = {i: row.changed(year=1) if i > 30 else row for i, row in oracle.rows.items()}
     execute("delete from t where rowid % 7 = 1")
