@@ -582,7 +582,8 @@ Status CellIndex::rebuild() {
     new_batches_.clear();
     state_.batches_begin = state_.batches_end;
     VSS_TRY(insert_rows(slots, false));
-    return balance(slots.size());
+    // What is left overfull would be paid for by the first small transactions that follow.
+    return balance(4 * slots.size());
 }
 
 Status CellIndex::optimize_step(std::uint64_t& next) {

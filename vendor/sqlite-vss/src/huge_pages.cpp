@@ -41,6 +41,9 @@ constexpr std::size_t region_bytes = region_pages * page_bytes;
 constexpr std::size_t unit_bytes = 1024;
 constexpr std::size_t region_units = region_bytes / unit_bytes;
 constexpr std::size_t page_units = page_bytes / unit_bytes;
+// Of a region, kept for what comes next: what is given back is zeroed when it is taken again.
+constexpr int most_spare_pages = 2;
+static_assert(region_pages == 32, "a bit for each");
 // Smaller pieces, and the first few megabytes, are ordinary memory: a page is zeroed whole when it is first touched.
 constexpr std::size_t least_bytes = 4096;
 constexpr std::size_t most_bytes = region_bytes / 4;
@@ -103,6 +106,9 @@ class Region {
             return nullptr;
         }
         mark(free_from, units, true);
+        for (std::size_t page = free_from / page_units; page <= (free_from + units - 1) / page_units; ++page) {
+            spare_ &= ~(std::uint32_t{1} << page);
+        }
         used_ += units;
         if (free_from == first_free_) {
             first_free_ += units;
@@ -117,7 +123,12 @@ class Region {
         first_free_ = std::min(first_free_, first);
         for (std::size_t page = first / page_units; page <= (first + units - 1) / page_units; ++page) {
             const auto* words = taken_.data() + page * page_units / 64;
-            if (std::all_of(words, words + page_units / 64, [](std::uint64_t word) { return word == 0; })) {
+            if (std::any_of(words, words + page_units / 64, [](std::uint64_t word) { return word != 0; })) {
+                continue;
+            }
+            if (std::popcount(spare_) < most_spare_pages) {
+                spare_ |= std::uint32_t{1} << page;
+            } else {
                 madvise(base_ + page * page_bytes, page_bytes, MADV_DONTNEED);
             }
         }
@@ -138,6 +149,7 @@ class Region {
     std::byte* base_ = nullptr;
     std::size_t used_ = 0;        // units
     std::size_t first_free_ = 0;  // no unit below it is free
+    std::uint32_t spare_ = 0;     // pages, as bits, that hold nothing and were not given back
     std::array<std::uint64_t, region_units / 64> taken_{};
 };
 
@@ -200,7 +212,7 @@ void release_memory(std::byte* released, std::size_t bytes) noexcept {
         return;
     }
     (*at)->give(released, units_of(bytes));
-    if ((*at)->is_empty()) {
+    if ((*at)->is_empty() && memory.regions.size() > 1) {
         memory.regions.erase(at);
     }
 }
