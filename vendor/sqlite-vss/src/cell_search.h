@@ -2,8 +2,8 @@
 //
 // Queries differ: the neighbours of some lie in two cells, those of others in two hundred. So a search goes on until
 // cells bring nothing near any more: it ends after a row of cells of which none had an entry that was estimated nearer
-// than the k / 2 + 15 best before it. How long that row must be is `patience` cells and half of the cells scanned up to the
-// last that brought something; the table learns the patience that a recall needs. At recall 0.99 that scans half of
+// than the k / 2 + 15 best before it. How long that row must be is `patience` cells and half of the cells scanned up to
+// the last that brought something; the table learns the patience that a recall needs. At recall 0.99 that scans half of
 // what as many cells for every query would; for recalls that few cells are enough for, the number of cells decides.
 // (Patience on the stability of results: Busolin et al., Early exit strategies for approximate k-NN search, 2024.)
 //
