@@ -35,7 +35,7 @@ ROWS = int(os.environ.get("VSSNATIVE_BENCH_CELLS", "20000"))
 QUERIES = int(os.environ.get("VSSNATIVE_BENCH_QUERIES", "400"))
 TURNS = int(os.environ.get("VSSNATIVE_BENCH_TURNS", "3"))
 K = 10
-RECALLS = (0.8, 0.9, 0.95, 0.98, 0.99)
+RECALLS = (0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
 RESULTS = Path(__file__).parent / "results"
 
 

@@ -241,7 +241,7 @@ int main(int argc, char** argv) {
             static_cast<double>(sum.entries) / per / static_cast<double>(index.state().rows) * 100, sum.rank_us / per,
             sum.scan_us / per, sum.refine_us / per, sum.rerank_us / per, best / per * 1e6, per / best);
     };
-    for (const std::size_t cells : {8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384}) {
+    for (const std::size_t cells : {4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384}) {
         if (cells <= directory->live()) {
             run(cells > 100 ? 0.99 : 0.95, cells);
         }
