@@ -15,7 +15,7 @@ namespace vss {
 namespace {
 
 // Candidates that sign codes must leave for k = 10: in 384 dimensions the true neighbours are among the best 100 in
-// 99 of 100 cases (CELLS in ARCHITECTURE.md has the table).
+// 99 of 100 cases.
 constexpr std::size_t candidates_for_ten = 90;
 // Rows read one by one from a segment before its 4-bit codes are made, and codes made by one query at most.
 constexpr std::uint32_t cold_rows_per_segment = 96;
