@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sqlite3
 
@@ -428,7 +429,7 @@ def test_plans_are_in_words(filled: sqlite3.Connection) -> None:
 @pytest.mark.parametrize("driver", ["sqlite3", "pysqlite3", "apsw"])
 def test_an_or_of_searches_is_their_union(driver: str) -> None:
     """Each row once, with the distance of the first search that finds it; k and the rest hold for each of them."""
-    conn = vssnative.connect(":memory:", driver=pytest.importorskip(driver))
+    conn = vssnative.connect(":memory:", driver=importlib.import_module(driver))
     conn.execute("create virtual table t using vss0(a(2), b(2), g integer)")
     conn.execute(
         "insert into t(rowid, a, b, g) values (1, '[1, 1]', '[9, 9]', 1), (2, '[2, 2]', '[8, 8]', 1),"
@@ -464,7 +465,7 @@ def test_an_or_of_searches_is_their_union(driver: str) -> None:
 
 @pytest.mark.parametrize("driver", ["sqlite3", "pysqlite3", "apsw"])
 def test_hidden_columns_that_are_not_set_are_in_nobodys_way(driver: str) -> None:
-    conn = vssnative.connect(":memory:", driver=pytest.importorskip(driver))
+    conn = vssnative.connect(":memory:", driver=importlib.import_module(driver))
     conn.execute("create virtual table t using vss0(a(2), g integer)")
     conn.execute("insert into t(rowid, a, g) values (1, '[1, 1]', 1), (2, '[2, 2]', 1), (3, '[5, 5]', 1)")
     conn.execute("create virtual table copy using vss0(a(2), g integer)")

@@ -294,6 +294,12 @@ Status CellIndex::gather(const std::vector<std::uint32_t>& cells, Region& region
     return rotated(region.slots, region.rows);
 }
 
+// The cell is another one now, or gone.
+void CellIndex::note_moved(std::uint32_t cell) {
+    changed_cells_.insert(cell);
+    moved_cells_.insert(cell);
+}
+
 Status CellIndex::recluster(std::uint32_t cell, std::size_t neighbors, std::size_t& touched) {
     const std::size_t padded = space_->padded();
     CodeQuery query;
@@ -334,8 +340,7 @@ Status CellIndex::recluster(std::uint32_t cell, std::size_t neighbors, std::size
             ranker_->erase(cells[i]);
         }
         working_.erase(cells[i]);
-        changed_cells_.insert(cells[i]);
-        moved_cells_.insert(cells[i]);
+        note_moved(cells[i]);
     }
     cells.resize(std::min(wanted, cells.size()));
     for (std::size_t i = 0; i < wanted; ++i) {
@@ -352,8 +357,7 @@ Status CellIndex::recluster(std::uint32_t cell, std::size_t neighbors, std::size
         info.entries = 0;
         info.retry_at = 0;
         working_[cells[i]] = Working{std::make_shared<CodeBlocks>(padded), {}};
-        changed_cells_.insert(cells[i]);
-        moved_cells_.insert(cells[i]);
+        note_moved(cells[i]);
     }
     VSS_TRY(write_region(region, cells, centroids));
     for (const std::uint32_t made : cells) {
@@ -567,14 +571,12 @@ Status CellIndex::rebuild() {
         Working fresh{std::make_shared<CodeBlocks>(space_->padded()), {}};
         touch(fresh, 0);
         working_.insert_or_assign(cell, std::move(fresh));
-        changed_cells_.insert(cell);
-        moved_cells_.insert(cell);
+        note_moved(cell);
     }
     const std::vector<std::uint8_t> nowhere(space_->padded());
     for (std::uint32_t cell = static_cast<std::uint32_t>(cells); cell < old_cells; ++cell) {
         directory_->put(cell, {}, nowhere.data());
-        changed_cells_.insert(cell);
-        moved_cells_.insert(cell);
+        note_moved(cell);
     }
     // Celled from here on; flush() draws the real version.
     state_.directory_version = random_version();

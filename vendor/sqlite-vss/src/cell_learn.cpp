@@ -1,4 +1,4 @@
-// CellSearch: how many cells a recall needs, measured on the table's own rows.
+// CellSearch: what a recall needs, measured on the table's own rows, and what a search makes of it.
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -12,6 +12,8 @@ namespace {
 constexpr std::size_t learned_k = 10;
 constexpr double truth_recall = 0.95;
 constexpr std::size_t least_cells_scanned = 400;
+// An entry among so many best, and half as many as are wanted, is near.
+constexpr std::size_t near_beside = 15;
 // What the figure for a recall aims at: a little more, since few rows are asked and candidates can be lost on the way.
 constexpr double caution = 0.25;
 
@@ -33,12 +35,12 @@ Patient searched(const std::vector<Sample>& sampled, std::uint32_t patience, std
     for (const Sample& sample : sampled) {
         std::uint32_t last = 0;
         for (const std::uint32_t at : sample.near) {
-            if (at - last > patience + last / 2) {
+            if (at - last > CellSearch::awaited(patience, last)) {
                 break;
             }
             last = at + 1;
         }
-        const std::uint32_t end = std::min(last + patience + last / 2 + 1, cells);
+        const auto end = std::min<std::size_t>(last + CellSearch::awaited(patience, last) + 1, cells);
         out.cells += end;
         out.found += static_cast<std::size_t>(
             std::count_if(sample.places.begin(), sample.places.end(), [&](std::uint32_t at) { return at <= end; }));
@@ -172,6 +174,61 @@ Status CellSearch::learn(std::size_t samples, LearnedRecall& out) {
         out.patience[i] = pays ? low : LearnedRecall::none;
     }
     return Status::ok();
+}
+
+// What was learned for the recall, or between two recalls, or beyond the last; in a table of as many cells as now.
+double CellSearch::learned_for(float recall, const std::array<std::uint32_t, LearnedRecall::levels.size()>& of,
+                               const std::array<std::uint32_t, LearnedRecall::levels.size()>& typical) const {
+    const LearnedRecall& learned = index_.state().learned;
+    const auto& levels = LearnedRecall::levels;
+    // Before anything is learned: what real sentence embeddings need of 1,500 cells.
+    const double then = learned.cells_then > 0 ? learned.cells_then : 1500;
+    const auto at = [&](std::size_t i) {
+        const std::uint32_t value = learned.cells_then > 0 ? of[i] : typical[i];
+        return value == LearnedRecall::none ? 0.0 : static_cast<double>(value);
+    };
+    double wanted = at(levels.size() - 1) * 2;  // beyond the last level
+    if (recall <= levels.front()) {
+        wanted = at(0);
+    }
+    for (std::size_t i = 1; i < levels.size() && recall > levels.front(); ++i) {
+        if (recall <= levels[i]) {
+            const double share = (recall - levels[i - 1]) / (levels[i] - levels[i - 1]);
+            wanted = at(i - 1) + (at(i) - at(i - 1)) * share;
+            break;
+        }
+    }
+    // More cells: each is smaller, and a few more are needed.
+    return wanted * std::pow(static_cast<double>(directory_->live()) / then, 0.4);
+}
+
+// Cells that hold enough rows for k, whatever the recall.
+double CellSearch::least_cells(std::size_t k) const {
+    return 3 * static_cast<double>(k) * static_cast<double>(directory_->live()) /
+           static_cast<double>(std::max<std::uint64_t>(index_.state().rows, 1));
+}
+
+std::size_t CellSearch::cells_for(double recall, std::size_t k) const {
+    static constexpr std::array<std::uint32_t, LearnedRecall::levels.size()> typical = {14, 32, 64, 92, 122, 205, 320};
+    const auto live = static_cast<double>(directory_->live());
+    double wanted = learned_for(static_cast<float>(recall), index_.state().learned.cells, typical);
+    wanted *= k > 10 ? std::pow(static_cast<double>(k) / 10, 0.35) : 1;
+    wanted = std::max(wanted, least_cells(k));
+    return static_cast<std::size_t>(std::clamp(std::ceil(wanted), 1.0, std::max(live, 1.0)));
+}
+
+CellSearch::Stopping CellSearch::stopping_for(double recall, std::size_t k) const {
+    static constexpr std::array<std::uint32_t, LearnedRecall::levels.size()> typical = {2, 4, 6, 10, 16, 28, 48};
+    const auto live = static_cast<double>(directory_->live());
+    const LearnedRecall& learned = index_.state().learned;
+    const auto level =
+        std::lower_bound(LearnedRecall::levels.begin(), LearnedRecall::levels.end(), static_cast<float>(recall)) -
+        LearnedRecall::levels.begin();
+    const auto upper = std::min(static_cast<std::size_t>(level), LearnedRecall::levels.size() - 1);
+    const bool is_patient = learned.cells_then == 0 || learned.patience[upper] != LearnedRecall::none;
+    const double patience = is_patient ? learned_for(static_cast<float>(recall), learned.patience, typical) : 0;
+    return {static_cast<std::size_t>(std::clamp(std::ceil(least_cells(k)), 1.0, std::max(live, 1.0))),
+            static_cast<std::size_t>(std::ceil(patience)), k / 2 + near_beside, is_patient};
 }
 
 }  // namespace vss

@@ -17,8 +17,7 @@ namespace {
 // Candidates that sign codes must leave for k = 10: in 384 dimensions the true neighbours are among the best 100 in
 // 99 of 100 cases.
 constexpr std::size_t candidates_for_ten = 90;
-// Rows read one by one from a segment before its 4-bit codes are made, and codes made by one query at most.
-constexpr std::uint32_t cold_rows_per_segment = 96;
+// Codes of segments that one query makes at most.
 constexpr std::size_t segments_built_per_query = 1;
 // Above it most segments must be there: what a damaged number asks for must not be allocated.
 constexpr std::uint64_t many_segments = std::uint64_t{1} << 20;
@@ -27,19 +26,12 @@ constexpr double refine_cost = 14;
 
 constexpr std::size_t blocks_ahead = 3;
 constexpr std::size_t cells_ahead = 4;
-// An entry among so many best, and half as many as are wanted, is near.
-constexpr std::size_t near_beside = 15;
 constexpr std::size_t rows_ahead = 3;
 
 void prefetch(const std::byte* from, std::size_t bytes) {
     for (std::size_t i = 0; i < bytes; i += 64) {
         __builtin_prefetch(from + i);
     }
-}
-
-double now_us() {
-    using Clock = std::chrono::steady_clock;
-    return std::chrono::duration<double, std::micro>(Clock::now().time_since_epoch()).count();
 }
 
 std::size_t candidates_for(double recall, std::size_t k) {
@@ -64,6 +56,11 @@ float deviations_for(double recall) {
 
 }  // namespace
 
+double CellSearch::now_us() {
+    using Clock = std::chrono::steady_clock;
+    return std::chrono::duration<double, std::micro>(Clock::now().time_since_epoch()).count();
+}
+
 void SlotFilter::allow(std::uint32_t slot) {
     limited = true;
     if (slot / 64 >= bits.size()) {
@@ -77,59 +74,6 @@ void SlotFilter::allow(std::uint32_t slot) {
 
 CellSearch::CellSearch(CellIndex& index, RowStore& rows, ElementType type, std::size_t dim, Metric metric)
     : index_(index), rows_(rows), type_(type), dim_(dim), metric_(metric) {}
-
-// What was learned for the recall, or between two recalls, or beyond the last; in a table of as many cells as now.
-double CellSearch::learned_for(float recall, const std::array<std::uint32_t, LearnedRecall::levels.size()>& of,
-                               const std::array<std::uint32_t, LearnedRecall::levels.size()>& typical) const {
-    const LearnedRecall& learned = index_.state().learned;
-    const auto& levels = LearnedRecall::levels;
-    // Before anything is learned: what real sentence embeddings need of 1,500 cells.
-    const double then = learned.cells_then > 0 ? learned.cells_then : 1500;
-    const auto at = [&](std::size_t i) {
-        const std::uint32_t value = learned.cells_then > 0 ? of[i] : typical[i];
-        return value == LearnedRecall::none ? 0.0 : static_cast<double>(value);
-    };
-    double wanted = at(levels.size() - 1) * 2;  // beyond the last level
-    if (recall <= levels.front()) {
-        wanted = at(0);
-    }
-    for (std::size_t i = 1; i < levels.size() && recall > levels.front(); ++i) {
-        if (recall <= levels[i]) {
-            const double share = (recall - levels[i - 1]) / (levels[i] - levels[i - 1]);
-            wanted = at(i - 1) + (at(i) - at(i - 1)) * share;
-            break;
-        }
-    }
-    // More cells: each is smaller, and a few more are needed.
-    return wanted * std::pow(static_cast<double>(directory_->live()) / then, 0.4);
-}
-
-std::size_t CellSearch::cells_for(double recall, std::size_t k) const {
-    static constexpr std::array<std::uint32_t, LearnedRecall::levels.size()> typical = {14, 32, 64, 92, 122, 205, 320};
-    const auto live = static_cast<double>(directory_->live());
-    double wanted = learned_for(static_cast<float>(recall), index_.state().learned.cells, typical);
-    wanted *= k > 10 ? std::pow(static_cast<double>(k) / 10, 0.35) : 1;
-    // And there must be enough rows in them.
-    wanted = std::max(wanted, 3 * static_cast<double>(k) * live /
-                                  static_cast<double>(std::max<std::uint64_t>(index_.state().rows, 1)));
-    return static_cast<std::size_t>(std::clamp(std::ceil(wanted), 1.0, std::max(live, 1.0)));
-}
-
-CellSearch::Stopping CellSearch::stopping_for(double recall, std::size_t k) const {
-    static constexpr std::array<std::uint32_t, LearnedRecall::levels.size()> typical = {2, 4, 6, 10, 16, 28, 48};
-    const auto live = static_cast<double>(directory_->live());
-    const LearnedRecall& learned = index_.state().learned;
-    const auto level =
-        std::lower_bound(LearnedRecall::levels.begin(), LearnedRecall::levels.end(), static_cast<float>(recall)) -
-        LearnedRecall::levels.begin();
-    const auto upper = std::min(static_cast<std::size_t>(level), LearnedRecall::levels.size() - 1);
-    const bool is_patient = learned.cells_then == 0 || learned.patience[upper] != LearnedRecall::none;
-    const double patience = is_patient ? learned_for(static_cast<float>(recall), learned.patience, typical) : 0;
-    const double least = std::ceil(3 * static_cast<double>(k) * live /
-                                   static_cast<double>(std::max<std::uint64_t>(index_.state().rows, 1)));
-    return {static_cast<std::size_t>(std::clamp(least, 1.0, std::max(live, 1.0))),
-            static_cast<std::size_t>(std::ceil(patience)), k / 2 + near_beside, is_patient};
-}
 
 // What cells and filters name is live, or the tables are damaged: passing over it would lose rows without a word.
 Status CellSearch::no_vector(std::uint32_t slot) {
@@ -188,10 +132,14 @@ Status CellSearch::refresh() {
     return Status::ok();
 }
 
+bool CellSearch::is_current(const CellView& view, const CellInfo& info) const {
+    return generation_ != 0 && view.codes != nullptr && view.version == info.version;
+}
+
 Status CellSearch::cell_codes(std::uint32_t cell, std::shared_ptr<const CodeBlocks>& held, const CodeBlocks*& out) {
     const CellInfo& info = directory_->info(cell);
     CellView& view = cells_[cell];
-    if (generation_ != 0 && view.codes != nullptr && view.version == info.version) {
+    if (is_current(view, info)) {
         out = view.codes.get();
         return Status::ok();
     }
@@ -216,7 +164,7 @@ Status CellSearch::open_cells(std::size_t end) {
         const CellInfo& info = directory_->info(at.cell);
         const CellView& view = cells_[at.cell];
         CellScan scan = view.scan;
-        if (generation_ == 0 || view.codes == nullptr || view.version != info.version) {
+        if (!is_current(view, info)) {
             std::shared_ptr<const CodeBlocks> held;
             const CodeBlocks* codes = nullptr;
             VSS_TRY(cell_codes(at.cell, held, codes));
@@ -230,7 +178,7 @@ Status CellSearch::open_cells(std::size_t end) {
 }
 
 CellSearch::SegmentView* CellSearch::view_of(std::uint32_t slot) {
-    const std::size_t id = slot / rows_.segment_slots();
+    const std::uint32_t id = slot / static_cast<std::uint32_t>(rows_.segment_slots());
     return id < segments_.size() && segments_[id].info.live > 0 ? &segments_[id] : nullptr;
 }
 
@@ -389,8 +337,8 @@ Status CellSearch::scan_cells(const CellQuery& query) {
     BlockAt ahead;
     for (std::size_t i = 0; status.is_ok(); ++i) {
         // What a filter asks costs more than the scan, so it may wait longer.
-        const bool waits =
-            i < stop.least || i - last_near <= stop.patience + (filtered ? 2 + last_near : last_near / 2);
+        const bool waits = i < stop.least || i - last_near <= (filtered ? stop.patience + 2 + last_near
+                                                                        : awaited(stop.patience, last_near));
         if (filtered) {
             // A filter whose rows lie far from the query: go on until enough of them were seen, and while cells still
             // bring some.
@@ -465,8 +413,7 @@ Status CellSearch::refine(const CellQuery& query) {
     places_.clear();
     cold_.clear();
     for (const std::uint32_t slot : slots_) {
-        const std::uint32_t id = slot / segment_slots;
-        SegmentView* view = id < segments_.size() && segments_[id].info.live > 0 ? &segments_[id] : nullptr;
+        SegmentView* view = view_of(slot);
         if (view == nullptr) {
             return no_vector(slot);
         }
@@ -476,7 +423,7 @@ Status CellSearch::refine(const CellQuery& query) {
             cold_.push_back(slot);
             continue;
         }
-        const std::uint32_t slot_of_segment = slot - id * segment_slots;
+        const std::uint32_t slot_of_segment = slot - static_cast<std::uint32_t>(view->info.id) * segment_slots;
         codes->prefetch_position(slot_of_segment);
         places_.push_back({codes, view->rows.get(), slot, slot_of_segment});
     }
@@ -551,28 +498,29 @@ Status CellSearch::measure(std::uint32_t slot, const std::byte* vector, const Ce
     return Status::ok();
 }
 
+// `best`: a heap of the k best, the farthest on top.
+void CellSearch::offer(const Neighbor& neighbor, std::uint32_t slot, std::size_t k, std::vector<Neighbor>& best) {
+    if (keeps_slots_) {
+        measured_slots_.emplace(neighbor.rowid, slot);
+    }
+    best.push_back(neighbor);
+    std::push_heap(best.begin(), best.end());
+    if (best.size() > k) {
+        std::pop_heap(best.begin(), best.end());
+        best.pop_back();
+    }
+}
+
 Status CellSearch::rerank(const CellQuery& query, std::vector<Neighbor>& out) {
     const double start = now_us();
     out.clear();
     measured_slots_.clear();
-    // A heap of the k best, the farthest on top.
-    const auto offer = [&](const Neighbor& neighbor, std::uint32_t slot) {
-        if (keeps_slots_) {
-            measured_slots_.emplace(neighbor.rowid, slot);
-        }
-        out.push_back(neighbor);
-        std::push_heap(out.begin(), out.end());
-        if (out.size() > query.k) {
-            std::pop_heap(out.begin(), out.end());
-            out.pop_back();
-        }
-    };
     for (const std::uint32_t slot : cold_) {
         bool passes = false;
         Neighbor neighbor;
         VSS_TRY(measure(slot, query, passes, neighbor));
         if (passes) {
-            offer(neighbor, slot);
+            offer(neighbor, slot, query.k, out);
         }
     }
     for (std::size_t i = 0; i < std::min(rows_ahead, refined_.size()); ++i) {
@@ -598,7 +546,7 @@ Status CellSearch::rerank(const CellQuery& query, std::vector<Neighbor>& out) {
             VSS_TRY(measure(place.slot, query, passes, neighbor));
         }
         if (passes) {
-            offer(neighbor, place.slot);
+            offer(neighbor, place.slot, query.k, out);
         }
     }
     std::sort_heap(out.begin(), out.end());
@@ -638,141 +586,6 @@ Status CellSearch::search(const CellQuery& query, std::vector<Neighbor>& out) {
         // k holds: whatever the cells missed is found by looking at every row that may be returned.
         return search_exact(query, out);
     }
-    return Status::ok();
-}
-
-Status CellSearch::search_exact(const CellQuery& query, std::vector<Neighbor>& out) {
-    out.clear();
-    VSS_TRY(refresh());
-    VSS_TRY(begin(query));
-    if (query.k == 0) {
-        return Status::ok();
-    }
-    const double start = now_us();
-    const bool limited = query.slots != nullptr && query.slots->limited;
-    const bool bounded_above =
-        query.rows != nullptr && query.rows->distance_above != -std::numeric_limits<double>::infinity();
-    // Whether few rows are asked for: then those of segments without codes are read one by one.
-    const std::size_t segment_slots = rows_.segment_slots();
-    std::vector<Candidate> cold;
-    // The k smallest upper bounds, largest first: nothing whose lower bound is beyond them can be a neighbour.
-    std::vector<float> bounds;
-    float reach = std::numeric_limits<float>::infinity();
-    std::uint64_t wanted_in_all = 0;
-    for (std::size_t id = 0; id < segments_.size(); ++id) {
-        SegmentView& view = segments_[id];
-        if (view.info.live == 0) {
-            continue;
-        }
-        const std::size_t first_word = id * segment_slots / 64;
-        std::size_t wanted_here = view.info.live;
-        if (limited) {
-            wanted_here = 0;
-            for (std::size_t w = first_word; w <= ((id + 1) * segment_slots - 1) / 64 && w < query.slots->bits.size();
-                 ++w) {
-                wanted_here += static_cast<std::size_t>(std::popcount(query.slots->bits[w]));
-            }
-            if (wanted_here == 0) {
-                continue;
-            }
-            wanted_in_all += wanted_here;
-        }
-        const SlotCodes* codes = nullptr;
-        VSS_TRY(segment_codes(view, !limited || wanted_here > cold_rows_per_segment, codes));
-        if (codes == nullptr) {
-            for (std::size_t slot = id * segment_slots; slot < (id + 1) * segment_slots; ++slot) {
-                if (query.slots->passes(static_cast<std::uint32_t>(slot))) {
-                    cold.push_back({0, 0, static_cast<std::uint32_t>(slot)});
-                }
-            }
-            continue;
-        }
-        const auto consider = [&](std::size_t i) {
-            if (!limited && query.rows != nullptr && !query.rows->passes(codes->rowid(i))) {
-                return;
-            }
-            const SlotCodes::Estimated estimate = codes->estimate(fine_, i);
-            ++costs_.refined;
-            const float least = estimate.distance - estimate.error;
-            if (least > reach) {
-                return;
-            }
-            candidates_.push_back({least, estimate.error, codes->slot(i)});
-            if (bounded_above) {
-                return;  // the nearest rows may be the ones that a bound excludes
-            }
-            bounds.push_back(estimate.distance + estimate.error);
-            std::push_heap(bounds.begin(), bounds.end());
-            if (bounds.size() > query.k) {
-                std::pop_heap(bounds.begin(), bounds.end());
-                bounds.pop_back();
-                reach = bounds.front();
-            }
-        };
-        if (!limited) {
-            for (std::size_t i = 0; i < codes->size(); ++i) {
-                consider(i);
-            }
-            continue;
-        }
-        const std::size_t first = id * segment_slots;
-        for (std::size_t w = first / 64; w <= (first + segment_slots - 1) / 64 && w < query.slots->bits.size(); ++w) {
-            for (std::uint64_t bits = query.slots->bits[w]; bits != 0; bits &= bits - 1) {
-                const std::size_t slot = w * 64 + static_cast<std::size_t>(std::countr_zero(bits));
-                if (slot < first || slot >= first + segment_slots) {
-                    continue;
-                }
-                if (codes->at(slot - first) < 0) {
-                    return no_vector(static_cast<std::uint32_t>(slot));
-                }
-                consider(static_cast<std::size_t>(codes->at(slot - first)));
-            }
-        }
-    }
-    if (limited && wanted_in_all < query.slots->count) {
-        return Status::corrupt("a row names a slot of a segment that is not listed");
-    }
-    costs_.candidates = candidates_.size() + cold.size();
-    const double refined = now_us();
-    costs_.refine_us = refined - start;
-    // Nearest lower bound first, until no lower bound can beat the k-th found.
-    std::erase_if(candidates_, [&](const Candidate& c) { return c.distance > reach; });
-    std::sort(candidates_.begin(), candidates_.end());
-    std::vector<Neighbor> best;  // a heap, the farthest on top
-    measured_slots_.clear();
-    const auto offer = [&](const Neighbor& neighbor, std::uint32_t slot) {
-        if (keeps_slots_) {
-            measured_slots_.emplace(neighbor.rowid, slot);
-        }
-        best.push_back(neighbor);
-        std::push_heap(best.begin(), best.end());
-        if (best.size() > query.k) {
-            std::pop_heap(best.begin(), best.end());
-            best.pop_back();
-        }
-    };
-    for (const Candidate& candidate : cold) {
-        bool passes = false;
-        Neighbor neighbor;
-        VSS_TRY(measure(candidate.slot, query, passes, neighbor));
-        if (passes) {
-            offer(neighbor, candidate.slot);
-        }
-    }
-    for (const Candidate& candidate : candidates_) {
-        if (best.size() == query.k && reported(candidate.distance) > best.front().distance) {
-            break;
-        }
-        bool passes = false;
-        Neighbor neighbor;
-        VSS_TRY(measure(candidate.slot, query, passes, neighbor));
-        if (passes) {
-            offer(neighbor, candidate.slot);
-        }
-    }
-    std::sort_heap(best.begin(), best.end());
-    out = std::move(best);
-    costs_.rerank_us = now_us() - refined;
     return Status::ok();
 }
 

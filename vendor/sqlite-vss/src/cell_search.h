@@ -97,6 +97,10 @@ class CellSearch {
     [[nodiscard]] const SearchCosts& costs() const { return costs_; }
     // Cells that every query scans, where it goes by their number: under a filter.
     [[nodiscard]] std::size_t cells_for(double recall, std::size_t k) const;
+    // Cells that may bring nothing near before the search ends; `last_near`: those scanned up to the last that did.
+    [[nodiscard]] static std::size_t awaited(std::size_t patience, std::size_t last_near) {
+        return patience + last_near / 2;
+    }
 
   private:
     struct SegmentView {
@@ -119,7 +123,6 @@ class CellSearch {
     };
     struct Candidate {
         float distance = 0;
-        float error = 0;
         std::uint32_t slot = 0;
 
         friend bool operator<(const Candidate& a, const Candidate& b) { return a.distance < b.distance; }
@@ -138,6 +141,9 @@ class CellSearch {
         std::uint32_t position = 0;
     };
 
+    // Rows read one by one from a segment before its 4-bit codes are made.
+    static constexpr std::uint32_t cold_rows_per_segment = 96;
+
     // When a search without a filter ends.
     struct Stopping {
         std::size_t least = 1;     // cells that are scanned whatever they bring
@@ -146,9 +152,11 @@ class CellSearch {
         bool is_patient = false;   // else every query scans equally many cells
     };
 
+    static double now_us();
     Status refresh();
     Status rank_as_stranger(std::uint32_t slot, std::vector<RankedCell>& ranked);
     [[nodiscard]] Stopping stopping_for(double recall, std::size_t k) const;
+    [[nodiscard]] double least_cells(std::size_t k) const;
     [[nodiscard]] double learned_for(float recall, const std::array<std::uint32_t, LearnedRecall::levels.size()>& of,
                                      const std::array<std::uint32_t, LearnedRecall::levels.size()>& typical) const;
     Status begin(const CellQuery& query);
@@ -160,9 +168,11 @@ class CellSearch {
     void prefetch_row(const CodePlace& place) const;
     Status refine(const CellQuery& query);
     Status rerank(const CellQuery& query, std::vector<Neighbor>& out);
+    void offer(const Neighbor& neighbor, std::uint32_t slot, std::size_t k, std::vector<Neighbor>& best);
     static Status no_vector(std::uint32_t slot);
     Status measure(std::uint32_t slot, const CellQuery& query, bool& passes, Neighbor& out);
     Status measure(std::uint32_t slot, const std::byte* vector, const CellQuery& query, bool& passes, Neighbor& out);
+    [[nodiscard]] bool is_current(const CellView& view, const CellInfo& info) const;
     Status cell_codes(std::uint32_t cell, std::shared_ptr<const CodeBlocks>& held, const CodeBlocks*& out);
     Status segment_codes(SegmentView& view, bool build, const SlotCodes*& out);
     [[nodiscard]] bool rows_fit() const;

@@ -117,6 +117,7 @@ class CellIndex {
     Status take_out(std::uint32_t entry, const std::vector<RankedCell>& ranked, bool& found);
     Status take_out_everywhere(std::uint32_t slot);
     Status balance(std::size_t budget);
+    void note_moved(std::uint32_t cell);
     Status recluster(std::uint32_t cell, std::size_t neighbors, std::size_t& touched);
     Status gather(const std::vector<std::uint32_t>& cells, Region& region);
     Status write_region(const Region& region, const std::vector<std::uint32_t>& cells,
