@@ -19,7 +19,7 @@ import pytest
 
 import vssnative
 from tests.reliability.campaign import count, scaled, seed
-from tests.reliability.oracle import NAMES, Oracle, Row, blob, insert, loaded
+from tests.reliability.oracle import NAMES, Oracle, Row, blob, insert, loaded, random_row
 from vssnative import _core
 
 QUERY_A, QUERY_B = (1, -2, 3, 0, 5, -1), (2, -1, 3)
@@ -44,8 +44,23 @@ def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     oracle = loaded(np.random.default_rng(11), conn.execute, 150, celled=request.param == "celled")
     conn.execute("delete from t where rowid % 5 = 0 or rowid between 50 and 80")
     oracle.rows = {i: row for i, row in oracle.rows.items() if i % 5 and not 50 <= i <= 80}
+    if request.param == "celled":
+        add_batches(conn, oracle)
     conn.close()
     return path.read_bytes(), oracle
+
+
+def add_batches(conn: Any, oracle: Oracle) -> None:
+    """Rows of which some wait in batches, in both columns: splits, which fall as they may, can have emptied all."""
+    random = np.random.default_rng(12)
+    batches = "select (select count(*) from t_codes0 where chunk >= (1 << 55)) > 0 and "
+    batches += "(select count(*) from t_codes1 where chunk >= (1 << 55)) > 0"
+    for rowid in range(301, 351):
+        if conn.execute(batches).fetchall() == [(1,)]:
+            return
+        oracle.rows[rowid] = random_row(random, nulls=False)
+        insert(conn.execute, rowid, oracle.rows[rowid])
+    raise AssertionError("no batches in both columns after 50 rows")
 
 
 def open_copy(data: bytes, path: Path) -> Any:
