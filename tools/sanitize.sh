@@ -47,5 +47,6 @@ preload=""
 for runtime in "${runtimes[@]}" libstdc++.so.6; do
     preload+="$(g++ -print-file-name="$runtime") "
 done
+# A report that ends the process must not end up in pytest's own file for what tests print.
 LD_PRELOAD=$preload \
-    PYTHONMALLOC=malloc "$build/venv/bin/python" -m pytest -p no:cacheprovider "$@"
+    PYTHONMALLOC=malloc "$build/venv/bin/python" -m pytest -p no:cacheprovider --capture=sys "$@"

@@ -76,7 +76,7 @@ double exact_distance(ElementType type, Metric metric, const void* a, const void
     return exact_distance(table_in_force(), type, metric, a, b, dim);
 }
 
-bool all_finite(const float* values, std::size_t n) {
+bool all_finite(const void* values, std::size_t n) {
     return table_in_force().all_finite(values, n);
 }
 

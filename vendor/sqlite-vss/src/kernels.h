@@ -34,8 +34,8 @@ struct DistanceKernels {
 // The same distance in double precision, one order of summation on every machine: what is reported to users.
 [[nodiscard]] double exact_distance(ElementType type, Metric metric, const void* a, const void* b, std::size_t dim);
 
-// True if all `n` float32 values are finite (vectorised).
-[[nodiscard]] bool all_finite(const float* values, std::size_t n);
+// True if all `n` float32 values are finite (vectorised). They may lie at any address, as behind a blob's header.
+[[nodiscard]] bool all_finite(const void* values, std::size_t n);
 
 // CRC-32C (Castagnoli), hardware where there is one; crc32c(0, ...) starts, the result chains.
 [[nodiscard]] std::uint32_t crc32c(std::uint32_t crc, const void* bytes, std::size_t n);

@@ -316,20 +316,21 @@ inline float distance_from(std::uint32_t sum) {
 }
 
 template <class Simd>
-bool all_finite(const float* values, std::size_t n) {
+bool all_finite(const void* values, std::size_t n) {
     // 0 * x is NaN for what is not finite, and NaN stays in a sum.
     using F = typename Simd::F;
     constexpr std::size_t width = Simd::width;
+    const auto* bytes = static_cast<const std::byte*>(values);
     F a{};
     F b{};
     std::size_t i = 0;
     for (; i + 2 * width <= n; i += 2 * width) {
-        a += load_as<F>(values + i) * 0.0F;
-        b += load_as<F>(values + i + width) * 0.0F;
+        a += load_as<F>(bytes + i * sizeof(float)) * 0.0F;
+        b += load_as<F>(bytes + (i + width) * sizeof(float)) * 0.0F;
     }
     float rest = Simd::sum(a + b);
     for (; i < n; ++i) {
-        rest += values[i] * 0.0F;
+        rest += load_as<float>(bytes + i * sizeof(float)) * 0.0F;
     }
     return rest == 0.0F;
 }

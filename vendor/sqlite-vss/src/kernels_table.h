@@ -17,7 +17,7 @@ struct KernelTable {
     double (*exact_l2[element_type_count])(const std::byte* a, const std::byte* b, std::size_t dim) = {};
     double (*exact_l1[element_type_count])(const std::byte* a, const std::byte* b, std::size_t dim) = {};
     double (*exact_product[element_type_count])(const std::byte* a, const std::byte* b, std::size_t dim) = {};
-    bool (*all_finite)(const float* values, std::size_t n) = nullptr;
+    bool (*all_finite)(const void* values, std::size_t n) = nullptr;
 };
 
 // Defined where the level is compiled in (VSS_HAVE_*); callable only where cpu_supports() says so.

@@ -206,10 +206,7 @@ std::size_t first_not_finite(const std::byte* bytes, std::size_t dim, Word expon
 std::size_t first_not_finite(ElementType type, const std::byte* bytes, std::size_t dim) {
     switch (type) {
         case ElementType::float32:
-            // The address may be odd, which memory operands bear; the vectorised check is for the common case.
-            return all_finite(reinterpret_cast<const float*>(bytes), dim)
-                       ? dim
-                       : first_not_finite<std::uint32_t>(bytes, dim, 0x7F800000);
+            return all_finite(bytes, dim) ? dim : first_not_finite<std::uint32_t>(bytes, dim, 0x7F800000);
         case ElementType::float16: return first_not_finite<std::uint16_t>(bytes, dim, 0x7C00);
         case ElementType::bfloat16: return first_not_finite<std::uint16_t>(bytes, dim, 0x7F80);
         case ElementType::int8:

@@ -296,3 +296,18 @@ TEST_CASE("all_finite finds the one that is not, wherever it is") {
     }
     CHECK(all_finite(nullptr, 0));
 }
+
+// As those behind vector_to_blob()'s header of two bytes. Only a build for UBSan sees a load that is not allowed.
+TEST_CASE("all_finite reads values at any address") {
+    for (const std::size_t n : {1U, 7U, 16U, 33U}) {
+        for (std::size_t offset = 1; offset < sizeof(float); ++offset) {
+            std::vector<float> values(n, 1.0F);
+            std::vector<std::byte> bytes(offset + n * sizeof(float));
+            std::memcpy(bytes.data() + offset, values.data(), n * sizeof(float));
+            CHECK(all_finite(bytes.data() + offset, n));
+            values.back() = std::numeric_limits<float>::infinity();
+            std::memcpy(bytes.data() + offset, values.data(), n * sizeof(float));
+            CHECK_FALSE(all_finite(bytes.data() + offset, n));
+        }
+    }
+}
