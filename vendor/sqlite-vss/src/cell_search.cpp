@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cassert>
 #include <chrono>
 #include <cmath>
 #include <limits>
@@ -254,9 +255,10 @@ Status CellSearch::scan_cell(std::size_t i, BlockAt& ahead, const CellQuery& que
     for (std::size_t b = 0; b < cell.blocks; ++b) {
         const std::byte* block = cell.codes + b * block_bytes;
         const std::byte* next = block;
-        if (ahead.scan < scans_.size()) {
+        if (find_block(ahead)) {
+            assert(scans_[ahead.scan].codes != nullptr);  // as it is for a cell without blocks
             next = scans_[ahead.scan].codes + ahead.block * block_bytes;
-            advance(ahead);
+            ++ahead.block;
         }
         std::uint32_t below =
             kernels.scan(block, next, query_.tables, padded, cell.offset, best_.limit(), estimates.data());
@@ -287,13 +289,13 @@ Status CellSearch::scan_cell(std::size_t i, BlockAt& ahead, const CellQuery& que
     return Status::ok();
 }
 
-// To the next block of the cells opened.
-void CellSearch::advance(BlockAt& at) const {
-    ++at.block;
+// Goes on, where its cell has no block there, to the first of the cells behind it; false at the end of those opened.
+bool CellSearch::find_block(BlockAt& at) const {
     while (at.scan < scans_.size() && at.block >= scans_[at.scan].blocks) {
         ++at.scan;
         at.block = 0;
     }
+    return at.scan < scans_.size();
 }
 
 Status CellSearch::scan_cells(const CellQuery& query) {
@@ -366,8 +368,8 @@ Status CellSearch::scan_cells(const CellQuery& query) {
         }
         if (i == 0) {
             ahead = {0, 0};
-            for (std::size_t step = 0; step < blocks_ahead; ++step) {
-                advance(ahead);
+            for (std::size_t step = 0; step < blocks_ahead && find_block(ahead); ++step) {
+                ++ahead.block;
             }
         }
         const std::size_t seen_before = seen_slots_.size();

@@ -164,7 +164,7 @@ class CellSearch {
     Status open_cells(std::size_t end);
     Status scan_cell(std::size_t i, BlockAt& ahead, const CellQuery& query);
     static CellScan scan_of(const CodeBlocks& codes);
-    void advance(BlockAt& at) const;
+    bool find_block(BlockAt& at) const;
     void prefetch_row(const CodePlace& place) const;
     Status refine(const CellQuery& query);
     Status rerank(const CellQuery& query, std::vector<Neighbor>& out);
