@@ -24,15 +24,15 @@ constexpr std::size_t rows_at_once = 2048;
 // Memory of the rows that bulk clustering learns from, and the fewest for each cell whatever they take.
 constexpr std::size_t most_sample_bytes = std::size_t{192} << 20;
 constexpr std::size_t least_sample_per_cell = 12;
-// A cell of so many times the rows wanted gets company while clustering in bulk; at two it would be split afterwards.
-constexpr double heavy_share = 1.9;
-// Clustering in bulk begins with so many of the cells wanted.
-constexpr double first_share = 0.75;
+// Clustering in bulk begins with cells of at most so many times the rows wanted, and splits those that grow beyond the
+// second figure; at two they would be split afterwards.
+constexpr double first_share = 1.5;
+constexpr double heavy_share = 1.7;
 constexpr std::size_t sampled_together = 8;
 constexpr std::size_t local_iterations = 5;
 constexpr std::size_t merge_neighbors = 4;
 // Every so many-th cell is clustered anew with its neighbours; so each cell is, several times.
-constexpr std::uint64_t optimize_stride = 4;
+constexpr std::uint64_t optimize_stride = 8;
 // Norms that differ less, relative to their mean, count as equal.
 constexpr double equal_norms = 0.1;
 
@@ -255,9 +255,9 @@ Status CellIndex::balance(std::size_t budget) {
             continue;
         }
         if (info.primaries > tuning_.split_above && info.primaries >= info.retry_at) {
-            VSS_TRY(recluster(cell, tuning_.neighbors, touched));
+            VSS_TRY(recluster(cell, tuning_.neighbors, false, touched));
         } else if (info.primaries < tuning_.merge_below && directory_->live() > 1) {
-            VSS_TRY(recluster(cell, merge_neighbors, touched));
+            VSS_TRY(recluster(cell, merge_neighbors, false, touched));
         }
     }
     return Status::ok();
@@ -300,7 +300,9 @@ void CellIndex::note_moved(std::uint32_t cell) {
     moved_cells_.insert(cell);
 }
 
-Status CellIndex::recluster(std::uint32_t cell, std::size_t neighbors, std::size_t& touched) {
+// `thoroughly`: the rows whose first copy is here are placed among all cells, not only these; it takes several times as
+// long and changes many more cells.
+Status CellIndex::recluster(std::uint32_t cell, std::size_t neighbors, bool thoroughly, std::size_t& touched) {
     const std::size_t padded = space_->padded();
     CodeQuery query;
     query.vector.resize(padded);
@@ -359,7 +361,7 @@ Status CellIndex::recluster(std::uint32_t cell, std::size_t neighbors, std::size
         working_[cells[i]] = Working{std::make_shared<CodeBlocks>(padded), {}};
         note_moved(cells[i]);
     }
-    VSS_TRY(write_region(region, cells, centroids));
+    VSS_TRY(thoroughly ? replace_region(region, cells, centroids) : write_region(region, cells, centroids));
     for (const std::uint32_t made : cells) {
         CellInfo& info = directory.info(made);
         // At least one chunk is written, so that an emptied cell leaves none of its old ones behind.
@@ -409,6 +411,56 @@ Status CellIndex::write_region(const Region& region, const std::vector<std::uint
     return Status::ok();
 }
 
+Status CellIndex::replace_region(const Region& region, const std::vector<std::uint32_t>& cells,
+                                 const std::vector<float>& centroids) {
+    const std::size_t padded = space_->padded();
+    const std::size_t choices = std::max<std::size_t>(tuning_.second_choices, 1);
+    const CellRanker& ranker = *ranker_for(std::numeric_limits<std::uint32_t>::max());
+    std::vector<RankedCell> ranked(region.slots.size() * choices);
+    ranker.rank(region.rows.data(), region.primaries, choices, ranked.data());
+    // Those that have their second copy here stay here with it: the first one's cell is another's.
+    CellRanker local(padded, by_direction());
+    local.build(cells, centroids.data());
+    std::vector<RankedCell> nearest(region.slots.size() - region.primaries);
+    local.rank(region.rows.data() + region.primaries * padded, nearest.size(), 1, nearest.data());
+    CrossProducts cross(*directory_, padded);
+    Placement at;
+    std::vector<RankedCell> mine;
+    for (std::size_t i = 0; i < region.slots.size(); ++i) {
+        const float* x = region.rows.data() + i * padded;
+        const bool primary = i < region.primaries;
+        if (primary) {
+            mine.assign(ranked.begin() + static_cast<std::ptrdiff_t>(i * choices),
+                        ranked.begin() + static_cast<std::ptrdiff_t>((i + 1) * choices));
+            std::erase_if(mine, [](const RankedCell& other) { return other.cell == CellRanker::no_cell; });
+            if (!region.has_second[i]) {
+                const std::uint32_t second = region.slots[i] | second_copy;
+                bool found = false;
+                VSS_TRY(take_out(second, mine, found));
+                if (!found) {
+                    VSS_TRY(take_out_everywhere(second));
+                }
+            }
+        } else {
+            mine.assign(1, nearest[i - region.primaries]);
+        }
+        place(x, mine, primary && tuning_.copies, cross, at);
+        Working* first = nullptr;
+        VSS_TRY(working(at.first, first));
+        CellInfo& info = directory_->info(at.first);
+        push(*first, info, primary ? region.slots[i] : region.slots[i] | second_copy, at.first_code);
+        if (info.primaries > tuning_.split_above) {
+            unbalanced_.insert(at.first);
+        }
+        if (at.second != at.first) {
+            Working* second = nullptr;
+            VSS_TRY(working(at.second, second));
+            push(*second, directory_->info(at.second), region.slots[i] | second_copy, at.second_code);
+        }
+    }
+    return Status::ok();
+}
+
 // --- in bulk ---------------------------------------------------------------------------------------------------------
 
 std::size_t CellIndex::cells_wanted(std::size_t rows) const {
@@ -450,8 +502,7 @@ void CellIndex::decide_space(const std::vector<float>& rows, std::size_t n) {
 
 Status CellIndex::train(std::span<const std::uint32_t> slots) {
     const std::size_t padded = space_->padded();
-    const auto cells =
-        static_cast<std::size_t>(std::ceil(first_share * static_cast<double>(cells_wanted(slots.size()))));
+    const std::size_t cells = cells_wanted(slots.size());
     const std::size_t sample_rows =
         std::min({slots.size(), cells * tuning_.sample_per_cell,
                   std::max(most_sample_bytes / (padded * sizeof(float)), cells * least_sample_per_cell)});
@@ -479,18 +530,20 @@ Status CellIndex::train(std::span<const std::uint32_t> slots) {
             code_kernels().add_scaled(rows.data() + i * padded, state_.offset.data(), -1, padded);
         }
     }
-    std::vector<float> centroids;
-    for (std::size_t j = 0; j < cells; ++j) {
-        const float* row = rows.data() + random.below(sample.size()) * padded;
-        centroids.insert(centroids.end(), row, row + padded);
-    }
+    const double share = static_cast<double>(sample.size()) / static_cast<double>(slots.size());
+    const auto in_sample = [&](double rows_of_cell) {
+        return std::max<std::size_t>(static_cast<std::size_t>(rows_of_cell * share), 1);
+    };
+    const auto wanted = static_cast<double>(tuning_.cell_rows);
     std::vector<std::uint32_t> assignment(sample.size());
-    std::vector<std::uint32_t> sizes(cells);
-    std::vector<std::uint32_t> ids(cells);
-    std::iota(ids.begin(), ids.end(), 0);
+    Parts parts = parts_of(rows.data(), padded, assignment, 1);
+    divide(rows.data(), padded, sample.size(), in_sample(first_share * wanted), random, parts);
+    std::vector<std::uint32_t> ids;
     for (std::size_t iteration = 0; iteration < tuning_.iterations; ++iteration) {
+        ids.resize(parts.size());
+        std::iota(ids.begin(), ids.end(), 0);
         CellRanker ranker(padded, by_direction());
-        ranker.build(ids, centroids.data());
+        ranker.build(ids, parts.means.data());
         const bool assigned = parallel_for(sample.size(), threads(), [&](std::size_t first, std::size_t last) {
             std::vector<RankedCell> nearest(last - first);
             ranker.rank(rows.data() + first * padded, last - first, 1, nearest.data());
@@ -501,48 +554,17 @@ Status CellIndex::train(std::span<const std::uint32_t> slots) {
         if (!assigned) {
             return {Code::no_memory, "out of memory"};
         }
-        std::fill(centroids.begin(), centroids.end(), 0.0F);
-        std::fill(sizes.begin(), sizes.end(), 0);
-        for (std::size_t i = 0; i < sample.size(); ++i) {
-            code_kernels().add_scaled(centroids.data() + assignment[i] * padded, rows.data() + i * padded, 1, padded);
-            ++sizes[assignment[i]];
+        parts = parts_of(rows.data(), padded, assignment, parts.size());
+        // Cells that would be split at once are split now; those that ran empty are gone.
+        if (iteration + 1 < tuning_.iterations) {
+            divide(rows.data(), padded, sample.size(), in_sample(heavy_share * wanted), random, parts);
         }
-        // A cell that would be split at once gets a second centroid now, at one of its rows; an empty one begins anew
-        // there.
-        const auto heavy = static_cast<std::size_t>(
-            heavy_share * static_cast<double>(sample.size() * tuning_.cell_rows) / static_cast<double>(slots.size()));
-        const bool grows = iteration + 2 < tuning_.iterations;
-        std::vector<std::uint32_t> chosen(sizes.size(), UINT32_MAX);
-        for (std::uint32_t i = 0; i < sample.size(); ++i) {
-            const std::uint32_t cell = assignment[i];
-            if (sizes[cell] > heavy && (chosen[cell] == UINT32_MAX || random.below(sizes[cell]) == 0)) {
-                chosen[cell] = i;
-            }
-        }
-        std::erase(chosen, UINT32_MAX);
-        for (std::uint32_t j = 0; j < sizes.size(); ++j) {
-            float* c = centroids.data() + j * padded;
-            if (sizes[j] > 0) {
-                const float inverse = 1 / static_cast<float>(sizes[j]);
-                std::for_each(c, c + padded, [&](float& v) { v *= inverse; });
-                continue;
-            }
-            std::uint32_t row = static_cast<std::uint32_t>(random.below(sample.size()));
-            if (!chosen.empty()) {
-                row = chosen.back();
-                chosen.pop_back();
-            }
-            std::copy_n(rows.data() + row * padded, padded, c);
-        }
-        for (const std::uint32_t row : grows ? chosen : std::vector<std::uint32_t>()) {
-            centroids.insert(centroids.end(), rows.data() + row * padded, rows.data() + (row + 1) * padded);
-            ids.push_back(static_cast<std::uint32_t>(ids.size()));
-        }
-        sizes.resize(ids.size());
     }
+    ids.resize(parts.size());
+    std::iota(ids.begin(), ids.end(), 0);
     auto trained = std::make_shared<CellDirectory>(*space_);
     for (const std::uint32_t cell : ids) {
-        trained->set_centroid(cell, centroids.data() + cell * padded);
+        trained->set_centroid(cell, parts.means.data() + cell * padded);
     }
     forget_directory();
     directory_ = std::move(trained);
@@ -605,7 +627,7 @@ Status CellIndex::optimize_step(std::uint64_t& next) {
     }
     dirty_ = true;
     std::size_t touched = 0;
-    Status status = recluster(static_cast<std::uint32_t>(next), tuning_.optimize_neighbors, touched);
+    Status status = recluster(static_cast<std::uint32_t>(next), tuning_.optimize_neighbors, true, touched);
     broken_ = !status.is_ok();
     next += optimize_stride;
     return status;

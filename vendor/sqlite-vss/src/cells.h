@@ -28,16 +28,16 @@ namespace vss {
 // Trials set these; the tables use the defaults.
 struct CellTuning {
     std::size_t first_cells_at = 4096;  // rows; below, a search is exact
-    std::size_t cell_rows = 128;        // primaries of a fresh cell
-    std::size_t split_above = 256;
-    std::size_t merge_below = 32;
+    std::size_t cell_rows = 100;        // primaries of a fresh cell
+    std::size_t split_above = 200;
+    std::size_t merge_below = 25;
     std::size_t neighbors = 8;            // cells clustered anew together with one that is split
     std::size_t optimize_neighbors = 24;  // the same where cells are clustered anew at leisure
     std::size_t second_choices = 16;      // cells considered for the second copy
     std::size_t tail_rows = 64;           // or as many as a batch holds
     std::size_t most_batched = 8192;      // rows in batches
     std::size_t sample_per_cell = 32;     // rows per cell that bulk clustering learns from
-    std::size_t iterations = 6;
+    std::size_t iterations = 4;
     float soar = 2;
     bool copies = true;
 };
@@ -118,10 +118,12 @@ class CellIndex {
     Status take_out_everywhere(std::uint32_t slot);
     Status balance(std::size_t budget);
     void note_moved(std::uint32_t cell);
-    Status recluster(std::uint32_t cell, std::size_t neighbors, std::size_t& touched);
+    Status recluster(std::uint32_t cell, std::size_t neighbors, bool thoroughly, std::size_t& touched);
     Status gather(const std::vector<std::uint32_t>& cells, Region& region);
     Status write_region(const Region& region, const std::vector<std::uint32_t>& cells,
                         const std::vector<float>& centroids);
+    Status replace_region(const Region& region, const std::vector<std::uint32_t>& cells,
+                          const std::vector<float>& centroids);
     Status train(std::span<const std::uint32_t> slots);
     void decide_space(const std::vector<float>& rows, std::size_t n);
     void make_space();

@@ -5,15 +5,58 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <numeric>
+#include <queue>
 #include <thread>
+#include <utility>
 
 #include "code_kernels.h"
-#include "rotation.h"
 
 namespace vss {
 namespace {
 
+constexpr std::size_t halving_rounds = 3;
 constexpr float infinity = std::numeric_limits<float>::infinity();
+
+// The members on the far side of the plane (see divide) come first; returns how many these are. Buffers: padded floats.
+std::size_t halve(const float* rows, std::size_t padded, std::span<std::uint32_t> members, const float* mean,
+                  SplitMix& random, std::vector<float>& axis, std::vector<float>& next) {
+    const CodeKernels& kernels = code_kernels();
+    const float* first = rows + members[random.below(members.size())] * padded;
+    axis.assign(first, first + padded);
+    kernels.add_scaled(axis.data(), mean, -1, padded);
+    for (std::size_t round = 0; round < halving_rounds; ++round) {
+        const float middle = kernels.dot(mean, axis.data(), padded);
+        next.assign(padded, 0);
+        float sum = 0;
+        for (const std::uint32_t row : members) {
+            const float sign = kernels.dot(rows + row * padded, axis.data(), padded) > middle ? 1 : -1;
+            kernels.add_scaled(next.data(), rows + row * padded, sign, padded);
+            sum += sign;
+        }
+        kernels.add_scaled(next.data(), mean, -sum, padded);
+        const float norm = std::sqrt(kernels.dot(next.data(), next.data(), padded));
+        if (!(norm > 0)) {
+            break;
+        }
+        std::for_each(next.begin(), next.end(), [&](float& v) { v /= norm; });
+        axis.swap(next);
+    }
+    const float middle = kernels.dot(mean, axis.data(), padded);
+    const auto end = std::partition(members.begin(), members.end(), [&](std::uint32_t row) {
+        return kernels.dot(rows + row * padded, axis.data(), padded) > middle;
+    });
+    return static_cast<std::size_t>(end - members.begin());
+}
+
+void mean_of(const float* rows, std::size_t padded, std::span<const std::uint32_t> members, float* out) {
+    std::fill_n(out, padded, 0.0F);
+    for (const std::uint32_t row : members) {
+        code_kernels().add_scaled(out, rows + row * padded, 1, padded);
+    }
+    const float inverse = 1 / static_cast<float>(members.size());
+    std::for_each(out, out + padded, [&](float& v) { v *= inverse; });
+}
 
 struct Work {
     const float* rows;
@@ -113,18 +156,103 @@ float put_in_panel(const float* centroid, std::size_t padded, bool by_direction,
     return by_direction ? 0 : square / 2;
 }
 
+Parts parts_of(const float* rows, std::size_t padded, std::span<const std::uint32_t> part_of_row, std::size_t count) {
+    Parts parts;
+    std::vector<std::size_t> at(count);
+    for (const std::uint32_t part : part_of_row) {
+        ++at[part];
+    }
+    std::size_t sum = 0;
+    for (std::size_t& begin : at) {
+        const std::size_t size = std::exchange(begin, sum);
+        sum += size;
+        if (size > 0) {
+            parts.ends.push_back(sum);
+        }
+    }
+    parts.rows.resize(part_of_row.size());
+    for (std::size_t row = 0; row < part_of_row.size(); ++row) {
+        parts.rows[at[part_of_row[row]]++] = static_cast<std::uint32_t>(row);
+    }
+    parts.means.resize(parts.size() * padded);
+    for (std::size_t part = 0; part < parts.size(); ++part) {
+        mean_of(rows, padded, std::span(parts.rows).subspan(parts.begin(part), parts.rows_in(part)),
+                parts.means.data() + part * padded);
+    }
+    return parts;
+}
+
+void divide(const float* rows, std::size_t padded, std::size_t most_parts, std::size_t most_rows, SplitMix& random,
+            Parts& parts) {
+    struct Range {
+        std::size_t size;
+        std::size_t begin;
+        std::size_t mean;
+        bool operator<(const Range& other) const { return size < other.size; }
+    };
+    std::priority_queue<Range> open;
+    std::vector<Range> done;
+    for (std::size_t part = 0; part < parts.size(); ++part) {
+        open.push({parts.rows_in(part), parts.begin(part), part});
+    }
+    std::vector<float> axis;
+    std::vector<float> next;
+    while (!open.empty()) {
+        const Range whole = open.top();
+        open.pop();
+        const std::span<std::uint32_t> members = std::span(parts.rows).subspan(whole.begin, whole.size);
+        std::size_t first = 0;
+        if (whole.size > std::max<std::size_t>(most_rows, 1) && open.size() + done.size() + 1 < most_parts) {
+            first = halve(rows, padded, members, parts.means.data() + whole.mean * padded, random, axis, next);
+        }
+        if (first == 0 || first == whole.size) {
+            done.push_back(whole);
+            continue;
+        }
+        const std::size_t other = parts.means.size() / padded;
+        parts.means.resize(parts.means.size() + padded);
+        mean_of(rows, padded, members.first(first), parts.means.data() + whole.mean * padded);
+        mean_of(rows, padded, members.subspan(first), parts.means.data() + other * padded);
+        open.push({first, whole.begin, whole.mean});
+        open.push({whole.size - first, whole.begin + first, other});
+    }
+    // Means stay where they are; ranges are put in their order.
+    std::vector<std::uint32_t> ordered;
+    ordered.reserve(parts.rows.size());
+    std::sort(done.begin(), done.end(), [](const Range& a, const Range& b) { return a.mean < b.mean; });
+    parts.ends.clear();
+    for (const Range& range : done) {
+        const auto from = parts.rows.begin() + static_cast<std::ptrdiff_t>(range.begin);
+        ordered.insert(ordered.end(), from, from + static_cast<std::ptrdiff_t>(range.size));
+        parts.ends.push_back(ordered.size());
+    }
+    parts.rows = std::move(ordered);
+}
+
 Clustering cluster(const float* rows, std::size_t n, std::size_t padded, std::size_t k, bool by_direction,
                    std::size_t iterations, std::uint64_t seed, const std::vector<float>& start) {
     Work work{rows, n, padded, k, by_direction, {}, std::vector<float>(n)};
-    work.result.centroids = start;
-    work.result.centroids.resize(std::min(start.size() / padded, k) * padded);
+    std::vector<float>& centroids = work.result.centroids;
+    centroids.assign(start.begin(), start.begin() + static_cast<std::ptrdiff_t>(std::min(start.size(), k * padded)));
     work.result.assignment.resize(n);
-    work.result.sizes.resize(k);
     SplitMix random(seed);
-    while (work.result.centroids.size() < k * padded) {
-        const float* row = rows + random.below(n) * padded;
-        work.result.centroids.insert(work.result.centroids.end(), row, row + padded);
+    if (centroids.size() < k * padded) {
+        const std::size_t known = std::max<std::size_t>(centroids.size() / padded, 1);
+        if (!centroids.empty()) {
+            work.k = known;
+            work.result.sizes.resize(known);
+            assign(work);
+            work.k = k;
+        }
+        Parts parts = parts_of(rows, padded, work.result.assignment, known);
+        divide(rows, padded, k, 1, random, parts);
+        centroids = std::move(parts.means);
+        while (centroids.size() < k * padded) {  // rows that are equal
+            const float* row = rows + random.below(n) * padded;
+            centroids.insert(centroids.end(), row, row + padded);
+        }
     }
+    work.result.sizes.resize(k);
     for (std::size_t i = 0; i < iterations; ++i) {
         assign(work);
         fill_empty(work);

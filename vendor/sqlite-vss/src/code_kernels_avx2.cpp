@@ -2,7 +2,15 @@
 #if defined(VSS_HAVE_AVX2)
 
 #include "code_kernels_x86.h"
-// Its Simd first.
+
+namespace vss {
+namespace {
+
+using Simd = Avx2;
+
+}  // namespace
+}  // namespace vss
+
 #include "code_kernels_impl.h"
 
 namespace vss {

@@ -401,36 +401,48 @@ inline std::size_t places_between(const float* values, std::size_t n, float low,
 
 // --- Matrix products -------------------------------------------------------------------------------------------------
 
+using Lanes = Simd::Lanes;
+constexpr std::size_t lanes_wide = sizeof(Lanes) / sizeof(float);
+constexpr std::size_t panel_parts = panel_width / lanes_wide;
+
 // `count` rows at a time, so that each load from the panel serves all of them and the sums stay in registers.
 template <std::size_t count>
 inline void panel_rows(const float* const* rows, const float* vectors, const float* bias, std::size_t padded,
                        const float* limits, float* values, std::uint32_t* masks) {
-    F8 low[count] = {};
-    F8 high[count] = {};
+    const auto load = [](const float* from) {
+        Lanes v;
+        std::memcpy(&v, from, sizeof v);
+        return v;
+    };
+    Lanes sums[count][panel_parts] = {};
     for (std::size_t i = 0; i < padded; ++i) {
-        const F8 a = load8(vectors + i * panel_width);
-        const F8 b = load8(vectors + i * panel_width + 8);
+        Lanes part[panel_parts];
+#pragma GCC unroll 4
+        for (std::size_t p = 0; p < panel_parts; ++p) {
+            part[p] = load(vectors + i * panel_width + p * lanes_wide);
+        }
 #pragma GCC unroll 8
         for (std::size_t r = 0; r < count; ++r) {
-            const F8 x = splat8(rows[r][i]);
-            low[r] += x * a;
-            high[r] += x * b;
+            const Lanes x = rows[r][i] - Lanes{};
+#pragma GCC unroll 4
+            for (std::size_t p = 0; p < panel_parts; ++p) {
+                sums[r][p] += x * part[p];
+            }
         }
     }
     for (std::size_t r = 0; r < count; ++r) {
-        const F8 first = load8(bias) - low[r];
-        const F8 second = load8(bias + 8) - high[r];
-        const F8 limit = splat8(limits[r]);
-        store8(values + r * panel_width, first);
-        store8(values + r * panel_width + 8, second);
-        masks[r] = static_cast<std::uint32_t>(Simd::mask(first < limit)) |
-                   static_cast<std::uint32_t>(Simd::mask(second < limit)) << 8U;
+        masks[r] = 0;
+        for (std::size_t p = 0; p < panel_parts; ++p) {
+            const Lanes value = load(bias + p * lanes_wide) - sums[r][p];
+            std::memcpy(values + r * panel_width + p * lanes_wide, &value, sizeof value);
+            masks[r] |= static_cast<std::uint32_t>(Simd::mask(value < limits[r] - Lanes{})) << (p * lanes_wide);
+        }
     }
 }
 
 inline void panel(const float* const* rows, std::size_t n, const float* vectors, const float* bias, std::size_t padded,
                   const float* limits, float* values, std::uint32_t* masks) {
-    constexpr std::size_t most = 6;
+    constexpr std::size_t most = Simd::panel_rows;
     std::size_t r = 0;
     for (; r + most <= n; r += most) {
         panel_rows<most>(rows + r, vectors, bias, padded, limits + r, values + r * panel_width, masks + r);

@@ -12,6 +12,10 @@ namespace {
 
 struct Simd {
     using Mask [[gnu::vector_size(32)]] = std::int32_t;
+    // What matrix products are summed in, and how many rows at a time.
+    using Lanes [[gnu::vector_size(16)]] = float;
+    using LanesMask [[gnu::vector_size(16)]] = std::int32_t;
+    static constexpr std::size_t panel_rows = 2;
 
     static unsigned mask(Mask m) {
         unsigned out = 0;
@@ -20,6 +24,7 @@ struct Simd {
         }
         return out;
     }
+    static unsigned mask(LanesMask m) { return (m[0] & 1U) | (m[1] & 2U) | (m[2] & 4U) | (m[3] & 8U); }
 
     static void store_bytes(std::uint8_t* to, Mask a, Mask b) {
         for (std::size_t i = 0; i < 8; ++i) {

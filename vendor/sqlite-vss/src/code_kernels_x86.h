@@ -1,4 +1,4 @@
-// Operations on bytes for AVX2 and for the levels above it: the same source, compiled for each of them.
+// Operations on bytes with AVX2, for its level and for those above it.
 #pragma once
 
 #include <immintrin.h>
@@ -24,8 +24,11 @@ inline std::int32_t sum_int32(__m256i v) {
     return _mm_cvtsi128_si32(s);
 }
 
-struct Simd {
+struct Avx2 {
     using Mask [[gnu::vector_size(32)]] = std::int32_t;
+    // What matrix products are summed in, and how many rows at a time.
+    using Lanes [[gnu::vector_size(32)]] = float;
+    static constexpr std::size_t panel_rows = 6;
 
     static unsigned mask(Mask m) { return static_cast<unsigned>(_mm256_movemask_ps(reinterpret_cast<__m256>(m))); }
 
