@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::size_t learned_k = 10;
 constexpr double truth_recall = 0.95;
-constexpr std::size_t least_cells_scanned = 400;
+constexpr std::size_t least_cells_scanned = 500;
 // An entry among so many best, and half as many as are wanted, is near.
 constexpr std::size_t near_beside = 15;
 // What the figure for a recall aims at: a little more, since few rows are asked and candidates can be lost on the way.
@@ -103,7 +103,7 @@ Status CellSearch::learn(std::size_t samples, LearnedRecall& out) {
     const std::size_t segment_slots = rows_.segment_slots();
     std::vector<std::byte> vector(rows_.vector_bytes());
     const std::size_t live = directory_->live();
-    const std::size_t cells = std::min(live, std::max(least_cells_scanned, live / 2));
+    const std::size_t cells = std::min(live, std::max(least_cells_scanned, live / 8));
     std::size_t asked = 0;
     for (std::size_t tries = 0; asked < samples && tries < 20 * samples; ++tries) {
         const auto slot = static_cast<std::uint32_t>(random.below(segments_.size() * segment_slots));
@@ -114,7 +114,7 @@ Status CellSearch::learn(std::size_t samples, LearnedRecall& out) {
             continue;
         }
         ++asked;
-        // Half of the cells are scanned, and some hundred candidates are measured; hardly a neighbour lies beyond. The
+        // So many cells are scanned, and some hundred candidates are measured; hardly a neighbour lies beyond. The
         // few that codes of one bit miss are as likely to be in one cell as in another, and proving that none is missed
         // takes 4-bit codes of all rows.
         CellQuery query{vector.data(), learned_k + 1, truth_recall, nullptr, nullptr, cells};

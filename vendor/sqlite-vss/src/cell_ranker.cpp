@@ -16,8 +16,8 @@ constexpr float infinity = std::numeric_limits<float>::infinity();
 constexpr std::size_t ungrouped = 192;
 constexpr std::size_t group_iterations = 4;
 // Groups that a row's cells are looked for in: for the nearest one, and for more.
-constexpr std::size_t groups_for_one = 4;
-constexpr std::size_t groups_for_more = 13;
+constexpr std::size_t groups_for_one = 3;
+constexpr std::size_t groups_for_more = 10;
 
 }  // namespace
 

@@ -420,7 +420,9 @@ Status CellSearch::refine(const CellQuery& query) {
             return no_vector(slot);
         }
         const SlotCodes* codes = nullptr;
-        VSS_TRY(segment_codes(*view, view->cold >= cold_rows_per_segment && built_ < segments_built_per_query, codes));
+        // Few rows are asked to learn, and codes of all segments would be made for them.
+        VSS_TRY(segment_codes(
+            *view, !keeps_slots_ && view->cold >= cold_rows_per_segment && built_ < segments_built_per_query, codes));
         if (codes == nullptr) {
             cold_.push_back(slot);
             continue;
@@ -481,7 +483,7 @@ Status CellSearch::measure(std::uint32_t slot, const CellQuery& query, bool& pas
         return no_vector(slot);
     }
     ++costs_.cold_rows;
-    view->cold += view->codes == nullptr ? 1U : 0U;
+    view->cold += view->codes == nullptr && !keeps_slots_ ? 1U : 0U;
     return measure(slot, vector_.data(), query, passes, out);
 }
 

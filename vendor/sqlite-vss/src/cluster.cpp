@@ -16,22 +16,31 @@ namespace vss {
 namespace {
 
 constexpr std::size_t halving_rounds = 3;
+constexpr std::size_t most_asked_for_axis = 256;
 constexpr float infinity = std::numeric_limits<float>::infinity();
 
-// The members on the far side of the plane (see divide) come first; returns how many these are. Buffers: padded floats.
+void scale(float* v, std::size_t padded, float by) {
+    std::for_each(v, v + padded, [&](float& x) { x *= by; });
+}
+
+// The members beyond the plane (see divide) come first; returns how many these are.
 std::size_t halve(const float* rows, std::size_t padded, std::span<std::uint32_t> members, const float* mean,
-                  SplitMix& random, std::vector<float>& axis, std::vector<float>& next) {
+                  SplitMix& random, std::vector<float>& axis, std::vector<float>& next, float* first_mean,
+                  float* second_mean) {
     const CodeKernels& kernels = code_kernels();
     const float* first = rows + members[random.below(members.size())] * padded;
     axis.assign(first, first + padded);
     kernels.add_scaled(axis.data(), mean, -1, padded);
+    // A few hundred rows tell the direction well enough.
+    const std::size_t stride = (members.size() + most_asked_for_axis - 1) / most_asked_for_axis;
     for (std::size_t round = 0; round < halving_rounds; ++round) {
         const float middle = kernels.dot(mean, axis.data(), padded);
         next.assign(padded, 0);
         float sum = 0;
-        for (const std::uint32_t row : members) {
-            const float sign = kernels.dot(rows + row * padded, axis.data(), padded) > middle ? 1 : -1;
-            kernels.add_scaled(next.data(), rows + row * padded, sign, padded);
+        for (std::size_t i = 0; i < members.size(); i += stride) {
+            const float* row = rows + members[i] * padded;
+            const float sign = kernels.dot(row, axis.data(), padded) > middle ? 1 : -1;
+            kernels.add_scaled(next.data(), row, sign, padded);
             sum += sign;
         }
         kernels.add_scaled(next.data(), mean, -sum, padded);
@@ -43,10 +52,23 @@ std::size_t halve(const float* rows, std::size_t padded, std::span<std::uint32_t
         axis.swap(next);
     }
     const float middle = kernels.dot(mean, axis.data(), padded);
-    const auto end = std::partition(members.begin(), members.end(), [&](std::uint32_t row) {
-        return kernels.dot(rows + row * padded, axis.data(), padded) > middle;
-    });
-    return static_cast<std::size_t>(end - members.begin());
+    std::fill_n(first_mean, padded, 0.0F);
+    std::fill_n(second_mean, padded, 0.0F);
+    std::size_t begin = 0;
+    std::size_t end = members.size();
+    while (begin < end) {
+        const float* row = rows + members[begin] * padded;
+        if (kernels.dot(row, axis.data(), padded) > middle) {
+            kernels.add_scaled(first_mean, row, 1, padded);
+            ++begin;
+        } else {
+            kernels.add_scaled(second_mean, row, 1, padded);
+            std::swap(members[begin], members[--end]);
+        }
+    }
+    scale(first_mean, padded, 1 / static_cast<float>(std::max<std::size_t>(begin, 1)));
+    scale(second_mean, padded, 1 / static_cast<float>(std::max<std::size_t>(members.size() - begin, 1)));
+    return begin;
 }
 
 void mean_of(const float* rows, std::size_t padded, std::span<const std::uint32_t> members, float* out) {
@@ -54,8 +76,7 @@ void mean_of(const float* rows, std::size_t padded, std::span<const std::uint32_
     for (const std::uint32_t row : members) {
         code_kernels().add_scaled(out, rows + row * padded, 1, padded);
     }
-    const float inverse = 1 / static_cast<float>(members.size());
-    std::for_each(out, out + padded, [&](float& v) { v *= inverse; });
+    scale(out, padded, 1 / static_cast<float>(members.size()));
 }
 
 struct Work {
@@ -115,9 +136,8 @@ void average(Work& work) {
                                   work.rows + i * padded, 1, padded);
     }
     for (std::size_t j = 0; j < work.k; ++j) {
-        const float inverse = work.result.sizes[j] > 0 ? 1 / static_cast<float>(work.result.sizes[j]) : 0;
-        float* c = work.result.centroids.data() + j * padded;
-        std::for_each(c, c + padded, [&](float& v) { v *= inverse; });
+        scale(work.result.centroids.data() + j * padded, padded,
+              work.result.sizes[j] > 0 ? 1 / static_cast<float>(work.result.sizes[j]) : 0);
     }
 }
 
@@ -197,22 +217,23 @@ void divide(const float* rows, std::size_t padded, std::size_t most_parts, std::
     }
     std::vector<float> axis;
     std::vector<float> next;
+    std::vector<float> halves(2 * padded);
     while (!open.empty()) {
         const Range whole = open.top();
         open.pop();
         const std::span<std::uint32_t> members = std::span(parts.rows).subspan(whole.begin, whole.size);
         std::size_t first = 0;
         if (whole.size > std::max<std::size_t>(most_rows, 1) && open.size() + done.size() + 1 < most_parts) {
-            first = halve(rows, padded, members, parts.means.data() + whole.mean * padded, random, axis, next);
+            first = halve(rows, padded, members, parts.means.data() + whole.mean * padded, random, axis, next,
+                          halves.data(), halves.data() + padded);
         }
         if (first == 0 || first == whole.size) {
             done.push_back(whole);
             continue;
         }
         const std::size_t other = parts.means.size() / padded;
-        parts.means.resize(parts.means.size() + padded);
-        mean_of(rows, padded, members.first(first), parts.means.data() + whole.mean * padded);
-        mean_of(rows, padded, members.subspan(first), parts.means.data() + other * padded);
+        std::copy_n(halves.begin(), padded, parts.means.begin() + static_cast<std::ptrdiff_t>(whole.mean * padded));
+        parts.means.insert(parts.means.end(), halves.begin() + static_cast<std::ptrdiff_t>(padded), halves.end());
         open.push({first, whole.begin, whole.mean});
         open.push({whole.size - first, whole.begin + first, other});
     }

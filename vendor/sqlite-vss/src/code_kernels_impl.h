@@ -447,6 +447,9 @@ inline void panel(const float* const* rows, std::size_t n, const float* vectors,
     for (; r + most <= n; r += most) {
         panel_rows<most>(rows + r, vectors, bias, padded, limits + r, values + r * panel_width, masks + r);
     }
+    for (; r + 4 <= n; r += 4) {
+        panel_rows<4>(rows + r, vectors, bias, padded, limits + r, values + r * panel_width, masks + r);
+    }
     for (; r + 2 <= n; r += 2) {
         panel_rows<2>(rows + r, vectors, bias, padded, limits + r, values + r * panel_width, masks + r);
     }
