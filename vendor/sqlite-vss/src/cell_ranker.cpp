@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "cluster.h"
+#include "ordered_key.h"
 
 namespace vss {
 namespace {
@@ -21,49 +22,66 @@ constexpr std::size_t groups_for_more = 10;
 
 }  // namespace
 
-// The best cells of each row so far.
+// The best cells of each row so far: half the squared distance but for the row's own square, or the cosine, negated.
 struct CellRanker::Best {
-    struct Entry {
-        float value;  // half the squared distance but for the row's own square, or the cosine, negated
-        std::uint32_t cell;
-
-        friend bool operator<(const Entry& a, const Entry& b) {
-            return a.value < b.value || (a.value == b.value && a.cell < b.cell);
-        }
-    };
-
     Best(std::size_t n, std::size_t count)
-        : room(count == 1 ? 1 : 2 * count + panel_width), entries(n * room), sizes(n), limits(n, infinity) {}
+        : wanted(count),
+          room(count == 1 ? 1 : 2 * count + panel_width),
+          stride(room + spare),
+          values(n * stride),
+          cells(n * stride),
+          sizes(n),
+          limits(n, infinity) {}
 
-    void offer(std::size_t row, std::size_t count, Entry entry) {
-        Entry* mine = entries.data() + row * room;
-        if (count == 1) {
-            if (sizes[row] == 0 || entry < *mine) {
-                *mine = entry;
+    void offer(std::size_t row, float value, std::uint32_t cell) {
+        float* mine = values.data() + row * stride;
+        if (wanted == 1) {
+            const bool closer = sizes[row] == 0 || value < *mine || (value == *mine && cell < cells[row * stride]);
+            if (closer) {
+                *mine = limits[row] = value;
+                cells[row * stride] = cell;
                 sizes[row] = 1;
-                limits[row] = entry.value;
             }
             return;
         }
         if (sizes[row] == room) {
-            std::nth_element(mine, mine + count - 1, mine + room);
-            sizes[row] = static_cast<std::uint32_t>(count);
-            limits[row] = mine[count - 1].value;
-            if (!(entry < mine[count - 1])) {
+            keep(row);
+            if (!(value < limits[row])) {
                 return;
             }
         }
-        mine[sizes[row]++] = entry;
+        mine[sizes[row]] = value;
+        cells[row * stride + sizes[row]++] = cell;
+    }
+    // Down to the wanted ones, or an eighth more.
+    void keep(std::size_t row) {
+        sizes[row] = static_cast<std::uint32_t>(
+            code_kernels().keep_smallest(values.data() + row * stride, cells.data() + row * stride, sizes[row], wanted,
+                                         limits[row]));
+    }
+    // The wanted ones, as keys, the best first.
+    void sorted(std::size_t row, std::vector<std::uint64_t>& keys) {
+        keep(row);
+        keys.clear();
+        for (std::size_t i = 0; i < sizes[row]; ++i) {
+            keys.push_back(ordered_key(values[row * stride + i], cells[row * stride + i]));
+        }
+        std::sort(keys.begin(), keys.end());
+        keys.resize(std::min(keys.size(), wanted));
     }
 
+    static constexpr std::size_t spare = 7;  // that the kernel overwrites
+    std::size_t wanted;
     std::size_t room;
-    std::vector<Entry> entries;
+    std::size_t stride;
+    std::vector<float> values;
+    std::vector<std::uint32_t> cells;
     std::vector<std::uint32_t> sizes;
     std::vector<float> limits;
     // Scratch of one visit.
     std::vector<const float*> rows;
     std::vector<float> row_limits;
-    std::vector<float> values;
+    std::vector<float> products;
     std::vector<std::uint32_t> masks;
 };
 
@@ -128,8 +146,8 @@ std::uint32_t CellRanker::nearest_group(const float* centroid) const {
     }
     Best best(1, 1);
     const std::uint32_t only = 0;
-    visit(centers_, centroid, {&only, 1}, 1, best);
-    return best.entries.front().cell;
+    visit(centers_, centroid, {&only, 1}, best);
+    return best.cells.front();
 }
 
 void CellRanker::set(std::uint32_t cell, const float* centroid) {
@@ -174,12 +192,12 @@ void CellRanker::regroup() {
     build(cells, centroids.data());
 }
 
-void CellRanker::visit(const Group& group, const float* rows, std::span<const std::uint32_t> which, std::size_t count,
+void CellRanker::visit(const Group& group, const float* rows, std::span<const std::uint32_t> which,
                        Best& best) const {
     const std::size_t n = which.size();
     best.rows.resize(n);
     best.row_limits.resize(n);
-    best.values.resize(n * panel_width);
+    best.products.resize(n * panel_width);
     best.masks.resize(n);
     for (std::size_t i = 0; i < n; ++i) {
         best.rows[i] = rows + which[i] * padded_;
@@ -189,11 +207,11 @@ void CellRanker::visit(const Group& group, const float* rows, std::span<const st
             best.row_limits[i] = best.limits[which[i]];
         }
         code_kernels().panel(best.rows.data(), n, group.panels.data() + lane * padded_, group.bias.data() + lane,
-                             padded_, best.row_limits.data(), best.values.data(), best.masks.data());
+                             padded_, best.row_limits.data(), best.products.data(), best.masks.data());
         for (std::size_t i = 0; i < n; ++i) {
             for (std::uint32_t mask = best.masks[i]; mask != 0; mask &= mask - 1) {
                 const auto j = static_cast<std::size_t>(std::countr_zero(mask));
-                best.offer(which[i], count, {best.values[i * panel_width + j], group.cells[lane + j]});
+                best.offer(which[i], best.products[i * panel_width + j], group.cells[lane + j]);
             }
         }
     }
@@ -201,6 +219,7 @@ void CellRanker::visit(const Group& group, const float* rows, std::span<const st
 
 void CellRanker::rank(const float* rows, std::size_t n, std::size_t count, RankedCell* out) const {
     std::vector<std::vector<std::uint32_t>> visitors(groups_.size());
+    std::vector<std::uint64_t> keys;
     for (std::size_t first = 0; first < n; first += panel_rows_at_once) {
         const std::size_t part = std::min(panel_rows_at_once, n - first);
         const float* x = rows + first * padded_;
@@ -208,49 +227,43 @@ void CellRanker::rank(const float* rows, std::size_t n, std::size_t count, Ranke
         std::iota(all.begin(), all.end(), 0);
         Best best(part, count);
         if (groups_.size() == 1) {
-            visit(groups_[0], x, all, count, best);
+            visit(groups_[0], x, all, best);
         } else {
             const std::size_t probes = std::min(count == 1 ? groups_for_one : groups_for_more, groups_.size());
             Best near(part, probes);
-            visit(centers_, x, all, probes, near);
+            visit(centers_, x, all, near);
             for (std::vector<std::uint32_t>& rows_of_group : visitors) {
                 rows_of_group.clear();
             }
             for (std::uint32_t i = 0; i < part; ++i) {
-                Best::Entry* mine = near.entries.data() + i * near.room;
-                const std::size_t seen = near.sizes[i];
-                if (seen > probes) {
-                    std::nth_element(mine, mine + probes - 1, mine + seen);
-                }
-                for (std::size_t p = 0; p < std::min(seen, probes); ++p) {
-                    visitors[mine[p].cell].push_back(i);
+                near.keep(i);
+                for (std::size_t p = 0; p < near.sizes[i]; ++p) {
+                    visitors[near.cells[i * near.stride + p]].push_back(i);
                 }
             }
             for (std::size_t g = 0; g < groups_.size(); ++g) {
                 if (!visitors[g].empty()) {
-                    visit(groups_[g], x, visitors[g], count, best);
+                    visit(groups_[g], x, visitors[g], best);
                 }
             }
         }
         for (std::uint32_t i = 0; i < part; ++i) {
             // Its groups may have lost all their cells.
             for (std::size_t g = 0; g < groups_.size() && best.sizes[i] == 0; ++g) {
-                visit(groups_[g], x, {&i, 1}, count, best);
+                visit(groups_[g], x, {&i, 1}, best);
             }
-            Best::Entry* mine = best.entries.data() + i * best.room;
-            const std::size_t seen = best.sizes[i];
-            const std::size_t kept = std::min(seen, count);
-            std::partial_sort(mine, mine + kept, mine + seen);
+            best.sorted(i, keys);
             RankedCell* places = out + (first + i) * count;
             for (std::size_t p = 0; p < count; ++p) {
-                if (p >= kept) {
+                if (p >= keys.size()) {
                     places[p] = {infinity, no_cell, 0};
                     continue;
                 }
-                const float norm = norms_[mine[p].cell];
-                const float value = mine[p].value;
-                places[p] = by_direction_ ? RankedCell{value, mine[p].cell, -value * norm}
-                                          : RankedCell{2 * value, mine[p].cell, norm * norm / 2 - value};
+                const std::uint32_t cell = key_number(keys[p]);
+                const float norm = norms_[cell];
+                const float value = key_value(keys[p]);
+                places[p] = by_direction_ ? RankedCell{value, cell, -value * norm}
+                                          : RankedCell{2 * value, cell, norm * norm / 2 - value};
             }
         }
     }

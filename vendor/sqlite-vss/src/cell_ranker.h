@@ -49,8 +49,7 @@ class CellRanker {
     void add(std::uint32_t cell, const float* centroid, std::uint32_t group);
     [[nodiscard]] std::uint32_t nearest_group(const float* centroid) const;
     void regroup();
-    void visit(const Group& group, const float* rows, std::span<const std::uint32_t> which, std::size_t count,
-               Best& best) const;
+    void visit(const Group& group, const float* rows, std::span<const std::uint32_t> which, Best& best) const;
 
     std::size_t padded_;
     bool by_direction_;
