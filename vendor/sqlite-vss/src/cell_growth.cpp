@@ -24,10 +24,6 @@ constexpr std::size_t rows_at_once = 2048;
 // Memory of the rows that bulk clustering learns from, and the fewest for each cell whatever they take.
 constexpr std::size_t most_sample_bytes = std::size_t{192} << 20;
 constexpr std::size_t least_sample_per_cell = 12;
-// Clustering in bulk begins with cells of at most so many times the rows wanted, and splits those that grow beyond the
-// second figure; at two they would be split afterwards.
-constexpr double first_share = 1.5;
-constexpr double heavy_share = 1.7;
 constexpr std::size_t sampled_together = 8;
 constexpr std::size_t local_iterations = 5;
 constexpr std::size_t merge_neighbors = 4;
@@ -324,8 +320,10 @@ Status CellIndex::recluster(std::uint32_t cell, std::size_t neighbors, bool thor
     VSS_TRY(gather(cells, region));
     touched += region.slots.size() + 1;
     CellDirectory& directory = changing_directory();
-    const std::size_t wanted = std::clamp<std::size_t>((region.primaries + tuning_.cell_rows / 2) / tuning_.cell_rows,
-                                                       1, std::max<std::size_t>(region.primaries, 1));
+    // Cells that grow begin smaller.
+    const std::size_t each = thoroughly ? tuning_.cell_rows : std::max<std::size_t>(tuning_.cell_rows * 2 / 3, 1);
+    const std::size_t wanted = std::clamp<std::size_t>((region.primaries + each / 2) / each, 1,
+                                                       std::max<std::size_t>(region.primaries, 1));
     std::vector<float> centroids(std::min(wanted, cells.size()) * padded);
     for (std::size_t i = 0; i * padded < centroids.size(); ++i) {
         directory.centroid(cells[i], centroids.data() + i * padded);
@@ -530,14 +528,14 @@ Status CellIndex::train(std::span<const std::uint32_t> slots) {
             code_kernels().add_scaled(rows.data() + i * padded, state_.offset.data(), -1, padded);
         }
     }
-    const double share = static_cast<double>(sample.size()) / static_cast<double>(slots.size());
-    const auto in_sample = [&](double rows_of_cell) {
-        return std::max<std::size_t>(static_cast<std::size_t>(rows_of_cell * share), 1);
-    };
-    const auto wanted = static_cast<double>(tuning_.cell_rows);
+    // Cells differ in size as the rows' neighbourhoods do: to even them out here makes searches look at more rows.
+    Parts parts;
+    for (std::uint32_t cell = 0; cell < cells; ++cell) {
+        const float* row = rows.data() + random.below(sample.size()) * padded;
+        parts.means.insert(parts.means.end(), row, row + padded);
+        parts.ends.push_back(0);
+    }
     std::vector<std::uint32_t> assignment(sample.size());
-    Parts parts = parts_of(rows.data(), padded, assignment, 1);
-    divide(rows.data(), padded, sample.size(), in_sample(first_share * wanted), random, parts);
     std::vector<std::uint32_t> ids;
     for (std::size_t iteration = 0; iteration < tuning_.iterations; ++iteration) {
         ids.resize(parts.size());
@@ -555,10 +553,6 @@ Status CellIndex::train(std::span<const std::uint32_t> slots) {
             return {Code::no_memory, "out of memory"};
         }
         parts = parts_of(rows.data(), padded, assignment, parts.size());
-        // Cells that would be split at once are split now; those that ran empty are gone.
-        if (iteration + 1 < tuning_.iterations) {
-            divide(rows.data(), padded, sample.size(), in_sample(heavy_share * wanted), random, parts);
-        }
     }
     ids.resize(parts.size());
     std::iota(ids.begin(), ids.end(), 0);

@@ -25,7 +25,7 @@ constexpr std::uint64_t many_segments = std::uint64_t{1} << 20;
 // What looking at one 4-bit code costs, in sign codes scanned.
 constexpr double refine_cost = 14;
 
-constexpr std::size_t blocks_ahead = 3;
+constexpr std::size_t blocks_ahead = 5;
 constexpr std::size_t cells_ahead = 4;
 constexpr std::size_t rows_ahead = 3;
 

@@ -252,7 +252,7 @@ inline std::uint32_t scan(const std::byte* block, const std::byte* ahead, const 
                           float offset, float threshold, float* estimates) {
     constexpr std::size_t head = 12 * block_rows;
     for (std::size_t i = 0; i < head; i += 64) {
-        __builtin_prefetch(ahead + i);
+        __builtin_prefetch(ahead + i, 0, 2);
     }
     float sums[block_rows];
     sum_entries_ahead(reinterpret_cast<const std::uint8_t*>(block + head),
