@@ -320,10 +320,8 @@ Status CellIndex::recluster(std::uint32_t cell, std::size_t neighbors, bool thor
     VSS_TRY(gather(cells, region));
     touched += region.slots.size() + 1;
     CellDirectory& directory = changing_directory();
-    // Cells that grow begin smaller.
-    const std::size_t each = thoroughly ? tuning_.cell_rows : std::max<std::size_t>(tuning_.cell_rows * 2 / 3, 1);
-    const std::size_t wanted = std::clamp<std::size_t>((region.primaries + each / 2) / each, 1,
-                                                       std::max<std::size_t>(region.primaries, 1));
+    const std::size_t wanted = std::clamp<std::size_t>((region.primaries + tuning_.cell_rows / 2) / tuning_.cell_rows,
+                                                       1, std::max<std::size_t>(region.primaries, 1));
     std::vector<float> centroids(std::min(wanted, cells.size()) * padded);
     for (std::size_t i = 0; i * padded < centroids.size(); ++i) {
         directory.centroid(cells[i], centroids.data() + i * padded);

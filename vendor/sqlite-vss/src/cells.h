@@ -29,9 +29,9 @@ namespace vss {
 struct CellTuning {
     std::size_t first_cells_at = 4096;  // rows; below, a search is exact
     std::size_t cell_rows = 90;         // primaries of a fresh cell
-    std::size_t split_above = 270;
+    std::size_t split_above = 225;
     std::size_t merge_below = 22;
-    std::size_t neighbors = 8;            // cells clustered anew together with one that is split
+    std::size_t neighbors = 12;           // cells clustered anew together with one that is split
     std::size_t optimize_neighbors = 24;  // the same where cells are clustered anew at leisure
     std::size_t second_choices = 16;      // cells considered for the second copy
     std::size_t tail_rows = 64;           // or as many as a batch holds
