@@ -18,7 +18,7 @@ constexpr std::size_t ungrouped = 192;
 constexpr std::size_t group_iterations = 4;
 // Groups that a row's cells are looked for in: for the nearest one, and for more.
 constexpr std::size_t groups_for_one = 3;
-constexpr std::size_t groups_for_more = 10;
+constexpr std::size_t groups_for_more = 9;
 
 }  // namespace
 
@@ -55,9 +55,8 @@ struct CellRanker::Best {
     }
     // Down to the wanted ones, or an eighth more.
     void keep(std::size_t row) {
-        sizes[row] = static_cast<std::uint32_t>(
-            code_kernels().keep_smallest(values.data() + row * stride, cells.data() + row * stride, sizes[row], wanted,
-                                         limits[row]));
+        sizes[row] = static_cast<std::uint32_t>(code_kernels().keep_smallest(
+            values.data() + row * stride, cells.data() + row * stride, sizes[row], wanted, limits[row]));
     }
     // The wanted ones, as keys, the best first.
     void sorted(std::size_t row, std::vector<std::uint64_t>& keys) {
@@ -192,8 +191,7 @@ void CellRanker::regroup() {
     build(cells, centroids.data());
 }
 
-void CellRanker::visit(const Group& group, const float* rows, std::span<const std::uint32_t> which,
-                       Best& best) const {
+void CellRanker::visit(const Group& group, const float* rows, std::span<const std::uint32_t> which, Best& best) const {
     const std::size_t n = which.size();
     best.rows.resize(n);
     best.row_limits.resize(n);

@@ -1,5 +1,6 @@
 // CellSearch: every row considered by its 4-bit code, whose bound cannot fail.
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <limits>
 
@@ -25,6 +26,7 @@ Status CellSearch::search_exact(const CellQuery& query, std::vector<Neighbor>& o
     std::vector<float> bounds;
     float reach = std::numeric_limits<float>::infinity();
     std::uint64_t wanted_in_all = 0;
+    std::array<SlotCodes::Estimated, SlotCodes::most_together> together;
     for (std::size_t id = 0; id < segments_.size(); ++id) {
         SegmentView& view = segments_[id];
         if (view.info.live == 0) {
@@ -53,11 +55,7 @@ Status CellSearch::search_exact(const CellQuery& query, std::vector<Neighbor>& o
             }
             continue;
         }
-        const auto consider = [&](std::size_t i) {
-            if (!limited && query.rows != nullptr && !query.rows->passes(codes->rowid(i))) {
-                return;
-            }
-            const SlotCodes::Estimated estimate = codes->estimate(fine_, i);
+        const auto consider = [&](std::size_t i, const SlotCodes::Estimated& estimate) {
             ++costs_.refined;
             const float least = estimate.distance - estimate.error;
             if (least > reach) {
@@ -76,8 +74,14 @@ Status CellSearch::search_exact(const CellQuery& query, std::vector<Neighbor>& o
             }
         };
         if (!limited) {
-            for (std::size_t i = 0; i < codes->size(); ++i) {
-                consider(i);
+            for (std::size_t i = 0; i < codes->size(); i += together.size()) {
+                const auto part = std::span(together).first(std::min(together.size(), codes->size() - i));
+                codes->estimates(fine_, i, part);
+                for (std::size_t j = 0; j < part.size(); ++j) {
+                    if (query.rows == nullptr || query.rows->passes(codes->rowid(i + j))) {
+                        consider(i + j, part[j]);
+                    }
+                }
             }
             continue;
         }
@@ -91,7 +95,8 @@ Status CellSearch::search_exact(const CellQuery& query, std::vector<Neighbor>& o
                 if (codes->at(slot - first) < 0) {
                     return no_vector(static_cast<std::uint32_t>(slot));
                 }
-                consider(static_cast<std::size_t>(codes->at(slot - first)));
+                const auto at = static_cast<std::size_t>(codes->at(slot - first));
+                consider(at, codes->estimate(fine_, at));
             }
         }
     }

@@ -25,10 +25,10 @@ struct Parts {
 // The rows by their part, one of `count`.
 Parts parts_of(const float* rows, std::size_t padded, std::span<const std::uint32_t> part_of_row, std::size_t count);
 
-// Halves the largest part, until there are `most_parts` or it has no more than `most_rows` rows. A part is halved by the
-// plane through its mean across which its rows spread most (roughly: a few rounds of power iteration on signs). A new
-// centroid at one of its rows would not do: in many dimensions nearly all rows stay nearer to the old mean than to it.
-// Rows that are equal stay together.
+// Halves the largest part, until there are `most_parts` or it has no more than `most_rows` rows. A part is halved by
+// the plane through its mean across which its rows spread most (roughly: a few rounds of power iteration on signs). A
+// new centroid at one of its rows would not do: in many dimensions nearly all rows stay nearer to the old mean than to
+// it. Rows that are equal stay together.
 void divide(const float* rows, std::size_t padded, std::size_t most_parts, std::size_t most_rows, SplitMix& random,
             Parts& parts);
 
@@ -39,9 +39,9 @@ struct Clustering {
 };
 
 // Lloyd's algorithm over `n` rows of `padded` floats. by_direction: a row belongs to the centroid of the greatest
-// cosine (spherical k-means), else to the nearest. `start` (k0 <= k rows of floats) begins with these centroids, without
-// any with the mean; the largest clusters are then halved until there are k. A cluster that runs empty restarts at the
-// row that its cluster serves worst.
+// cosine (spherical k-means), else to the nearest. `start` (k0 <= k rows of floats) begins with these centroids,
+// without any with the mean; the largest clusters are then halved until there are k. A cluster that runs empty restarts
+// at the row that its cluster serves worst.
 Clustering cluster(const float* rows, std::size_t n, std::size_t padded, std::size_t k, bool by_direction,
                    std::size_t iterations, std::uint64_t seed, const std::vector<float>& start = {});
 

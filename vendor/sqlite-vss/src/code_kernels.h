@@ -49,6 +49,9 @@ struct CodeKernels {
     std::int32_t (*dot_u8)(const std::uint8_t* a, const std::int8_t* q, std::size_t padded);
     // Packed nibbles (byte i of each 32: element i low, element 32 + i high, per 64 elements) against [-127, 127].
     std::int32_t (*dot_u4)(const std::uint8_t* a, const std::int8_t* q, std::size_t padded);
+    // The same for n of them, `stride` bytes apart.
+    void (*dots_u4)(const std::uint8_t* a, std::size_t stride, std::size_t n, const std::int8_t* q, std::size_t padded,
+                    std::int32_t* out);
     float (*dot)(const float* a, const float* b, std::size_t padded);
     // out += scale * x
     void (*add_scaled)(float* out, const float* x, float scale, std::size_t padded);

@@ -269,6 +269,13 @@ inline std::uint32_t scan(const std::byte* block, const std::byte* ahead, const 
     return below;
 }
 
+inline void dots_u4(const std::uint8_t* a, std::size_t stride, std::size_t n, const std::int8_t* q, std::size_t padded,
+                    std::int32_t* out) {
+    for (std::size_t i = 0; i < n; ++i) {
+        out[i] = Simd::dot_u4(a + i * stride, q, padded);
+    }
+}
+
 // --- Selecting -------------------------------------------------------------------------------------------------------
 
 // Values padded to a multiple of 8.
@@ -459,7 +466,7 @@ inline void panel(const float* const* rows, std::size_t n, const float* vectors,
 }
 
 constexpr CodeKernels table = {
-    rotate,     encode_signs, make_tables, sum_entries, scan,          Simd::dot_u8, Simd::dot_u4,   dot,
+    rotate,     encode_signs, make_tables, sum_entries, scan,          Simd::dot_u8, Simd::dot_u4,   dots_u4, dot,
     add_scaled, expand_u8,    quantize,    largest,     keep_smallest, limit_of,     places_between, panel,
 };
 

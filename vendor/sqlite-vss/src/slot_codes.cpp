@@ -1,6 +1,7 @@
 #include "slot_codes.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 
@@ -83,17 +84,19 @@ SlotCodes::Factors SlotCodes::factors(const std::byte* row) const {
     return out;
 }
 
-float SlotCodes::inner(const Query& query, const std::byte* row, const Factors& factors) const {
-    const auto product = static_cast<float>(
-        code_kernels().dot_u4(reinterpret_cast<const std::uint8_t*>(row), query.small.data(), padded_));
-    return factors.scale * query.step * (product - middle * query.sum);
+std::int32_t SlotCodes::product(const Query& query, const std::byte* row) const {
+    return code_kernels().dot_u4(reinterpret_cast<const std::uint8_t*>(row), query.small.data(), padded_);
+}
+
+float SlotCodes::inner(const Query& query, std::int32_t product, const Factors& factors) {
+    return factors.scale * query.step * (static_cast<float>(product) - middle * query.sum);
 }
 
 float SlotCodes::distance(const Query& query, std::size_t i) const {
     const std::byte* row = rows_.data() + i * stride_;
     const Factors of = factors(row);
-    const float product = inner(query, row, of);
-    return kind_ == Estimate::product ? -product : of.square + query.norm * query.norm - 2 * product;
+    const float inner_product = inner(query, product(query, row), of);
+    return kind_ == Estimate::product ? -inner_product : of.square + query.norm * query.norm - 2 * inner_product;
 }
 
 float SlotCodes::deviation(const Query& query, std::size_t i) const {
@@ -103,16 +106,29 @@ float SlotCodes::deviation(const Query& query, std::size_t i) const {
     return kind_ == Estimate::product ? error : 2 * error;
 }
 
+SlotCodes::Estimated SlotCodes::estimated(const Query& query, std::int32_t product, const Factors& factors) const {
+    const float inner_product = inner(query, product, factors);
+    const float error = factors.residual * query.norm + std::sqrt(factors.square) * query.lost;
+    if (kind_ == Estimate::product) {
+        return {-inner_product, error};
+    }
+    const float squares = factors.square + query.norm * query.norm;
+    return {squares - 2 * inner_product, 2 * error + rounding * squares};
+}
+
 SlotCodes::Estimated SlotCodes::estimate(const Query& query, std::size_t i) const {
     const std::byte* row = rows_.data() + i * stride_;
-    const Factors of = factors(row);
-    const float product = inner(query, row, of);
-    const float error = of.residual * query.norm + std::sqrt(of.square) * query.lost;
-    if (kind_ == Estimate::product) {
-        return {-product, error};
+    return estimated(query, product(query, row), factors(row));
+}
+
+void SlotCodes::estimates(const Query& query, std::size_t first, std::span<Estimated> out) const {
+    std::array<std::int32_t, most_together> products;
+    const std::byte* rows = rows_.data() + first * stride_;
+    code_kernels().dots_u4(reinterpret_cast<const std::uint8_t*>(rows), stride_, out.size(), query.small.data(),
+                           padded_, products.data());
+    for (std::size_t i = 0; i < out.size(); ++i) {
+        out[i] = estimated(query, products[i], factors(rows + i * stride_));
     }
-    return {of.square + query.norm * query.norm - 2 * product,
-            2 * error + rounding * (of.square + query.norm * query.norm)};
 }
 
 }  // namespace vss

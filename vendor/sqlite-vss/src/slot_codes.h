@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "cache.h"
@@ -55,6 +56,9 @@ class SlotCodes final : public CacheEntry {
         float error = 0;     // at most so far from the truth
     };
     [[nodiscard]] Estimated estimate(const Query& query, std::size_t i) const;
+    // Of out.size() rows from `first` on.
+    static constexpr std::size_t most_together = 64;
+    void estimates(const Query& query, std::size_t first, std::span<Estimated> out) const;
     [[nodiscard]] float distance(const Query& query, std::size_t i) const;
     // Of the distance's error, which is about normal, as the rest of a rotated vector points anywhere.
     [[nodiscard]] float deviation(const Query& query, std::size_t i) const;
@@ -71,7 +75,9 @@ class SlotCodes final : public CacheEntry {
         float residual;  // |e|, rounded up
         float unused;
     };
-    [[nodiscard]] float inner(const Query& query, const std::byte* row, const Factors& factors) const;
+    [[nodiscard]] std::int32_t product(const Query& query, const std::byte* row) const;
+    [[nodiscard]] static float inner(const Query& query, std::int32_t product, const Factors& factors);
+    [[nodiscard]] Estimated estimated(const Query& query, std::int32_t product, const Factors& factors) const;
     [[nodiscard]] Factors factors(const std::byte* row) const;
 
     std::size_t padded_;

@@ -71,6 +71,12 @@ TEST_CASE("sums of integers are equal on all levels, also at the extremes") {
                       code_kernels_scalar().dot_u8(bytes.data(), small.data(), padded));
                 CHECK(kernels.dot_u4(bytes.data(), wide.data(), padded) ==
                       code_kernels_scalar().dot_u4(bytes.data(), wide.data(), padded));
+                const std::size_t stride = padded / 8;
+                std::vector<std::int32_t> products(3);
+                kernels.dots_u4(bytes.data(), stride, products.size(), wide.data(), padded, products.data());
+                for (std::size_t i = 0; i < products.size(); ++i) {
+                    CHECK(products[i] == code_kernels_scalar().dot_u4(bytes.data() + i * stride, wide.data(), padded));
+                }
             }
         }
     }
