@@ -210,6 +210,33 @@ def test_deleting_gives_cells_and_codes_back(open_db: Opener, random: np.random.
     assert search(db, matrix[0], 5, 0.9) == []
 
 
+@pytest.mark.parametrize("metric", ["l2", "inner_product"])
+@pytest.mark.parametrize("length", [1e16, 3e37])
+def test_vectors_whose_squares_overflow(
+    open_db: Opener, random: np.random.Generator, metric: str, length: float
+) -> None:
+    """Estimates of such say nothing: they are measured. Beyond float32 distances are infinite, and ties."""
+    db = celled(open_db, f"a({DIM}) metric={metric}")
+    matrix = clustered(random, 300)
+    matrix[::3] *= np.float32(length)
+    db.executemany(
+        "insert into t(rowid, a) values(?, ?)", ((i, row.tobytes()) for i, row in enumerate(matrix))
+    )
+    check(db)
+    assert stats(db)["search"] == "cells"
+    exact = matrix.astype(np.float64)
+    for query in (matrix[3], matrix[4], np.zeros(DIM, np.float32)):
+        at = query.astype(np.float64)
+        distances = -(exact @ at) if metric == "inner_product" else ((exact - at) ** 2).sum(axis=1)
+        with np.errstate(over="ignore"):
+            expected = np.lexsort((np.arange(300), distances.astype(np.float32)))[:12].tolist()
+        assert search(db, query, 12, 1.0) == expected
+        assert len(search(db, query, 12, 0.9)) == 12
+    db.execute("select vss_optimize('t', 'a', 0)")
+    db.execute("delete from t where rowid % 2 = 0")
+    check(db)
+
+
 def test_optimize_step_by_step_keeps_every_row(open_db: Opener, random: np.random.Generator) -> None:
     db = celled(open_db)
     matrix = clustered(random, 600)

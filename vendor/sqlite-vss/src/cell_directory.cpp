@@ -14,6 +14,8 @@ constexpr std::size_t measure_all = 128;
 constexpr std::size_t measured_beside = 16;
 constexpr std::uint32_t ranked_without_codes = 12;
 constexpr float infinity = std::numeric_limits<float>::infinity();
+// Of an element; squares of thousands such, and sums of many vectors, are still floats.
+constexpr float longest = 1e15F;
 
 }  // namespace
 
@@ -29,7 +31,8 @@ bool CellSpace::supports(ElementType type, Metric metric) {
            (metric == Metric::l2 || metric == Metric::inner_product || metric == Metric::cosine);
 }
 
-void CellSpace::enter(const float* v, float* out) const {
+bool CellSpace::enter(const float* v, float* out) const {
+    bool whole = true;
     std::memcpy(out, v, dim_ * sizeof(float));
     std::memset(out + dim_, 0, (padded() - dim_) * sizeof(float));
     if (metric_ == Metric::cosine) {
@@ -41,11 +44,15 @@ void CellSpace::enter(const float* v, float* out) const {
         for (std::size_t i = 0; i < dim_; ++i) {
             out[i] = static_cast<float>(out[i] * inverse);
         }
+    } else if (const float most = code_kernels().largest(out, padded()); most > longest) {
+        whole = false;
+        std::for_each(out, out + dim_, [&](float& x) { x = x / most * longest; });
     }
     rotation_.apply(out);
     if (!offset_.empty()) {
         code_kernels().add_scaled(out, offset_.data(), -1, padded());
     }
+    return whole;
 }
 
 std::shared_ptr<CellDirectory> CellDirectory::clone() const {
@@ -236,7 +243,8 @@ RankedCell CellDirectory::measure(const CodeQuery& query, std::uint32_t cell, Fo
     } else if (estimate_ == Estimate::l2) {
         score = info.norm * info.norm - 2 * product;
     }
-    return {score, cell, product};
+    // Not a number only in a damaged table; nothing could be sorted by it.
+    return {score == score ? score : infinity, cell, product};
 }
 
 void CellDirectory::begin_ranking(const CodeQuery& query, CellRanking& ranking) const {

@@ -36,8 +36,9 @@ class CellSpace {
     }
     // Cells gather directions (norms are equal, or nearly), else places.
     [[nodiscard]] bool is_spherical() const { return spherical_; }
-    // `v`: dim floats; `out`: padded floats.
-    void enter(const float* v, float* out) const;
+    // `v`: dim floats; `out`: padded floats. False: the vector is so long that squares of floats could overflow, and
+    // enters shortened, so that what is estimated of it means nothing.
+    bool enter(const float* v, float* out) const;
 
   private:
     std::size_t dim_;

@@ -251,6 +251,12 @@ void CellRanker::rank(const float* rows, std::size_t n, std::size_t count, Ranke
                 visit(groups_[g], x, {&i, 1}, best);
             }
             best.sorted(i, keys);
+            if (keys.empty()) {
+                // What is not a number is near nothing; a row must have a cell all the same.
+                const auto any = std::find_if(places_.begin(), places_.end(),
+                                              [](const Place& place) { return place.group != no_cell; });
+                keys.push_back(ordered_key(0, static_cast<std::uint32_t>(any - places_.begin())));
+            }
             RankedCell* places = out + (first + i) * count;
             for (std::size_t p = 0; p < count; ++p) {
                 if (p >= keys.size()) {

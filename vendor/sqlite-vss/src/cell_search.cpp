@@ -232,9 +232,12 @@ Status CellSearch::begin(const CellQuery& query) {
     std::vector<float> raw(dim_);
     decode_vector(type_, query.vector, dim_, raw.data());
     query_.vector.resize(padded);
-    index_.space().enter(raw.data(), query_.vector.data());
+    const bool whole = index_.space().enter(raw.data(), query_.vector.data());
     query_.prepare(padded);
     fine_.prepare(query_.vector.data(), padded);
+    if (!whole) {
+        fine_.lost = std::numeric_limits<float>::infinity();
+    }
     candidates_.clear();
     vector_.resize(rows_.vector_bytes());
     costs_ = {};

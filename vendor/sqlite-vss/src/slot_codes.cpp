@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "vector_value.h"
 
@@ -13,6 +14,7 @@ namespace {
 // The step of a uniform 4-bit quantiser that loses least on a normal distribution of deviation 1.
 constexpr float best_step = 0.335F;
 constexpr float middle = 7.5F;
+constexpr float infinity = std::numeric_limits<float>::infinity();
 // Covers the float32 rounding of rotation and sums, relative to the norms.
 constexpr float rounding = 1e-5F;
 
@@ -38,7 +40,7 @@ SlotCodes::SlotCodes(const CellSpace& space, ElementType type, const Segment& se
             positions_[segment.slots[i] - first_slot] = static_cast<std::int32_t>(i);
         }
         decode_vector(type, segment.row(i), space.dim(), raw.data());
-        space.enter(raw.data(), x.data());
+        const bool whole = space.enter(raw.data(), x.data());
         const float square = kernels.dot(x.data(), x.data(), padded_);
         const float step = best_step * std::sqrt(square / static_cast<float>(padded_));
         kernels.quantize(x.data(), step > 0 ? 1 / step : 0, middle, 0, 15, padded_, levels.data());
@@ -55,7 +57,7 @@ SlotCodes::SlotCodes(const CellSpace& space, ElementType type, const Segment& se
             kernels.dot(x.data(), centered.data(), padded_) / kernels.dot(centered.data(), centered.data(), padded_);
         kernels.add_scaled(x.data(), centered.data(), -scale, padded_);
         const float residual = std::sqrt(kernels.dot(x.data(), x.data(), padded_)) + rounding * std::sqrt(square);
-        const Factors made{scale, square, residual, 0};
+        const Factors made{scale, square, whole ? residual : infinity, 0};
         std::memcpy(out + padded_ / 2, &made, sizeof made);
     }
 }
@@ -108,7 +110,8 @@ float SlotCodes::deviation(const Query& query, std::size_t i) const {
 
 SlotCodes::Estimated SlotCodes::estimated(const Query& query, std::int32_t product, const Factors& factors) const {
     const float inner_product = inner(query, product, factors);
-    const float error = factors.residual * query.norm + std::sqrt(factors.square) * query.lost;
+    float error = factors.residual * query.norm + std::sqrt(factors.square) * query.lost;
+    error = error == error ? error : infinity;  // nothing is known where either is infinite
     if (kind_ == Estimate::product) {
         return {-inner_product, error};
     }
