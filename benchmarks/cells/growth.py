@@ -23,6 +23,7 @@ import numpy as np
 import vssnative
 
 K = 10
+WARM_UP = 4
 FIRST = """
 import sys, time
 import apsw, numpy, vssnative
@@ -51,7 +52,8 @@ def measure(matrix: np.ndarray, queries: np.ndarray, queries_path: str) -> str:
         added = time.perf_counter() - start
         conn.execute("pragma wal_checkpoint(truncate)").fetchall()
         sql = f"select rowid from t where a match ? and k = {K}"
-        for query in queries:
+        # 4-bit codes of a segment are made once it was asked for some hundred rows, one segment's by a query.
+        for query in np.tile(queries, (WARM_UP, 1)):
             conn.execute(sql, (query.tobytes(),)).fetchall()
         start = time.perf_counter()
         found = [[row[0] for row in conn.execute(sql, (query.tobytes(),))] for query in queries]
@@ -82,9 +84,9 @@ def measure(matrix: np.ndarray, queries: np.ndarray, queries_path: str) -> str:
 
 
 def main() -> None:
-    vssnative.configure(threads=1, memory="1GB")
+    vssnative.configure(threads=1, memory="2GB")
     vectors = np.load(sys.argv[1], mmap_mode="r")
-    queries = np.load(sys.argv[2])[:200].astype(np.float32)
+    queries = np.load(sys.argv[2]).astype(np.float32)
     queries /= np.linalg.norm(queries, axis=1, keepdims=True)
     for rows in map(int, sys.argv[3:]):
         matrix = np.ascontiguousarray(vectors[:rows], np.float32)
