@@ -28,7 +28,7 @@ struct Simd : Avx2 {
         for (std::size_t i = 0; i < padded; i += 64) {
             sum = _mm512_dpbusd_epi32(sum, _mm512_loadu_si512(a + i), _mm512_loadu_si512(q + i));
         }
-        return _mm512_reduce_add_epi32(sum);
+        return sum_int32(_mm256_add_epi32(_mm512_castsi512_si256(sum), _mm512_extracti64x4_epi64(sum, 1)));
     }
 
     static std::int32_t dot_u4(const std::uint8_t* a, const std::int8_t* q, std::size_t padded) {

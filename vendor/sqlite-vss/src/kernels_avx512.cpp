@@ -52,8 +52,14 @@ struct Simd {
         return reinterpret_cast<I>(_mm512_dpwssd_epi32(reinterpret_cast<__m512i>(acc), reinterpret_cast<__m512i>(a),
                                                        reinterpret_cast<__m512i>(b)));
     }
+    // Modulo 2^32, which _mm512_reduce_add_epi32, a sum of ints to GCC, does not promise.
     static std::uint32_t sum_integers(I a) {
-        return static_cast<std::uint32_t>(_mm512_reduce_add_epi32(reinterpret_cast<__m512i>(a)));
+        const auto all = reinterpret_cast<__m512i>(a);
+        const __m256i half = _mm256_add_epi32(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64(all, 1));
+        __m128i sum = _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+        sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0x4E));
+        sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0xB1));
+        return static_cast<std::uint32_t>(_mm_cvtsi128_si32(sum));
     }
 
     static std::uint64_t popcount(std::uint64_t bits) { return static_cast<std::uint64_t>(_mm_popcnt_u64(bits)); }
