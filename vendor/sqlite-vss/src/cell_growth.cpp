@@ -412,7 +412,7 @@ Status CellIndex::replace_region(const Region& region, const std::vector<std::ui
     const std::size_t padded = space_->padded();
     const std::size_t choices = std::max<std::size_t>(tuning_.second_choices, 1);
     const CellRanker& ranker = *ranker_for(std::numeric_limits<std::uint32_t>::max());
-    std::vector<RankedCell> ranked(region.slots.size() * choices);
+    std::vector<RankedCell> ranked(region.primaries * choices);
     ranker.rank(region.rows.data(), region.primaries, choices, ranked.data());
     // Those that have their second copy here stay here with it: the first one's cell is another's.
     CellRanker local(padded, by_direction());
@@ -527,19 +527,17 @@ Status CellIndex::train(std::span<const std::uint32_t> slots) {
         }
     }
     // Cells differ in size as the rows' neighbourhoods do: to even them out here makes searches look at more rows.
-    Parts parts;
-    for (std::uint32_t cell = 0; cell < cells; ++cell) {
+    std::vector<float> centroids;
+    for (std::size_t cell = 0; cell < cells; ++cell) {
         const float* row = rows.data() + random.below(sample.size()) * padded;
-        parts.means.insert(parts.means.end(), row, row + padded);
-        parts.ends.push_back(0);
+        centroids.insert(centroids.end(), row, row + padded);
     }
     std::vector<std::uint32_t> assignment(sample.size());
-    std::vector<std::uint32_t> ids;
+    std::vector<std::uint32_t> ids(cells);
+    std::iota(ids.begin(), ids.end(), 0);
     for (std::size_t iteration = 0; iteration < tuning_.iterations; ++iteration) {
-        ids.resize(parts.size());
-        std::iota(ids.begin(), ids.end(), 0);
         CellRanker ranker(padded, by_direction());
-        ranker.build(ids, parts.means.data());
+        ranker.build(ids, centroids.data());
         const bool assigned = parallel_for(sample.size(), threads(), [&](std::size_t first, std::size_t last) {
             std::vector<RankedCell> nearest(last - first);
             ranker.rank(rows.data() + first * padded, last - first, 1, nearest.data());
@@ -550,13 +548,12 @@ Status CellIndex::train(std::span<const std::uint32_t> slots) {
         if (!assigned) {
             return {Code::no_memory, "out of memory"};
         }
-        parts = parts_of(rows.data(), padded, assignment, parts.size());
+        centroids = means_of(rows.data(), padded, assignment, ids.size());
+        ids.resize(centroids.size() / padded);
     }
-    ids.resize(parts.size());
-    std::iota(ids.begin(), ids.end(), 0);
     auto trained = std::make_shared<CellDirectory>(*space_);
     for (const std::uint32_t cell : ids) {
-        trained->set_centroid(cell, parts.means.data() + cell * padded);
+        trained->set_centroid(cell, centroids.data() + cell * padded);
     }
     forget_directory();
     directory_ = std::move(trained);

@@ -5,12 +5,12 @@
 #include <bit>
 #include <cmath>
 #include <limits>
-#include <numeric>
 #include <queue>
 #include <thread>
 #include <utility>
 
 #include "code_kernels.h"
+#include "rotation.h"
 
 namespace vss {
 namespace {
@@ -23,7 +23,9 @@ void scale(float* v, std::size_t padded, float by) {
     std::for_each(v, v + padded, [&](float& x) { x *= by; });
 }
 
-// The members beyond the plane (see divide) come first; returns how many these are.
+// Parts the members by the plane through their mean across which they spread most (roughly: a few rounds of power
+// iteration on signs); those beyond it come first, and are counted. A new centroid at one of the rows would not do: in
+// many dimensions nearly all rows stay nearer to the old mean than to it. Rows that are equal stay together.
 std::size_t halve(const float* rows, std::size_t padded, std::span<std::uint32_t> members, const float* mean,
                   SplitMix& random, std::vector<float>& axis, std::vector<float>& next, float* first_mean,
                   float* second_mean) {
@@ -71,12 +73,16 @@ std::size_t halve(const float* rows, std::size_t padded, std::span<std::uint32_t
     return begin;
 }
 
-void mean_of(const float* rows, std::size_t padded, std::span<const std::uint32_t> members, float* out) {
-    std::fill_n(out, padded, 0.0F);
-    for (const std::uint32_t row : members) {
-        code_kernels().add_scaled(out, rows + row * padded, 1, padded);
+// Zeros where a part has no rows.
+void average(const float* rows, std::size_t padded, std::span<const std::uint32_t> part_of_row,
+             const std::vector<std::uint32_t>& sizes, std::vector<float>& means) {
+    means.assign(sizes.size() * padded, 0);
+    for (std::size_t i = 0; i < part_of_row.size(); ++i) {
+        code_kernels().add_scaled(means.data() + part_of_row[i] * padded, rows + i * padded, 1, padded);
     }
-    scale(out, padded, 1 / static_cast<float>(members.size()));
+    for (std::size_t j = 0; j < sizes.size(); ++j) {
+        scale(means.data() + j * padded, padded, sizes[j] > 0 ? 1 / static_cast<float>(sizes[j]) : 0);
+    }
 }
 
 struct Work {
@@ -128,19 +134,6 @@ void assign(Work& work) {
     }
 }
 
-void average(Work& work) {
-    const std::size_t padded = work.padded;
-    std::fill(work.result.centroids.begin(), work.result.centroids.end(), 0.0F);
-    for (std::size_t i = 0; i < work.n; ++i) {
-        code_kernels().add_scaled(work.result.centroids.data() + work.result.assignment[i] * padded,
-                                  work.rows + i * padded, 1, padded);
-    }
-    for (std::size_t j = 0; j < work.k; ++j) {
-        scale(work.result.centroids.data() + j * padded, padded,
-              work.result.sizes[j] > 0 ? 1 / static_cast<float>(work.result.sizes[j]) : 0);
-    }
-}
-
 void fill_empty(Work& work) {
     for (std::size_t j = 0; j < work.k; ++j) {
         if (work.result.sizes[j] > 0) {
@@ -164,6 +157,44 @@ void fill_empty(Work& work) {
     }
 }
 
+// The largest of `known` clusters are halved until there are k, or no more that differ within.
+void halve_largest(Work& work, std::size_t known, SplitMix& random) {
+    const std::size_t padded = work.padded;
+    std::vector<std::vector<std::uint32_t>> members(known);
+    for (std::uint32_t row = 0; row < work.n; ++row) {
+        members[work.result.assignment[row]].push_back(row);
+    }
+    std::erase_if(members, [](const auto& rows) { return rows.empty(); });
+    std::vector<float>& means = work.result.centroids;
+    means = means_of(work.rows, padded, work.result.assignment, known);
+    const auto smaller = [](const auto& a, const auto& b) { return a.first < b.first; };
+    std::priority_queue<std::pair<std::size_t, std::size_t>, std::vector<std::pair<std::size_t, std::size_t>>,
+                        decltype(smaller)>
+        open(smaller);  // sizes, of which clusters
+    for (std::size_t j = 0; j < members.size(); ++j) {
+        open.emplace(members[j].size(), j);
+    }
+    std::vector<float> axis;
+    std::vector<float> next;
+    std::vector<float> halves(2 * padded);
+    while (members.size() < work.k && !open.empty()) {
+        const auto [size, j] = open.top();
+        open.pop();
+        const std::size_t first = size > 1 ? halve(work.rows, padded, members[j], means.data() + j * padded, random,
+                                                   axis, next, halves.data(), halves.data() + padded)
+                                           : 0;
+        if (first == 0 || first == size) {
+            continue;
+        }
+        std::copy_n(halves.begin(), padded, means.begin() + static_cast<std::ptrdiff_t>(j * padded));
+        means.insert(means.end(), halves.begin() + static_cast<std::ptrdiff_t>(padded), halves.end());
+        open.emplace(first, j);
+        open.emplace(size - first, members.size());
+        members.emplace_back(members[j].begin() + static_cast<std::ptrdiff_t>(first), members[j].end());
+        members[j].resize(first);
+    }
+}
+
 }  // namespace
 
 float put_in_panel(const float* centroid, std::size_t padded, bool by_direction, std::size_t lane, float* panels) {
@@ -176,78 +207,22 @@ float put_in_panel(const float* centroid, std::size_t padded, bool by_direction,
     return by_direction ? 0 : square / 2;
 }
 
-Parts parts_of(const float* rows, std::size_t padded, std::span<const std::uint32_t> part_of_row, std::size_t count) {
-    Parts parts;
-    std::vector<std::size_t> at(count);
+std::vector<float> means_of(const float* rows, std::size_t padded, std::span<const std::uint32_t> part_of_row,
+                            std::size_t count) {
+    std::vector<std::uint32_t> sizes(count);
     for (const std::uint32_t part : part_of_row) {
-        ++at[part];
+        ++sizes[part];
     }
-    std::size_t sum = 0;
-    for (std::size_t& begin : at) {
-        const std::size_t size = std::exchange(begin, sum);
-        sum += size;
-        if (size > 0) {
-            parts.ends.push_back(sum);
+    std::vector<float> means;
+    average(rows, padded, part_of_row, sizes, means);
+    std::size_t kept = 0;
+    for (std::size_t j = 0; j < count; ++j) {
+        if (sizes[j] > 0) {
+            std::copy_n(means.data() + j * padded, padded, means.data() + kept++ * padded);
         }
     }
-    parts.rows.resize(part_of_row.size());
-    for (std::size_t row = 0; row < part_of_row.size(); ++row) {
-        parts.rows[at[part_of_row[row]]++] = static_cast<std::uint32_t>(row);
-    }
-    parts.means.resize(parts.size() * padded);
-    for (std::size_t part = 0; part < parts.size(); ++part) {
-        mean_of(rows, padded, std::span(parts.rows).subspan(parts.begin(part), parts.rows_in(part)),
-                parts.means.data() + part * padded);
-    }
-    return parts;
-}
-
-void divide(const float* rows, std::size_t padded, std::size_t most_parts, std::size_t most_rows, SplitMix& random,
-            Parts& parts) {
-    struct Range {
-        std::size_t size;
-        std::size_t begin;
-        std::size_t mean;
-        bool operator<(const Range& other) const { return size < other.size; }
-    };
-    std::priority_queue<Range> open;
-    std::vector<Range> done;
-    for (std::size_t part = 0; part < parts.size(); ++part) {
-        open.push({parts.rows_in(part), parts.begin(part), part});
-    }
-    std::vector<float> axis;
-    std::vector<float> next;
-    std::vector<float> halves(2 * padded);
-    while (!open.empty()) {
-        const Range whole = open.top();
-        open.pop();
-        const std::span<std::uint32_t> members = std::span(parts.rows).subspan(whole.begin, whole.size);
-        std::size_t first = 0;
-        if (whole.size > std::max<std::size_t>(most_rows, 1) && open.size() + done.size() + 1 < most_parts) {
-            first = halve(rows, padded, members, parts.means.data() + whole.mean * padded, random, axis, next,
-                          halves.data(), halves.data() + padded);
-        }
-        if (first == 0 || first == whole.size) {
-            done.push_back(whole);
-            continue;
-        }
-        const std::size_t other = parts.means.size() / padded;
-        std::copy_n(halves.begin(), padded, parts.means.begin() + static_cast<std::ptrdiff_t>(whole.mean * padded));
-        parts.means.insert(parts.means.end(), halves.begin() + static_cast<std::ptrdiff_t>(padded), halves.end());
-        open.push({first, whole.begin, whole.mean});
-        open.push({whole.size - first, whole.begin + first, other});
-    }
-    // Means stay where they are; ranges are put in their order.
-    std::vector<std::uint32_t> ordered;
-    ordered.reserve(parts.rows.size());
-    std::sort(done.begin(), done.end(), [](const Range& a, const Range& b) { return a.mean < b.mean; });
-    parts.ends.clear();
-    for (const Range& range : done) {
-        const auto from = parts.rows.begin() + static_cast<std::ptrdiff_t>(range.begin);
-        ordered.insert(ordered.end(), from, from + static_cast<std::ptrdiff_t>(range.size));
-        parts.ends.push_back(ordered.size());
-    }
-    parts.rows = std::move(ordered);
+    means.resize(kept * padded);
+    return means;
 }
 
 Clustering cluster(const float* rows, std::size_t n, std::size_t padded, std::size_t k, bool by_direction,
@@ -265,9 +240,7 @@ Clustering cluster(const float* rows, std::size_t n, std::size_t padded, std::si
             assign(work);
             work.k = k;
         }
-        Parts parts = parts_of(rows, padded, work.result.assignment, known);
-        divide(rows, padded, k, 1, random, parts);
-        centroids = std::move(parts.means);
+        halve_largest(work, known, random);
         while (centroids.size() < k * padded) {  // rows that are equal
             const float* row = rows + random.below(n) * padded;
             centroids.insert(centroids.end(), row, row + padded);
@@ -277,7 +250,7 @@ Clustering cluster(const float* rows, std::size_t n, std::size_t padded, std::si
     for (std::size_t i = 0; i < iterations; ++i) {
         assign(work);
         fill_empty(work);
-        average(work);
+        average(rows, padded, work.result.assignment, work.result.sizes, centroids);
     }
     assign(work);
     return std::move(work.result);
