@@ -24,12 +24,12 @@ import pytest
 
 import vssnative
 from data import source_texts
+from vssnative import Event as SyncEvent
+from vssnative import Settings, dead_letters
 from vssnative.embedding.hashing import HashEmbedder
 from vssnative.embedding.protocol import Embedder, Float32Matrix
 from vssnative.embedding.registry import get_embedder
 from vssnative.errors import ProviderError
-from vssnative.sync import Event as SyncEvent
-from vssnative.sync import Settings, dead_letters
 
 ROWS = int(os.environ.get("VSSNATIVE_BENCH_ROWS", "2000"))
 OUTAGE = float(os.environ.get("VSSNATIVE_BENCH_OUTAGE", "2"))

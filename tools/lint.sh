@@ -24,6 +24,7 @@ tidy() {
 step "ruff check" .venv/bin/ruff check python tests benchmarks tools
 step "ruff format" .venv/bin/ruff format --check python tests benchmarks tools
 step "mypy" .venv/bin/mypy
+step "imports" .venv/bin/lint-imports
 step "binary" .venv/bin/python tools/check_binary.py build/dev
 step "clang-format" format_cpp
 step "clang-tidy" tidy

@@ -11,43 +11,28 @@ Names are imported when first used, so that importing the package stays quick.
 from __future__ import annotations
 
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .connection import connect as connect
-    from .connection import load as load
-    from .connection import loadable_path as loadable_path
-    from .embedding import embed as embed
-    from .errors import ConfigurationError as ConfigurationError
-    from .errors import ConnectionSetupError as ConnectionSetupError
-    from .errors import DamagedError as DamagedError
-    from .errors import DimensionError as DimensionError
-    from .errors import DuplicateIdError as DuplicateIdError
-    from .errors import EmbeddingError as EmbeddingError
-    from .errors import ExtensionLoadError as ExtensionLoadError
-    from .errors import InvalidVectorError as InvalidVectorError
-    from .errors import MigrationError as MigrationError
-    from .errors import MissingDependencyError as MissingDependencyError
-    from .errors import ModelNotFoundError as ModelNotFoundError
-    from .errors import ProviderError as ProviderError
-    from .errors import QueryError as QueryError
-    from .errors import SchemaVersionError as SchemaVersionError
-    from .errors import SyncError as SyncError
-    from .errors import VssError as VssError
-    from .index import Index as Index
-    from .index import configure as configure
-    from .migrations import add_embeddings as add_embeddings
-    from .migrations import change_model as change_model
-    from .migrations import drop_embeddings as drop_embeddings
-    from .migrations import plan_embeddings as plan_embeddings
-    from .search import search as search
-    from .sync import Worker as Worker
-    from .sync import sync as sync
-    from .sync.status import status as status
-    from .sync.verify import repair as repair
-    from .sync.verify import verify as verify
+    from ._search import Result as Result
+    from ._search import Results as Results
+    from ._search import search as search
+    from ._sync import DeadLetter as DeadLetter
+    from ._sync import Event as Event
+    from ._sync import Report as Report
+    from ._sync import Settings as Settings
+    from ._sync import Status as Status
+    from ._sync import SyncResult as SyncResult
+    from ._sync import Worker as Worker
+    from ._sync import dead_letters as dead_letters
+    from ._sync import pause as pause
+    from ._sync import repair as repair
+    from ._sync import resume as resume
+    from ._sync import retry_dead as retry_dead
+    from ._sync import set_cache_limit as set_cache_limit
+    from ._sync import status as status
+    from ._sync import sync as sync
+    from ._sync import verify as verify
 
     __version__: str
 
@@ -74,10 +59,26 @@ _HOMES = {
     ),
     "index": ("Index", "configure"),
     "migrations": ("add_embeddings", "change_model", "drop_embeddings", "plan_embeddings"),
-    "search": ("search",),
-    "sync": ("Worker", "repair", "status", "sync", "verify"),
+    "_search": ("Result", "Results", "search"),
+    "_sync": (
+        "DeadLetter",
+        "Event",
+        "Report",
+        "Settings",
+        "Status",
+        "SyncResult",
+        "Worker",
+        "dead_letters",
+        "pause",
+        "repair",
+        "resume",
+        "retry_dead",
+        "set_cache_limit",
+        "status",
+        "sync",
+        "verify",
+    ),
 }
-# Not `sync`, which is the function; what else that module holds is imported from it.
 _SUBPACKAGES = ("embedding", "migrations")
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [*_HOME_OF, "__version__"]  # noqa: PLE0604  (they are strings, all of them)
@@ -100,16 +101,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__, *_SUBPACKAGES})
-
-
-class _Package(ModuleType):
-    """`vssnative.search` and `vssnative.sync` are functions, whichever modules of those names are loaded."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        # The import system binds a submodule to its package once it is loaded.
-        if name in ("search", "sync") and isinstance(value, ModuleType):
-            value = getattr(value, name)
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

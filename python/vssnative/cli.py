@@ -17,7 +17,7 @@ from . import connection, display
 from .errors import ConfigurationError, VssError
 
 if TYPE_CHECKING:
-    from .sync import Report
+    from ._sync import Report
 
 __all__ = ["app", "main"]
 
@@ -409,8 +409,8 @@ def sync(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
 ) -> None:
     """Embed what is new or changed. Stop it with Ctrl-C whenever you like: it goes on from there."""
-    from .sync import status as ask
-    from .sync import sync as run
+    from ._sync import status as ask
+    from ._sync import sync as run
 
     with _opened(database) as conn:
         if table is None and not ask(conn):
@@ -431,7 +431,7 @@ def worker(
     rate_limit: Annotated[float | None, typer.Option(help="Texts per second at most.")] = None,
 ) -> None:
     """Embed what is new or changed, for ever. Ctrl-C or SIGTERM ends it after the batch that it is at."""
-    from .sync import Settings, Worker
+    from ._sync import Settings, Worker
 
     Worker(database, table, settings=Settings(rate_limit=rate_limit)).run()
 
@@ -442,7 +442,7 @@ def status(
     table: Annotated[str | None, typer.Argument(help="Only this table.", show_default=False)] = None,
 ) -> None:
     """Tell how far each table's embeddings are."""
-    from .sync import status as ask
+    from ._sync import status as ask
 
     console = Console()
     with _opened(database) as conn:
@@ -472,8 +472,8 @@ def search(
     ] = False,
 ) -> None:
     """Find the rows that are nearest to a text."""
-    from .search import search as find
-    from .sync import status as ask
+    from ._search import search as find
+    from ._sync import status as ask
 
     with _opened(database) as conn:
         results = find(conn, table, query, k, where, params or (), fresh=fresh)
@@ -497,7 +497,7 @@ def verify(
     sample: Annotated[int, typer.Option(help="Vectors to make again with the model and compare.")] = 100,
 ) -> None:
     """Compare stored vectors with the rows' present texts; changes nothing. Exit code 1 if something is wrong."""
-    from .sync import verify as check
+    from ._sync import verify as check
 
     with _opened(database) as conn:
         report = check(conn, table, sample=sample)
@@ -511,7 +511,7 @@ def verify(
 @app.command()
 def repair(database: ExistingDatabase, table: TableName) -> None:
     """Mend what `verify` finds."""
-    from .sync import repair as mend
+    from ._sync import repair as mend
 
     with _opened(database) as conn:
         report = mend(conn, table, progress=True)

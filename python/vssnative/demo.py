@@ -175,9 +175,9 @@ def run(path: str | os.PathLike[str], query: str | None, console: Console, model
     Raises:
         VssError: with a sentence for the user.
     """
+    from ._sync import status, sync
     from .connection import connect
     from .migrations import add_embeddings
-    from .sync import status, sync
 
     conn = connect(path)
     try:
@@ -198,8 +198,8 @@ def run(path: str | os.PathLike[str], query: str | None, console: Console, model
 
 
 def _answer(conn: Connection, question: Question, console: Console) -> None:
+    from ._search import search
     from .display import hits_table
-    from .search import search
 
     started = time.perf_counter()
     hits = search(conn, "posts", question.text, k=5, where=question.where, params=list(question.params))

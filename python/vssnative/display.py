@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from .search import Result
+    from ._search import Result
 
 _LONGEST = 200
 

@@ -81,10 +81,10 @@ def test_doctor_names_faults_and_says_so_by_its_exit_code(run: Run, tmp_path: Pa
 
 
 def test_doctor_tells_of_a_driver_that_cannot_load(monkeypatch: pytest.MonkeyPatch) -> None:
-    from vssnative import connection
+    from vssnative.connection import loading
 
-    monkeypatch.setattr(connection, "_load_by_own_loader", lambda conn, driver: "own loader: none")
-    monkeypatch.setattr(connection, "_load_by_entry_point", lambda conn, driver: "entry point: hidden")
+    monkeypatch.setattr(loading, "_load_by_own_loader", lambda conn, driver: "own loader: none")
+    monkeypatch.setattr(loading, "_load_by_entry_point", lambda conn, driver: "entry point: hidden")
     findings = {finding.subject: finding for finding in doctor.diagnose()}
     assert findings["sqlite3"].state == "fault"
     assert "own loader: none" in findings["sqlite3"].found

@@ -19,8 +19,16 @@ import numpy as np
 import pytest
 
 import vssnative
-from vssnative import connection
-from vssnative.connection import driver_error, execute, in_transaction, is_busy, load_by, transaction
+from vssnative.connection import (
+    driver_error,
+    drivers,
+    execute,
+    in_transaction,
+    is_busy,
+    load_by,
+    loading,
+    transaction,
+)
 from vssnative.errors import ConfigurationError, ConnectionSetupError, ExtensionLoadError
 
 DRIVERS = ("sqlite3", "pysqlite3", "apsw")
@@ -93,8 +101,8 @@ def test_both_ways_are_exercised_by_these_tests(tmp_path: Path) -> None:
 def test_the_entry_point_serves_also_where_a_loader_exists(name: str) -> None:
     module = importlib.import_module(name)
     with contextlib.closing(module.connect(":memory:")) as conn:
-        _, driver = connection._resolve(conn)
-        assert connection._load_by_entry_point(conn, driver) is None
+        _, driver = drivers.resolve(conn)
+        assert loading._load_by_entry_point(conn, driver) is None
         assert has_vss(conn)
 
 
@@ -106,8 +114,8 @@ def test_subclasses_of_the_drivers_connection_load_too() -> None:
             raise AssertionError("the caller's own cursor is none of our business")
 
     with contextlib.closing(sqlite3.connect(":memory:", factory=Mine)) as conn:
-        _, driver = connection._resolve(conn)
-        assert connection._load_by_entry_point(conn, driver) is None
+        _, driver = drivers.resolve(conn)
+        assert loading._load_by_entry_point(conn, driver) is None
         assert has_vss(conn)
 
 
@@ -242,9 +250,9 @@ def test_another_vss0_is_noticed(open_plain: Open) -> None:
 
 def test_where_no_way_works_the_error_says_what_was_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        connection, "_load_by_own_loader", lambda conn, driver: "own loader: compiled without it"
+        loading, "_load_by_own_loader", lambda conn, driver: "own loader: compiled without it"
     )
-    monkeypatch.setattr(connection, "_load_by_entry_point", lambda conn, driver: "entry point: no symbols")
+    monkeypatch.setattr(loading, "_load_by_entry_point", lambda conn, driver: "entry point: no symbols")
     with (
         contextlib.closing(sqlite3.connect(":memory:")) as conn,
         pytest.raises(ExtensionLoadError, match="pip install pysqlite3-binary") as caught,
@@ -257,24 +265,24 @@ def test_where_no_way_works_the_error_says_what_was_tried(monkeypatch: pytest.Mo
 def test_a_driver_whose_sqlite_is_hidden_says_so() -> None:
     apsw = importlib.import_module("apsw")
     with contextlib.closing(apsw.Connection(":memory:")) as conn:
-        _, driver = connection._resolve(conn)
-        reason = connection._load_by_entry_point(conn, driver)
+        _, driver = drivers.resolve(conn)
+        reason = loading._load_by_entry_point(conn, driver)
     assert reason is not None and "no sqlite3_auto_extension is visible" in reason
 
 
 def test_symbols_of_the_wrong_library_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The driver opens its connections in another SQLite than the one whose symbols were found."""
     other = importlib.import_module("pysqlite3")
-    wrong = connection._Driver("wrong", sys.modules["_sqlite3"], other.Connection)
-    learnt = connection._learn_library(wrong)
+    wrong = drivers.Driver("wrong", sys.modules["_sqlite3"], other.Connection)
+    learnt = loading._learn_library(wrong)
     assert isinstance(learnt, str) and "does not use the SQLite library" in learnt
 
 
 def test_a_python_without_ctypes_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
     with contextlib.closing(sqlite3.connect(":memory:")) as conn:
-        _, driver = connection._resolve(conn)
+        _, driver = drivers.resolve(conn)
     monkeypatch.setitem(sys.modules, "ctypes", None)
-    learnt = connection._learn_library(driver)
+    learnt = loading._learn_library(driver)
     assert isinstance(learnt, str) and "ctypes is needed" in learnt
 
 

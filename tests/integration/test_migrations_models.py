@@ -7,10 +7,10 @@ import sqlite3
 import pytest
 
 import vssnative
+from vssnative import Settings
 from vssnative.embedding.hashing import HashEmbedder
 from vssnative.errors import MigrationError
 from vssnative.migrations import cancel_change, drop_retired, load_embedding, rollback_model, switch
-from vssnative.sync import Settings
 
 from ..reliability.sync_oracle import assert_in_step
 

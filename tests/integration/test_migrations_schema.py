@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 
 import vssnative
-from vssnative.migrations import records, schema
-from vssnative.migrations.schema import SCHEMA_VERSION, ensure_schema, installed_version
+from vssnative._catalog import records, schema
+from vssnative._catalog.schema import SCHEMA_VERSION, ensure_schema, installed_version
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 import vssnative
+from vssnative import Results
 from vssnative.embedding.hashing import HashEmbedder
 from vssnative.errors import MigrationError, QueryError, SyncError
-from vssnative.search import Results
 
 WORDS = ["red", "green", "blue", "round", "square", "old", "new", "big"]
 
@@ -256,6 +256,6 @@ def test_filters_where_sqlite_hands_lists_value_by_value(
     expected = found()
     assert len(expected) == 7
     # The package offers the function under the module's name.
-    module = sys.modules["vssnative.search"]
+    module = sys.modules["vssnative._search.run"]
     monkeypatch.setattr(module, "lists_arrive_whole", lambda conn: False)
     assert found() == expected

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import vssnative
-from vssnative.sync import Event, Settings
+from vssnative import Event, Settings
 
 events_module = sys.modules[Event.__module__]
 

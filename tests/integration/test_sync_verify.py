@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 
 import vssnative
+from vssnative import Report
 from vssnative.embedding.hashing import HashEmbedder
 from vssnative.errors import QueryError
-from vssnative.sync import Report
 
 from ..reliability.sync_oracle import assert_in_step
 

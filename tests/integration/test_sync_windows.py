@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 import vssnative
+from vssnative import Event, Settings, pause, resume, set_cache_limit
+from vssnative._sync import locking
 from vssnative.embedding.hashing import HashEmbedder
 from vssnative.embedding.protocol import Float32Matrix
 from vssnative.errors import ProviderError, SyncError
-from vssnative.sync import Event, Settings, locking, pause, resume, set_cache_limit
 
 from ..reliability.sync_oracle import assert_in_step
 

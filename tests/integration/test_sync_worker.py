@@ -19,12 +19,12 @@ import numpy as np
 import pytest
 
 import vssnative
+from vssnative import Event, Settings, Worker, dead_letters, pause, resume, retry_dead, set_cache_limit
+from vssnative._sync.embed import RateLimit
+from vssnative._sync.engine import Engine
 from vssnative.embedding.hashing import HashEmbedder
 from vssnative.embedding.protocol import Float32Matrix
 from vssnative.errors import ConfigurationError, MigrationError, ProviderError, QueryError, SyncError
-from vssnative.sync import Event, Settings, Worker, dead_letters, pause, resume, retry_dead, set_cache_limit
-from vssnative.sync.embed import RateLimit
-from vssnative.sync.engine import Engine
 
 from ..reliability.sync_oracle import assert_in_step
 
@@ -458,7 +458,7 @@ def test_a_signal_ends_a_worker_process_cleanly(
     script = textwrap.dedent(
         """
         import sys, vssnative
-        from vssnative.sync import Settings
+        from vssnative import Settings
         vssnative.Worker(sys.argv[1], poll=0.01, settings=Settings(batch_texts=5)).run()
         print("ended")
         """

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from vssnative._catalog.records import load_embedding
 from vssnative.embedding.hashing import HashEmbedder
-from vssnative.migrations.records import load_embedding
 from vssnative.sql import quote_identifier
 
 

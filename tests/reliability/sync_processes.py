@@ -10,9 +10,9 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import vssnative
+from vssnative import Settings
 from vssnative.embedding.hashing import HashEmbedder
 from vssnative.embedding.protocol import Float32Matrix
-from vssnative.sync import Settings
 
 LEASE_SECONDS = 1.0
 

@@ -36,7 +36,7 @@ def test_workers_killed_at_any_moment(tmp_path: Path, journal: str) -> None:
     assert setup.execute("pragma journal_mode").fetchone() == (journal,)
 
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["vssnative.sync", "tests.reliability.sync_processes"])
+    context.set_forkserver_preload(["vssnative._sync", "tests.reliability.sync_processes"])
     stop, report = context.Event(), tmp_path / "report"
     writer = context.Process(target=sync_processes.write, args=(path, 1, stop, str(report)))
     workers = [context.Process(target=sync_processes.work, args=(path,)) for _ in range(2)]

@@ -17,14 +17,14 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 import vssnative
+from vssnative import Settings
+from vssnative._catalog.records import load_embedding
+from vssnative._sync.batch import Batch
+from vssnative._sync.engine import Engine
+from vssnative._sync.locking import Turns
 from vssnative.embedding.hashing import HashEmbedder
 from vssnative.errors import MigrationError
 from vssnative.migrations import cancel_change, drop_retired, rollback_model
-from vssnative.migrations.records import load_embedding
-from vssnative.sync import Settings
-from vssnative.sync.batch import Batch
-from vssnative.sync.engine import Engine
-from vssnative.sync.locking import Turns
 
 from .sync_oracle import assert_in_step
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 
@@ -55,7 +56,13 @@ def test_subpackages_need_no_import_of_their_own() -> None:
     assert run(code) == "True True"
 
 
-@pytest.mark.parametrize("first", ["vssnative.search", "vssnative.sync", "vssnative"])
-def test_search_and_sync_are_functions_whatever_was_imported_first(first: str) -> None:
-    code = f"import {first}, vssnative; print(callable(vssnative.search), callable(vssnative.sync))"
-    assert run(code) == "True True"
+@pytest.mark.parametrize("name", ["search", "sync", "embed", "status"])
+def test_a_function_is_no_module(name: str) -> None:
+    assert callable(getattr(vssnative, name))
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module(f"vssnative.{name}")
+
+
+def test_what_the_readme_and_manuals_use_is_at_the_top() -> None:
+    wanted = {"Results", "Result", "Settings", "Status", "dead_letters", "retry_dead", "pause", "resume"}
+    assert wanted <= set(vssnative.__all__)

@@ -1,7 +1,8 @@
-"""Checks of the texts that callers hand in."""
+"""Texts that callers hand in: their checks, and the hash that names one."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 from ..errors import EmbeddingError
@@ -29,3 +30,11 @@ def checked_texts(texts: Sequence[str]) -> list[str]:
                     f"texts[{position}] is no valid Unicode text: lone surrogate at character {error.start}"
                 ) from None
     return rows
+
+
+_HASH_BYTES = 16
+
+
+def content_hash(text: str) -> str:
+    """BLAKE2b of the text's UTF-8, 16 bytes in hexadecimal."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=_HASH_BYTES).hexdigest()

@@ -8,13 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import ConfigurationError
-from ._texts import checked_texts
+from ._texts import checked_texts, content_hash
 from .protocol import Embedder, Float32Matrix, Int64Vector
 
 # A full stop, question or exclamation mark, of any script that has its own; closing quotes and brackets belong to it.
@@ -22,6 +23,7 @@ _SENTENCE_END = re.compile(
     r"""(?:[.!?…]+["'”’)\]]*(?=\s)|[。！？｡]+[”’」』）]*|[।॥؟۔]+(?=\s|$)|\n\s*\n)\s*"""
 )
 _WORD = re.compile(r"\S+")
+_DEFAULT_OVERLAP = 32
 
 
 @runtime_checkable
@@ -40,20 +42,25 @@ class WordSpans:
         return np.array([match.span() for match in _WORD.finditer(text)], dtype=np.int64).reshape(-1, 2)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Passage:
     """A stretch of a text: ``text == original[start:end]``.
 
     Attributes:
         text: the passage, without the white space around it.
         start, end: its place in the original text, in characters.
-        tokens: its length in tokens, special tokens not counted.
+        tokens: its length in tokens, special tokens not counted; None where nobody counted.
     """
 
     text: str
     start: int
     end: int
-    tokens: int
+    tokens: int | None = None
+
+    @cached_property
+    def hash(self) -> str:
+        """``content_hash`` of the text."""
+        return content_hash(self.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,21 +79,52 @@ class Chunking:
     overlap: int = 40
 
     def __post_init__(self) -> None:
-        if self.tokens < 1 or not 0 <= self.overlap <= self.tokens // 2:
+        whole = all(isinstance(n, int) and not isinstance(n, bool) for n in (self.tokens, self.overlap))
+        if not whole or self.tokens < 1 or not 0 <= self.overlap <= self.tokens // 2:
             raise ConfigurationError(
-                f"chunk: expected tokens >= 1 and 0 <= overlap <= tokens // 2, got tokens {self.tokens}, overlap {self.overlap}"
+                "chunk: expected tokens >= 1 and 0 <= overlap <= tokens // 2, got tokens"
+                f" {self.tokens!r}, overlap {self.overlap!r}"
             )
 
+    @classmethod
+    def of(cls, chunk: int | tuple[int, int] | Chunking | None) -> Chunking | None:
+        """The rule that a ``chunk`` argument asks for: tokens, ``(tokens, overlap)``, a rule, or None for none.
 
-def split_text(text: str, chunking: Chunking, spans: Spans) -> list[Passage]:
+        Raises:
+            ConfigurationError: it is none of these.
+        """
+        if chunk is None or isinstance(chunk, Chunking):
+            return chunk
+        if isinstance(chunk, int) and not isinstance(chunk, bool):
+            return cls(chunk, min(_DEFAULT_OVERLAP, max(chunk, 0) // 4))
+        if isinstance(chunk, (tuple, list)) and len(chunk) == 2:
+            return cls(*chunk)
+        raise ConfigurationError(f"chunk: expected tokens, or (tokens, overlap), got {chunk!r}")
+
+
+def split_text(
+    text: str, chunking: Chunking | int | tuple[int, int], spans: Spans | None = None
+) -> list[Passage]:
     """Passages of ``text``, in order, that together hold every token of it.
 
     A text that fits is one passage; a text without tokens (empty, or white space) is one passage too, so that every
     row has a vector. A passage ends at a sentence's end where one lies in its second half, else between two words,
     else between two tokens.
+
+    Args:
+        chunking: a rule, or what ``Chunking.of`` makes one of.
+        spans: what measures the text, for example an embedder's ``tokenizer``; words where it is left out.
+
+    Raises:
+        ConfigurationError: `chunking` is no rule.
+        EmbeddingError: the text is no valid text.
     """
     (text,) = checked_texts([text])
-    places = spans.offsets(text)
+    rule = Chunking.of(chunking)
+    if rule is None:
+        raise ConfigurationError("chunk: expected tokens, or (tokens, overlap), got None")
+    chunking = rule
+    places = (spans or WordSpans()).offsets(text)
     # Control characters and the like can be tokens without any extent.
     places = places[places[:, 1] > places[:, 0]]
     count = len(places)

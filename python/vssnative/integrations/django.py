@@ -18,9 +18,9 @@ from django.db import connections, models, router
 from django.db.backends.signals import connection_created
 from django.db.migrations.operations.base import Operation
 
+from .._search import search as search_table
 from ..connection import load
 from ..migrations import add_embeddings, drop_embeddings
-from ..search import search as search_table
 
 _Model = TypeVar("_Model", bound=models.Model)
 

@@ -16,10 +16,10 @@ from typing import Any, Generic, TypeVar
 import sqlalchemy
 from sqlalchemy.orm import Session
 
+from .._search import Result
+from .._search import search as search_table
 from ..connection import load
 from ..errors import ConfigurationError
-from ..search import Result
-from ..search import search as search_table
 
 _Mapped = TypeVar("_Mapped")
 

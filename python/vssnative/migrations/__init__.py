@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from .._catalog.records import EmbeddingConfig, load_embedding, load_embeddings
 from .embeddings import Plan, add_embeddings, drop_embeddings, plan_embeddings
 from .estimate import Estimate
 from .generations import cancel_change, change_model, drop_retired, rollback_model, switch
-from .records import Embedding, load_embedding, load_embeddings
 from .steps import Applied, Step, applied, downgrade, upgrade
 
 __all__ = [
     "Applied",
-    "Embedding",
+    "EmbeddingConfig",
     "Estimate",
     "Plan",
     "Step",

@@ -9,32 +9,36 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, overload
 
-from ..connection import Connection, execute, load, sqlite_version, transaction
-from ..embedding.protocol import Embedder
-from ..embedding.registry import get_embedder
-from ..errors import ConfigurationError, MigrationError
-from ..sql import quote_identifier
-from . import triggers
-from .estimate import Estimate, estimate_work
-from .records import (
-    Chunk,
-    Embedding,
+from .._catalog import triggers
+from .._catalog.enqueue import BACKFILL_PRIORITY, enqueue_all
+from .._catalog.generations import (
+    create_vss_statement,
+    drop_generation,
+    new_generation_id,
+    record_generation,
+    record_step,
+)
+from .._catalog.records import (
+    EmbeddingConfig,
     Field,
     Generation,
-    fields_to_json,
     load_embedding,
     load_embeddings,
     template_columns,
 )
-from .schema import ensure_schema, get_meta, installed_version, set_meta
-from .source import Source, column_of, describe
+from .._catalog.schema import ensure_schema, installed_version
+from .._catalog.source import Source, column_of, describe
+from ..connection import Connection, execute, load, sqlite_version, transaction
+from ..embedding.chunking import Chunking
+from ..embedding.protocol import Embedder
+from ..embedding.registry import get_embedder
+from ..errors import ConfigurationError, MigrationError
+from ..sql import quote_identifier
+from .estimate import Estimate, estimate_work
 
 _STORES = ("vss", "column", "both")
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-_DEFAULT_OVERLAP = 32
 _DROPS_COLUMNS = (3, 35)
-EDIT_PRIORITY = 0
-BACKFILL_PRIORITY = 1
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ def add_embeddings(
     *,
     plan: Literal[False] = False,
     price: float | None = None,
-) -> Embedding: ...
+) -> EmbeddingConfig: ...
 
 
 @overload
@@ -97,7 +101,7 @@ def add_embeddings(
     *,
     plan: bool = False,
     price: float | None = None,
-) -> Embedding | Plan:
+) -> EmbeddingConfig | Plan:
     """Give a table embeddings. Its rows, indexes, foreign keys and triggers stay as they are.
 
     Makes the vss0 table and the triggers that note changes, records the model, and queues every row; ``sync`` then
@@ -222,97 +226,6 @@ def drop_embeddings(conn: Connection, table: str) -> None:
         record_step(conn, embedding.name, "drop_embeddings", None)
 
 
-def enqueue_all(conn: Connection, embedding: Embedding, priority: int) -> None:
-    """Queue every row of the table, and every row number that has vectors but no row.
-
-    What waits already keeps its place, but leases end: their holders looked at the rows before the change that this
-    call is about.
-    """
-    rows = (
-        f"select {embedding.row_id_sql('t')} from {embedding.rows_sql('t')}"
-        f" union select p.row_id from vssnative_provenance p join vssnative_generations g on g.id = p.generation"
-        f" where g.embedding = {embedding.id}"
-    )
-    if embedding.keyed:
-        key = [quote_identifier(column) for column in embedding.key_columns]
-        execute(
-            conn,
-            f"insert into {embedding.key_table}({', '.join(f'k{n}' for n in range(len(key)))})"
-            f" select {', '.join(key)} from main.{quote_identifier(embedding.source)}"
-            f" where {' and '.join(f'{k} is not null' for k in key)} on conflict do nothing",
-        )
-        rows += f" union select id from {embedding.key_table}"
-    execute(
-        conn,
-        "insert into vssnative_queue(embedding, row_id, priority, queued_at)"
-        f" select ?1, r.*, ?2, ?3 from ({rows}) as r where true"
-        " on conflict(embedding, row_id) do update set generation = generation + 1, lease = null, ready_at = 0,"
-        " priority = min(priority, excluded.priority)",
-        (embedding.id, priority, time.time()),
-    )
-
-
-def new_generation_id(conn: Connection) -> int:
-    """A number that no generation of this file ever had: leases and vectors of a dropped one cannot come back."""
-    number = get_meta(conn, "next_generation", 1)
-    set_meta(conn, "next_generation", number + 1)
-    return number
-
-
-def record_generation(conn: Connection, generation: Generation) -> None:
-    now = time.time()
-    chunk = (
-        {"tokens": generation.chunk.tokens, "overlap": generation.chunk.overlap} if generation.chunk else None
-    )
-    execute(
-        conn,
-        "insert into vssnative_generations(id, embedding, state, model, model_name, model_digest, dim, metric, fields,"
-        " chunk, vss_table, created_at, activated_at) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            generation.id,
-            generation.embedding,
-            generation.state,
-            json.dumps(generation.model, sort_keys=True),
-            generation.model_name,
-            generation.model_digest,
-            generation.dim,
-            generation.metric,
-            fields_to_json(generation.fields),
-            json.dumps(chunk) if chunk else None,
-            generation.vss_table,
-            now,
-            now if generation.state == "active" else None,
-        ),
-    )
-
-
-def drop_generation(conn: Connection, generation: Generation) -> None:
-    """Drop a generation's vectors and all that is recorded of it."""
-    if generation.vss_table is not None:
-        execute(conn, f"drop table if exists main.{quote_identifier(generation.vss_table)}")
-    for own in ("vssnative_provenance", "vssnative_passages", "vssnative_dead_letters"):
-        execute(conn, f"delete from {own} where generation = ?", (generation.id,))
-    execute(conn, "delete from vssnative_generations where id = ?", (generation.id,))
-
-
-def record_step(conn: Connection, name: str, action: str, detail: str | None) -> None:
-    execute(
-        conn,
-        "insert into vssnative_migrations(scope, name, action, detail, applied_at) values ('embeddings', ?, ?, ?, ?)",
-        (name, action, detail, time.time()),
-    )
-
-
-def create_vss_statement(generation: Generation) -> str:
-    """The ``CREATE VIRTUAL TABLE`` for a generation's vectors."""
-    assert generation.vss_table is not None
-    columns = ", ".join(
-        f"{field.vector_column}({generation.dim}) metric_type={generation.metric.upper()}"
-        for field in generation.fields
-    )
-    return f"create virtual table main.{quote_identifier(generation.vss_table)} using vss0({columns})"
-
-
 def first_vss_table(name: str) -> str:
     """Name of the vss0 table of an embedding's first generation; later ones have ``_g`` and their number behind."""
     return "vss_" + re.sub(r"[^A-Za-z0-9_]", "_", name)
@@ -341,29 +254,9 @@ def make_generation(
         embedder.dim,
         embedder.metric,
         _fields(source, columns, template),
-        checked_chunk(chunk),
+        Chunking.of(chunk),
         vss_table,
     )
-
-
-def checked_chunk(chunk: int | tuple[int, int] | None) -> Chunk | None:
-    """The `chunk` argument as a record.
-
-    Raises:
-        ConfigurationError: it is no number of tokens, and no pair of tokens and a smaller overlap.
-    """
-    if chunk is None:
-        return None
-    parts = chunk if isinstance(chunk, tuple) else (chunk,)
-    whole = len(parts) in (1, 2) and all(isinstance(p, int) and not isinstance(p, bool) for p in parts)
-    tokens, overlap = (parts * 2)[:2] if whole else (0, 0)
-    if len(parts) == 1:
-        overlap = min(_DEFAULT_OVERLAP, tokens // 4)
-    if tokens < 1 or not 0 <= overlap < tokens:
-        raise ConfigurationError(
-            f"chunk must be tokens or (tokens, overlap) with overlap < tokens, not {chunk!r}"
-        )
-    return Chunk(tokens, overlap)
 
 
 def _fields(source: Source, columns: Sequence[str] | None, template: str | None) -> tuple[Field, ...]:
@@ -397,7 +290,7 @@ def _design(
     store: str,
     chunk: int | tuple[int, int] | None,
     name: str,
-) -> Embedding:
+) -> EmbeddingConfig:
     if store not in _STORES:
         raise ConfigurationError(f"store must be one of {', '.join(_STORES)}, not {store!r}")
     if chunk is not None and store != "vss":
@@ -406,7 +299,7 @@ def _design(
         )
     vss_table = first_vss_table(name) if store != "column" else None
     generation = make_generation(source, embedder, columns, template, chunk, vss_table)
-    return Embedding(
+    return EmbeddingConfig(
         0,
         name,
         source.table,
@@ -418,12 +311,12 @@ def _design(
     )
 
 
-def _numbered(embedding: Embedding, embedding_id: int, generation_id: int) -> Embedding:
+def _numbered(embedding: EmbeddingConfig, embedding_id: int, generation_id: int) -> EmbeddingConfig:
     generation = replace(embedding.active, id=generation_id, embedding=embedding_id)
     return replace(embedding, id=embedding_id, generations=(generation,))
 
 
-def _existing(conn: Connection, wanted: Embedding) -> Embedding | None:
+def _existing(conn: Connection, wanted: EmbeddingConfig) -> EmbeddingConfig | None:
     """The embedding of that name if it is there already just as wanted."""
     for found in load_embeddings(conn) if installed_version(conn) else []:
         if found.name.lower() != wanted.name.lower():
@@ -446,7 +339,7 @@ def _existing(conn: Connection, wanted: Embedding) -> Embedding | None:
     return None
 
 
-def _check_free(conn: Connection, embedding: Embedding, source: Source) -> None:
+def _check_free(conn: Connection, embedding: EmbeddingConfig, source: Source) -> None:
     vss_table = embedding.active.vss_table
     if vss_table is not None and execute(
         conn, "select 1 from main.sqlite_master where name = ? collate nocase", (vss_table,)
@@ -461,7 +354,7 @@ def _check_free(conn: Connection, embedding: Embedding, source: Source) -> None:
                 )
 
 
-def _up_statements(conn: Connection, embedding: Embedding, source: Source) -> tuple[str, ...]:
+def _up_statements(conn: Connection, embedding: EmbeddingConfig, source: Source) -> tuple[str, ...]:
     statements = []
     if embedding.uses_vss:
         statements.append(create_vss_statement(embedding.active))
@@ -476,7 +369,7 @@ def _up_statements(conn: Connection, embedding: Embedding, source: Source) -> tu
     return tuple(statements)
 
 
-def _key_table_statement(embedding: Embedding, source: Source) -> str:
+def _key_table_statement(embedding: EmbeddingConfig, source: Source) -> str:
     columns = ", ".join(
         f"k{number} {column.declared} not null collate {quote_identifier(column.collation)}"
         for number, column in enumerate(source.key)
@@ -485,7 +378,7 @@ def _key_table_statement(embedding: Embedding, source: Source) -> str:
     return f"create table main.{embedding.key_table}(id integer primary key not null, {columns}, unique({unique}))"
 
 
-def _notes(conn: Connection, embedding: Embedding, source: Source) -> tuple[str, ...]:
+def _notes(conn: Connection, embedding: EmbeddingConfig, source: Source) -> tuple[str, ...]:
     notes = []
     if embedding.keyed:
         notes.append("rows are numbered by a key table of ours; rows whose key holds NULL get no vectors")

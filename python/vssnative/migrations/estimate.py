@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .._catalog.records import EmbeddingConfig
 from ..connection import Connection, execute
 from ..embedding.protocol import Embedder
 from ..sql import quote_identifier
-from .records import Embedding
 
 _SAMPLED_ROWS = 64
 
@@ -35,14 +35,14 @@ class Estimate:
 
 
 def estimate_work(
-    conn: Connection, embedding: Embedding, embedder: Embedder, price: float | None
+    conn: Connection, embedding: EmbeddingConfig, embedder: Embedder, price: float | None
 ) -> Estimate:
     """Estimate the backfill of an embedding that need not be recorded yet.
 
     Args:
         price: money per million tokens.
     """
-    from ..sync.content import sample_texts
+    from .._catalog.content import sample_texts
 
     [(rows,)] = execute(conn, f"select count(*) from main.{quote_identifier(embedding.source)}")
     texts = sample_texts(conn, embedding, embedding.active, _SAMPLED_ROWS)

@@ -9,30 +9,27 @@ drop_retired   -> the retired one and its vectors are gone
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+from .._catalog.enqueue import BACKFILL_PRIORITY, EDIT_PRIORITY, enqueue_all
+from .._catalog.generations import (
+    building_of,
+    create_vss_statement,
+    drop_generation,
+    make_active,
+    new_generation_id,
+    record_generation,
+    record_step,
+    refresh,
+)
+from .._catalog.records import EmbeddingConfig, Generation, load_embedding
+from .._catalog.source import describe
 from ..connection import Connection, execute, load, transaction
 from ..embedding.protocol import Embedder
 from ..embedding.registry import get_embedder
 from ..errors import ConfigurationError, MigrationError
-from ..sql import quote_identifier
-from . import triggers
-from .embeddings import (
-    BACKFILL_PRIORITY,
-    EDIT_PRIORITY,
-    create_vss_statement,
-    drop_generation,
-    enqueue_all,
-    first_vss_table,
-    make_generation,
-    new_generation_id,
-    record_generation,
-    record_step,
-)
-from .records import Embedding, Generation, load_embedding
-from .source import describe
+from .embeddings import first_vss_table, make_generation
 
 
 def change_model(
@@ -43,7 +40,7 @@ def change_model(
     columns: Sequence[str] | None = None,
     template: str | None = None,
     chunk: int | tuple[int, int] | None = None,
-) -> Embedding:
+) -> EmbeddingConfig:
     """Begin to build new vectors beside the old: by another model, of other columns, or split otherwise.
 
     ``sync`` fills them, resumable; searches are served by the old ones until every row is done, when the commit of
@@ -92,12 +89,12 @@ def change_model(
             raise MigrationError(f"{embedding.name} has blob columns; with those only the model can change")
         record_generation(conn, new)
         execute(conn, create_vss_statement(new))
-        _refresh(conn, embedding, f"change_model to {new.model_name}")
+        refresh(conn, embedding, f"change_model to {new.model_name}")
         enqueue_all(conn, embedding, BACKFILL_PRIORITY)
     return load_embedding(conn, embedding.name)
 
 
-def cancel_change(conn: Connection, table: str) -> Embedding:
+def cancel_change(conn: Connection, table: str) -> EmbeddingConfig:
     """Give up a change that is under way; its vectors are dropped.
 
     Raises:
@@ -108,11 +105,11 @@ def cancel_change(conn: Connection, table: str) -> Embedding:
         embedding = load_embedding(conn, table)
         building = _under_construction(embedding)
         drop_generation(conn, building)
-        _refresh(conn, embedding, "cancel_change")
+        refresh(conn, embedding, "cancel_change")
     return load_embedding(conn, embedding.name)
 
 
-def switch(conn: Connection, table: str, *, force: bool = False) -> Embedding:
+def switch(conn: Connection, table: str, *, force: bool = False) -> EmbeddingConfig:
     """Make the vectors under construction the ones that searches use.
 
     Args:
@@ -131,28 +128,11 @@ def switch(conn: Connection, table: str, *, force: bool = False) -> Embedding:
                 f"{embedding.name}: {missing} rows have no vectors by {building.model_name} yet (queued or given"
                 " up); sync first, or force=True"
             )
-        _make_active(conn, embedding, building, "switch")
+        make_active(conn, embedding, building, "switch")
     return load_embedding(conn, embedding.name)
 
 
-def switch_if_complete(conn: Connection, embedding: Embedding) -> bool:
-    """Switch where every row has its new vectors. In the caller's transaction.
-
-    Not where triggers were lost: then nobody knows what every row is, until they are mended.
-    """
-    building = _building(embedding)
-    if building is None or _anything_missing(conn, embedding, building):
-        return False
-    try:
-        if not triggers.are_installed(conn, embedding, describe(conn, embedding.source)):
-            return False
-    except MigrationError:
-        return False
-    _make_active(conn, embedding, building, "switch")
-    return True
-
-
-def rollback_model(conn: Connection, table: str) -> Embedding:
+def rollback_model(conn: Connection, table: str) -> EmbeddingConfig:
     """Go back to the model before the last switch, whose vectors are still there.
 
     Until the next ``sync`` has compared them, all rows count as stale: those whose texts changed meanwhile are found
@@ -169,12 +149,12 @@ def rollback_model(conn: Connection, table: str) -> Embedding:
             raise MigrationError(f"{embedding.name}: a change is under way; cancel_change it first")
         if not retired:
             raise MigrationError(f"{embedding.name}: no earlier model's vectors are there to go back to")
-        _make_active(conn, embedding, retired[-1], "rollback_model")
+        make_active(conn, embedding, retired[-1], "rollback_model")
         enqueue_all(conn, embedding, EDIT_PRIORITY)
     return load_embedding(conn, embedding.name)
 
 
-def drop_retired(conn: Connection, table: str) -> Embedding:
+def drop_retired(conn: Connection, table: str) -> EmbeddingConfig:
     """Drop the vectors of models that searches do not use any more."""
     load(conn)
     with transaction(conn):
@@ -186,36 +166,20 @@ def drop_retired(conn: Connection, table: str) -> Embedding:
     return load_embedding(conn, embedding.name)
 
 
-def _building(embedding: Embedding) -> Generation | None:
-    return next((g for g in embedding.generations if g.state == "building"), None)
-
-
-def _under_construction(embedding: Embedding) -> Generation:
-    building = _building(embedding)
+def _under_construction(embedding: EmbeddingConfig) -> Generation:
+    building = building_of(embedding)
     if building is None:
         raise MigrationError(f"{embedding.name}: no change of model is under way")
     return building
 
 
 def _recorded_embedder(generation: Generation) -> Embedder:
-    from ..sync.models import embedder_for
+    from .._catalog.models import embedder_for
 
     return embedder_for(generation)
 
 
-def _anything_missing(conn: Connection, embedding: Embedding, building: Generation) -> bool:
-    """As ``_missing``, but ends at the first row: this is asked at every commit, under the write lock."""
-    [(found,)] = execute(
-        conn,
-        "select exists (select 1 from vssnative_dead_letters d where d.embedding = ?1 and d.generation = ?2)"
-        " or exists (select 1 from vssnative_queue q where q.embedding = ?1 and ?3 >"
-        " (select count(*) from vssnative_provenance p where p.generation = ?2 and p.row_id = q.row_id))",
-        (embedding.id, building.id, len(building.fields)),
-    )
-    return bool(found)
-
-
-def _missing(conn: Connection, embedding: Embedding, building: Generation) -> int:
+def _missing(conn: Connection, embedding: EmbeddingConfig, building: Generation) -> int:
     """Rows without vectors in the new set: queued and not done under it, or given up."""
     [(missing,)] = execute(
         conn,
@@ -225,52 +189,3 @@ def _missing(conn: Connection, embedding: Embedding, building: Generation) -> in
         (embedding.id, building.id, len(building.fields)),
     )
     return int(missing)
-
-
-def _make_active(conn: Connection, embedding: Embedding, generation: Generation, action: str) -> None:
-    execute(conn, "update vssnative_generations set state = 'retired' where id = ?", (embedding.active.id,))
-    execute(
-        conn,
-        "update vssnative_generations set state = 'active', activated_at = ? where id = ?",
-        (time.time(), generation.id),
-    )
-    if embedding.uses_columns:
-        _copy_to_columns(conn, embedding, generation)
-    _refresh(conn, embedding, f"{action} to {generation.model_name}")
-
-
-def _copy_to_columns(conn: Connection, embedding: Embedding, generation: Generation) -> None:
-    assert generation.vss_table is not None
-    key = ", ".join(f"t.{quote_identifier(column)}" for column in embedding.key_columns)
-    plain_key = ", ".join(quote_identifier(column) for column in embedding.key_columns)
-    for field in generation.fields:
-        rows = execute(
-            conn,
-            f"select v.{quote_identifier(field.vector_column)}, {key}"
-            f" from {embedding.rows_sql('t')} left join main.{quote_identifier(generation.vss_table)} as v"
-            f" on v.rowid = {embedding.row_id_sql('t')}",
-        )
-        marks = ", ".join("?" for _ in embedding.key_columns)
-        for vector, *values in rows:
-            execute(
-                conn,
-                f"update main.{quote_identifier(embedding.source)} set {quote_identifier(field.blob_column)} = ?"
-                f" where ({plain_key}) = ({marks})",
-                (vector, *values),
-            )
-
-
-def _refresh(conn: Connection, embedding: Embedding, step: str) -> None:
-    """Record the step, and make the triggers watch what the generations need now.
-
-    Args:
-        embedding: as it was before the step. If the triggers it needed are not there (the table was rebuilt), nobody
-            has noted what changed since, so that all rows are queued for comparison.
-    """
-    source = describe(conn, embedding.source)
-    lost = not triggers.are_installed(conn, embedding, source)
-    record_step(conn, embedding.name, step, None)
-    now = load_embedding(conn, embedding.name)
-    triggers.create_triggers(conn, now, source)
-    if lost:
-        enqueue_all(conn, now, BACKFILL_PRIORITY)

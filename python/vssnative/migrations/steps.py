@@ -15,9 +15,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from .._catalog.schema import ensure_schema, installed_version
 from ..connection import Connection, execute, load, transaction
 from ..errors import ConfigurationError, MigrationError
-from .schema import ensure_schema, installed_version
 
 Action = str | Callable[[Connection], object]
 

@@ -16,13 +16,13 @@ from __future__ import annotations
 
 from ..connection import Connection, execute
 from ..sql import quote_identifier
-from .records import Embedding
+from .records import EmbeddingConfig
 from .source import Source
 
 _NOW = "(julianday('now') - 2440587.5) * 86400"
 
 
-def trigger_statements(embedding: Embedding, source: Source) -> dict[str, str]:
+def trigger_statements(embedding: EmbeddingConfig, source: Source) -> dict[str, str]:
     """Name and ``CREATE TRIGGER`` statement of each trigger that the embedding needs."""
     table = quote_identifier(source.table)
     key = [quote_identifier(column.name) for column in source.key]
@@ -48,7 +48,7 @@ def trigger_statements(embedding: Embedding, source: Source) -> dict[str, str]:
     }
 
 
-def installed_triggers(conn: Connection, embedding: Embedding) -> dict[str, tuple[str, str]]:
+def installed_triggers(conn: Connection, embedding: EmbeddingConfig) -> dict[str, tuple[str, str]]:
     """Name to (table, SQL) of the embedding's triggers that the file has now."""
     rows = execute(
         conn,
@@ -58,13 +58,13 @@ def installed_triggers(conn: Connection, embedding: Embedding) -> dict[str, tupl
     return {name: (table, sql) for name, table, sql in rows}
 
 
-def are_installed(conn: Connection, embedding: Embedding, source: Source) -> bool:
+def are_installed(conn: Connection, embedding: EmbeddingConfig, source: Source) -> bool:
     """Whether the embedding's triggers are as they must be."""
     present = {name: sql for name, (_, sql) in installed_triggers(conn, embedding).items()}
     return present == trigger_statements(embedding, source)
 
 
-def create_triggers(conn: Connection, embedding: Embedding, source: Source) -> bool:
+def create_triggers(conn: Connection, embedding: EmbeddingConfig, source: Source) -> bool:
     """Bring the embedding's triggers to what they must be; False if they were so already."""
     if are_installed(conn, embedding, source):
         return False
@@ -74,7 +74,7 @@ def create_triggers(conn: Connection, embedding: Embedding, source: Source) -> b
     return True
 
 
-def drop_triggers(conn: Connection, embedding: Embedding) -> None:
+def drop_triggers(conn: Connection, embedding: EmbeddingConfig) -> None:
     for name in installed_triggers(conn, embedding):
         execute(conn, f"drop trigger main.{quote_identifier(name)}")
 
@@ -85,7 +85,7 @@ def _differs(column: str) -> str:
     )
 
 
-def _number(embedding: Embedding, key: list[str]) -> str:
+def _number(embedding: EmbeddingConfig, key: list[str]) -> str:
     """Give a new row its number, where numbers are ours to give. A key with a NULL identifies nothing."""
     if not embedding.keyed:
         return ""
@@ -95,7 +95,7 @@ def _number(embedding: Embedding, key: list[str]) -> str:
     return f"insert into {embedding.key_table}({into}) select {values} where {there} on conflict do nothing; "
 
 
-def _enqueue(embedding: Embedding, key: list[str], row: str, gone: int) -> str:
+def _enqueue(embedding: EmbeddingConfig, key: list[str], row: str, gone: int) -> str:
     if embedding.keyed:
         match = " and ".join(f"k{number} = {row}.{k}" for number, k in enumerate(key))
         rows = f"select {embedding.id}, id, {gone}, {_NOW} from {embedding.key_table} where {match}"
@@ -104,7 +104,7 @@ def _enqueue(embedding: Embedding, key: list[str], row: str, gone: int) -> str:
     return f"{_insert_into_queue()} {rows} {_on_conflict(gone)};"
 
 
-def _enqueue_displaced(embedding: Embedding, source: Source, columns: tuple[str, ...]) -> str:
+def _enqueue_displaced(embedding: EmbeddingConfig, source: Source, columns: tuple[str, ...]) -> str:
     """Queue the rows that hold the values which the new row claims: REPLACE may delete them without a trigger.
 
     They are marked as changed, not as gone: where the statement fails or is ignored, nothing happened to them.

@@ -7,10 +7,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .._catalog.records import EmbeddingConfig, load_embeddings
 from ..connection import Connection, driver_error, execute, load
 from ..embedding.protocol import Embedder
 from ..errors import ConfigurationError, MigrationError, SyncError
-from ..migrations.records import Embedding, load_embeddings
 from .engine import Engine, Settings, surface
 from .events import Listener, emit
 from .health import mend
@@ -149,7 +149,9 @@ def sync(
     )
 
 
-def _check_condition(conn: Connection, embedding: Embedding, where: str, params: Sequence[object]) -> None:
+def _check_condition(
+    conn: Connection, embedding: EmbeddingConfig, where: str, params: Sequence[object]
+) -> None:
     """Let SQLite read the condition alone first: its words about our own statement would confuse."""
     try:
         execute(conn, f"select 1 from ({embedding.matching_sql(where)}) limit 0", params)

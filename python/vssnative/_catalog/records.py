@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..connection import Connection, execute
+from ..embedding.chunking import Chunking
 from ..errors import MigrationError
 from ..sql import quote_identifier
 from .schema import SCHEMA_VERSION, ensure_schema, installed_version
@@ -36,14 +37,6 @@ class Field:
 
 
 @dataclass(frozen=True)
-class Chunk:
-    """How long texts are split: tokens per passage, and tokens that neighbours share."""
-
-    tokens: int
-    overlap: int
-
-
-@dataclass(frozen=True)
 class Generation:
     """One set of vectors: all made by one model, from the same fields, split the same way."""
 
@@ -56,7 +49,7 @@ class Generation:
     dim: int
     metric: str
     fields: tuple[Field, ...]
-    chunk: Chunk | None
+    chunk: Chunking | None
     vss_table: str | None
 
     def field(self, name: str) -> Field:
@@ -74,7 +67,7 @@ class Generation:
 
 
 @dataclass(frozen=True)
-class Embedding:
+class EmbeddingConfig:
     """What one call of add_embeddings set up, with its generations, oldest first."""
 
     id: int
@@ -149,14 +142,14 @@ class Embedding:
         )
 
 
-def load_embeddings(conn: Connection, table: str | None = None) -> list[Embedding]:
+def load_embeddings(conn: Connection, table: str | None = None) -> list[EmbeddingConfig]:
     """The recorded embeddings; with `table`, those of that name or of that table.
 
     Raises:
         MigrationError: `table` has none.
         SchemaVersionError: the file was written by a newer version.
     """
-    found: list[Embedding] = []
+    found: list[EmbeddingConfig] = []
     version = installed_version(conn)
     if 0 < version < SCHEMA_VERSION:
         ensure_schema(conn)
@@ -173,7 +166,7 @@ def load_embeddings(conn: Connection, table: str | None = None) -> list[Embeddin
             "select id, name, source, key_columns, keyed, store, paused from vssnative_embeddings order by id",
         ):
             found.append(
-                Embedding(
+                EmbeddingConfig(
                     row[0],
                     row[1],
                     row[2],
@@ -198,7 +191,7 @@ def load_embeddings(conn: Connection, table: str | None = None) -> list[Embeddin
     return matches
 
 
-def load_embedding(conn: Connection, table: str) -> Embedding:
+def load_embedding(conn: Connection, table: str) -> EmbeddingConfig:
     """The one embedding of that name, or of that table.
 
     Raises:
@@ -266,6 +259,11 @@ def _generation(row: tuple[Any, ...]) -> Generation:
         row[6],
         row[7],
         fields,
-        Chunk(chunk["tokens"], chunk["overlap"]) if chunk else None,
+        _recorded_chunking(chunk) if chunk else None,
         row[10],
     )
+
+
+def _recorded_chunking(chunk: dict[str, int]) -> Chunking:
+    # Earlier versions recorded overlaps that no sync could work with: no vector was made by such a rule.
+    return Chunking(chunk["tokens"], min(chunk["overlap"], chunk["tokens"] // 2))

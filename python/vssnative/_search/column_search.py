@@ -7,15 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from .._catalog.records import EmbeddingConfig, Field
 from ..connection import Connection, driver_error, execute
 from ..errors import QueryError
-from ..migrations.records import Embedding, Field
 from ..sql import quote_identifier
 
 
 def nearest_in_column(
     conn: Connection,
-    embedding: Embedding,
+    embedding: EmbeddingConfig,
     text_field: Field,
     vector: npt.NDArray[np.float32],
     k: int,

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from .._catalog.schema import get_meta, set_meta
+from .._catalog.statements import insert_rows
 from ..connection import Connection, execute
 from ..errors import ConfigurationError
-from ..migrations.schema import get_meta, set_meta
-from .statements import insert_rows
 
 DEFAULT_LIMIT = 10_000
 

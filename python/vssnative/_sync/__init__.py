@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from .cache import set_cache_limit
+from .comparison import Report, repair, verify
 from .engine import Settings
 from .events import Event
 from .run import SyncResult, sync
-from .status import DeadLetter, Status, dead_letters, pause, resume, retry_dead, status
-from .verify import Report, repair, verify
+from .state import DeadLetter, Status, dead_letters, pause, resume, retry_dead, status
 from .worker import Worker
 
 __all__ = [

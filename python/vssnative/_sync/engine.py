@@ -18,13 +18,15 @@ from concurrent.futures import wait as wait_for
 from dataclasses import dataclass
 from functools import partial
 
+from .._catalog.enqueue import EDIT_PRIORITY
+from .._catalog.generations import switch_if_complete
+from .._catalog.models import embedder_for
+from .._catalog.records import EmbeddingConfig, Generation, load_embeddings
 from ..connection import Connection, execute
+from ..embedding.chunking import Passage, spans_of, split_text
 from ..embedding.protocol import Embedder
 from ..errors import ConfigurationError, SyncError
-from ..migrations.embeddings import EDIT_PRIORITY
-from ..migrations.generations import switch_if_complete
-from ..migrations.records import Embedding, Generation, load_embeddings
-from . import models, queue
+from . import pauses, queue
 from .batch import Batch, Done, commit_batch, plan_batch
 from .embed import Embedded, Outage, RateLimit, embed_texts
 from .events import Listener, emit, span
@@ -152,7 +154,7 @@ class Engine:
                 lambda: execute(self._conn, "delete from vssnative_workers where id = ?", (self._worker_id,)),
             )
 
-    def embeddings(self) -> list[Embedding]:
+    def embeddings(self) -> list[EmbeddingConfig]:
         """What this engine works on, as recorded now; without those whose numbers are in ``skip``."""
         return [e for e in load_embeddings(self._conn, self._table) if e.id not in self.skip]
 
@@ -188,7 +190,7 @@ class Engine:
         now = time.time()
         moments = []
         embeddings = self.embeddings()
-        paused = models.paused_until(self._conn) if embeddings else {}
+        paused = pauses.paused_until(self._conn) if embeddings else {}
         for embedding in embeddings:
             when = None if embedding.paused else queue.next_ready(self._conn, embedding)
             if when is not None:
@@ -213,12 +215,12 @@ class Engine:
                     break
         return waiting.popleft() if waiting else None
 
-    def _workable(self) -> list[Embedding]:
+    def _workable(self) -> list[EmbeddingConfig]:
         """The embeddings that are not paused and have a model that is not."""
         embeddings = self.embeddings()
         if not embeddings:  # perhaps not even our own tables
             return []
-        paused = models.paused_until(self._conn)
+        paused = pauses.paused_until(self._conn)
         now = time.time()
         return [
             e
@@ -232,7 +234,7 @@ class Engine:
             self._give_back(back)
             self._waiting = deque(batch for batch in self._waiting if batch.embedding.id in workable)
 
-    def _open_window(self, embedding: Embedding, *, edits_only: bool) -> list[Batch]:
+    def _open_window(self, embedding: EmbeddingConfig, *, edits_only: bool) -> list[Batch]:
         """Lease rows for some batches, compare them with what is stored, and cut them."""
         if self._left is not None and self._left <= 0:
             return []
@@ -254,7 +256,7 @@ class Engine:
         self._adapt(embedding, planned)
         return cut(planned, self._settings.batch_texts, self._settings.batch_tokens * _CHARACTERS_PER_TOKEN)
 
-    def _take(self, embedding: Embedding, edits_only: bool) -> queue.Lease | None:
+    def _take(self, embedding: EmbeddingConfig, edits_only: bool) -> queue.Lease | None:
         now = time.time()
         rows = self._rows_per_window.get(embedding.id, min(_FIRST_ROWS, self._most_rows(embedding)))
         [(others,)] = execute(
@@ -278,21 +280,16 @@ class Engine:
             edits_only=edits_only,
         )
 
-    def _split(self, generation: Generation, text: str) -> list[tuple[int, int]]:
-        from ..embedding.chunking import Chunking, WordSpans, split_text
-
+    def _split(self, generation: Generation, text: str) -> list[Passage]:
         assert generation.chunk is not None
-        embedder = models.embedder_for(generation, self._given)
-        # Embedders of our own know where their tokens are; words stand in for those of others.
-        spans = getattr(embedder, "tokenizer", None) or WordSpans()
-        chunking = Chunking(generation.chunk.tokens, generation.chunk.overlap)
-        return [(p.start, p.end) for p in split_text(text, chunking, spans) if p.start < p.end]
+        spans = spans_of(embedder_for(generation, self._given))
+        return [p for p in split_text(text, generation.chunk, spans) if p.text]
 
-    def _most_rows(self, embedding: Embedding) -> int:
+    def _most_rows(self, embedding: EmbeddingConfig) -> int:
         fields = max(1, sum(len(g.fields) for g in embedding.live))
         return max(1, _BATCHES_PER_WINDOW * self._settings.batch_texts // fields)
 
-    def _adapt(self, embedding: Embedding, planned: Batch) -> None:
+    def _adapt(self, embedding: EmbeddingConfig, planned: Batch) -> None:
         """Choose the next window's rows by the lengths of this one's: all its texts are in memory."""
         rows = self._most_rows(embedding)
         tokens = planned.characters / _CHARACTERS_PER_TOKEN / len(planned.lease.entries)
@@ -301,7 +298,7 @@ class Engine:
         self._rows_per_window[embedding.id] = max(1, rows)
 
     def _submit(self, batch: Batch) -> _Running:
-        paused = models.paused_until(self._conn)
+        paused = pauses.paused_until(self._conn)
         now = time.time()
         ready = {digest: texts for digest, texts in batch.texts.items() if paused.get(digest, 0.0) <= now}
         generations = {g.model_digest: g for g in batch.embedding.live}
@@ -310,7 +307,7 @@ class Engine:
             results = {}
             for digest, texts in ready.items():
                 try:
-                    embedder = models.embedder_for(generations[digest], self._given)
+                    embedder = embedder_for(generations[digest], self._given)
                 except Exception as error:  # noqa: BLE001 - raised by sync, noted by a worker
                     results[digest] = Embedded(outage=Outage(str(error), None, True, error))
                     continue
@@ -365,13 +362,13 @@ class Engine:
         worked = [digest for digest, one in done.items() if one.vectors and digest not in outages]
 
         def note() -> dict[str, float]:
-            models.clear_pause(self._conn, worked)
+            pauses.clear_pause(self._conn, worked)
             return {
-                digest: models.pause(self._conn, digest, outage.reason, outage.retry_after)
+                digest: pauses.pause(self._conn, digest, outage.reason, outage.retry_after)
                 for digest, outage in outages.items()
             }
 
-        if not outages and not set(worked) & set(models.paused_until(self._conn)):
+        if not outages and not set(worked) & set(pauses.paused_until(self._conn)):
             if worked:
                 self.outage = None
             return
@@ -394,7 +391,7 @@ class Engine:
                 part,
                 max_attempts=self._settings.max_attempts,
                 backoff=self._settings.backoff,
-                paused_until=models.paused_until(self._conn),
+                paused_until=pauses.paused_until(self._conn),
             )
             self._note_worker(counts)
             return counts, switch_if_complete(self._conn, recorded[0])

@@ -9,18 +9,18 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
+from .._catalog import triggers
+from .._catalog.enqueue import BACKFILL_PRIORITY, enqueue_all
+from .._catalog.generations import create_vss_statement, switch_if_complete
+from .._catalog.records import EmbeddingConfig, Generation, load_embedding
+from .._catalog.source import Source, describe
 from ..connection import Connection, execute
 from ..errors import MigrationError
-from ..migrations import triggers
-from ..migrations.embeddings import BACKFILL_PRIORITY, create_vss_statement, enqueue_all
-from ..migrations.generations import switch_if_complete
-from ..migrations.records import Embedding, Generation, load_embedding
-from ..migrations.source import Source, describe
 from .events import Listener, emit
 from .locking import write
 
 
-def problem_with(conn: Connection, embedding: Embedding) -> str | None:
+def problem_with(conn: Connection, embedding: EmbeddingConfig) -> str | None:
     """A sentence where the table and the record do not fit together any more; None where all is well.
 
     Lost triggers are no such problem: ``mend`` puts them back.
@@ -33,7 +33,7 @@ def problem_with(conn: Connection, embedding: Embedding) -> str | None:
     return _mismatch(embedding, source)
 
 
-def needs_mending(conn: Connection, embedding: Embedding) -> bool:
+def needs_mending(conn: Connection, embedding: EmbeddingConfig) -> bool:
     """Whether triggers are missing or not as they must be, or a table of vectors is gone."""
     if lost_tables(conn, embedding):
         return True
@@ -41,7 +41,7 @@ def needs_mending(conn: Connection, embedding: Embedding) -> bool:
     return not triggers.are_installed(conn, embedding, describe(conn, embedding.source))
 
 
-def lost_tables(conn: Connection, embedding: Embedding) -> list[Generation]:
+def lost_tables(conn: Connection, embedding: EmbeddingConfig) -> list[Generation]:
     """The generations at work whose vss0 table is not there: somebody dropped it."""
     return [
         generation
@@ -53,13 +53,13 @@ def lost_tables(conn: Connection, embedding: Embedding) -> list[Generation]:
     ]
 
 
-def lost_parts(conn: Connection, embedding: Embedding) -> str:
+def lost_parts(conn: Connection, embedding: EmbeddingConfig) -> str:
     """In words, what ``needs_mending`` is about."""
     lost = [str(generation.vss_table) for generation in lost_tables(conn, embedding)]
     return f"its table of vectors {', '.join(lost)} is gone" if lost else "triggers are missing or changed"
 
 
-def mend(conn: Connection, embedding: Embedding, listener: Listener | None) -> Embedding:
+def mend(conn: Connection, embedding: EmbeddingConfig, listener: Listener | None) -> EmbeddingConfig:
     """Follow a renamed table, put lost triggers and vss0 tables back, queue what has to be compared.
 
     No transaction may be open.
@@ -108,7 +108,7 @@ def mend(conn: Connection, embedding: Embedding, listener: Listener | None) -> E
     return embedding
 
 
-def _queue_orphans(conn: Connection, embedding: Embedding) -> None:
+def _queue_orphans(conn: Connection, embedding: EmbeddingConfig) -> None:
     """Queue rows that have vectors but are not in the table: REPLACE took them, by an index no trigger can look into."""
     execute(
         conn,
@@ -121,7 +121,7 @@ def _queue_orphans(conn: Connection, embedding: Embedding) -> None:
     )
 
 
-def _followed(conn: Connection, embedding: Embedding) -> Embedding:
+def _followed(conn: Connection, embedding: EmbeddingConfig) -> EmbeddingConfig:
     """The embedding, with the table's new name if it was renamed: its triggers went with it."""
     tables = {table for table, _ in triggers.installed_triggers(conn, embedding).values()}
     if len(tables) == 1:
@@ -131,7 +131,7 @@ def _followed(conn: Connection, embedding: Embedding) -> Embedding:
     return embedding
 
 
-def _described(conn: Connection, embedding: Embedding) -> Source:
+def _described(conn: Connection, embedding: EmbeddingConfig) -> Source:
     try:
         return describe(conn, embedding.source)
     except MigrationError as error:
@@ -141,7 +141,7 @@ def _described(conn: Connection, embedding: Embedding) -> Source:
         ) from error
 
 
-def _mismatch(embedding: Embedding, source: Source) -> str | None:
+def _mismatch(embedding: EmbeddingConfig, source: Source) -> str | None:
     present = {column.lower() for column in source.columns}
     gone = [column for column in embedding.watched if column.lower() not in present]
     if gone:

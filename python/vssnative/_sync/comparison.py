@@ -11,15 +11,16 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from .._catalog.content import EMPTY_HASH, Unreadable, read_texts
+from .._catalog.models import embedder_for
+from .._catalog.records import EmbeddingConfig, Field, Generation, load_embedding
 from ..connection import Connection, execute, load
+from ..embedding._texts import content_hash
 from ..embedding.protocol import Embedder
-from ..migrations.records import Embedding, Field, Generation, load_embedding
 from ..sql import quote_identifier
-from .content import EMPTY_HASH, Unreadable, content_hash, read_texts
 from .engine import Settings
 from .health import lost_parts, mend, needs_mending, problem_with
 from .locking import read, require_no_transaction, write
-from .models import embedder_for
 from .run import sync
 from .store import stores_of
 
@@ -128,7 +129,7 @@ class _Repair:
         self._sample = sample
         self._embedder = embedder
 
-    def run(self, embedding: Embedding) -> Report:
+    def run(self, embedding: EmbeddingConfig) -> Report:
         conn = self._conn
 
         def work() -> Report:
@@ -155,13 +156,13 @@ class _Repair:
 
         return write(conn, work)
 
-    def _drop_stray(self, embedding: Embedding, generation: Generation) -> None:
+    def _drop_stray(self, embedding: EmbeddingConfig, generation: Generation) -> None:
         for text_field in generation.fields:
             stray = sorted(_stray_ids(self._conn, generation, text_field))
             for store in stores_of(self._conn, embedding, generation):
                 store.remove(text_field, stray)
 
-    def _forget_cached(self, embedding: Embedding, row_ids: Sequence[int]) -> None:
+    def _forget_cached(self, embedding: EmbeddingConfig, row_ids: Sequence[int]) -> None:
         """A wrong vector may be in the cache too."""
         for generation in embedding.live:
             texts = read_texts(self._conn, embedding, generation, row_ids)
@@ -177,7 +178,7 @@ class _Repair:
 
 
 def _verify(
-    conn: Connection, embedding: Embedding, sample: int, embedder: Embedder | None, seed: int | None
+    conn: Connection, embedding: EmbeddingConfig, sample: int, embedder: Embedder | None, seed: int | None
 ) -> Report:
     report = Report(embedding.name, problem=problem_with(conn, embedding))
     if report.problem is not None:
@@ -217,7 +218,7 @@ def _verify(
     return report
 
 
-def _pages(conn: Connection, embedding: Embedding) -> Iterable[list[int]]:
+def _pages(conn: Connection, embedding: EmbeddingConfig) -> Iterable[list[int]]:
     """Row numbers of the table, a page at a time."""
     last: int | None = None
     row_id = embedding.row_id_sql("t")
@@ -236,7 +237,7 @@ def _pages(conn: Connection, embedding: Embedding) -> Iterable[list[int]]:
 
 def _check_page(
     conn: Connection,
-    embedding: Embedding,
+    embedding: EmbeddingConfig,
     generation: Generation,
     page: list[int],
     missing: set[int],
@@ -289,7 +290,7 @@ def _stray_ids(conn: Connection, generation: Generation, text_field: Field) -> s
 
 
 def _without_vector(
-    conn: Connection, embedding: Embedding, generation: Generation, text_field: Field
+    conn: Connection, embedding: EmbeddingConfig, generation: Generation, text_field: Field
 ) -> set[int]:
     """Rows whose record says that they have vectors, but which have none."""
     lost: set[int] = set()
@@ -331,7 +332,7 @@ def _exists(conn: Connection, table: str) -> bool:
 
 def _check_sample(
     conn: Connection,
-    embedding: Embedding,
+    embedding: EmbeddingConfig,
     candidates: list[int],
     sample: int,
     given: Embedder | None,
@@ -355,7 +356,11 @@ def _check_sample(
 
 
 def _check_passages(
-    conn: Connection, generation: Generation, chosen: list[int], embedding: Embedding, given: Embedder | None
+    conn: Connection,
+    generation: Generation,
+    chosen: list[int],
+    embedding: EmbeddingConfig,
+    given: Embedder | None,
 ) -> list[int]:
     wrong: set[int] = set()
     if not chosen:
@@ -378,7 +383,7 @@ def _check_passages(
 
 
 def _stored_vector(
-    conn: Connection, embedding: Embedding, generation: Generation, text_field: Field, number: int
+    conn: Connection, embedding: EmbeddingConfig, generation: Generation, text_field: Field, number: int
 ) -> npt.NDArray[np.float32] | None:
     if generation.vss_table is not None:
         rows = execute(

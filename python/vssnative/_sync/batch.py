@@ -15,26 +15,19 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from .._catalog.content import EMPTY_HASH, Unreadable, read_texts
+from .._catalog.records import EmbeddingConfig, Field, Generation
+from .._catalog.statements import insert_rows
 from ..connection import Connection, execute
-from ..migrations.records import Embedding, Field, Generation
+from ..embedding._texts import content_hash
+from ..embedding.chunking import Passage
 from . import cache, queue
-from .content import EMPTY_HASH, Unreadable, content_hash, read_texts
 from .embed import Embedded, Vector
-from .statements import insert_rows
 from .store import VectorStore, stores_of
 
-Splitter = Callable[[Generation, str], list[tuple[int, int]]]
+Splitter = Callable[[Generation, str], list[Passage]]
 
 _LONGEST_BACKOFF = 300.0
-
-
-@dataclass(frozen=True)
-class Passage:
-    """A part of a text that gets a vector."""
-
-    start: int
-    stop: int
-    hash: str
 
 
 @dataclass(frozen=True)
@@ -81,7 +74,7 @@ class Batch:
         characters: length of all texts of the rows.
     """
 
-    embedding: Embedding
+    embedding: EmbeddingConfig
     lease: queue.Lease
     jobs: dict[int, list[Job]] = field(default_factory=dict)
     texts: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -170,7 +163,7 @@ class Done:
     stored: set[str] = field(default_factory=set)
 
 
-def plan_batch(conn: Connection, embedding: Embedding, lease: queue.Lease, split: Splitter) -> Batch:
+def plan_batch(conn: Connection, embedding: EmbeddingConfig, lease: queue.Lease, split: Splitter) -> Batch:
     """Compare leased rows with what is stored. Reads only.
 
     Args:
@@ -207,12 +200,10 @@ def plan_batch(conn: Connection, embedding: Embedding, lease: queue.Lease, split
                     continue
                 passages: tuple[Passage, ...] = ()
                 if text is not None and generation.chunk is None:
-                    passages = (Passage(0, len(text), whole),)
-                    wanted[whole] = text
+                    passages = (Passage(text, 0, len(text)),)
                 elif text is not None:
-                    spans = split(generation, text)
-                    passages = tuple(Passage(a, b, content_hash(text[a:b])) for a, b in spans)
-                    wanted.update((p.hash, text[p.start : p.stop]) for p in passages)
+                    passages = tuple(split(generation, text))
+                wanted.update((p.hash, p.text) for p in passages)
                 if row_id in failed_before:
                     batch.alone.update(p.hash for p in passages)
                 batch.jobs.setdefault(row_id, []).append(Job(generation, row_id, text_field, whole, passages))
@@ -227,7 +218,7 @@ def plan_batch(conn: Connection, embedding: Embedding, lease: queue.Lease, split
 
 def commit_batch(
     conn: Connection,
-    embedding: Embedding,
+    embedding: EmbeddingConfig,
     batch: Batch,
     *,
     max_attempts: int,
@@ -353,7 +344,7 @@ def _number_passages(
         conn,
         "insert into vssnative_passages(id, generation, row_id, field, ordinal, start, stop)",
         [
-            (number, generation.id, job.row_id, text_field.name, ordinal, passage.start, passage.stop)
+            (number, generation.id, job.row_id, text_field.name, ordinal, passage.start, passage.end)
             for number, (job, ordinal, passage) in zip(ids, passages, strict=True)
         ],
     )
@@ -389,7 +380,9 @@ def _forget_field(
     )
 
 
-def _forget_rows(conn: Connection, embedding: Embedding, row_ids: Sequence[int], *, everywhere: bool) -> None:
+def _forget_rows(
+    conn: Connection, embedding: EmbeddingConfig, row_ids: Sequence[int], *, everywhere: bool
+) -> None:
     """Take rows away: from all generations, or only from those that are not kept in step.
 
     The latter for a row whose number belonged to an earlier row: a rollback to an older model must not bring that
@@ -406,7 +399,7 @@ def _forget_rows(conn: Connection, embedding: Embedding, row_ids: Sequence[int],
         _clear_dead_letters(conn, embedding, row_ids)
 
 
-def _clear_dead_letters(conn: Connection, embedding: Embedding, row_ids: Sequence[int]) -> None:
+def _clear_dead_letters(conn: Connection, embedding: EmbeddingConfig, row_ids: Sequence[int]) -> None:
     if row_ids:
         execute(
             conn,
@@ -417,7 +410,7 @@ def _clear_dead_letters(conn: Connection, embedding: Embedding, row_ids: Sequenc
 
 def _bury(
     conn: Connection,
-    embedding: Embedding,
+    embedding: EmbeddingConfig,
     stores: Mapping[int, Sequence[VectorStore]],
     given_up: Sequence[tuple[Job, str]],
     attempts: Mapping[int, int],

@@ -9,9 +9,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from .._catalog.records import EmbeddingConfig, Field, Generation
 from ..connection import Connection, execute
 from ..index import Index
-from ..migrations.records import Embedding, Field, Generation
 from ..sql import quote_identifier
 
 Matrix = npt.NDArray[np.float32]
@@ -29,7 +29,7 @@ class VectorStore(Protocol):
         ...
 
 
-def stores_of(conn: Connection, embedding: Embedding, generation: Generation) -> list[VectorStore]:
+def stores_of(conn: Connection, embedding: EmbeddingConfig, generation: Generation) -> list[VectorStore]:
     """All places that a generation's vectors go to."""
     stores: list[VectorStore] = []
     if generation.vss_table is not None:
@@ -79,7 +79,7 @@ class VssStore:
 class ColumnStore:
     """Vectors as float32 blobs in columns that add_embeddings added to the user's table."""
 
-    def __init__(self, conn: Connection, embedding: Embedding) -> None:
+    def __init__(self, conn: Connection, embedding: EmbeddingConfig) -> None:
         self._conn = conn
         self._embedding = embedding
 

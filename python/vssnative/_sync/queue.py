@@ -7,9 +7,9 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .._catalog.enqueue import BACKFILL_PRIORITY, EDIT_PRIORITY
+from .._catalog.records import EmbeddingConfig
 from ..connection import Connection, execute
-from ..migrations.embeddings import BACKFILL_PRIORITY, EDIT_PRIORITY
-from ..migrations.records import Embedding
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Lease:
 
 def take(
     conn: Connection,
-    embedding: Embedding,
+    embedding: EmbeddingConfig,
     *,
     now: float,
     seconds: float,
@@ -67,18 +67,18 @@ def take(
     return Lease(token, tuple(Entry(row[0], row[1], bool(row[2]), row[3]) for row in rows))
 
 
-def extend(conn: Connection, embedding: Embedding, lease: Lease, until: float) -> None:
+def extend(conn: Connection, embedding: EmbeddingConfig, lease: Lease, until: float) -> None:
     """Heartbeat: move the end of a lease. Entries that were edited meanwhile are no longer part of it."""
     execute(conn, f"update vssnative_queue set ready_at = ? where {_HELD}", (until, *_held(embedding, lease)))
 
 
-def still_held(conn: Connection, embedding: Embedding, lease: Lease) -> set[int]:
+def still_held(conn: Connection, embedding: EmbeddingConfig, lease: Lease) -> set[int]:
     """Row numbers of the lease that nobody edited and nobody took over. Only true under the write lock."""
     rows = execute(conn, f"select row_id from vssnative_queue where {_HELD}", _held(embedding, lease))
     return {row[0] for row in rows}
 
 
-def finish(conn: Connection, embedding: Embedding, row_ids: Sequence[int]) -> None:
+def finish(conn: Connection, embedding: EmbeddingConfig, row_ids: Sequence[int]) -> None:
     """Take entries out of the queue; the caller has made sure that it holds them."""
     execute(
         conn,
@@ -87,7 +87,7 @@ def finish(conn: Connection, embedding: Embedding, row_ids: Sequence[int]) -> No
     )
 
 
-def retry_later(conn: Connection, embedding: Embedding, rows: Sequence[tuple[int, int, float]]) -> None:
+def retry_later(conn: Connection, embedding: EmbeddingConfig, rows: Sequence[tuple[int, int, float]]) -> None:
     """Give entries back, each as (row number, attempts, ready at); the caller has made sure that it holds them."""
     alike: dict[tuple[int, float], list[int]] = {}
     for row_id, attempts, ready_at in rows:
@@ -101,7 +101,7 @@ def retry_later(conn: Connection, embedding: Embedding, rows: Sequence[tuple[int
         )
 
 
-def release(conn: Connection, embedding: Embedding, lease: Lease, ready_at: float) -> None:
+def release(conn: Connection, embedding: EmbeddingConfig, lease: Lease, ready_at: float) -> None:
     """Give a whole lease back, no attempt spent."""
     execute(
         conn,
@@ -110,12 +110,14 @@ def release(conn: Connection, embedding: Embedding, lease: Lease, ready_at: floa
     )
 
 
-def is_ready(conn: Connection, embedding: Embedding, now: float, *, edits_only: bool = False) -> bool:
+def is_ready(conn: Connection, embedding: EmbeddingConfig, now: float, *, edits_only: bool = False) -> bool:
     """Whether an entry can be taken; asked before a write lock is."""
     return ready(conn, embedding, now, 1, edits_only=edits_only) > 0
 
 
-def ready(conn: Connection, embedding: Embedding, now: float, limit: int, *, edits_only: bool = False) -> int:
+def ready(
+    conn: Connection, embedding: EmbeddingConfig, now: float, limit: int, *, edits_only: bool = False
+) -> int:
     """How many entries can be taken; counted up to `limit`."""
     [(count,)] = execute(
         conn,
@@ -126,7 +128,7 @@ def ready(conn: Connection, embedding: Embedding, now: float, limit: int, *, edi
     return int(count)
 
 
-def next_ready(conn: Connection, embedding: Embedding) -> float | None:
+def next_ready(conn: Connection, embedding: EmbeddingConfig) -> float | None:
     """When the next entry can be taken; None where the queue is empty."""
     moments = [
         execute(
@@ -139,7 +141,7 @@ def next_ready(conn: Connection, embedding: Embedding) -> float | None:
     return min((float(when) for when in moments if when is not None), default=None)
 
 
-def pending(conn: Connection, embedding: Embedding) -> int:
+def pending(conn: Connection, embedding: EmbeddingConfig) -> int:
     """Entries in the queue, leased ones included."""
     [(count,)] = execute(conn, "select count(*) from vssnative_queue where embedding = ?", (embedding.id,))
     return int(count)
@@ -155,5 +157,5 @@ def _priorities(edits_only: bool) -> str:
     )
 
 
-def _held(embedding: Embedding, lease: Lease) -> tuple[int, str, str]:
+def _held(embedding: EmbeddingConfig, lease: Lease) -> tuple[int, str, str]:
     return embedding.id, lease.token, json.dumps([entry.row_id for entry in lease.entries])

@@ -14,7 +14,10 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from .connection import (
+from .._catalog.content import Unreadable, read_texts
+from .._catalog.models import embedder_for
+from .._catalog.records import EmbeddingConfig, Field, Generation, load_embedding
+from ..connection import (
     Connection,
     driver_error,
     execute,
@@ -23,14 +26,11 @@ from .connection import (
     load,
     transaction,
 )
-from .embedding.protocol import Embedder
-from .errors import QueryError, SyncError
-from .migrations.records import Embedding, Field, Generation, load_embedding
-from .sql import check_params, quote_identifier, quote_text
-from .sync.column_search import nearest_in_column
-from .sync.content import Unreadable, read_texts
-from .sync.full_text import text_places
-from .sync.models import embedder_for
+from ..embedding.protocol import Embedder
+from ..errors import QueryError, SyncError
+from ..sql import check_params, quote_identifier, quote_text
+from .column_search import nearest_in_column
+from .full_text import text_places
 
 _WIDTH = 60
 _DEFAULT_RECALL = 0.95  # vss0's own
@@ -164,7 +164,7 @@ def search(
     check_params(where, params)
     load(conn)
     if fresh:
-        from .sync.run import sync
+        from .._sync.run import sync
 
         if in_transaction(conn):
             raise SyncError(
@@ -176,7 +176,7 @@ def search(
     if full_text is not None and not isinstance(query, str):
         raise QueryError("full_text needs the query as a text")
 
-    def answer(embedding: Embedding, vector: npt.NDArray[np.float32]) -> Results:
+    def answer(embedding: EmbeddingConfig, vector: npt.NDArray[np.float32]) -> Results:
         _require_table(conn, embedding)
         candidates = None if where is None else (embedding.matching_sql(where), params)
         wanted = int(k) if full_text is None else max(_FUSION_DEPTH, 2 * int(k))
@@ -202,7 +202,7 @@ def search(
         return answer(now, vector)
 
 
-def _require_table(conn: Connection, embedding: Embedding) -> None:
+def _require_table(conn: Connection, embedding: EmbeddingConfig) -> None:
     """Name what is missing, rather than leave it to SQLite's words about a statement of ours."""
     sql = "select 1 from main.sqlite_master where type = 'table' and name = ? collate nocase"
     if not execute(conn, sql, (embedding.source,)):
@@ -242,7 +242,7 @@ class _Hit:
 
 def _hits(
     conn: Connection,
-    embedding: Embedding,
+    embedding: EmbeddingConfig,
     vector: npt.NDArray[np.float32],
     k: int,
     candidates: Candidates | None,
@@ -291,7 +291,7 @@ def _fused(hits: Sequence[_Hit], ranked: int, places: Mapping[int, int]) -> list
 
 def _nearest(
     conn: Connection,
-    embedding: Embedding,
+    embedding: EmbeddingConfig,
     generation: Generation,
     text_field: Field,
     vector: npt.NDArray[np.float32],
@@ -336,7 +336,7 @@ def _nearest(
 
 def _live_hits(
     conn: Connection,
-    embedding: Embedding,
+    embedding: EmbeddingConfig,
     generation: Generation,
     text_field: Field,
     found: Sequence[tuple[int, float]],
@@ -384,7 +384,7 @@ def _live_hits(
 
 
 def _results(
-    conn: Connection, embedding: Embedding, hits: Sequence[_Hit], places: Mapping[int, int]
+    conn: Connection, embedding: EmbeddingConfig, hits: Sequence[_Hit], places: Mapping[int, int]
 ) -> Results:
     generation = embedding.active
     info = execute(conn, f"pragma main.table_xinfo({quote_identifier(embedding.source)})")
@@ -430,7 +430,7 @@ def _results(
 
 
 def _passage_text(
-    conn: Connection, embedding: Embedding, generation: Generation, hit: _Hit, waiting: bool
+    conn: Connection, embedding: EmbeddingConfig, generation: Generation, hit: _Hit, waiting: bool
 ) -> str | None:
     """The passage's text; None where the text changed since, so that the places do not fit any more."""
     if hit.passage is None or waiting:

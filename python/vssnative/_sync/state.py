@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from .._catalog.records import EmbeddingConfig, load_embedding, load_embeddings
+from .._catalog.schema import installed_version
 from ..connection import Connection, execute
-from ..migrations.records import Embedding, load_embedding, load_embeddings
-from ..migrations.schema import installed_version
 from ..sql import quote_identifier
 from .health import lost_parts, needs_mending, problem_with
 from .locking import require_no_transaction, write
@@ -161,7 +161,7 @@ def _set_paused(conn: Connection, table: str, paused: int) -> None:
     write(conn, change)
 
 
-def _status_of(conn: Connection, embedding: Embedding) -> Status:
+def _status_of(conn: Connection, embedding: EmbeddingConfig) -> Status:
     now = time.time()
     problem = problem_with(conn, embedding)
     rows = 0

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from .._catalog.records import EmbeddingConfig
 from ..connection import Connection, driver_error, execute
 from ..errors import QueryError
-from ..migrations.records import Embedding
 from ..sql import quote_identifier
 
 _WORD = re.compile(r"\w+")
@@ -15,7 +15,7 @@ _WORD = re.compile(r"\w+")
 
 def text_places(
     conn: Connection,
-    embedding: Embedding,
+    embedding: EmbeddingConfig,
     full_text: str,
     query: str,
     limit: int,

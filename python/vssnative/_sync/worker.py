@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 
+from .._catalog.records import load_embeddings
 from ..connection import Connection, connect, driver_error, execute
 from ..embedding.protocol import Embedder
 from ..errors import MigrationError
-from ..migrations.records import load_embeddings
 from .engine import Engine, Settings
 from .events import Listener, emit, logger
 from .health import mend

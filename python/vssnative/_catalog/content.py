@@ -6,17 +6,15 @@ where all its columns are so. Numbers are taken as SQLite writes them. A blob is
 
 from __future__ import annotations
 
-import hashlib
 import json
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..connection import Connection, execute
-from ..migrations.records import Embedding, Field, Generation
+from ..embedding._texts import content_hash
 from ..sql import quote_identifier
-
-_HASH_BYTES = 16
+from .records import EmbeddingConfig, Field, Generation
 
 
 @dataclass(frozen=True)
@@ -29,16 +27,11 @@ class Unreadable:
 Text = str | None | Unreadable
 
 
-def content_hash(text: str) -> str:
-    """BLAKE2b of the text's UTF-8, 16 bytes in hexadecimal."""
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=_HASH_BYTES).hexdigest()
-
-
 EMPTY_HASH = content_hash("")
 
 
 def read_texts(
-    conn: Connection, embedding: Embedding, generation: Generation, row_ids: Sequence[int]
+    conn: Connection, embedding: EmbeddingConfig, generation: Generation, row_ids: Sequence[int]
 ) -> dict[int, dict[str, Text]]:
     """The present texts of rows: row number to field name to text. Rows that are not there are left out."""
     columns = tuple(dict.fromkeys(column for field in generation.fields for column in field.columns))
@@ -53,7 +46,9 @@ def read_texts(
     return {row[0]: _texts_of(generation, columns, row[1:], encoding) for row in rows}
 
 
-def sample_texts(conn: Connection, embedding: Embedding, generation: Generation, limit: int) -> list[str]:
+def sample_texts(
+    conn: Connection, embedding: EmbeddingConfig, generation: Generation, limit: int
+) -> list[str]:
     """Texts of the first `limit` rows, all fields together, empty ones left out. Needs no tables of ours."""
     columns = tuple(dict.fromkeys(column for field in generation.fields for column in field.columns))
     rows = execute(

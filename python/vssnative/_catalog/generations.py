@@ -1,0 +1,158 @@
+"""Sets of vectors, as they are recorded: made, dropped, and switched from one to the next."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from ..connection import Connection, execute
+from ..errors import MigrationError
+from ..sql import quote_identifier
+from . import triggers
+from .enqueue import BACKFILL_PRIORITY, enqueue_all
+from .records import EmbeddingConfig, Generation, fields_to_json, load_embedding
+from .schema import get_meta, set_meta
+from .source import describe
+
+
+def new_generation_id(conn: Connection) -> int:
+    """A number that no generation of this file ever had: leases and vectors of a dropped one cannot come back."""
+    number = get_meta(conn, "next_generation", 1)
+    set_meta(conn, "next_generation", number + 1)
+    return number
+
+
+def record_generation(conn: Connection, generation: Generation) -> None:
+    now = time.time()
+    chunk = (
+        {"tokens": generation.chunk.tokens, "overlap": generation.chunk.overlap} if generation.chunk else None
+    )
+    execute(
+        conn,
+        "insert into vssnative_generations(id, embedding, state, model, model_name, model_digest, dim, metric, fields,"
+        " chunk, vss_table, created_at, activated_at) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            generation.id,
+            generation.embedding,
+            generation.state,
+            json.dumps(generation.model, sort_keys=True),
+            generation.model_name,
+            generation.model_digest,
+            generation.dim,
+            generation.metric,
+            fields_to_json(generation.fields),
+            json.dumps(chunk) if chunk else None,
+            generation.vss_table,
+            now,
+            now if generation.state == "active" else None,
+        ),
+    )
+
+
+def drop_generation(conn: Connection, generation: Generation) -> None:
+    """Drop a generation's vectors and all that is recorded of it."""
+    if generation.vss_table is not None:
+        execute(conn, f"drop table if exists main.{quote_identifier(generation.vss_table)}")
+    for own in ("vssnative_provenance", "vssnative_passages", "vssnative_dead_letters"):
+        execute(conn, f"delete from {own} where generation = ?", (generation.id,))
+    execute(conn, "delete from vssnative_generations where id = ?", (generation.id,))
+
+
+def record_step(conn: Connection, name: str, action: str, detail: str | None) -> None:
+    execute(
+        conn,
+        "insert into vssnative_migrations(scope, name, action, detail, applied_at) values ('embeddings', ?, ?, ?, ?)",
+        (name, action, detail, time.time()),
+    )
+
+
+def create_vss_statement(generation: Generation) -> str:
+    """The ``CREATE VIRTUAL TABLE`` for a generation's vectors."""
+    assert generation.vss_table is not None
+    columns = ", ".join(
+        f"{field.vector_column}({generation.dim}) metric_type={generation.metric.upper()}"
+        for field in generation.fields
+    )
+    return f"create virtual table main.{quote_identifier(generation.vss_table)} using vss0({columns})"
+
+
+def switch_if_complete(conn: Connection, embedding: EmbeddingConfig) -> bool:
+    """Switch where every row has its new vectors. In the caller's transaction.
+
+    Not where triggers were lost: then nobody knows what every row is, until they are mended.
+    """
+    building = building_of(embedding)
+    if building is None or _anything_missing(conn, embedding, building):
+        return False
+    try:
+        if not triggers.are_installed(conn, embedding, describe(conn, embedding.source)):
+            return False
+    except MigrationError:
+        return False
+    make_active(conn, embedding, building, "switch")
+    return True
+
+
+def building_of(embedding: EmbeddingConfig) -> Generation | None:
+    return next((g for g in embedding.generations if g.state == "building"), None)
+
+
+def _anything_missing(conn: Connection, embedding: EmbeddingConfig, building: Generation) -> bool:
+    """As ``_missing``, but ends at the first row: this is asked at every commit, under the write lock."""
+    [(found,)] = execute(
+        conn,
+        "select exists (select 1 from vssnative_dead_letters d where d.embedding = ?1 and d.generation = ?2)"
+        " or exists (select 1 from vssnative_queue q where q.embedding = ?1 and ?3 >"
+        " (select count(*) from vssnative_provenance p where p.generation = ?2 and p.row_id = q.row_id))",
+        (embedding.id, building.id, len(building.fields)),
+    )
+    return bool(found)
+
+
+def make_active(conn: Connection, embedding: EmbeddingConfig, generation: Generation, action: str) -> None:
+    execute(conn, "update vssnative_generations set state = 'retired' where id = ?", (embedding.active.id,))
+    execute(
+        conn,
+        "update vssnative_generations set state = 'active', activated_at = ? where id = ?",
+        (time.time(), generation.id),
+    )
+    if embedding.uses_columns:
+        _copy_to_columns(conn, embedding, generation)
+    refresh(conn, embedding, f"{action} to {generation.model_name}")
+
+
+def _copy_to_columns(conn: Connection, embedding: EmbeddingConfig, generation: Generation) -> None:
+    assert generation.vss_table is not None
+    key = ", ".join(f"t.{quote_identifier(column)}" for column in embedding.key_columns)
+    plain_key = ", ".join(quote_identifier(column) for column in embedding.key_columns)
+    for field in generation.fields:
+        rows = execute(
+            conn,
+            f"select v.{quote_identifier(field.vector_column)}, {key}"
+            f" from {embedding.rows_sql('t')} left join main.{quote_identifier(generation.vss_table)} as v"
+            f" on v.rowid = {embedding.row_id_sql('t')}",
+        )
+        marks = ", ".join("?" for _ in embedding.key_columns)
+        for vector, *values in rows:
+            execute(
+                conn,
+                f"update main.{quote_identifier(embedding.source)} set {quote_identifier(field.blob_column)} = ?"
+                f" where ({plain_key}) = ({marks})",
+                (vector, *values),
+            )
+
+
+def refresh(conn: Connection, embedding: EmbeddingConfig, step: str) -> None:
+    """Record the step, and make the triggers watch what the generations need now.
+
+    Args:
+        embedding: as it was before the step. If the triggers it needed are not there (the table was rebuilt), nobody
+            has noted what changed since, so that all rows are queued for comparison.
+    """
+    source = describe(conn, embedding.source)
+    lost = not triggers.are_installed(conn, embedding, source)
+    record_step(conn, embedding.name, step, None)
+    now = load_embedding(conn, embedding.name)
+    triggers.create_triggers(conn, now, source)
+    if lost:
+        enqueue_all(conn, now, BACKFILL_PRIORITY)

@@ -1,0 +1,38 @@
+"""Models at work, built from what is recorded."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+
+from ..embedding.protocol import Embedder
+from ..embedding.registry import from_config
+from ..errors import EmbeddingError
+from .records import Generation
+
+_built: dict[str, Embedder] = {}
+_built_lock = threading.Lock()
+
+
+def embedder_for(generation: Generation, given: Iterable[Embedder] = ()) -> Embedder:
+    """The very model that the generation records, `given` ones first; built once per process.
+
+    Raises:
+        EmbeddingError: what can be built today is another model than the recorded one.
+        ModelNotFoundError: its files are not on this machine.
+    """
+    for embedder in given:
+        if embedder.digest == generation.model_digest:
+            return embedder
+    with _built_lock:
+        found = _built.get(generation.model_digest)
+        if found is None:
+            found = from_config(generation.model)
+            if found.digest != generation.model_digest:
+                raise EmbeddingError(
+                    f"the vectors were made by model {generation.model_name} with digest"
+                    f" {generation.model_digest[:12]}, but its files now have digest {found.digest[:12]}; vectors of"
+                    " two models cannot be compared. Put the recorded files back, or call change_model."
+                )
+            _built[generation.model_digest] = found
+    return found

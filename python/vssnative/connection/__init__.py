@@ -1,0 +1,43 @@
+"""Connections: opening them, loading vss0 into them, and the little that the other layers need of any driver.
+
+This is the one package that knows SQLite drivers: the standard library's ``sqlite3`` and its relatives
+(pysqlite3, sqlean, ...), and ``apsw``. Wrappers (SQLAlchemy, aiosqlite, Django, sqlite-utils) are unwrapped
+to one of those.
+
+    opening       connect, load
+    loading       the two ways in which vss0 gets into a connection
+    drivers       what a connection belongs to, and what is wrapped round it
+    statements    statements, transactions and errors, the same for every driver
+"""
+
+from __future__ import annotations
+
+from .loading import loadable_path
+from .opening import connect, load, load_by
+from .protocol import Connection
+from .statements import (
+    driver_error,
+    execute,
+    in_transaction,
+    is_busy,
+    is_corrupt,
+    lists_arrive_whole,
+    sqlite_version,
+    transaction,
+)
+
+__all__ = [
+    "Connection",
+    "connect",
+    "driver_error",
+    "execute",
+    "in_transaction",
+    "is_busy",
+    "is_corrupt",
+    "lists_arrive_whole",
+    "load",
+    "load_by",
+    "loadable_path",
+    "sqlite_version",
+    "transaction",
+]

@@ -1,0 +1,126 @@
+"""The drivers, and the wrappers round their connections."""
+
+from __future__ import annotations
+
+import functools
+import queue
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, TypeVar
+
+from ..errors import ConnectionSetupError
+from .protocol import Connection
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Driver:
+    """What a connection belongs to: `native` is the C module that made `connection_class`."""
+
+    name: str
+    native: ModuleType
+    connection_class: type[Any]
+
+    @property
+    def is_apsw(self) -> bool:
+        return self.name == "apsw"
+
+
+_drivers: dict[type[Any], Driver] = {}
+
+
+def driver_of(conn: Connection) -> Driver:
+    """The driver of an unwrapped connection, found by its class; ConnectionSetupError if it is of none
+    known."""
+    known = _drivers.get(type(conn))
+    if known is not None:
+        return known
+    for cls in type(conn).__mro__:
+        root = cls.__module__.partition(".")[0]
+        native = sys.modules.get({"sqlite3": "_sqlite3", "apsw": "apsw"}.get(root, f"{root}._sqlite3"))
+        if native is not None and getattr(native, "Connection", None) is cls:
+            driver = Driver(root, native, cls)
+            _drivers[type(conn)] = driver
+            return driver
+    raise ConnectionSetupError(
+        f"{type(conn).__module__}.{type(conn).__qualname__} is no SQLite connection that vssnative knows; pass"
+        " one of sqlite3, pysqlite3, sqlean or apsw, or a SQLAlchemy, aiosqlite, Django or sqlite-utils object"
+        " around one"
+    )
+
+
+def resolve(conn: Connection) -> tuple[Connection, Driver]:
+    """The driver's own connection inside `conn`, for use in this thread, and its driver."""
+    if type(conn) in _drivers:
+        return conn, _drivers[type(conn)]
+    raw, run = unwrap(conn)
+    if isinstance(run, functools.partial):
+        raise ConnectionSetupError(
+            "an aiosqlite connection can only be used by its own thread: load(conn) works, and SQL through it; for"
+            " all else open a connection of your own with vssnative.connect in a worker thread"
+        )
+    return raw, driver_of(raw)
+
+
+def unwrap(conn: Connection) -> tuple[Connection, Callable[[Callable[[], _T]], _T]]:
+    """The driver's own connection inside `conn`, and how to run a function in the thread that may use it."""
+    for _ in range(8):  # wrappers nest: session, connection, pool's proxy, async adapter
+        cls = type(conn)
+        package = cls.__module__.partition(".")[0]
+        inner: Any = None
+        if package == "sqlalchemy":
+            if hasattr(cls, "driver_connection"):
+                inner = conn.driver_connection
+            elif hasattr(conn, "sync_session"):
+                inner = conn.sync_session
+            elif hasattr(conn, "sync_connection"):
+                inner = conn.sync_connection
+            elif hasattr(cls, "connection"):
+                inner = conn.connection() if callable(cls.connection) else conn.connection
+        elif package == "aiosqlite":
+            try:
+                return conn._conn, functools.partial(_run_in_aiosqlite_thread, conn)
+            except ValueError as error:
+                raise ConnectionSetupError(f"the aiosqlite connection cannot be used: {error}") from error
+        elif package == "django":
+            conn.ensure_connection()
+            inner = conn.connection
+        elif package == "sqlite_utils":
+            inner = conn.conn
+        if inner is None:
+            break
+        conn = inner
+    return conn, lambda function: function()
+
+
+class _NoLoop:
+    """Stands where aiosqlite's thread expects an asyncio future: our caller waits by another way."""
+
+    def get_loop(self) -> _NoLoop:
+        return self
+
+    def call_soon_threadsafe(self, *_: object) -> None:
+        pass
+
+    def done(self) -> bool:
+        return True
+
+
+def _run_in_aiosqlite_thread(conn: Connection, function: Callable[[], _T]) -> _T:
+    """Only aiosqlite's own thread may touch its connection; it takes functions from a queue."""
+    results: queue.SimpleQueue[tuple[_T | None, BaseException | None]] = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            results.put((function(), None))
+        except BaseException as error:  # noqa: BLE001  (raised again in the caller's thread)
+            results.put((None, error))
+
+    conn._tx.put_nowait((_NoLoop(), work))
+    result, error = results.get()
+    if error is not None:
+        raise error
+    return result  # type: ignore[return-value]

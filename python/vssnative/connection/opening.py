@@ -1,0 +1,142 @@
+"""Opening a database with vss0 loaded, and loading it into a connection that is open."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from types import ModuleType
+from typing import Any, overload
+
+from ..errors import ConfigurationError, ConnectionSetupError
+from .drivers import unwrap
+from .loading import Way, load_into
+from .protocol import Connection
+from .statements import driver_error, execute, is_busy
+
+_SYNCHRONOUS = ("OFF", "NORMAL", "FULL", "EXTRA")
+
+
+def load(conn: Connection) -> None:
+    """Make vss0 and its SQL functions available on an open connection. Loading again is harmless.
+
+    Nothing else of the connection changes: no transaction begins or ends, extension loading is left as it
+    was.
+
+    Args:
+        conn: a connection of ``sqlite3``, ``pysqlite3``, ``sqlean`` or ``apsw``, also inside a SQLAlchemy
+            connection or session, an aiosqlite connection, Django's connection, or a sqlite-utils database.
+
+    Raises:
+        ConnectionSetupError: the connection is closed, belongs to another thread, or is of no known driver.
+        ExtensionLoadError: vss0 could not be loaded; the message says what was tried and what to do.
+    """
+    load_by(conn)
+
+
+def load_by(conn: Connection) -> Way:
+    """Like ``load``, and tells how vss0 got into the connection."""
+    raw, run = unwrap(conn)
+    return run(lambda: load_into(raw))
+
+
+@overload
+def connect(
+    path: str | os.PathLike[str],
+    *,
+    wal: bool = True,
+    synchronous: str | None = "NORMAL",
+    timeout: float = 5.0,
+    driver: None = None,
+    **kwargs: Any,
+) -> sqlite3.Connection: ...
+
+
+@overload
+def connect(
+    path: str | os.PathLike[str],
+    *,
+    wal: bool = True,
+    synchronous: str | None = "NORMAL",
+    timeout: float = 5.0,
+    driver: ModuleType,
+    **kwargs: Any,
+) -> Connection: ...
+
+
+def connect(
+    path: str | os.PathLike[str],
+    *,
+    wal: bool = True,
+    synchronous: str | None = "NORMAL",
+    timeout: float = 5.0,
+    driver: ModuleType | None = None,
+    **kwargs: Any,
+) -> Connection:
+    """Open a database with vss0 loaded.
+
+    Args:
+        path: the database file, ``":memory:"``, or a URI where ``uri=True`` (sqlite3) or the flags (apsw)
+        allow it.
+        wal: switch the file to the write-ahead log, so that readers and one writer never block each other. In
+            memory and read-only databases keep the journal they have. False leaves the journal mode alone.
+        synchronous: ``"OFF"``, ``"NORMAL"``, ``"FULL"``, ``"EXTRA"``, or None for SQLite's own default.
+            NORMAL cannot damage a WAL file, but a power cut may undo the last commits.
+        timeout: seconds to wait for a lock before "database is locked".
+        driver: the module to open it with, for example ``pysqlite3`` or ``apsw``; the standard ``sqlite3`` if
+        None.
+        **kwargs: handed to the driver's own ``connect`` (for apsw: to ``apsw.Connection``).
+
+    Raises:
+        ConfigurationError: an argument has no such value.
+        ConnectionSetupError: the driver is unknown.
+        ExtensionLoadError: vss0 could not be loaded.
+        The driver's own error where the file cannot be opened.
+    """
+    if synchronous is not None and synchronous.upper() not in _SYNCHRONOUS:
+        raise ConfigurationError(
+            f"synchronous must be one of {', '.join(_SYNCHRONOUS)} or None, not {synchronous!r}"
+        )
+    if timeout < 0:
+        raise ConfigurationError(f"timeout must be 0 or more seconds, not {timeout!r}")
+    module = sqlite3 if driver is None else driver
+    # Under autocommit=False (Python 3.12) a transaction is open from the start, in which the journal cannot
+    # change.
+    pep249_autocommit = kwargs.pop("autocommit", None)
+    if module.__name__ == "apsw":
+        conn = module.Connection(os.fspath(path), **kwargs)
+        conn.setbusytimeout(round(timeout * 1000))
+    elif hasattr(module, "connect") and hasattr(module, "Connection"):
+        conn = module.connect(os.fspath(path), timeout=timeout, **kwargs)
+    else:
+        raise ConnectionSetupError(
+            f"driver must be a module such as sqlite3, pysqlite3 or apsw, not {module!r}"
+        )
+    try:
+        if wal:
+            _switch_to_wal(conn, timeout)
+        if synchronous is not None:
+            execute(conn, f"PRAGMA synchronous={synchronous.upper()}")
+        load(conn)
+        if pep249_autocommit is not None:
+            conn.autocommit = pep249_autocommit
+    except BaseException:
+        conn.close()
+        raise
+    return conn
+
+
+def _switch_to_wal(conn: Connection, timeout: float) -> None:
+    """Switching needs the file alone for a moment, and SQLite does not wait for that lock by itself."""
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            if execute(conn, "PRAGMA journal_mode") != [("wal",)]:
+                execute(conn, "PRAGMA journal_mode=WAL")
+            return
+        except driver_error(conn) as error:
+            if "readonly" in str(error):
+                return
+            if not is_busy(error) or time.monotonic() >= deadline:
+                raise
+        time.sleep(0.01)

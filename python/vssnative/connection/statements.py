@@ -1,0 +1,124 @@
+"""Statements and transactions, the same for every driver."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from .drivers import Driver, resolve
+from .protocol import Connection, Parameters
+
+_SAVEPOINT = "vssnative"
+
+
+def execute(conn: Connection, sql: str, params: Parameters = ()) -> list[tuple[Any, ...]]:
+    """Run one statement and return its rows as plain tuples with text as ``str``.
+
+    The caller's row factories, text factory and row traces stay set, and have no part in it. Like any
+    statement of the caller's own, an INSERT, UPDATE or DELETE begins sqlite3's implicit transaction where
+    that is its habit.
+
+    Raises:
+        The driver's own error, see ``driver_error``.
+    """
+    conn, driver = resolve(conn)
+    if driver.is_apsw:
+        return _execute_apsw(conn, driver, sql, params)
+    cursor = driver.connection_class.cursor(conn)
+    cursor.row_factory = None
+    text_factory = conn.text_factory
+    try:
+        if text_factory is not str:
+            conn.text_factory = str
+        rows: list[tuple[Any, ...]] = cursor.execute(sql, params).fetchall()
+        return rows
+    finally:
+        if text_factory is not str:
+            conn.text_factory = text_factory
+        cursor.close()
+
+
+def _execute_apsw(conn: Connection, driver: Driver, sql: str, params: Parameters) -> list[tuple[Any, ...]]:
+    cursor = driver.native.Cursor(conn)
+    try:
+        # A cursor's own hook goes before the connection's; these hand on what SQLite returned.
+        cursor.setrowtrace(lambda _cursor, row: row)
+        if getattr(conn, "convert_jsonb", None) is not None:
+            cursor.convert_jsonb = lambda _cursor, _column, blob: blob
+        return list(cursor.execute(sql, params if isinstance(params, dict) else tuple(params)))
+    finally:
+        cursor.close()
+
+
+def in_transaction(conn: Connection) -> bool:
+    """Whether a transaction is open on the connection. Always so under Python 3.12's ``autocommit=False``."""
+    conn, driver = resolve(conn)
+    if driver.is_apsw:
+        return not conn.getautocommit()
+    return bool(conn.in_transaction)
+
+
+@contextlib.contextmanager
+def transaction(
+    conn: Connection, mode: Literal["DEFERRED", "IMMEDIATE", "EXCLUSIVE"] = "IMMEDIATE"
+) -> Iterator[None]:
+    """All or nothing: commits at the end of the block, takes everything back if an exception leaves it.
+
+    Inside a transaction that is open already it is a savepoint, and the outer one stays open either way.
+
+    Args:
+        mode: how to begin where no transaction is open. IMMEDIATE takes the write lock at once, waiting as
+            long as the connection's busy timeout says, so that nothing later in the block fails for a lock.
+    """
+    nested = in_transaction(conn)
+    execute(conn, f"SAVEPOINT {_SAVEPOINT}" if nested else f"BEGIN {mode}")
+    try:
+        yield
+        execute(conn, f"RELEASE {_SAVEPOINT}" if nested else "COMMIT")
+    except BaseException:
+        # Some errors (a full disk, an I/O error) make SQLite roll back the whole transaction by itself.
+        if in_transaction(conn):
+            if nested:
+                execute(conn, f"ROLLBACK TO {_SAVEPOINT}")
+                execute(conn, f"RELEASE {_SAVEPOINT}")
+            else:
+                execute(conn, "ROLLBACK")
+        raise
+
+
+def driver_error(conn: Connection) -> type[Exception]:
+    """Base class of the errors that the connection's driver raises, for ``except driver_error(conn):``."""
+    error: type[Exception] = resolve(conn)[1].native.Error
+    return error
+
+
+def lists_arrive_whole(conn: Connection) -> bool:
+    """Whether SQLite hands ``rowid in (...)`` to a search at once (3.38); before, it searched once for each value."""
+    return sqlite_version(conn) >= (3, 38)
+
+
+def sqlite_version(conn: Connection) -> tuple[int, ...]:
+    """Of the library that the connection uses, for example ``(3, 40, 1)``."""
+    [(version,)] = execute(conn, "select sqlite_version()")
+    return tuple(map(int, version.split(".")))
+
+
+def is_corrupt(error: BaseException) -> bool:
+    """Whether a driver's error says that what is stored is not as it was written."""
+    code = getattr(error, "sqlite_errorcode", None)  # Python 3.11
+    if code is None:
+        code = getattr(error, "result", None)  # apsw
+    if isinstance(code, int):
+        return code & 0xFF in (11, 26)
+    return type(error).__name__ == "DatabaseError"  # what sqlite3 makes of these two, and of no other
+
+
+def is_busy(error: BaseException) -> bool:
+    """Whether a driver's error says that another connection holds a lock, so that trying again may help."""
+    code = getattr(error, "sqlite_errorcode", None)  # Python 3.11
+    if code is None:
+        code = getattr(error, "result", None)  # apsw
+    if isinstance(code, int):
+        return code & 0xFF in (5, 6)
+    return "is locked" in str(error)
