@@ -290,7 +290,7 @@ class Index:
         """How the column is searched: rows, cells and their sizes, the tail, the cells each recall needs, the cache."""
         if self._look() is None:
             return {"search": "exact", "rows": 0}
-        return self._told("vss_stats(?, ?)", (self.table, self.column))
+        return self._told("vss_stats(?, ?, ?)", (self.table, self.column, self.schema))
 
     def explain(self, query: npt.ArrayLike, k: int = 10, *, recall: float = 0.95) -> dict[str, Any]:
         """What a search of one query looks at, its time by stage in microseconds, and the recall it reaches.
@@ -309,7 +309,10 @@ class Index:
         array, single = self._checked_queries(query)
         if not single or self._look() is None:
             raise QueryError("explain: expected one query on a table that exists")
-        return self._told("vss_explain(?, ?, ?, ?, ?)", (self.table, self.column, array.tobytes(), k, recall))
+        return self._told(
+            "vss_explain(?, ?, ?, ?, ?, ?)",
+            (self.table, self.column, array.tobytes(), k, recall, self.schema),
+        )
 
     def optimize(self, *, start: int = 0, progress: Callable[[int, int], object] | None = None) -> None:
         """Clusters anew what many changes have worn. Never needed for right answers, only for fewer rows scanned.
@@ -325,7 +328,7 @@ class Index:
             return
         at: int | None = start
         while at is not None:
-            told = self._told("vss_optimize(?, ?, ?)", (self.table, self.column, at))
+            told = self._told("vss_optimize(?, ?, ?, ?)", (self.table, self.column, at, self.schema))
             at = told["next"]
             if progress is not None:
                 progress(told["cells"] if at is None else at, told["cells"])

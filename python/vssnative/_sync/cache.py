@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from .._catalog.schema import get_meta, set_meta
 from .._catalog.statements import insert_rows
-from ..connection import Connection, execute
+from ..connection import Connection, execute, transaction
 from ..errors import ConfigurationError
 
 DEFAULT_LIMIT = 10_000
@@ -62,9 +62,10 @@ def set_cache_limit(conn: Connection, vectors: int) -> None:
     """
     if vectors < 0:
         raise ConfigurationError(f"the cache's bound must be 0 or more vectors, not {vectors}")
-    set_meta(conn, "cache_limit", vectors)
-    execute(
-        conn,
-        "delete from vssnative_cache where id <= (select coalesce(max(id), 0) from vssnative_cache) - ?",
-        (vectors,),
-    )
+    with transaction(conn):
+        set_meta(conn, "cache_limit", vectors)
+        execute(
+            conn,
+            "delete from vssnative_cache where id <= (select coalesce(max(id), 0) from vssnative_cache) - ?",
+            (vectors,),
+        )

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from .drivers import Driver, resolve
 from .protocol import Connection, Parameters
+from .values import bound_values
 
 _SAVEPOINT = "vssnative"
 
@@ -20,9 +21,12 @@ def execute(conn: Connection, sql: str, params: Parameters = ()) -> list[tuple[A
     that is its habit.
 
     Raises:
+        QueryError: a value that has no one form in SQLite, see ``bound_values``.
         The driver's own error, see ``driver_error``.
     """
     conn, driver = resolve(conn)
+    if len(params):
+        params = bound_values(params, driver.native)
     if driver.is_apsw:
         return _execute_apsw(conn, driver, sql, params)
     cursor = driver.connection_class.cursor(conn)

@@ -9,6 +9,7 @@
 #include <array>
 #include <charconv>
 
+#include "describe.h"
 #include "exact_search.h"
 #include "text.h"
 #include "vector_column.h"
@@ -56,12 +57,17 @@ Status find_column(const Table& table, const std::string& name, std::size_t& out
     return Status::invalid(cat(table.name().words(), " has no vector column \"", name, '"'));
 }
 
+// `schema_at`: which argument is the schema, if it is given.
 template <class Body>
-Status answer(sqlite3_context* context, std::span<sqlite3_value*> arguments, Body body) {
+Status answer(sqlite3_context* context, std::span<sqlite3_value*> arguments, std::size_t schema_at, Body body) {
     Table* table = nullptr;
     std::size_t column = 0;
     std::string text;
-    VSS_TRY(open_table(sqlite3_context_db_handle(context), open_tables(context), "main", text_of(arguments[0]), table));
+    sqlite3* db = sqlite3_context_db_handle(context);
+    std::string schema;
+    VSS_TRY(schema_argument(db, arguments.size() > schema_at ? arguments[schema_at] : nullptr, text_of(arguments[0]),
+                            schema));
+    VSS_TRY(open_table(db, open_tables(context), schema, text_of(arguments[0]), table));
     VSS_TRY(find_column(*table, text_of(arguments[1]), column));
     const Table::Work work(*table);
     VSS_TRY(body(*table, column, text));
@@ -193,26 +199,25 @@ Status optimize(Table& table, std::size_t c, std::span<sqlite3_value*> arguments
 }
 
 Status stats_function(sqlite3_context* context, std::span<sqlite3_value*> arguments) {
-    return answer(context, arguments, stats);
+    return answer(context, arguments, 2, stats);
 }
 Status explain_function(sqlite3_context* context, std::span<sqlite3_value*> arguments) {
-    return answer(context, arguments,
+    return answer(context, arguments, 5,
                   [&](Table& table, std::size_t c, std::string& out) { return explain(table, c, arguments, out); });
 }
 Status optimize_function(sqlite3_context* context, std::span<sqlite3_value*> arguments) {
-    return answer(context, arguments,
+    return answer(context, arguments, 3,
                   [&](Table& table, std::size_t c, std::string& out) { return optimize(table, c, arguments, out); });
 }
 
 }  // namespace
 
 int register_cell_functions(sqlite3* db, const std::shared_ptr<OpenTables>& tables) {
-    int rc = register_table_function<&stats_function>(db, "vss_stats", 2, tables);
-    if (rc == SQLITE_OK) {
-        rc = register_table_function<&explain_function>(db, "vss_explain", 5, tables);
-    }
-    if (rc == SQLITE_OK) {
-        rc = register_table_function<&optimize_function>(db, "vss_optimize", 3, tables);
+    int rc = SQLITE_OK;
+    for (const int schema : {0, 1}) {  // without and with
+        rc = rc == SQLITE_OK ? register_table_function<&stats_function>(db, "vss_stats", 2 + schema, tables) : rc;
+        rc = rc == SQLITE_OK ? register_table_function<&explain_function>(db, "vss_explain", 5 + schema, tables) : rc;
+        rc = rc == SQLITE_OK ? register_table_function<&optimize_function>(db, "vss_optimize", 3 + schema, tables) : rc;
     }
     return rc;
 }

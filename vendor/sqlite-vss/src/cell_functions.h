@@ -3,6 +3,7 @@
 //   vss_explain(table, column, vector, k, recall)  what a search looks at, its time by stage, the recall it reaches
 //   vss_optimize(table, column, start)             clusters some neighbourhoods anew, from cell `start` on; "next" is
 //                                                  where to go on, or null at the end
+// A schema may follow; without it the table is found as SQLite finds it.
 #pragma once
 
 #include <memory>

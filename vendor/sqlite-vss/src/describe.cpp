@@ -35,8 +35,10 @@ std::string_view kind_words(ColumnKind kind) {
     return "";
 }
 
-TableName table_argument(sqlite3_context* context, sqlite3_value* table, sqlite3_value* schema) {
-    return {sqlite3_context_db_handle(context), schema == nullptr ? "main" : text_of(schema), text_of(table)};
+Status table_argument(sqlite3_context* context, sqlite3_value* table, sqlite3_value* schema, TableName& out) {
+    out.db = sqlite3_context_db_handle(context);
+    out.table = text_of(table);
+    return schema_argument(out.db, schema, out.table, out.schema);
 }
 
 // The description kept in t_config; nothing where there is no such vss0 table.
@@ -68,8 +70,9 @@ Status find_description(const TableName& name, std::string& out) {
 
 Status describe_function(sqlite3_context* context, std::span<sqlite3_value*> arguments) {
     std::string text;
-    VSS_TRY(
-        find_description(table_argument(context, arguments[0], arguments.size() > 1 ? arguments[1] : nullptr), text));
+    TableName name;
+    VSS_TRY(table_argument(context, arguments[0], arguments.size() > 1 ? arguments[1] : nullptr, name));
+    VSS_TRY(find_description(name, text));
     if (!text.empty()) {
         set_result(context, text);
     }
@@ -77,7 +80,8 @@ Status describe_function(sqlite3_context* context, std::span<sqlite3_value*> arg
 }
 
 Status count_function(sqlite3_context* context, std::span<sqlite3_value*> arguments) {
-    const TableName name = table_argument(context, arguments[0], arguments.size() > 2 ? arguments[2] : nullptr);
+    TableName name;
+    VSS_TRY(table_argument(context, arguments[0], arguments.size() > 2 ? arguments[2] : nullptr, name));
     const std::string column = text_of(arguments[1]);
     std::string text;
     VSS_TRY(find_description(name, text));
@@ -106,6 +110,42 @@ Status count_function(sqlite3_context* context, std::span<sqlite3_value*> argume
 }
 
 }  // namespace
+
+Status schema_argument(sqlite3* db, sqlite3_value* given, const std::string& table, std::string& out) {
+    if (given != nullptr && sqlite3_value_type(given) != SQLITE_NULL) {
+        out = text_of(given);
+        return Status::ok();
+    }
+    std::vector<std::string> schemas = {"temp", "main"};
+    {
+        Statement list;
+        VSS_TRY(list.prepare(db, "pragma database_list", false));
+        for (bool row = true;;) {
+            VSS_TRY(list.step(row));
+            if (!row) {
+                break;
+            }
+            if (const std::string name(list.text(1)); name != "temp" && name != "main") {
+                schemas.push_back(name);
+            }
+        }
+    }
+    for (const std::string& schema : schemas) {
+        Statement find;
+        VSS_TRY(find.prepare(
+            db, cat("select 1 from ", quote_identifier(schema), ".sqlite_master where name = ? collate nocase"),
+            false));
+        find.bind_text(1, table);
+        bool row = false;
+        VSS_TRY(find.step(row));
+        if (row) {
+            out = schema;
+            return Status::ok();
+        }
+    }
+    out = "main";
+    return Status::ok();
+}
 
 std::string describe(const Schema& schema) {
     std::string columns;

@@ -7,11 +7,16 @@
 
 #include "schema.h"
 #include "sqlite_api.h"
+#include "status.h"
 
 namespace vss {
 
 // {"columns": [{"name": "a", "kind": "vector", "dim": 384, "type": "float32", "metric": "L2"}, ...]}
 [[nodiscard]] std::string describe(const Schema& schema);
+
+// The schema that a function's argument names; where it names none (nullptr, NULL), the one in which SQLite finds the
+// table: temp before main before attached ones, and main where there is no such table.
+Status schema_argument(sqlite3* db, sqlite3_value* given, const std::string& table, std::string& out);
 
 int register_describe(sqlite3* db);
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "describe.h"
 #include "text.h"
 
 namespace vss {
@@ -28,8 +29,10 @@ template <class Body>
 Status answer(sqlite3_context* context, std::span<sqlite3_value*> arguments, Body body) {
     Table* table = nullptr;
     Findings findings;
-    VSS_TRY(open_table(sqlite3_context_db_handle(context), open_tables(context),
-                       arguments.size() > 1 ? text_of(arguments[1]) : "main", text_of(arguments[0]), table));
+    sqlite3* db = sqlite3_context_db_handle(context);
+    std::string schema;
+    VSS_TRY(schema_argument(db, arguments.size() > 1 ? arguments[1] : nullptr, text_of(arguments[0]), schema));
+    VSS_TRY(open_table(db, open_tables(context), schema, text_of(arguments[0]), table));
     const Table::Work work(*table);
     VSS_TRY(body(*table, findings));
     set_result(context, std::string_view(findings.count == 0 ? "ok" : findings.text));
