@@ -419,6 +419,15 @@ Status CellIndex::replace_region(const Region& region, const std::vector<std::ui
     local.build(cells, centroids.data());
     std::vector<RankedCell> nearest(region.slots.size() - region.primaries);
     local.rank(region.rows.data() + region.primaries * padded, nearest.size(), 1, nearest.data());
+    // Second copies that lie elsewhere go before any is placed anew.
+    std::vector<std::uint32_t> missed;
+    for (std::size_t i = 0; i < region.primaries; ++i) {
+        if (!region.has_second[i]) {
+            const std::uint32_t second = region.slots[i] | second_copy;
+            VSS_TRY(take_out_near(region.rows.data() + i * padded, {&second, 1}, missed));
+        }
+    }
+    VSS_TRY(take_out_everywhere(std::move(missed)));
     CrossProducts cross(*directory_, padded);
     Placement at;
     std::vector<RankedCell> mine;
@@ -429,14 +438,6 @@ Status CellIndex::replace_region(const Region& region, const std::vector<std::ui
             mine.assign(ranked.begin() + static_cast<std::ptrdiff_t>(i * choices),
                         ranked.begin() + static_cast<std::ptrdiff_t>((i + 1) * choices));
             std::erase_if(mine, [](const RankedCell& other) { return other.cell == CellRanker::no_cell; });
-            if (!region.has_second[i]) {
-                const std::uint32_t second = region.slots[i] | second_copy;
-                bool found = false;
-                VSS_TRY(take_out(second, mine, found));
-                if (!found) {
-                    VSS_TRY(take_out_everywhere(second));
-                }
-            }
         } else {
             mine.assign(1, nearest[i - region.primaries]);
         }
@@ -592,6 +593,7 @@ Status CellIndex::rebuild() {
     // Celled from here on; flush() draws the real version.
     state_.directory_version = random_version();
     tail_.clear();
+    leaving_ = {};
     new_batches_.clear();
     state_.batches_begin = state_.batches_end;
     VSS_TRY(insert_rows(slots, false));

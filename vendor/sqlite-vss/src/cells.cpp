@@ -1,7 +1,8 @@
 #include "cells.h"
 
 #include <algorithm>
-#include <cmath>
+#include <array>
+#include <bit>
 #include <utility>
 
 #include "text.h"
@@ -9,8 +10,12 @@
 namespace vss {
 namespace {
 
-// Cells of the ranking in which a row's entries are looked for before all are.
+// Cells of the ranking in which a row's entries are looked for, then more of it, before all cells are.
 constexpr std::size_t likely_cells = 24;
+constexpr std::size_t less_likely_cells = 512;
+// Rows that go together are sought one by one as long as a pass over all cells costs more.
+constexpr std::size_t cells_passed_per_row = 8;
+constexpr std::size_t most_sought = 4096;
 // Entries that splits and merges may look at for each row that comes or goes.
 constexpr std::size_t work_per_row = 24;
 
@@ -175,13 +180,17 @@ Status CellIndex::working(std::uint32_t cell, Working*& out) {
     }
     std::shared_ptr<const CodeBlocks> codes_now;
     VSS_TRY(codes(cell, directory_->info(cell), codes_now));
-    out = &working_.emplace(cell, Working{codes_now->clone(), {}}).first->second;
+    begin_working(cell, codes_now->clone(), out);
+    return Status::ok();
+}
+
+void CellIndex::begin_working(std::uint32_t cell, std::shared_ptr<CodeBlocks> codes, Working*& out) {
+    out = &working_.emplace(cell, Working{std::move(codes), {}}).first->second;
     changed_cells_.insert(cell);
     // What waited for the cell goes into its chunks with whatever changes them.
     for (std::size_t i = directory_->stored(cell).entries; i < out->codes->size(); ++i) {
         touch(*out, i);
     }
-    return Status::ok();
 }
 
 void CellIndex::touch(Working& working, std::size_t entry) const {
@@ -243,70 +252,192 @@ Status CellIndex::remove(std::uint64_t slot) {
         return Status::ok();
     }
     VSS_TRY(load_directory());
-    std::vector<float> x;
-    VSS_TRY(rotated({&entry, 1}, x));
-    CodeQuery query;
-    query.vector = std::move(x);
-    query.prepare(space_->padded());
-    std::vector<RankedCell> ranked;
-    directory_->rank(query, likely_cells, CellDirectory::For::row, ranked);
+    const std::size_t padded = space_->padded();
+    const std::size_t sought =
+        std::min(std::max<std::size_t>(directory_->live() / cells_passed_per_row, 1), most_sought);
+    if (leaving_.slots.size() >= sought) {
+        leaving_.rows.clear();
+    } else if (leaving_.has_rows(padded)) {
+        std::vector<float> x;
+        VSS_TRY(rotated({&entry, 1}, x));
+        leaving_.rows.insert(leaving_.rows.end(), x.begin(), x.end());
+    }
+    leaving_.slots.push_back(entry);
     dirty_ = true;
     --state_.rows;
-    ++removed_;
-    for (const std::uint32_t wanted : {entry, entry | second_copy}) {
-        bool found = false;
-        Status status = take_out(wanted, ranked, found);
-        if (status.is_ok() && !found && !((wanted & second_copy) != 0 && directory_->live() == 1)) {
-            status = take_out_everywhere(wanted);
-        }
-        if (!status.is_ok()) {
-            broken_ = true;
-            return status;
-        }
-    }
     return Status::ok();
 }
 
-Status CellIndex::take_out(std::uint32_t entry, const std::vector<RankedCell>& ranked, bool& found) {
-    found = false;
-    for (const RankedCell& at : ranked) {
-        std::shared_ptr<const CodeBlocks> blocks;
-        VSS_TRY(codes(at.cell, directory_->info(at.cell), blocks));
-        const std::size_t i = blocks->find(entry);
-        if (i == blocks->size()) {
-            continue;
-        }
-        Working* changed = nullptr;
-        VSS_TRY(working(at.cell, changed));
-        touch(*changed, i);
-        touch(*changed, changed->codes->size() - 1);
-        changed->codes->remove(i);
-        CellInfo& info = changing_directory().info(at.cell);
-        --info.entries;
-        changed_cells_.insert(at.cell);
-        if ((entry & second_copy) == 0) {
-            --info.primaries;
-            if (info.primaries < tuning_.merge_below) {
-                unbalanced_.insert(at.cell);
-            }
-        }
-        found = true;
+Status CellIndex::take_out_leaving() {
+    if (leaving_.slots.empty()) {
         return Status::ok();
     }
+    VSS_TRY(load_directory());
+    const std::size_t padded = space_->padded();
+    std::vector<std::uint32_t> missed;
+    if (leaving_.has_rows(padded)) {
+        for (std::size_t i = 0; i < leaving_.slots.size(); ++i) {
+            const std::array<std::uint32_t, 2> entries = {leaving_.slots[i], leaving_.slots[i] | second_copy};
+            VSS_TRY(take_out_near(leaving_.rows.data() + i * padded, entries, missed));
+        }
+    } else {
+        for (const std::uint32_t slot : leaving_.slots) {
+            missed.push_back(slot);
+            missed.push_back(slot | second_copy);
+        }
+    }
+    VSS_TRY(take_out_everywhere(std::move(missed)));
+    removed_ += leaving_.slots.size();
+    leaving_ = {};
     return Status::ok();
 }
 
-Status CellIndex::take_out_everywhere(std::uint32_t entry) {
-    std::vector<RankedCell> all;
-    for (std::uint32_t cell = 0; cell < directory_->size(); ++cell) {
-        if (directory_->info(cell).version != 0) {
-            all.push_back({0, cell, 0});
+// Entries of the row x, looked for in the cells nearest to it. Adds those that are not there to `missed`.
+Status CellIndex::take_out_near(const float* x, std::span<const std::uint32_t> entries,
+                                std::vector<std::uint32_t>& missed) {
+    CodeQuery query;
+    query.vector.assign(x, x + space_->padded());
+    query.prepare(space_->padded());
+    std::vector<std::uint32_t> left(entries.begin(), entries.end());
+    CellRanking ranking;
+    std::vector<RankedCell> ranked;
+    directory_->begin_ranking(query, ranking);
+    std::size_t at = 0;
+    for (const std::size_t count : {likely_cells, less_likely_cells}) {
+        directory_->rank_more(query, count, CellDirectory::For::row, ranking, ranked);
+        for (; at < ranked.size() && !left.empty(); ++at) {
+            const std::uint32_t cell = ranked[at].cell;
+            std::shared_ptr<const CodeBlocks> blocks;
+            VSS_TRY(codes(cell, directory_->info(cell), blocks));
+            for (std::size_t j = 0; j < left.size();) {
+                const std::size_t place = blocks->find(left[j]);
+                if (place == blocks->size()) {
+                    ++j;
+                    continue;
+                }
+                VSS_TRY(take_out_at(cell, {&place, 1}, blocks));
+                left.erase(left.begin() + static_cast<std::ptrdiff_t>(j));
+                VSS_TRY(codes(cell, directory_->info(cell), blocks));
+            }
         }
     }
-    bool found = false;
-    VSS_TRY(take_out(entry, all, found));
-    // A row of a table with a single cell never got a second copy.
-    return found || (entry & second_copy) != 0 ? Status::ok() : Status::corrupt(cat("slot ", entry, " is in no cell"));
+    missed.insert(missed.end(), left.begin(), left.end());
+    return Status::ok();
+}
+
+// `places` in the cell's codes, ascending. The codes are left as they are.
+Status CellIndex::take_out_at(std::uint32_t cell, std::span<const std::size_t> places,
+                              const std::shared_ptr<const CodeBlocks>& blocks) {
+    Working* changed = nullptr;
+    if (const auto at = working_.find(cell); at != working_.end()) {
+        changed = &at->second;
+    } else {
+        begin_working(cell, blocks->clone(), changed);
+    }
+    CellInfo& info = changing_directory().info(cell);
+    // From the last: the entry that takes a place is one that stays.
+    for (auto place = places.rbegin(); place != places.rend(); ++place) {
+        touch(*changed, *place);
+        touch(*changed, changed->codes->size() - 1);
+        info.primaries -= (changed->codes->entry(*place) & second_copy) == 0 ? 1U : 0U;
+        --info.entries;
+        changed->codes->remove(*place);
+    }
+    changed_cells_.insert(cell);
+    if (info.primaries < tuning_.merge_below) {
+        unbalanced_.insert(cell);
+    }
+    return Status::ok();
+}
+
+// As codes(), but what is read is not kept: a pass over all cells must not push out of the cache what searches use.
+Status CellIndex::codes_in_passing(std::uint32_t cell, std::shared_ptr<const CodeBlocks>& out) {
+    if (const auto at = working_.find(cell); at != working_.end()) {
+        out = at->second.codes;
+        return Status::ok();
+    }
+    const CellInfo& info = directory_->info(cell);
+    out = Cache::instance().get_as<CodeBlocks>({info.version, CacheKind::codes, store_.column(), cell});
+    if (out == nullptr || out->size() != info.entries) {
+        auto read = std::make_shared<CodeBlocks>(space_->padded());
+        VSS_TRY(read_codes(*directory_, cell, *read));
+        out = std::move(read);
+    }
+    return Status::ok();
+}
+
+// One pass over the cells, until all entries are found. A first copy must be; a row that came when there was a single
+// cell never got a second.
+Status CellIndex::take_out_everywhere(std::vector<std::uint32_t> entries) {
+    if (entries.empty()) {
+        return Status::ok();
+    }
+    std::array<std::vector<std::uint64_t>, 2> wanted;  // bits by slot, of both copies
+    std::sort(entries.begin(), entries.end());
+    for (std::vector<std::uint64_t>& bits : wanted) {
+        bits.resize((*std::max_element(entries.begin(), entries.end(),
+                                       [](std::uint32_t a, std::uint32_t b) {
+                                           return (a & ~second_copy) < (b & ~second_copy);
+                                       }) &
+                     ~second_copy) /
+                        64 +
+                    1);
+    }
+    for (const std::uint32_t entry : entries) {
+        const std::uint32_t slot = entry & ~second_copy;
+        wanted[entry == slot ? 0 : 1][slot / 64] |= std::uint64_t{1} << (slot % 64);
+    }
+    std::size_t left = entries.size();
+    std::vector<std::size_t> places;
+    for (std::uint32_t cell = 0; cell < directory_->size() && left > 0; ++cell) {
+        if (directory_->info(cell).version == 0) {
+            continue;
+        }
+        std::shared_ptr<const CodeBlocks> blocks;
+        VSS_TRY(codes_in_passing(cell, blocks));
+        places.clear();
+        for (std::size_t i = 0; i < blocks->size(); ++i) {
+            const std::uint32_t entry = blocks->entry(i);
+            const std::uint32_t slot = entry & ~second_copy;
+            std::vector<std::uint64_t>& bits = wanted[entry == slot ? 0 : 1];
+            if (slot / 64 < bits.size() && (bits[slot / 64] >> (slot % 64) & 1) != 0) {
+                bits[slot / 64] &= ~(std::uint64_t{1} << (slot % 64));
+                places.push_back(i);
+            }
+        }
+        if (!places.empty()) {
+            left -= places.size();
+            VSS_TRY(take_out_at(cell, places, blocks));
+        }
+    }
+    for (std::size_t word = 0; word < wanted[0].size(); ++word) {
+        if (wanted[0][word] != 0) {
+            return Status::corrupt(cat("slot ", word * 64 + static_cast<std::size_t>(std::countr_zero(wanted[0][word])),
+                                       " is in no cell"));
+        }
+    }
+    return Status::ok();
+}
+
+// All rows that were in cells went.
+void CellIndex::forget_cells() {
+    forget_directory();
+    before_ = {};
+    working_.clear();
+    changed_cells_.clear();
+    moved_cells_.clear();
+    new_batches_.clear();
+    unbalanced_.clear();
+    tail_.clear();
+    leaving_ = {};
+    directory_changed_ = false;
+    state_.directory_version = 0;
+    state_.parts_version = 0;
+    state_.batches_begin = 0;
+    state_.batches_end = 0;
+    state_.learned = {};
+    erased_to_ = 0;
+    cleared_ = true;
 }
 
 std::size_t CellIndex::tail_limit() const {
@@ -326,11 +457,30 @@ Status CellIndex::settle(bool all) {
     }
     Status status = Status::ok();
     broken_ = true;  // until it is done, so that an exception leaves it so
-    if (!state_.is_celled()) {
+    const bool gone_in_bulk = !leaving_.has_rows(space_->padded());
+    if (state_.is_celled() && state_.rows == tail_.size() && !leaving_.slots.empty()) {
+        forget_cells();
+    }
+    const bool is_celled = state_.is_celled();
+    const bool mostly_new = is_celled && tail_.size() > state_.rows - tail_.size();
+    bool mostly_gone = false;
+    if (is_celled && !mostly_new && gone_in_bulk) {
+        status = load_directory();
+        // Nearly all cells would be merged.
+        mostly_gone =
+            status.is_ok() && state_.rows - tail_.size() < directory_->live() * tuning_.merge_below;
+    }
+    if (status.is_ok() && is_celled && !mostly_new && !mostly_gone) {
+        status = take_out_leaving();
+    }
+    if (!status.is_ok()) {
+        return status;
+    }
+    if (!is_celled) {
         if (state_.rows >= tuning_.first_cells_at) {
             status = rebuild();
         }
-    } else if (tail_.size() > state_.rows - tail_.size()) {
+    } else if (mostly_new || mostly_gone) {
         status = rebuild();
     } else if (tail_.size() >= tail_limit() || removed_ > 0 || all) {
         status = load_directory();
@@ -406,6 +556,10 @@ Status CellIndex::flush() {
     VSS_TRY(settle());
     const std::uint64_t version = random_version();
     broken_ = true;
+    if (cleared_) {
+        VSS_TRY(store_.clear());
+        cleared_ = false;
+    }
     for (const std::uint32_t cell : changed_cells_) {
         CellInfo& info = directory_->info(cell);
         const auto at = working_.find(cell);
@@ -465,7 +619,9 @@ void CellIndex::discard() {
     forget_directory();
     before_ = {};
     directory_changed_ = false;
+    leaving_ = {};
     removed_ = 0;
+    cleared_ = false;
     tail_.clear();
     state_.generation = 0;
     state_.directory_version = 0;

@@ -61,7 +61,8 @@ class CellIndex {
 
     // Something else of the column's rows changes: searches must look again.
     Status note_change();
-    // The slot holds a new vector; or its vector is about to go (and can still be read).
+    // The slot holds a new vector; or its vector is about to go (and can still be read). What goes is gathered, and
+    // taken out of its cells by settle(): many at a time in one pass over all of them.
     Status add(std::uint64_t slot);
     Status remove(std::uint64_t slot);
     // The work that is due: the tail into cells, splits, merges. In memory only.
@@ -96,6 +97,12 @@ class CellIndex {
     };
     struct Region;
     class CrossProducts;
+    // Rows that went and still have their entries in cells.
+    struct Leaving {
+        std::vector<std::uint32_t> slots;
+        std::vector<float> rows;  // rotated; none where there are too many to be sought one by one
+        [[nodiscard]] bool has_rows(std::size_t padded) const { return rows.size() == slots.size() * padded; }
+    };
 
     Status read_directory(CellDirectory& out);
     [[nodiscard]] Status check_rows(const CellDirectory& directory) const;
@@ -104,6 +111,7 @@ class CellIndex {
     void forget_directory();
     CellDirectory& changing_directory();
     Status working(std::uint32_t cell, Working*& out);
+    void begin_working(std::uint32_t cell, std::shared_ptr<CodeBlocks> codes, Working*& out);
     void touch(Working& working, std::size_t entry) const;
     void push(Working& working, CellInfo& info, std::uint32_t entry, const RowCode& code);
     Status rotated(std::span<const std::uint32_t> slots, std::vector<float>& out);
@@ -114,8 +122,13 @@ class CellIndex {
     Status insert_rows(std::span<const std::uint32_t> slots, bool as_batch);
     void add_batch(std::vector<CodeBatch::Item> items);
     Status empty_batches();
-    Status take_out(std::uint32_t entry, const std::vector<RankedCell>& ranked, bool& found);
-    Status take_out_everywhere(std::uint32_t slot);
+    Status take_out_leaving();
+    Status take_out_near(const float* x, std::span<const std::uint32_t> entries, std::vector<std::uint32_t>& missed);
+    Status take_out_at(std::uint32_t cell, std::span<const std::size_t> places,
+                       const std::shared_ptr<const CodeBlocks>& blocks);
+    Status take_out_everywhere(std::vector<std::uint32_t> entries);
+    Status codes_in_passing(std::uint32_t cell, std::shared_ptr<const CodeBlocks>& out);
+    void forget_cells();
     Status balance(std::size_t budget);
     void note_moved(std::uint32_t cell);
     Status recluster(std::uint32_t cell, std::size_t neighbors, bool thoroughly, std::size_t& touched);
@@ -158,7 +171,9 @@ class CellIndex {
     std::vector<std::shared_ptr<const CodeBatch>> new_batches_;  // not in the table yet
     std::uint32_t erased_to_ = 0;                                // batches before it are gone from the table
     std::set<std::uint32_t> unbalanced_;                         // to be looked at by balance()
-    std::size_t removed_ = 0;                                    // rows since the last settle(): they pay for merges
+    Leaving leaving_;
+    std::size_t removed_ = 0;  // rows taken out since the last settle(): they pay for merges
+    bool cleared_ = false;     // the tables of cells are to be emptied before anything is written
     bool dirty_ = false;
     bool broken_ = false;  // a change failed half-way: nothing of it may be written
 };

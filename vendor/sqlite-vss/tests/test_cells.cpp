@@ -171,6 +171,51 @@ TEST_CASE("random additions and removals keep the cells sound and exact search e
     CHECK(world.find(std::vector<float>(24, 1.0F), 5, 0.9).empty());
 }
 
+TEST_CASE("rows removed by the thousand, their slots used again before anything is written") {
+    for (const std::size_t removed : {3U, 700U, 1500U, 1850U, 2000U}) {
+        for (const std::size_t added : {0U, 5U, 900U}) {
+            World world(24, Metric::l2, cell_tuning(200, 8));
+            SplitMix random(removed + added);
+            for (std::uint32_t slot = 0; slot < 2000; ++slot) {
+                world.add(slot, clustered(random, 24, 40));
+            }
+            world.flush();
+            REQUIRE(world.index.state().is_celled());
+            std::vector<std::uint32_t> order(2000);
+            std::iota(order.begin(), order.end(), 0);
+            for (std::size_t i = 0; i < order.size(); ++i) {
+                std::swap(order[i], order[i + random.below(order.size() - i)]);
+            }
+            const std::vector<float> query = clustered(random, 24, 40);
+            for (std::size_t i = 0; i < removed; ++i) {
+                world.remove(order[i]);
+                if (i == removed / 2) {
+                    CHECK(world.find(query, 5, 1.0) == world.brute(query, 5));
+                }
+            }
+            for (std::size_t i = 0; i < std::min(added, removed); ++i) {
+                world.add(order[i], clustered(random, 24, 40));
+            }
+            CHECK(world.find(query, 5, 1.0) == world.brute(query, 5));
+            for (std::size_t i = 0; i < std::min(added, removed) / 3; ++i) {
+                world.remove(order[i]);
+            }
+            world.flush();
+            CHECK(world.index.state().rows == world.brute(query, 5000).size());
+            CHECK(world.find(query, 5, 1.0) == world.brute(query, 5));
+            CHECK(world.find(query, 5, 0.9).size() == std::min<std::size_t>(5, world.brute(query, 5).size()));
+            if (removed == 2000 && added == 0) {
+                CHECK_FALSE(world.index.state().is_celled());
+            }
+            for (std::uint32_t slot = 2000; slot < 2400; ++slot) {
+                world.add(slot, clustered(random, 24, 40));
+            }
+            world.flush();
+            CHECK(world.find(query, 5, 1.0) == world.brute(query, 5));
+        }
+    }
+}
+
 TEST_CASE("discarded changes leave no trace") {
     World world(32, Metric::cosine, cell_tuning(50, 8));
     SplitMix random(6);
