@@ -375,10 +375,9 @@ Status CellIndex::take_out_everywhere(std::vector<std::uint32_t> entries) {
     std::array<std::vector<std::uint64_t>, 2> wanted;  // bits by slot, of both copies
     std::sort(entries.begin(), entries.end());
     for (std::vector<std::uint64_t>& bits : wanted) {
-        bits.resize((*std::max_element(entries.begin(), entries.end(),
-                                       [](std::uint32_t a, std::uint32_t b) {
-                                           return (a & ~second_copy) < (b & ~second_copy);
-                                       }) &
+        bits.resize((*std::max_element(
+                         entries.begin(), entries.end(),
+                         [](std::uint32_t a, std::uint32_t b) { return (a & ~second_copy) < (b & ~second_copy); }) &
                      ~second_copy) /
                         64 +
                     1);
@@ -467,8 +466,7 @@ Status CellIndex::settle(bool all) {
     if (is_celled && !mostly_new && gone_in_bulk) {
         status = load_directory();
         // Nearly all cells would be merged.
-        mostly_gone =
-            status.is_ok() && state_.rows - tail_.size() < directory_->live() * tuning_.merge_below;
+        mostly_gone = status.is_ok() && state_.rows - tail_.size() < directory_->live() * tuning_.merge_below;
     }
     if (status.is_ok() && is_celled && !mostly_new && !mostly_gone) {
         status = take_out_leaving();

@@ -3,6 +3,7 @@
 #include <string_view>
 
 #include "functions.h"
+#include "maintenance.h"
 #include "statement.h"
 #include "storage.h"
 #include "text.h"
@@ -88,25 +89,19 @@ Status count_function(sqlite3_context* context, std::span<sqlite3_value*> argume
     if (text.empty()) {
         return Status::invalid(cat("there is no vss0 table \"", name.table, '"'));
     }
-    Statement position;
-    VSS_TRY(position.prepare(name.db,
-                             cat("select substr(key, 5) from ", name.shadow("config"),
-                                 " where key like 'name%' and value = ? collate nocase"),
-                             false));
-    position.bind_text(1, column);
-    bool row = false;
-    VSS_TRY(position.step(row));
-    const ResetAtEnd guard(position);
-    if (!row) {
-        return Status::invalid(cat(name.words(), " has no vector column \"", column, '"'));
+    Table* table = nullptr;
+    VSS_TRY(open_table(name.db, open_tables(context), name.schema, name.table, table));
+    const Table::Work work(*table);
+    const Schema& schema = table->schema();
+    for (std::size_t c = 0; c < schema.vectors().size(); ++c) {
+        if (equal_ignoring_case(schema.vector(c).name, column)) {
+            std::uint64_t count = 0;
+            VSS_TRY(table->count(c, count));
+            sqlite3_result_int64(context, static_cast<sqlite3_int64>(count));
+            return Status::ok();
+        }
     }
-    Statement count;
-    VSS_TRY(
-        count.prepare(name.db, cat("select count(_slot", position.int64(0), ") from ", name.shadow("rows")), false));
-    VSS_TRY(count.step(row));
-    const ResetAtEnd guard_count(count);
-    sqlite3_result_int64(context, count.int64(0));
-    return Status::ok();
+    return Status::invalid(cat(name.words(), " has no vector column \"", column, '"'));
 }
 
 }  // namespace
@@ -167,7 +162,7 @@ std::string describe(const Schema& schema) {
     return cat("{\"columns\": [", columns, "]}");
 }
 
-int register_describe(sqlite3* db) {
+int register_describe(sqlite3* db, const std::shared_ptr<OpenTables>& tables) {
     int rc = SQLITE_OK;
     for (const int argc : {1, 2}) {
         if (rc == SQLITE_OK) {
@@ -176,7 +171,7 @@ int register_describe(sqlite3* db) {
     }
     for (const int argc : {2, 3}) {
         if (rc == SQLITE_OK) {
-            rc = register_function<&count_function>(db, "vss_count", argc, SQLITE_DIRECTONLY);
+            rc = register_table_function<&count_function>(db, "vss_count", argc, tables);
         }
     }
     return rc;

@@ -322,7 +322,7 @@ extern "C" VSS0_EXPORT int sqlite3_vss_init(sqlite3* db, char** error, const sql
             rc = vss::register_functions(db);
         }
         if (rc == SQLITE_OK) {
-            rc = vss::register_describe(db);
+            rc = vss::register_describe(db, tables);
         }
         return rc == SQLITE_OK ? vss::Status::ok() : vss::sqlite_error(db, rc, "registering vss0");
     });

@@ -261,6 +261,21 @@ Table::Work::~Work() {
     }
 }
 
+Status Table::count(std::size_t c, std::uint64_t& out) {
+    if (cells_[c] != nullptr) {
+        VSS_TRY(cells_[c]->index.load());
+        out = cells_[c]->index.state().rows;
+        return Status::ok();
+    }
+    std::vector<SegmentInfo> segments;
+    VSS_TRY(stores_[c]->segments(segments));
+    out = 0;
+    for (const SegmentInfo& segment : segments) {
+        out += segment.live;
+    }
+    return Status::ok();
+}
+
 std::string Table::select_rows() const {
     std::string sql = "select _rowid";
     for (std::size_t c = 0; c < schema_.vectors().size(); ++c) {

@@ -66,6 +66,8 @@ class Table {
     Status update(sqlite3_value* old_rowid, sqlite3_value* new_rowid, std::span<sqlite3_value*> values);
     Status remove(sqlite3_value* rowid);
 
+    // Vectors of a column, as kept with it.
+    Status count(std::size_t c, std::uint64_t& out);
     // Every broken invariant of the table's own tables, in words.
     Status check(const Report& report);
     // Mends them; inside a transaction of the caller.
