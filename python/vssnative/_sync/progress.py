@@ -6,6 +6,8 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+from ..extras import need
+
 
 class Progress(Protocol):
     """What sync tells while it works."""
@@ -33,6 +35,7 @@ def rich_progress(pending: Callable[[], int]) -> Iterator[Progress]:
     Args:
         pending: rows that wait now; the bar's end moves where rows are edited meanwhile.
     """
+    need("rich.progress", "cli", "progress bars")
     from rich.console import Console
     from rich.progress import (
         BarColumn,

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import ConfigurationError, MissingDependencyError
+from ..errors import ConfigurationError
+from ..extras import need
 from .layout import read_json
 
 Array = npt.NDArray[np.float32]
@@ -27,13 +28,10 @@ class BertWeights:
     """
 
     def __init__(self, transformer: Path) -> None:
-        try:
-            from safetensors import SafetensorError
-            from safetensors.numpy import load_file
-        except ImportError as error:
-            raise MissingDependencyError(
-                "reading a model's weights needs the package safetensors: pip install safetensors"
-            ) from error
+        need("safetensors.numpy", "local", "a model's weights")
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
         config = read_json(transformer / "config.json")
         expected = {"model_type": "bert", "hidden_act": "gelu"}
         for key, value in expected.items():

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from .. import _core
 from ..errors import ConfigurationError, EmbeddingError
+from ..extras import need
 from .layout import POOLING_MODES, DenseModule, ModelLayout
 from .protocol import Float32Matrix, Int64Vector
 from .storage import cached_digest
@@ -94,6 +95,7 @@ class _Dense:
 def _dense_weights(
     path: Path, module: DenseModule
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
+    need("safetensors.numpy", "local", "a model's weights")
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 

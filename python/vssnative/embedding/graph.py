@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import MissingDependencyError
+from ..extras import need
 from .bert_weights import Array, BertWeights
 from .storage import atomic_file
 
@@ -32,13 +32,7 @@ def build_bert_graph(transformer: Path, target: Path) -> None:
         ConfigurationError: if the model is no BERT encoder with absolute positions and exact GELU, or a weight is
             missing or has another shape than its config says.
     """
-    try:
-        import onnx
-    except ImportError as error:
-        raise MissingDependencyError(
-            "making a model's graph from safetensors needs the packages onnx and safetensors: "
-            "pip install 'vssnative[minilm]'"
-        ) from error
+    onnx = need("onnx", "onnx", "graphs made of a model's weights")
     weights = BertWeights(transformer)
     model = _Builder(onnx, weights).model()
     data = model.SerializeToString()

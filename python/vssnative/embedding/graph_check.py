@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigurationError, MissingDependencyError
+from ..errors import ConfigurationError
+from ..extras import need
 from .storage import atomic_file, cache_directory
 
 _DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
@@ -36,12 +37,7 @@ def check_graph(path: Path, digest: str) -> None:
     approval = cache_directory("approved") / f"{digest}.{_RULES}"
     if approval.is_file():
         return
-    try:
-        import onnx
-    except ImportError as error:
-        raise MissingDependencyError(
-            "checking a model's ONNX file needs the package onnx: pip install onnx"
-        ) from error
+    onnx = need("onnx", "onnx", "checks of a model's ONNX file")
     try:
         model = onnx.load(str(path), load_external_data=False)
     except Exception as error:  # noqa: BLE001 - protobuf raises classes of its own

@@ -6,21 +6,24 @@ model's repository is neither fetched nor run, and pickled weights are left wher
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigurationError, MissingDependencyError, ModelNotFoundError
+from .layout import read_layout
+from .model_digest import preferred_weights
+from .model_store import find_model
+from .native_encoder import takes
 from .onnx_model import OnnxEmbedder
 
-_PATTERNS = [
-    "*.json",
-    "*/config.json",
-    "vocab.txt",
-    "onnx/model.onnx",
-    "model.onnx",
-    "model.safetensors",
-    "*/model.safetensors",
-]
+_SMALL = ["*.json", "*/config.json", "vocab.txt"]
+_DENSE = ["*_Dense/model.safetensors"]
+_SAFETENSORS = ["model.safetensors", "*/model.safetensors"]
+_GRAPHS = ["onnx/model.onnx", "model.onnx"]
 # Where a model's own files do not state its prompts, its authors' documentation does. Matched by the name's beginning.
 _DOCUMENTED_PROMPTS = {
     "intfloat/e5-": ("query: ", "passage: "),
@@ -49,7 +52,11 @@ class HubEmbedder(OnnxEmbedder):
         cache_dir: where the hub's files are kept; by default huggingface_hub's own cache.
         offline: never ask the network. ``HF_HUB_OFFLINE`` is honoured too.
         token: for private models; by default what huggingface_hub finds. Never recorded.
+        recorded: read the kind of weights that ``options`` says, as a config recorded it, and not the kind that suits
+            this machine.
         options: as for ``OnnxEmbedder``.
+
+    A model that was imported under this name (``vssnative model import``) is used where the hub's cannot be had.
 
     Raises:
         ModelNotFoundError: if the model does not exist, or is not in the cache and the hub is out of reach.
@@ -64,11 +71,25 @@ class HubEmbedder(OnnxEmbedder):
         cache_dir: Path | str | None = None,
         offline: bool = False,
         token: str | None = None,
+        recorded: bool = False,
         **options: Any,
     ) -> None:
-        directory = fetch(repository, revision=revision, cache_dir=cache_dir, offline=offline, token=token)
-        # In the hub's cache a snapshot's directory is named by its commit.
-        source: dict[str, Any] = {"repository": repository, "revision": directory.name}
+        where: dict[str, Any] = {"cache_dir": cache_dir, "offline": offline, "token": token}
+        source: dict[str, Any] = {"repository": repository}
+        try:
+            if recorded:
+                directory = fetch(repository, revision=revision, weights=options.get("weights"), **where)
+            else:
+                directory, options["weights"] = fetch_preferred(repository, revision=revision, **where)
+            # In the hub's cache a snapshot's directory is named by its commit.
+            source["revision"] = directory.name
+        except (ModelNotFoundError, MissingDependencyError):
+            imported = find_model(f"hf:{repository}")
+            if imported is None:
+                raise
+            directory = Path(imported.directory)
+            if not recorded:
+                options["weights"] = preferred_weights(read_layout(directory))
         if cache_dir is not None:
             source["cache_dir"] = str(cache_dir)
         query, document = documented_prompts(repository)
@@ -88,7 +109,7 @@ class HubEmbedder(OnnxEmbedder):
     def from_config(cls, config: dict[str, Any]) -> HubEmbedder:
         """An equal embedder from what ``config()`` gave."""
         options = {key: value for key, value in config.items() if key not in ("kind", "repository")}
-        return cls(config["repository"], **options)
+        return cls(config["repository"], recorded=True, **options)
 
 
 def documented_prompts(repository: str) -> tuple[str, str]:
@@ -101,9 +122,23 @@ def documented_prompts(repository: str) -> tuple[str, str]:
 
 
 def _states_prompts(directory: Path, kind: str) -> bool:
-    from .layout import read_layout
-
     return bool(read_layout(directory).prompt(kind))
+
+
+def fetch_preferred(repository: str, **options: Any) -> tuple[Path, str | None]:
+    """As ``fetch``, of a model's weights only those that are used: safetensors where the core runs the model.
+
+    Returns:
+        The directory, and the kind of weights to read (``preferred_weights``).
+    """
+    directory = fetch(repository, weights="none", **options)
+    # Whatever was asked for, all files are of one commit.
+    options["revision"] = directory.name
+    if takes(read_layout(directory).transformer):
+        directory = fetch(repository, weights="safetensors", **options)
+        if (kind := preferred_weights(read_layout(directory))) is not None:
+            return directory, kind
+    return fetch(repository, **options), None
 
 
 def fetch(
@@ -113,8 +148,12 @@ def fetch(
     cache_dir: Path | str | None = None,
     offline: bool = False,
     token: str | None = None,
+    weights: str | None = None,
 ) -> Path:
-    """The directory of a model's files, downloaded if need be.
+    """The directory of a model's files, downloaded if need be. On a terminal a bar shows how far it is.
+
+    Args:
+        weights: "safetensors", "onnx", or "none" for the small files alone; None fetches both kinds.
 
     Raises:
         ConfigurationError: if the repository's name is malformed.
@@ -131,22 +170,42 @@ def fetch(
             RepositoryNotFoundError,
             RevisionNotFoundError,
         )
+        from huggingface_hub.utils.tqdm import tqdm
     except ImportError as error:
         raise MissingDependencyError(
-            "models of the hub need the package huggingface_hub: pip install 'vssnative[hub]'"
+            "models of the hub need the package huggingface_hub: pip install 'vssnative[local]'"
         ) from error
+
+    base: Any = tqdm
+
+    class Bar(base):  # type: ignore[misc]
+        """A library prints nothing into logs and pipes."""
+
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            if not sys.stderr.isatty():
+                options["disable"] = True
+            super().__init__(*arguments, **options)
+
     where = f"model {repository}" + (f" at {revision}" if revision else "")
+    patterns = {
+        "none": _SMALL,
+        "safetensors": _SMALL + _SAFETENSORS,
+        "onnx": _SMALL + _DENSE + _GRAPHS,
+        None: _SMALL + _SAFETENSORS + _GRAPHS,
+    }[weights]
     try:
-        return Path(
-            snapshot_download(
-                repository,
-                revision=revision,
-                cache_dir=cache_dir,
-                local_files_only=offline,
-                token=token,
-                allow_patterns=_PATTERNS,
+        with _quiet():
+            return Path(
+                snapshot_download(
+                    repository,
+                    revision=revision,
+                    cache_dir=cache_dir,
+                    local_files_only=offline,
+                    token=token,
+                    allow_patterns=patterns,
+                    tqdm_class=Bar,
+                )
             )
-        )
     except HFValidationError as error:
         raise ConfigurationError(f"hf:{repository}: expected hf:owner/name: {error}") from None
     except GatedRepoError:
@@ -162,6 +221,18 @@ def fetch(
         ) from None
     except (HfHubHTTPError, OSError) as error:
         raise ModelNotFoundError(f"{where} could not be fetched: {_first_line(error)}") from None
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """huggingface_hub writes to standard error what it tries again; what fails in the end is an error of ours."""
+    logger = logging.getLogger("huggingface_hub")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _first_line(error: BaseException) -> str:

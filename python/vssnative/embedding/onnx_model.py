@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
@@ -26,6 +25,9 @@ from .finishing import Finisher
 from .graph import GRAPH_VERSION, build_bert_graph
 from .graph_check import check_graph
 from .layout import ModelLayout, read_layout
+from .minilm import PACKAGE, minilm_directory, package_directory
+from .model_digest import model_digest, preferred_weights, weights_file
+from .model_store import find_model
 from .native_encoder import NativeEncoder, takes
 from .onnx_session import OnnxSession
 from .protocol import Float32Matrix, Int64Vector, Truncation
@@ -64,6 +66,7 @@ class OnnxEmbedder:
         query_prompt, document_prompt: text put before every query or document, instead of the model's own.
         threads: batches computed at once; by default ``default_threads()``.
         digest: refuse the model unless its digest is this one.
+        weights: the file to read where there are several: ``"safetensors"`` or ``"onnx"``; by default ONNX.
         backend: what computes the transformer: ``"native"``, the C++ core, for BERT models given as safetensors;
             ``"onnxruntime"``; or ``"auto"``, the faster one for this model on this machine.
 
@@ -86,6 +89,7 @@ class OnnxEmbedder:
         threads: int | None = None,
         digest: str | None = None,
         backend: str = "auto",
+        weights: str | None = None,
         source: dict[str, Any] | None = None,
     ) -> None:
         layout = read_layout(Path(directory))
@@ -99,6 +103,7 @@ class OnnxEmbedder:
                 "max_tokens": max_tokens,
                 "query_prompt": query_prompt,
                 "document_prompt": document_prompt,
+                "weights": weights,
             }.items()
             if value is not None
         }
@@ -116,8 +121,12 @@ class OnnxEmbedder:
             kind: 0 if layout.include_prompt else self._tokenizer.prompt_length(prompt)
             for kind, prompt in self._prompts.items()
         }
-        self._weights = _weights_file(layout)
-        self._digest = self._make_digest()
+        if weights is not None and weights not in ("onnx", "safetensors"):
+            raise ConfigurationError(f'weights must be "onnx" or "safetensors", not {weights!r}')
+        self._weights = weights_file(layout, weights)
+        self._digest = model_digest(
+            layout, self._weights, max_tokens=self._max_tokens, prompts=self._prompts, dim=self.dim
+        )
         if digest is not None and digest != self._digest:
             raise ConfigurationError(
                 f"model {self._name}: expected digest {digest}, its files give {self._digest}"
@@ -142,6 +151,33 @@ class OnnxEmbedder:
             raise ModelNotFoundError(f"the package {package} is not installed, or carries no model")
         options.setdefault("name", package)
         return cls(directory, source={"package": package}, **options)
+
+    @classmethod
+    def minilm(cls, **options: Any) -> OnnxEmbedder:
+        """The default model, from wherever its files are at hand, else downloaded.
+
+        Raises:
+            ModelNotFoundError: if they cannot be had.
+        """
+        options = {"name": "minilm", **options, "weights": "safetensors"}
+        return cls(minilm_directory(), source={"kind": "minilm"}, **options)
+
+    @classmethod
+    def imported(cls, model: str, **options: Any) -> OnnxEmbedder:
+        """A model that was imported as ``local:NAME``.
+
+        Raises:
+            ModelNotFoundError: if there is none of this name.
+        """
+        found = find_model(f"local:{model}")
+        if found is None:
+            raise ModelNotFoundError(
+                f"no model local:{model} was imported on this machine: "
+                f"vssnative model import DIRECTORY --name {model}"
+            )
+        directory = Path(found.directory)
+        options = {"name": model, "weights": preferred_weights(read_layout(directory)), **options}
+        return cls(directory, source={"kind": "local", "model": model}, **options)
 
     @property
     def name(self) -> str:
@@ -234,7 +270,14 @@ class OnnxEmbedder:
     def from_config(cls, config: dict[str, Any]) -> OnnxEmbedder:
         """An equal embedder from what ``config()`` gave."""
         options = {key: config[key] for key in _OPTION_KEYS if key in config}
+        if config.get("kind") == "minilm":
+            return cls.minilm(**options)
+        if config.get("kind") == "local":
+            return cls.imported(config["model"], **options)
         if "package" in config:
+            # As configs named MiniLM before its files had several places.
+            if config["package"] == PACKAGE and package_directory(PACKAGE) is None:
+                return cls.minilm(**options)
             return cls.from_package(config["package"], **options)
         if "path" not in config:
             raise ConfigurationError(f"embedder config {config!r}: expected a path or a package")
@@ -258,25 +301,6 @@ class OnnxEmbedder:
         cut = padded_batches if self._encoder.padded else packed_batches
         return cut(tokens.lengths, self._encoder.batch_tokens, parts)
 
-    def _make_digest(self) -> str:
-        layout = self._layout
-        facts = {
-            "weights": cached_digest(self._weights),
-            "tokenizer": cached_digest(layout.transformer / "tokenizer.json"),
-            "dense": [
-                {"weights": digest, "activation": module.activation}
-                for module, digest in zip(layout.dense, self._finisher.dense_digests, strict=True)
-            ],
-            "max_tokens": self._max_tokens,
-            "pooling": layout.pooling,
-            "include_prompt": layout.include_prompt,
-            "normalize": layout.normalize,
-            "lower_case": layout.do_lower_case,
-            "prompts": self._prompts,
-            "dim": self.dim,
-        }
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
 
 class _Encoder(Protocol):
     """What computes the transformer: token vectors of texts, on the calling thread."""
@@ -290,7 +314,7 @@ class _Encoder(Protocol):
     def token_vectors(self, texts: Sequence[list[int]], lengths: Int64Vector) -> Float32Matrix: ...
 
 
-_OPTION_KEYS = ("name", "dim", "max_tokens", "query_prompt", "document_prompt")
+_OPTION_KEYS = ("name", "dim", "max_tokens", "query_prompt", "document_prompt", "weights")
 
 
 class _Run:
@@ -370,16 +394,16 @@ def _make_encoder(backend: str, layout: ModelLayout, weights: Path) -> _Encoder:
     safetensors = weights.suffix == ".safetensors"
     if backend == "native" and not safetensors:
         raise ConfigurationError(f"{weights}: the native backend reads model.safetensors, not ONNX files")
-    if backend == "native" or (backend == "auto" and safetensors and _native_is_faster(layout)):
+    if backend == "native" or (backend == "auto" and safetensors and _native_is_better(layout)):
         return NativeEncoder(layout.transformer)
     return OnnxSession(_graph_file(layout, weights), layout.hidden_size)
 
 
-def _native_is_faster(layout: ModelLayout) -> bool:
-    # ONNX Runtime has kernels for more instruction sets; the core's are for AVX2. Without the package onnx there is no
-    # graph for ONNX Runtime, so any kernels will do.
-    level = _core.simd_level() == "avx2" or importlib.util.find_spec("onnx") is None
-    return level and takes(layout.transformer)
+def _native_is_better(layout: ModelLayout) -> bool:
+    # The core's scalar kernels are slower than ONNX Runtime's, but need no graph and nothing installed.
+    scalar = _core.encoder_levels()[-1] == "scalar"
+    others = all(importlib.util.find_spec(name) is not None for name in ("onnx", "onnxruntime"))
+    return takes(layout.transformer) and not (scalar and others)
 
 
 def _checked_limit(max_tokens: int | None, layout: ModelLayout) -> int:
@@ -390,27 +414,6 @@ def _checked_limit(max_tokens: int | None, layout: ModelLayout) -> int:
             f"max_tokens must be from 1 to the model's {layout.max_tokens}, not {max_tokens}"
         )
     return max_tokens
-
-
-def package_directory(package: str) -> Path | None:
-    """Where an installed package keeps a model, found without importing it; None where there is none."""
-    spec = importlib.util.find_spec(package) if package.isidentifier() else None
-    for root in (spec.submodule_search_locations or []) if spec is not None else []:
-        for directory in (Path(root), Path(root) / "model"):
-            if (directory / "config.json").is_file():
-                return directory
-    return None
-
-
-def _weights_file(layout: ModelLayout) -> Path:
-    for directory in (layout.directory, layout.transformer):
-        for name in ("onnx/model.onnx", "model.onnx"):
-            if (directory / name).is_file():
-                return directory / name
-    path = layout.transformer / "model.safetensors"
-    if path.is_file():
-        return path
-    raise ModelNotFoundError(f"{layout.directory}: expected onnx/model.onnx, model.onnx or model.safetensors")
 
 
 def _graph_file(layout: ModelLayout, weights: Path) -> Path:

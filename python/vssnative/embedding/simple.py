@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 
+from ..extras import need
 from .protocol import Embedder, Float32Matrix
 from .registry import get_embedder
 
@@ -52,6 +53,7 @@ def embed(
 
 
 def _with_bar(embedder: Embedder, texts: Sequence[str]) -> Float32Matrix:
+    need("rich.progress", "cli", "progress bars")
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

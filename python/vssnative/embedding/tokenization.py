@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import ConfigurationError, MissingDependencyError, ModelNotFoundError
+from ..errors import ConfigurationError, ModelNotFoundError
+from ..extras import need
 from .protocol import Int64Vector, Truncation
 
 
@@ -48,12 +49,9 @@ class TextTokenizer:
     """
 
     def __init__(self, directory: Path, max_tokens: int, lower_case: bool = False) -> None:
-        try:
-            from tokenizers import Tokenizer, normalizers
-        except ImportError as error:
-            raise MissingDependencyError(
-                "embedding needs the package tokenizers: pip install tokenizers"
-            ) from error
+        need("tokenizers", "local", "embeddings on this machine")
+        from tokenizers import Tokenizer, normalizers
+
         path = directory / "tokenizer.json"
         if not path.is_file():
             raise ModelNotFoundError(f"no tokenizer.json in {directory}: only fast tokenizers are supported")
