@@ -2,18 +2,20 @@
 # another instruction set (kernels_avx2.cpp, ...), which only code guarded by simd_level() may enter.
 #
 # vss_instruction_sets(<target> <sources>...) sets the flags of those sources, and defines VSS_HAVE_AVX2,
-# VSS_HAVE_AVX512, VSS_HAVE_NEON on the target where the compiler can make them. A source compiled without its macro
+# VSS_HAVE_AVX512, VSS_HAVE_AVX512BF16, VSS_HAVE_AMX, VSS_HAVE_NEON on the target where the compiler can make them. A source compiled without its macro
 # must come out empty.
 include(CheckCXXCompilerFlag)
 
 set(VSS_FLAGS_avx2 -mavx2 -mfma -mf16c -mpopcnt -mbmi -mbmi2 -mlzcnt)
 set(VSS_FLAGS_avx512 ${VSS_FLAGS_avx2} -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512cd -mavx512vnni
                      -mavx512vbmi -mavx512vpopcntdq)
+set(VSS_FLAGS_avx512bf16 ${VSS_FLAGS_avx512} -mavx512bf16)
+set(VSS_FLAGS_amx ${VSS_FLAGS_avx512bf16} -mamx-tile -mamx-bf16)
 set(VSS_FLAGS_neon "")
 
 set(VSS_LEVELS "")
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
-    foreach(level avx2 avx512)
+    foreach(level avx2 avx512 avx512bf16 amx)
         list(JOIN VSS_FLAGS_${level} " " flags)
         check_cxx_compiler_flag("${flags}" VSS_COMPILER_HAS_${level})
         if(VSS_COMPILER_HAS_${level})

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "embedding/bert_encoder.h"
-#include "vss0.h"
+#include "embedding/encoder_levels.h"
 
 namespace py = pybind11;
 
@@ -71,32 +71,18 @@ class Reader {
     std::size_t next_ = 0;
 };
 
-const EncoderKernels& kernels_for(std::string_view level) {
-#if defined(VSS_HAVE_AVX2)
-    const std::string_view best = vss0_simd_level();
-    if (level == "avx2" && (best == "avx2" || best == "avx512")) {
-        return vss::embedding::kEncoderKernelsAvx2;
+vss::embedding::Precision precision_of(std::string_view name) {
+    if (name == "float32") {
+        return vss::embedding::Precision::float32;
     }
-#endif
-    if (level != "scalar") {
-        throw py::value_error("no kernels for level " + std::string(level) + " here");
+    if (name != "bfloat16") {
+        throw py::value_error("precision must be float32 or bfloat16, not " + std::string(name));
     }
-    return vss::embedding::kEncoderKernelsScalar;
-}
-
-std::vector<std::string> encoder_levels() {
-    std::vector<std::string> levels{"scalar"};
-#if defined(VSS_HAVE_AVX2)
-    const std::string_view best = vss0_simd_level();
-    if (best == "avx2" || best == "avx512") {
-        levels.emplace_back("avx2");
-    }
-#endif
-    return levels;
+    return vss::embedding::Precision::bfloat16;
 }
 
 std::unique_ptr<BertEncoder> make_encoder(const std::vector<FloatArray>& arrays, std::size_t heads, float epsilon,
-                                          const std::string& level) {
+                                          const std::string& level, const std::string& precision) {
     if (arrays.size() < kBefore + kEachLayer || (arrays.size() - kBefore) % kEachLayer != 0) {
         throw py::value_error("expected 5 arrays and 16 for each layer, got " + std::to_string(arrays.size()));
     }
@@ -131,7 +117,7 @@ std::unique_ptr<BertEncoder> make_encoder(const std::vector<FloatArray>& arrays,
         layer.after_inner = reader.norm(sizes.hidden);
         weights.layers.push_back(layer);
     }
-    const EncoderKernels& kernels = kernels_for(level);
+    const EncoderKernels& kernels = vss::embedding::encoder_kernels(level, precision_of(precision));
     const py::gil_scoped_release unlocked;
     return std::make_unique<BertEncoder>(sizes, weights, kernels);
 }
@@ -173,8 +159,12 @@ FloatArray encode(const BertEncoder& encoder, const Int32s& ids, const Int64s& l
 
 void register_encoder(py::module_& module) {
     py::class_<BertEncoder>(module, "BertEncoder")
-        .def(py::init(&make_encoder), py::arg("arrays"), py::arg("heads"), py::arg("epsilon"), py::arg("level"))
+        .def(py::init(&make_encoder), py::arg("arrays"), py::arg("heads"), py::arg("epsilon"), py::arg("level"),
+             py::arg("precision") = "float32")
         .def("encode", &encode, py::arg("ids").noconvert(), py::arg("lengths").noconvert(),
              "Token vectors, float32 (tokens, hidden), of texts whose int32 ids stand one text after the other.");
-    module.def("encoder_levels", &encoder_levels, "Levels of kernels that can be used here, the best one last.");
+    module.def("encoder_levels", &vss::embedding::encoder_levels,
+               "Levels of kernels that can be used here, the best one last.");
+    module.def("encoder_models", &vss::embedding::encoder_models,
+               "Models of instructions that the machine may lack, usable as levels.");
 }

@@ -7,6 +7,8 @@
 #include <new>
 #include <stdexcept>
 
+#include "bfloat16.h"
+
 namespace vss::embedding {
 
 namespace {
@@ -33,38 +35,124 @@ bool BertSizes::fit() const {
     return hidden % heads == 0 && hidden / heads % kPanel == 0 && inner % kPanel == 0 && epsilon >= 0.0F;
 }
 
-Floats::Floats(std::size_t count) {
-    if (count > std::numeric_limits<std::size_t>::max() / sizeof(float)) {
+template <typename Value>
+Aligned<Value>::Aligned(std::size_t count) {
+    if (count > std::numeric_limits<std::size_t>::max() / sizeof(Value)) {
         throw std::bad_alloc();
     }
-    values_.reset(static_cast<float*>(::operator new(std::max<std::size_t>(count, 1) * sizeof(float), kAlignment)));
+    values_.reset(static_cast<Value*>(::operator new(std::max<std::size_t>(count, 1) * sizeof(Value), kAlignment)));
 }
 
-void Floats::Free::operator()(float* values) const {
+template <typename Value>
+void Aligned<Value>::Free::operator()(Value* values) const {
     ::operator delete(values, kAlignment);
 }
 
-// A Linear's weights, packed: blocks of kDepth inputs, each in panels of outputs.
+namespace {
+
+// Rows that are multiplied, as the kernels take them: float32, and bfloat16 where products are made of it.
+struct Rows {
+    const float* values;
+    std::size_t step;
+    const std::uint16_t* halves;
+    std::size_t halves_step;
+    std::size_t rest;  // from a row's first parts to its second parts
+
+    // The same rows from an input on.
+    [[nodiscard]] Rows from(std::size_t input) const {
+        return {values + input, step, halves == nullptr ? nullptr : halves + input, halves_step, rest};
+    }
+};
+
+// Room for the bfloat16 parts of some rows. Tiles read whole tiles, so there are rows up to the next multiple.
+class HalvedRows {
+  public:
+    HalvedRows(const EncoderKernels& kernels, std::size_t rows, std::size_t values)
+        : kernels_(kernels),
+          step_(round_up(values, kHalfDepth)),
+          rest_(round_up(rows, kTileHeight) * step_),
+          halves_(kernels.parts * rest_) {
+        std::fill_n(halves_.data(), kernels.parts * rest_, std::uint16_t{0});
+    }
+
+    [[nodiscard]] Rows of(const float* rows, std::size_t step, std::size_t m, std::size_t k) const {
+        if (kernels_.parts == 0) {
+            return {rows, step, nullptr, 0, 0};
+        }
+        kernels_.halve(
+            {.rows = rows, .step = step, .m = m, .k = k, .to = halves_.data(), .to_step = step_, .to_rest = rest_});
+        return {rows, step, halves_.data(), step_, rest_};
+    }
+
+  private:
+    const EncoderKernels& kernels_;
+    std::size_t step_;
+    std::size_t rest_;
+    Halves halves_;
+};
+
+}  // namespace
+
+// A Linear's weights, packed: blocks of kDepth inputs, each in panels of outputs. As bfloat16, a panel's rows are pairs
+// of inputs, the last block is filled with zeros up to a multiple of kHalfDepth, and second parts follow the first
+// ones.
 struct BertEncoder::Linear {
     std::size_t inputs;
     std::size_t outputs;
+    std::size_t parts;
     Floats packed;
+    Halves halves;
     std::vector<float> bias;
 
-    Linear(std::size_t in, std::size_t out) : inputs(in), outputs(out), packed(in * out), bias(out) {}
-    Linear(std::size_t in, std::size_t out, const LinearWeights& from) : Linear(in, out) { fill(0, out, from, 1.0F); }
+    Linear(const EncoderKernels& kernels, std::size_t in, std::size_t out)
+        : inputs(in),
+          outputs(out),
+          parts(kernels.parts),
+          packed(parts == 0 ? in * out : 0),
+          halves(parts * round_up(in, kHalfDepth) * out),
+          bias(out) {}
+    Linear(const EncoderKernels& kernels, std::size_t in, std::size_t out, const LinearWeights& from)
+        : Linear(kernels, in, out) {
+        fill(0, out, from, 1.0F);
+    }
+
+    [[nodiscard]] std::size_t rest() const { return round_up(inputs, kHalfDepth) * outputs; }
 
     // Makes the outputs from `first` on those of `from`, times `factor`.
     void fill(std::size_t first, std::size_t count, const LinearWeights& from, float factor) {
         for (std::size_t output = 0; output < count; ++output) {
             const std::size_t column = first + output;
-            const float* const weights = from.weight + output * inputs;
             bias[column] = from.bias[output] * factor;
-            for (std::size_t start = 0; start < inputs; start += kDepth) {
-                const std::size_t depth = std::min(kDepth, inputs - start);
-                float* to = packed.data() + start * outputs + column / kPanel * kPanel * depth + column % kPanel;
-                for (std::size_t i = 0; i < depth; ++i, to += kPanel) {
-                    *to = weights[start + i] * factor;
+            const float* const weights = from.weight + output * inputs;
+            if (parts == 0) {
+                fill_singles(column, weights, factor);
+            } else {
+                fill_halves(column, weights, factor);
+            }
+        }
+    }
+
+    void fill_singles(std::size_t column, const float* weights, float factor) const {
+        for (std::size_t start = 0; start < inputs; start += kDepth) {
+            const std::size_t depth = std::min(kDepth, inputs - start);
+            float* to = packed.data() + start * outputs + column / kPanel * kPanel * depth + column % kPanel;
+            for (std::size_t i = 0; i < depth; ++i, to += kPanel) {
+                *to = weights[start + i] * factor;
+            }
+        }
+    }
+
+    void fill_halves(std::size_t column, const float* weights, float factor) const {
+        for (std::size_t start = 0; start < inputs; start += kDepth) {
+            const std::size_t depth = round_up(std::min(kDepth, inputs - start), kHalfDepth);
+            std::uint16_t* const panel =
+                halves.data() + start * outputs + column / kPanel * kPanel * depth + column % kPanel * 2;
+            for (std::size_t i = 0; i < depth; ++i) {
+                const float value = start + i < inputs ? weights[start + i] * factor : 0.0F;
+                std::uint16_t* const to = panel + i / 2 * 2 * kPanel + i % 2;
+                to[0] = to_bfloat16(value);
+                if (parts == 2) {
+                    to[rest()] = to_bfloat16(value - from_bfloat16(to[0]));
                 }
             }
         }
@@ -72,12 +160,30 @@ struct BertEncoder::Linear {
 
     // The product of some inputs (at most kDepth, one block's) with some outputs. a begins at these inputs, c at these
     // outputs.
-    void block(const EncoderKernels& kernels, const float* a, std::size_t a_step, std::size_t m, std::size_t input,
-               std::size_t output, std::size_t count, float* c, std::size_t c_step, After after) const {
-        const std::size_t depth = std::min(kDepth, inputs - input);
+    void block(const EncoderKernels& kernels, const Rows& a, std::size_t m, std::size_t input, std::size_t output,
+               std::size_t count, float* c, std::size_t c_step, After after) const {
+        std::size_t depth = std::min(kDepth, inputs - input);
         const bool last = input + depth == inputs;
-        kernels.multiply({.a = a,
-                          .a_step = a_step,
+        if (parts != 0) {
+            depth = round_up(depth, kHalfDepth);
+            kernels.multiply_halves({.a = a.halves,
+                                     .a_step = a.halves_step,
+                                     .a_rest = a.rest,
+                                     .m = m,
+                                     .k = depth,
+                                     .b = halves.data() + input * outputs + output * depth,
+                                     .b_step = depth * kPanel,
+                                     .b_rest = rest(),
+                                     .columns = count,
+                                     .bias = bias.data() + output,
+                                     .c = c,
+                                     .c_step = c_step,
+                                     .add = input != 0,
+                                     .after = last ? after : After::nothing});
+            return;
+        }
+        kernels.multiply({.a = a.values,
+                          .a_step = a.step,
                           .m = m,
                           .k = depth,
                           .b = packed.data() + input * outputs + output * depth,
@@ -91,10 +197,10 @@ struct BertEncoder::Linear {
     }
 
     // The product of all inputs with some outputs.
-    void apply(const EncoderKernels& kernels, const float* a, std::size_t a_step, std::size_t m, std::size_t output,
-               std::size_t count, float* c, std::size_t c_step, After after) const {
+    void apply(const EncoderKernels& kernels, const Rows& a, std::size_t m, std::size_t output, std::size_t count,
+               float* c, std::size_t c_step, After after) const {
         for (std::size_t input = 0; input < inputs; input += kDepth) {
-            block(kernels, a + input, a_step, m, input, output, count, c, c_step, after);
+            block(kernels, a.from(input), m, input, output, count, c, c_step, after);
         }
     }
 };
@@ -119,12 +225,12 @@ struct BertEncoder::Layer {
     Linear narrow;
     Norm after_inner;
 
-    Layer(const BertSizes& sizes, const BertLayerWeights& from)
-        : qkv(sizes.hidden, 3 * sizes.hidden),
-          output(sizes.hidden, sizes.hidden, from.output),
+    Layer(const EncoderKernels& kernels, const BertSizes& sizes, const BertLayerWeights& from)
+        : qkv(kernels, sizes.hidden, 3 * sizes.hidden),
+          output(kernels, sizes.hidden, sizes.hidden, from.output),
           after_attention(from.after_attention, sizes.hidden),
-          wide(sizes.hidden, sizes.inner, from.wide),
-          narrow(sizes.inner, sizes.hidden, from.narrow),
+          wide(kernels, sizes.hidden, sizes.inner, from.wide),
+          narrow(kernels, sizes.inner, sizes.hidden, from.narrow),
           after_inner(from.after_inner, sizes.hidden) {
         const std::size_t size = sizes.hidden / sizes.heads;
         const float factor = 1.0F / std::sqrt(static_cast<float>(size));
@@ -143,15 +249,19 @@ struct BertEncoder::Scratch {
     Floats scores;    // (kRows, longest text)
     Floats wide;      // (kRows, kDepth)
     Floats narrow;    // (kRows, hidden)
+    HalvedRows halved_state;
+    HalvedRows halved_wide;
 
-    Scratch(const BertSizes& sizes, std::size_t tokens, std::size_t longest)
+    Scratch(const EncoderKernels& kernels, const BertSizes& sizes, std::size_t tokens, std::size_t longest)
         : qkv(tokens * 3 * sizes.hidden),
           attended(tokens * sizes.hidden),
           keys(round_up(longest, kPanel) * (sizes.hidden / sizes.heads)),
           values(longest * (sizes.hidden / sizes.heads)),
           scores(std::min(longest, kRows) * round_up(longest, kPanel)),
           wide(std::min(tokens, kRows) * kDepth),
-          narrow(std::min(tokens, kRows) * sizes.hidden) {}
+          narrow(std::min(tokens, kRows) * sizes.hidden),
+          halved_state(kernels, std::min(tokens, kRows), sizes.hidden),
+          halved_wide(kernels, std::min(tokens, kRows), kDepth) {}
 };
 
 BertEncoder::BertEncoder(const BertSizes& sizes, const BertWeights& weights, const EncoderKernels& kernels)
@@ -170,7 +280,7 @@ BertEncoder::BertEncoder(const BertSizes& sizes, const BertWeights& weights, con
     embedded_ = std::make_unique<Norm>(weights.embedded, sizes.hidden);
     layers_.reserve(sizes.layers);
     for (const BertLayerWeights& layer : weights.layers) {
-        layers_.emplace_back(sizes, layer);
+        layers_.emplace_back(kernels, sizes, layer);
     }
 }
 
@@ -185,13 +295,14 @@ void BertEncoder::encode(const std::int32_t* ids, const std::size_t* starts, std
     if (longest == 0) {
         return;
     }
-    Scratch scratch(sizes_, tokens, longest);
+    const Scratch scratch(kernels_, sizes_, tokens, longest);
     embed(ids, starts, texts, out);
     const std::size_t hidden = sizes_.hidden;
     for (const Layer& layer : layers_) {
         for (std::size_t row = 0; row < tokens; row += kRows) {
-            layer.qkv.apply(kernels_, out + row * hidden, hidden, std::min(kRows, tokens - row), 0, 3 * hidden,
-                            scratch.qkv.data() + row * 3 * hidden, 3 * hidden, After::bias);
+            const std::size_t rows = std::min(kRows, tokens - row);
+            layer.qkv.apply(kernels_, scratch.halved_state.of(out + row * hidden, hidden, rows, hidden), rows, 0,
+                            3 * hidden, scratch.qkv.data() + row * 3 * hidden, 3 * hidden, After::bias);
         }
         for (std::size_t text = 0; text < texts; ++text) {
             attend(scratch, starts[text], starts[text + 1] - starts[text]);
@@ -281,16 +392,18 @@ void BertEncoder::finish_rows(const Layer& layer, const Scratch& scratch, std::s
     const std::size_t hidden = sizes_.hidden;
     float* const state = out + row * hidden;
     float* const narrow = scratch.narrow.data();
-    layer.output.apply(kernels_, scratch.attended.data() + row * hidden, hidden, rows, 0, hidden, narrow, hidden,
-                       After::bias);
+    const Rows attended = scratch.halved_state.of(scratch.attended.data() + row * hidden, hidden, rows, hidden);
+    layer.output.apply(kernels_, attended, rows, 0, hidden, narrow, hidden, After::bias);
     for (std::size_t i = 0; i < rows * hidden; i += hidden) {
         layer.after_attention.apply(kernels_, narrow + i, state + i, sizes_.epsilon, state + i);
     }
+    const Rows normed = scratch.halved_state.of(state, hidden, rows, hidden);
     // A part of the wide layer is used up while it is in the cache.
     for (std::size_t inner = 0; inner < sizes_.inner; inner += kDepth) {
-        layer.wide.apply(kernels_, state, hidden, rows, inner, std::min(kDepth, sizes_.inner - inner),
-                         scratch.wide.data(), kDepth, After::bias_gelu);
-        layer.narrow.block(kernels_, scratch.wide.data(), kDepth, rows, inner, 0, hidden, narrow, hidden, After::bias);
+        const std::size_t count = std::min(kDepth, sizes_.inner - inner);
+        layer.wide.apply(kernels_, normed, rows, inner, count, scratch.wide.data(), kDepth, After::bias_gelu);
+        const Rows wide = scratch.halved_wide.of(scratch.wide.data(), kDepth, rows, count);
+        layer.narrow.block(kernels_, wide, rows, inner, 0, hidden, narrow, hidden, After::bias);
     }
     for (std::size_t i = 0; i < rows * hidden; i += hidden) {
         layer.after_inner.apply(kernels_, narrow + i, state + i, sizes_.epsilon, state + i);

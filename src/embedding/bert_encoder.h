@@ -54,18 +54,21 @@ struct BertWeights {
     std::vector<BertLayerWeights> layers;
 };
 
-// Values that begin at a cache line.
-class Floats {
+// Values that begin at a cache line. float or std::uint16_t.
+template <typename Value>
+class Aligned {
   public:
-    explicit Floats(std::size_t count = 0);
-    [[nodiscard]] float* data() const { return values_.get(); }
+    explicit Aligned(std::size_t count = 0);
+    [[nodiscard]] Value* data() const { return values_.get(); }
 
   private:
     struct Free {
-        void operator()(float* values) const;
+        void operator()(Value* values) const;
     };
-    std::unique_ptr<float, Free> values_;
+    std::unique_ptr<Value, Free> values_;
 };
+using Floats = Aligned<float>;
+using Halves = Aligned<std::uint16_t>;
 
 class BertEncoder {
   public:

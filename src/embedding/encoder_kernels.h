@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 namespace vss::embedding {
 
@@ -36,22 +37,78 @@ struct Product {
     After after;
 };
 
+// bfloat16 values are multiplied in pairs of neighbouring inputs, and a tile takes so many inputs at once.
+inline constexpr std::size_t kHalfDepth = 32;
+// Rows of a tile: rows of halves are read up to the next multiple of it.
+inline constexpr std::size_t kTileHeight = 16;
+
+// A product of bfloat16 values, summed in float32. Where values are split in two parts, a = a1 + a2 with a1 rounded to
+// bfloat16, three products are summed, a1 b1 + a1 b2 + a2 b1: what is left out is about 2^-16 of the product.
+struct HalfProduct {
+    const std::uint16_t* a;  // m rows of k values, `a_step` apart; the second parts `a_rest` behind
+    std::size_t a_step;
+    std::size_t a_rest;
+    std::size_t m;
+    std::size_t k;           // a multiple of kHalfDepth
+    const std::uint16_t* b;  // panels of k / 2 rows of kPanel pairs, `b_step` values apart; the second parts behind
+    std::size_t b_step;
+    std::size_t b_rest;
+    std::size_t columns;
+    const float* bias;
+    float* c;
+    std::size_t c_step;
+    bool add;
+    After after;
+};
+
+// Rows to be made bfloat16: m rows of k values, and zeros up to a multiple of kHalfDepth.
+struct Halving {
+    const float* rows;
+    std::size_t step;
+    std::size_t m;
+    std::size_t k;
+    std::uint16_t* to;
+    std::size_t to_step;
+    std::size_t to_rest;
+};
+
 struct EncoderKernels {
     // c = after(a b) or after(c + a b).
     void (*multiply)(const Product& product);
 
-    // out = normalize(values + residual) * gamma + beta, one row of n values; n a multiple of 8. out may be an input.
+    // out = normalize(values + residual) * gamma + beta, one row of n values; n a multiple of kPanel. out may be an
+    // input.
     void (*layer_norm)(const float* values, const float* residual, const float* gamma, const float* beta, float epsilon,
                        float* out, std::size_t n);
 
     // Scores to weights, in place: `rows` rows of `columns` values, `step` apart; the values behind them, up to the
-    // next multiple of 8, become 0.
+    // next multiple of kPanel, become 0.
     void (*softmax)(float* scores, std::size_t rows, std::size_t columns, std::size_t step);
+
+    // How products with a model's weights are made: of float32 values (0), of one bfloat16 part of each value, or of
+    // two. The functions for bfloat16 are there only where it is used. Attention is float32 everywhere.
+    std::size_t parts = 0;
+    void (*halve)(const Halving& halving) = nullptr;
+    void (*multiply_halves)(const HalfProduct& product) = nullptr;
 };
 
 extern const EncoderKernels kEncoderKernelsScalar;
+// Models of the instructions on bfloat16 values, in plain loops: for tests on machines without them.
+extern const EncoderKernels kEncoderKernelsPairsModel;       // vdpbf16ps
+extern const EncoderKernels kEncoderKernelsTilesModel;       // tdpbf16ps
+extern const EncoderKernels kEncoderKernelsTilesModelSplit;  // the same in two parts
 #if defined(VSS_HAVE_AVX2)
 extern const EncoderKernels kEncoderKernelsAvx2;
+#endif
+#if defined(VSS_HAVE_AVX512)
+extern const EncoderKernels kEncoderKernelsAvx512;
+#endif
+#if defined(VSS_HAVE_AVX512BF16)
+extern const EncoderKernels kEncoderKernelsAvx512Bf16;
+#endif
+#if defined(VSS_HAVE_AMX)
+extern const EncoderKernels kEncoderKernelsAmx;
+extern const EncoderKernels kEncoderKernelsAmxSplit;
 #endif
 
 }  // namespace vss::embedding

@@ -2,8 +2,14 @@
 
 #include <immintrin.h>
 
+#include <cstddef>
+
 namespace vss::embedding {
 namespace {
+
+constexpr std::size_t kLanes = 8;
+constexpr std::size_t kTileRows = 6;
+constexpr std::size_t kTilePanels = 1;
 
 struct Lanes {
     __m256 v;

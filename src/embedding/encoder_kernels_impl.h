@@ -1,5 +1,6 @@
-// The kernels of encoder_kernels.h, written once over a vector type of eight floats. Included by one source for each
-// instruction level, which defines `Lanes` in an anonymous namespace first: everything here is local to it.
+// The kernels of encoder_kernels.h, written once over a vector type of `kLanes` floats, 8 or 16. Included by one source
+// for each instruction level, which defines in an anonymous namespace first: `Lanes`, `kLanes`, and the tile that its
+// registers hold, `kTileRows` rows and `kTilePanels` panels. Everything here is local to it.
 #pragma once
 
 #include <algorithm>
@@ -10,9 +11,6 @@
 
 namespace vss::embedding {
 namespace {
-
-constexpr std::size_t kLanes = 8;
-constexpr std::size_t kTileRows = 6;
 
 // e^x: 2^n e^r with |r| <= ln 2 / 2, the latter by a polynomial (Cephes' expf). Relative error below 2e-7.
 inline Lanes exponential(Lanes x) {
@@ -60,60 +58,105 @@ inline void finish(Lanes sum, bool add, const float* bias, float* c) {
     sum.store(c);
 }
 
-// A tile of `rows` rows and one panel, its sums in registers.
-template <std::size_t rows, After after>
-inline void tile(const Product& product, std::size_t row, std::size_t column, const float* b) {
-    const float* const a = product.a + row * product.a_step;
-    Lanes left[rows];
-    Lanes right[rows];
-#pragma GCC unroll 6
+// How a float32 product takes its factors: one input at a time.
+struct Singles {
+    static constexpr std::size_t kInputs = 1;
+
+    static Lanes all(const float* a) { return Lanes::all(*a); }
+    static Lanes load(const float* b) { return Lanes::load(b); }
+    static Lanes sum(Lanes a, Lanes b, Lanes c) { return Lanes::fma(a, b, c); }
+};
+
+// A tile of `rows` rows and `count` neighbouring panels, its sums in registers. `Factors` says how many inputs are
+// multiplied at once, and how.
+template <typename Factors, std::size_t rows, std::size_t count, After after, typename Factor, typename Task>
+inline void tile(const Task& product, const Factor* a, std::size_t row, std::size_t column, const Factor* b) {
+    constexpr std::size_t kVectors = kPanel / kLanes;
+    constexpr std::size_t kRow = kPanel * Factors::kInputs;  // values of a panel's row
+    constexpr std::size_t kSums = count * kVectors;
+    Lanes sums[rows][kSums];
+#pragma GCC unroll 14
     for (std::size_t i = 0; i < rows; ++i) {
-        left[i] = right[i] = Lanes::all(0.0F);
-    }
-    for (std::size_t depth = 0; depth < product.k; ++depth) {
-        const Lanes b_left = Lanes::load(b + depth * kPanel);
-        const Lanes b_right = Lanes::load(b + depth * kPanel + kLanes);
-#pragma GCC unroll 6
-        for (std::size_t i = 0; i < rows; ++i) {
-            const Lanes value = Lanes::all(a[i * product.a_step + depth]);
-            left[i] = Lanes::fma(value, b_left, left[i]);
-            right[i] = Lanes::fma(value, b_right, right[i]);
+#pragma GCC unroll 4
+        for (std::size_t j = 0; j < kSums; ++j) {
+            sums[i][j] = Lanes::all(0.0F);
         }
     }
-    const float* const bias = after == After::nothing ? nullptr : product.bias + column;
+    const std::size_t steps = product.k / Factors::kInputs;
+    for (std::size_t step = 0; step < steps; ++step) {
+        decltype(Factors::load(b)) right[kSums];
+#pragma GCC unroll 4
+        for (std::size_t j = 0; j < kSums; ++j) {
+            right[j] = Factors::load(b + j / kVectors * product.b_step + step * kRow +
+                                     j % kVectors * kLanes * Factors::kInputs);
+        }
+#pragma GCC unroll 14
+        for (std::size_t i = 0; i < rows; ++i) {
+            const auto left = Factors::all(a + i * product.a_step + step * Factors::kInputs);
+#pragma GCC unroll 4
+            for (std::size_t j = 0; j < kSums; ++j) {
+                sums[i][j] = Factors::sum(left, right[j], sums[i][j]);
+            }
+        }
+    }
     float* c = product.c + row * product.c_step + column;
-#pragma GCC unroll 6
+#pragma GCC unroll 14
     for (std::size_t i = 0; i < rows; ++i, c += product.c_step) {
-        finish<after>(left[i], product.add, bias, c);
-        finish<after>(right[i], product.add, after == After::nothing ? nullptr : bias + kLanes, c + kLanes);
+#pragma GCC unroll 4
+        for (std::size_t j = 0; j < kSums; ++j) {
+            const float* const bias = after == After::nothing ? nullptr : product.bias + column + j * kLanes;
+            finish<after>(sums[i][j], product.add, bias, c + j * kLanes);
+        }
     }
 }
 
-template <After after>
-void multiply_tiles(const Product& product) {
-    const float* b = product.b;
-    for (std::size_t column = 0; column < product.columns; column += kPanel, b += product.b_step) {
-        std::size_t row = 0;
-        for (; row + kTileRows <= product.m; row += kTileRows) {
-            tile<kTileRows, after>(product, row, column, b);
+template <typename Factors, std::size_t rows, std::size_t count, After after, typename Task>
+inline void tile_of(std::size_t wanted, const Task& product, std::size_t row, std::size_t column) {
+    if constexpr (rows > 1) {
+        if (wanted < rows) {
+            tile_of<Factors, rows - 1, count, after>(wanted, product, row, column);
+            return;
         }
-        switch (product.m - row) {
-            case 5: tile<5, after>(product, row, column, b); break;
-            case 4: tile<4, after>(product, row, column, b); break;
-            case 3: tile<3, after>(product, row, column, b); break;
-            case 2: tile<2, after>(product, row, column, b); break;
-            case 1: tile<1, after>(product, row, column, b); break;
-            default: break;
+    }
+    tile<Factors, rows, count, after>(product, product.a + row * product.a_step, row, column,
+                                      product.b + column / kPanel * product.b_step);
+}
+
+template <typename Factors, std::size_t count, After after, typename Task>
+void multiply_column(const Task& product, std::size_t column) {
+    // Tiles of about the same height: a last one of few rows would use its registers badly.
+    std::size_t tiles = (product.m + kTileRows - 1) / kTileRows;
+    for (std::size_t row = 0; row < product.m; --tiles) {
+        const std::size_t rows = (product.m - row + tiles - 1) / tiles;
+        tile_of<Factors, kTileRows, count, after>(rows, product, row, column);
+        row += rows;
+    }
+}
+
+template <typename Factors, After after, typename Task>
+void multiply_tiles(const Task& product) {
+    std::size_t column = 0;
+    if constexpr (kTilePanels > 1) {
+        for (; column + kTilePanels * kPanel <= product.columns; column += kTilePanels * kPanel) {
+            multiply_column<Factors, kTilePanels, after>(product, column);
         }
+    }
+    for (; column < product.columns; column += kPanel) {
+        multiply_column<Factors, 1, after>(product, column);
+    }
+}
+
+template <typename Factors, typename Task>
+void multiply_by(const Task& product) {
+    switch (product.after) {
+        case After::nothing: multiply_tiles<Factors, After::nothing>(product); break;
+        case After::bias: multiply_tiles<Factors, After::bias>(product); break;
+        case After::bias_gelu: multiply_tiles<Factors, After::bias_gelu>(product); break;
     }
 }
 
 void multiply(const Product& product) {
-    switch (product.after) {
-        case After::nothing: multiply_tiles<After::nothing>(product); break;
-        case After::bias: multiply_tiles<After::bias>(product); break;
-        case After::bias_gelu: multiply_tiles<After::bias_gelu>(product); break;
-    }
+    multiply_by<Singles>(product);
 }
 
 void layer_norm(const float* values, const float* residual, const float* gamma, const float* beta, float epsilon,
@@ -139,7 +182,7 @@ void layer_norm(const float* values, const float* residual, const float* gamma, 
 }
 
 void softmax(float* scores, std::size_t rows, std::size_t columns, std::size_t step) {
-    const std::size_t padded = (columns + kLanes - 1) / kLanes * kLanes;
+    const std::size_t padded = panels(columns) * kPanel;
     for (std::size_t row = 0; row < rows; ++row) {
         float* const line = scores + row * step;
         // Padding takes part as a score that no real one is below.

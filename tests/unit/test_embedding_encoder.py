@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -16,6 +19,9 @@ Doubles = npt.NDArray[np.float64]
 
 VOCABULARY, POSITIONS, EPSILON = 50, 420, 1e-12
 LEVELS = _core.encoder_levels()
+MODELS = _core.encoder_models()
+# What sums products of bfloat16 values: models of the instructions, and the instructions where they are.
+HALVES = [*MODELS, *(level for level in LEVELS if level in ("avx512bf16", "amx"))]
 
 
 def make_arrays(hidden: int, inner: int, layers: int) -> list[Floats]:
@@ -76,35 +82,83 @@ def by_definition(arrays: list[Floats], heads: int, ids: npt.NDArray[np.int32]) 
     return state
 
 
-@pytest.mark.parametrize("level", LEVELS)
-@pytest.mark.parametrize(
-    ("hidden", "heads", "inner", "layers"),
-    [
-        (32, 2, 64, 2),
-        (96, 1, 16, 1),  # one head
-        (48, 3, 400, 1),  # an inner layer that is no multiple of a block
-        (400, 25, 800, 1),  # more inputs than a block
-    ],
-)
+SIZES = [
+    (32, 2, 64, 2),
+    (96, 1, 16, 1),  # one head
+    (48, 3, 400, 1),  # an inner layer that is no multiple of a block
+    (400, 25, 800, 1),  # more inputs than a block
+]
+# Lengths around the widths of tiles, panels and blocks of rows, and the longest.
+LENGTHS = np.array([1, 2, 7, 8, 9, 15, 16, 17, 5, 193, 31, POSITIONS], dtype=np.int64)
+
+
+# The tiles' model with float32 values is the product of two parts each.
+@pytest.mark.parametrize("level", [*LEVELS, "tiles model"])
+@pytest.mark.parametrize(("hidden", "heads", "inner", "layers"), SIZES)
 def test_token_vectors_are_those_of_the_formulas(
     level: str, hidden: int, heads: int, inner: int, layers: int
 ) -> None:
     arrays = make_arrays(hidden, inner, layers)
     encoder = _core.BertEncoder(arrays, heads, EPSILON, level)
-    # Lengths around the widths of tiles, panels and blocks of rows, and the longest.
-    lengths = np.array([1, 2, 7, 8, 9, 15, 16, 17, 5, 193, 31, POSITIONS], dtype=np.int64)
-    ids = np.random.default_rng(4).integers(0, VOCABULARY, lengths.sum()).astype(np.int32)
-    vectors = encoder.encode(ids, lengths)
+    # Of two parts each, products lack 2^-16 of themselves.
+    inexact = level in ("amx", "tiles model")
+    ids = np.random.default_rng(4).integers(0, VOCABULARY, LENGTHS.sum()).astype(np.int32)
+    vectors = encoder.encode(ids, LENGTHS)
     assert (vectors.shape, vectors.dtype) == ((len(ids), hidden), np.float32)
     start = 0
-    for length in lengths:
+    for length in LENGTHS:
         text = slice(start, start + int(length))
         expected = by_definition(arrays, heads, ids[text])
-        np.testing.assert_allclose(vectors[text], expected, atol=1e-4)
+        np.testing.assert_allclose(vectors[text], expected, atol=5e-4 if inexact else 1e-4)
         # Alone, a text has the vectors it has in company.
         alone = encoder.encode(ids[text], np.array([length], dtype=np.int64))
-        np.testing.assert_allclose(alone, vectors[text], atol=1e-5)
+        np.testing.assert_allclose(alone, vectors[text], atol=1e-4 if inexact else 1e-5)
         start += int(length)
+
+
+@pytest.mark.parametrize("level", HALVES)
+@pytest.mark.parametrize(("hidden", "heads", "inner", "layers"), SIZES)
+def test_bfloat16_products_are_those_of_rounded_values(
+    level: str, hidden: int, heads: int, inner: int, layers: int
+) -> None:
+    arrays = make_arrays(hidden, inner, layers)
+    ids = np.random.default_rng(4).integers(0, VOCABULARY, LENGTHS.sum()).astype(np.int32)
+    exact = _core.BertEncoder(arrays, heads, EPSILON, "scalar").encode(ids, LENGTHS)
+    rounded = _core.BertEncoder(arrays, heads, EPSILON, level, "bfloat16").encode(ids, LENGTHS)
+    model = _core.BertEncoder(arrays, heads, EPSILON, MODELS[0], "bfloat16").encode(ids, LENGTHS)
+    # An instruction and its model differ by the order of sums, which seldom moves a value over a bound of rounding.
+    assert np.abs(rounded - model).mean() < 1e-3
+    off = np.abs(rounded - exact)
+    assert off.max() < 0.3
+    # It is really bfloat16: far from float32's own errors, near to what 8 bits give.
+    assert 5e-4 < off.mean() < 2e-2
+
+
+def test_levels_without_bfloat16_units_are_exact_with_either_precision() -> None:
+    arrays = make_arrays(32, 64, 1)
+    ids, lengths = np.arange(20, dtype=np.int32), np.array([20], dtype=np.int64)
+    for level in LEVELS:
+        if level not in HALVES:
+            exact, asked = (
+                _core.BertEncoder(arrays, 2, EPSILON, level, precision).encode(ids, lengths)
+                for precision in ("float32", "bfloat16")
+            )
+            np.testing.assert_array_equal(exact, asked)
+    with pytest.raises(ValueError, match="precision must be float32 or bfloat16, not int8"):
+        _core.BertEncoder(arrays, 2, EPSILON, "scalar", "int8")
+
+
+def test_a_level_can_be_pinned() -> None:
+    code = "from vssnative import _core; print(*_core.encoder_levels())"
+    for number, level in enumerate(LEVELS):
+        child = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "VSSNATIVE_SIMD": level},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert child.stdout.split() == LEVELS[: number + 1]
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -113,13 +167,18 @@ def test_no_texts_no_vectors(level: str) -> None:
     assert encoder.encode(np.empty(0, dtype=np.int32), np.empty(0, dtype=np.int64)).shape == (0, 16)
 
 
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize(
+    ("level", "precision"),
+    [*((level, "float32") for level in [*LEVELS, "tiles model"]), *((level, "bfloat16") for level in HALVES)],
+)
 @pytest.mark.parametrize("place", range(21))
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_a_weight_that_is_not_finite_is_seen_in_the_result(level: str, place: int, bad: float) -> None:
+def test_a_weight_that_is_not_finite_is_seen_in_the_result(
+    level: str, precision: str, place: int, bad: float
+) -> None:
     arrays = make_arrays(32, 32, 1)
     arrays[place].flat[0] = bad
-    encoder = _core.BertEncoder(arrays, 2, EPSILON, level)
+    encoder = _core.BertEncoder(arrays, 2, EPSILON, level, precision)
     vectors = encoder.encode(np.zeros(20, dtype=np.int32), np.array([20], dtype=np.int64))
     assert not np.isfinite(vectors).all()
 

@@ -1,0 +1,159 @@
+#include "encoder_levels.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdlib>
+#include <stdexcept>
+
+#include "vss0.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+namespace vss::embedding {
+namespace {
+
+#if defined(__x86_64__) && (defined(VSS_HAVE_AVX512BF16) || defined(VSS_HAVE_AMX))
+
+constexpr std::uint32_t bit(int position) {
+    return std::uint32_t{1} << position;
+}
+
+struct Leaf {
+    std::uint32_t a = 0;
+    std::uint32_t b = 0;
+    std::uint32_t c = 0;
+    std::uint32_t d = 0;
+};
+
+Leaf leaf7(std::uint32_t subleaf) {
+    Leaf leaf;
+    if (__get_cpuid_count(7, subleaf, &leaf.a, &leaf.b, &leaf.c, &leaf.d) == 0) {
+        return {};
+    }
+    return leaf;
+}
+
+// AVX512_BF16; AVX-512 itself is known to be there.
+bool has_bf16() {
+    return leaf7(0).a >= 1 && (leaf7(1).a & bit(5)) != 0;
+}
+
+// Linux hands out the tiles' registers, which are large, on request, once for a process.
+bool tiles_granted() {
+#if defined(__linux__) && defined(SYS_arch_prctl)
+    constexpr int kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM
+    constexpr int kTileData = 18;
+    return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+    return false;
+#endif
+}
+
+bool has_amx() {
+    constexpr std::uint32_t kTilesAndBf16 = bit(24) | bit(22);
+    if ((leaf7(0).d & kTilesAndBf16) != kTilesAndBf16) {
+        return false;
+    }
+    std::uint32_t saved = 0;
+    std::uint32_t high = 0;
+    __asm__ volatile("xgetbv" : "=a"(saved), "=d"(high) : "c"(0));
+    constexpr std::uint32_t kTileState = bit(17) | bit(18);
+    return (saved & kTileState) == kTileState && tiles_granted();
+}
+
+#endif
+
+// The levels, in order.
+std::vector<std::string> find_levels() {
+    std::vector<std::string> levels{"scalar"};
+    const std::string_view vss0 = vss0_simd_level();
+    const char* const named = std::getenv("VSSNATIVE_SIMD");
+    const std::string_view pinned = named == nullptr ? "" : named;
+    if (vss0 == "avx2" || vss0 == "avx512") {
+#if defined(VSS_HAVE_AVX2)
+        levels.emplace_back("avx2");
+#endif
+    }
+    if (vss0 != "avx512") {
+        return levels;
+    }
+#if defined(VSS_HAVE_AVX512)
+    levels.emplace_back("avx512");
+#endif
+    if (pinned == "avx512") {
+        return levels;
+    }
+#if defined(VSS_HAVE_AVX512BF16)
+    if (has_bf16()) {
+        levels.emplace_back("avx512bf16");
+#if defined(VSS_HAVE_AMX)
+        if (pinned != "avx512bf16" && has_amx()) {
+            levels.emplace_back("amx");
+        }
+#endif
+    }
+#endif
+    return levels;
+}
+
+const EncoderKernels* find_kernels(std::string_view level, Precision precision) {
+    const bool halves = precision == Precision::bfloat16;
+    if (level == "pairs model") {
+        return halves ? &kEncoderKernelsPairsModel : &kEncoderKernelsScalar;
+    }
+    if (level == "tiles model") {
+        return halves ? &kEncoderKernelsTilesModel : &kEncoderKernelsTilesModelSplit;
+    }
+    const std::vector<std::string> levels = encoder_levels();
+    if (std::find(levels.begin(), levels.end(), level) == levels.end()) {
+        return nullptr;
+    }
+#if defined(VSS_HAVE_AMX)
+    if (level == "amx") {
+        return halves ? &kEncoderKernelsAmx : &kEncoderKernelsAmxSplit;
+    }
+#endif
+#if defined(VSS_HAVE_AVX512BF16)
+    if (level == "avx512bf16" && halves) {
+        return &kEncoderKernelsAvx512Bf16;
+    }
+#endif
+#if defined(VSS_HAVE_AVX512)
+    if (level == "avx512" || level == "avx512bf16") {
+        return &kEncoderKernelsAvx512;
+    }
+#endif
+#if defined(VSS_HAVE_AVX2)
+    if (level == "avx2") {
+        return &kEncoderKernelsAvx2;
+    }
+#endif
+    return &kEncoderKernelsScalar;
+}
+
+}  // namespace
+
+std::vector<std::string> encoder_levels() {
+    static const std::vector<std::string> levels = find_levels();
+    return levels;
+}
+
+std::vector<std::string> encoder_models() {
+    return {"pairs model", "tiles model"};
+}
+
+const EncoderKernels& encoder_kernels(std::string_view level, Precision precision) {
+    const EncoderKernels* const found = find_kernels(level, precision);
+    if (found == nullptr) {
+        throw std::invalid_argument("no kernels for level " + std::string(level) + " here");
+    }
+    return *found;
+}
+
+}  // namespace vss::embedding

@@ -1,0 +1,26 @@
+// Which kernels the encoder may use here: what the processor and the operating system have, no level above the one that
+// VSSNATIVE_SIMD names (vss0 knows scalar, avx2, avx512; avx512bf16 and amx are the encoder's own).
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "encoder_kernels.h"
+
+namespace vss::embedding {
+
+// How faithful products with weights are: as float32, or of values rounded to bfloat16 where the level has units for
+// it.
+enum class Precision { float32, bfloat16 };
+
+// Levels that can be used here, the best one last.
+[[nodiscard]] std::vector<std::string> encoder_levels();
+
+// Names of the models of instructions, which run everywhere and are slow: "pairs model", "tiles model".
+[[nodiscard]] std::vector<std::string> encoder_models();
+
+// The kernels of a level or model. Throws std::invalid_argument if there are none of this name here.
+[[nodiscard]] const EncoderKernels& encoder_kernels(std::string_view level, Precision precision);
+
+}  // namespace vss::embedding
