@@ -7,15 +7,26 @@ SQLite promises of a statement holds for them.
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+import uuid
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from . import _core
-from .connection import Connection, driver_error, execute, is_corrupt, lists_arrive_whole
+from .arrays import Keys, Matrix, ids_of, matrix_of, number_array
+from .connection import (
+    Connection,
+    driver_error,
+    execute,
+    in_transaction,
+    is_corrupt,
+    lists_arrive_whole,
+    load,
+)
 from .errors import (
     ConfigurationError,
     DamagedError,
@@ -28,7 +39,7 @@ from .sql import check_params, quote_identifier
 
 __all__ = ["Index", "configure"]
 
-Ids: TypeAlias = npt.NDArray[np.int64]
+Ids: TypeAlias = npt.NDArray[Any]
 Distances: TypeAlias = npt.NDArray[np.float32]
 
 _METRICS = {
@@ -47,20 +58,24 @@ _INDEXES = ("cells", "flat")
 _TYPES = ("float32", "float16", "bfloat16", "int8", "bit")
 _BIT_DTYPE = "uint8"
 _EXACT = 1.0
+_MOST_ROWS = 2**32
 
 
 class Index:
     """One vector column of a ``vss0`` table.
 
-    The table is made at the first ``add`` where it does not exist; one that exists is used as it is.
+    The table is made at the first ``add`` where it does not exist; one that exists is used as it is. Ids are the
+    table's own: integers, which are its rowids, or texts or bytes where it declares ``id text primary key`` or the
+    like. The first ``add`` with ids of text or bytes makes such a table.
 
     Args:
-        conn: a connection that vss0 is loaded into (``vssnative.connect`` or ``vssnative.load``).
+        conn: an open connection; vss0 is loaded into it where it is not yet.
         table: the virtual table.
         column: its vector column.
         dim: number of dimensions; None takes the table's own, or that of the first matrix added.
         metric: ``"l2"`` (squared Euclidean distance, the default), ``"inner_product"`` (minus the inner product) or
-            ``"cosine"`` (1 - cosine), ``"l1"``, ``"hamming"``. None takes the table's own, or ``"l2"`` for a new one.
+            ``"cosine"`` (1 - cosine), ``"l1"``, ``"hamming"``. None takes the table's own, or ``"l2"`` for a new one
+            (``"hamming"`` for bits).
         type: element type of a new table: ``"float32"`` (default), ``"float16"``, ``"bfloat16"``, ``"int8"``,
             ``"bit"``. None takes the table's own.
         index: of a new table: ``"cells"`` (default: approximate search once it has 4,096 rows) or ``"flat"`` (every
@@ -100,8 +115,17 @@ class Index:
         # A query that can be taken as it is; known with the table.
         self._dtype: np.dtype[Any] | None = None
         self._shape: tuple[int] | None = None
-        self._search_sql = f"select rowid from {self._table_sql} where {self._column_sql} match vss_batch(?)"
-        self._look()
+        self._type = "float32"
+        self._key: str | None = None
+        self._id_sql = "rowid"
+        self._search_sql = ""
+        try:
+            self._look()
+        except driver_error(conn) as error:
+            if "no such function" not in str(error):
+                raise
+            load(conn)
+            self._look()
 
     # --- what it is ---------------------------------------------------------------------------------------------------
 
@@ -115,7 +139,7 @@ class Index:
     def metric(self) -> str:
         """``"l2"``, ``"inner_product"``, ``"cosine"``, ``"l1"`` or ``"hamming"``."""
         known = self._look()
-        return self._wanted_metric or "l2" if known is None else str(known["metric"]).lower()
+        return self._new_metric if known is None else str(known["metric"]).lower()
 
     @property
     def type(self) -> str:
@@ -135,67 +159,105 @@ class Index:
 
     def __contains__(self, id: object) -> bool:
         """Whether a row of this id has a vector in the column."""
-        if self._look() is None or isinstance(id, bool) or not isinstance(id, (int, np.integer)):
+        if self._look() is None:
             return False
-        sql = f"select 1 from {self._table_sql} where rowid = ? and {self._column_sql} is not null"
-        return bool(execute(self.conn, sql, (int(id),)))
+        if isinstance(id, uuid.UUID):
+            id = str(id) if self._uuids_as_text else id.bytes
+        if self._key is None:
+            if isinstance(id, (bool, np.bool_)) or not isinstance(id, (int, np.integer)):
+                return False
+            if not -(2**63) <= id < 2**63:
+                return False
+        elif not isinstance(id, (int, np.integer, str, bytes)):
+            return False
+        sql = f"select 1 from {self._table_sql} where {self._id_sql} = ? and {self._column_sql} is not null"
+        return bool(execute(self.conn, sql, (id,)))
 
     # --- changing -----------------------------------------------------------------------------------------------------
 
-    def add(self, ids: npt.ArrayLike, matrix: npt.NDArray[Any], *, replace: bool = False) -> None:
+    def add(self, ids: Any, matrix: Any, *, replace: bool = False) -> None:
         """Add vectors, as one INSERT executed on the connection would: all or none, inside its transaction.
 
         Like any INSERT through Python's ``sqlite3``, it opens the implicit transaction where that is the
-        connection's habit: ``conn.commit()`` makes it last.
+        connection's habit: ``conn.commit()`` makes it last. Where it fails, a table that it has made is dropped.
 
         Args:
-            ids: int64 (n,): the rowids. A list or range of integers is taken too.
-            matrix: float32 (n, dim), or of the column's element type (float16, int8, uint8 (n, ceil(dim / 8)) for
-                bit, ``ml_dtypes.bfloat16``). Rows must be contiguous; they may lie apart, be read-only or
-                memory-mapped. It is read in place, never copied.
+            ids: (n,): int64, or other integers; for a table with a key of its own texts, bytes or UUIDs. Arrays,
+                lists, pandas, polars and Arrow are taken.
+            matrix: (n, dim). float32 with contiguous rows, or the column's own element type (float16, int8, uint8
+                (n, ceil(dim / 8)) for bit, ``ml_dtypes.bfloat16``), is read in place, never copied; rows may lie
+                apart, be read-only or memory-mapped. Everything else is converted while it is stored, never as a
+                whole: float64 (rounded to float32), float16, integers (which float32 must hold exactly), bool,
+                Fortran order, lists of rows, pandas and polars frames, Arrow arrays of lists, tensors.
             replace: where an id has a vector in this column already, replace it instead of raising.
 
         Raises:
-            DimensionError: the matrix does not have the column's dimensions.
-            InvalidVectorError: dtype or layout that cannot be read in place, NaN, infinity, zero under cosine.
+            DimensionError: the matrix does not have the column's dimensions, or as many rows as there are ids.
+            InvalidVectorError: no numbers; NaN, infinity, masked or missing ones (the message names the row); ids that
+                the table does not have; zero under cosine.
             DuplicateIdError: an id is there already, or twice in ``ids``. Nothing was added.
         """
-        array = self._checked_matrix(matrix, "matrix")
-        rowids = _checked_ids(ids, len(array))
-        self._create(array)
-        self._bulk("upsert" if replace else "add", "vector", rowids, array)
+        known = self._look()
+        source = matrix_of(matrix, "matrix")
+        keys = self._checked_ids(ids, source.n)
+        if known is not None:
+            self._check_width(source, "matrix")
+        elif source.width == 0 or (self._wanted_dim and self._wanted_dim != self._dim_of(source)):
+            raise DimensionError(
+                f"matrix: expected {self._wanted_dim or 'at least one'} dimensions, got shape {source.n, source.width}"
+            )
+        was_open = in_transaction(self.conn)
+        made = known is None and self._create(source, keys)
+        try:
+            self._bulk("upsert" if replace else "add", "vector", keys, source)
+        except BaseException:
+            if made:
+                self._undo_creation(was_open)
+            raise
 
-    def remove(self, ids: npt.ArrayLike) -> int:
+    def remove(self, ids: Any) -> int:
         """Remove the column's vectors of these rows; a row that is left without any vector is deleted.
 
         Args:
-            ids: int64 (n,), or a list or range of integers. Ids that are not there are passed over.
+            ids: as for `add`. Ids that are not there are passed over.
 
         Returns:
             How many vectors were removed.
         """
-        rowids = _checked_ids(ids, None)
-        if self._look() is None or len(rowids) == 0:
+        known = self._look()
+        keys = self._checked_ids(ids, None)
+        if known is None or len(keys) == 0:
             return 0
         before = len(self)
-        self._bulk("remove", "1", rowids, None)
+        self._bulk("remove", "1", keys, None)
         return before - len(self)
 
-    def _bulk(self, operation: str, value: str, ids: Ids, matrix: npt.NDArray[Any] | None) -> None:
+    def _bulk(self, operation: str, value: str, keys: Keys, matrix: Matrix | None) -> None:
         sql = (
-            f"insert into {self._table_sql}(operation, rowid, {self._column_sql})"
+            f"insert into {self._table_sql}(operation, {self._id_sql}, {self._column_sql})"
             f" select '{operation}', id, {value} from vss_buffer(?)"
         )
-        with _core.register_rows(ids, matrix) as ticket:
-            self._execute(sql, (ticket.number,))
+        with self._rows_ticket(keys, matrix) as ticket:
+            try:
+                self._execute(sql, (ticket.number,))
+            except Exception:
+                ticket.rethrow()
+                raise
+
+    def _rows_ticket(self, keys: Keys, matrix: Matrix | None) -> _core.RowsTicket:
+        if matrix is None:
+            return _core.register_rows(keys)
+        if matrix.array is None:
+            return _core.register_rows(keys, pieces=matrix.piece, dim=matrix.width)
+        return _core.register_rows(keys, matrix.array, convert=not self._is_in_place(matrix.array))
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
-    def get(self, ids: npt.ArrayLike) -> npt.NDArray[Any]:
+    def get(self, ids: Any) -> npt.NDArray[Any]:
         """The stored vectors of these ids, in their order.
 
         Args:
-            ids: int64 (n,), or a list or range of integers.
+            ids: as for `add`.
 
         Returns:
             (n, dim) of the column's element type; for bit, uint8 (n, ceil(dim / 8)); for bfloat16, uint16 (n, dim)
@@ -204,17 +266,18 @@ class Index:
         Raises:
             KeyError: an id has no vector in this column; the message names the first few.
         """
-        rowids = _checked_ids(ids, None)
+        known = self._look()
         dtype, width = self._native()
-        if self._look() is None:
-            if len(rowids):
+        keys = self._checked_ids(ids, None)
+        if known is None:
+            if len(keys):
                 raise KeyError(f"table {self.table!r} does not exist; add vectors first")
             return np.empty((0, width), dtype)
-        out = np.empty((len(rowids), width), dtype)
-        missing: list[int] = []
-        with _core.register_rows(rowids, None) as ticket:
+        out = np.empty((len(keys), width), dtype)
+        missing: list[object] = []
+        with _core.register_rows(keys) as ticket:
             sql = (
-                f"select id, (select t.{self._column_sql} from {self._table_sql} t where t.rowid = b.id)"
+                f"select id, (select t.{self._column_sql} from {self._table_sql} t where t.{self._id_sql} = b.id)"
                 " from vss_buffer(?) b"
             )
             for i, (id, blob) in enumerate(self._execute(sql, (ticket.number,))):
@@ -252,39 +315,62 @@ class Index:
 
         Returns:
             ids int64 (nq, k) padded with -1, distances float32 (nq, k) padded with infinity; (k,) each for one query.
+            Of a table with a key of its own the ids are its keys: an array of objects, padded with None.
 
         Raises:
             DimensionError, InvalidVectorError: the queries cannot be compared with the column's vectors.
-            QueryError: k or recall out of range, or not one value in `params` for each ``?`` of `where`.
+            QueryError: there is no such table; k or recall out of range; not one value in `params` for each ``?`` of
+                `where`.
         """
-        if type(k) is not int or k < 0:
+        if type(k) is not int or not 0 <= k <= _MOST_ROWS:
             k = _checked_k(k)
         if recall is not None and not 0 < recall <= 1:
             raise QueryError(f"recall: expected a number above 0 and at most 1, got {recall!r}")
         check_params(where, params)
+        # What is known of the table may be of one that was dropped or rolled back since: then once more.
+        if self._known is not None:
+            known = self._known
+            try:
+                return self._search(queries, k, where, params, recall)
+            except (DimensionError, InvalidVectorError, driver_error(self.conn)):
+                if self._look() == known:
+                    raise
+        elif self._look() is None:
+            pass
+        if self._known is None:
+            raise QueryError(f"there is no table {self.table!r} in {self.schema!r}; add vectors first")
+        return self._search(queries, k, where, params, recall)
+
+    def _search(
+        self, queries: Any, k: int, where: str | None, params: Sequence[Any], recall: float | None
+    ) -> tuple[Ids, Distances]:
         array, single = self._checked_queries(queries)
         # No array can be as long as an absurd k, and no more rows than there are can come back.
         found = min(k, len(self)) if k > 1000 else k
-        ticket = _core.register_search(array, found, recall or 0.0)
+        ticket = _core.register_search(array, found, recall or 0.0, self._type)
+        rows: list[tuple[Any, ...]] = []
         try:
-            if self._look() is not None and found and len(array):
+            if found and len(array):
                 if where is None:
                     sql = self._search_sql
                 else:
-                    rows = f"from {self._table_sql} where (\n{where}\n)"
+                    matching = f"from {self._table_sql} where (\n{where}\n)"
                     if lists_arrive_whole(self.conn):
-                        sql = f"{self._search_sql} and rowid in (select rowid {rows})"
+                        sql = f"{self._search_sql} and rowid in (select rowid {matching})"
                     else:
-                        sql = f"{self._search_sql[:-1]}, (select json_group_array(rowid) {rows}))"
-                self._execute(sql, (ticket.number, *params))
+                        sql = f"{self._search_sql[:-1]}, (select json_group_array(rowid) {matching}))"
+                rows = self._execute(sql, (ticket.number, *params))
+            elif self._look() is None:
+                raise QueryError(f"there is no table {self.table!r} in {self.schema!r}; add vectors first")
         finally:
             ticket.release()
-        ids, distances = ticket.ids, ticket.distances
+        ids: Ids = ticket.ids
+        distances = ticket.distances
         if found < k:
             missing = (0, k - found) if single else ((0, 0), (0, k - found))
             ids = np.pad(ids, missing, constant_values=-1)
             distances = np.pad(distances, missing, constant_values=np.inf)
-        return ids, distances
+        return (ids if self._key is None else _keys_of(ids, distances, dict(rows))), distances
 
     def stats(self) -> dict[str, Any]:
         """How the column is searched: rows, cells and their sizes, the tail, the cells each recall needs, the cache."""
@@ -306,9 +392,11 @@ class Index:
             DimensionError, InvalidVectorError: the query cannot be compared with the column's vectors.
             QueryError: more than one query, or there is no table yet.
         """
+        if self._look() is None:
+            raise QueryError(f"there is no table {self.table!r} in {self.schema!r}; add vectors first")
         array, single = self._checked_queries(query)
-        if not single or self._look() is None:
-            raise QueryError("explain: expected one query on a table that exists")
+        if not single:
+            raise QueryError("explain: expected one query")
         return self._told(
             "vss_explain(?, ?, ?, ?, ?, ?)",
             (self.table, self.column, array.tobytes(), k, recall, self.schema),
@@ -336,14 +424,20 @@ class Index:
     # --- inner workings -----------------------------------------------------------------------------------------------
 
     def _look(self) -> dict[str, Any] | None:
-        """What the table says of the column; None where there is no table. Asked again until there is one."""
-        if self._known is not None:
-            return self._known
+        """What the table says of the column now; None where there is no table.
+
+        A search goes by what was found last, and looks again where it fails: tables can be dropped, made again with
+        other dimensions, and their creation rolled back.
+        """
+        self._known = None
         [(text,)] = execute(self.conn, "select vss_describe(?, ?)", (self.table, self.schema))
         if text is None:
             return None
-        columns = {column["name"].lower(): column for column in json.loads(text)["columns"]}
+        columns: dict[str, dict[str, Any]] = {
+            column["name"].lower(): column for column in json.loads(text)["columns"]
+        }
         known = columns.get(self.column.lower())
+        key = next((column for column in columns.values() if column["kind"] == "key"), None)
         vectors = [column["name"] for column in columns.values() if column["kind"] == "vector"]
         where = f"table {self.table!r}"
         if known is None or known["kind"] != "vector":
@@ -362,64 +456,111 @@ class Index:
                     f"{where}, column {self.column!r} exists with {name}={is_there!r}, not {wanted!r}"
                 )
         self._known = known
-        self._dtype, width = self._native()
+        self._type = str(known["type"])
+        self._dtype, width = self._native(known)
         self._shape = (width,)
-        return self._known
+        self._key = None if key is None else str(key["declared"])
+        self._id_sql = "rowid" if key is None else quote_identifier(key["name"])
+        wanted = "rowid" if key is None else f"rowid, {self._id_sql}"
+        self._search_sql = (
+            f"select {wanted} from {self._table_sql} where {self._column_sql} match vss_batch(?)"
+        )
+        return known
 
-    def _create(self, matrix: npt.NDArray[Any]) -> None:
-        if self._look() is not None:
-            return
-        dim = self._wanted_dim or matrix.shape[1] * (8 if self.type == "bit" else 1)
+    def _create(self, matrix: Matrix, keys: Keys) -> bool:
+        declared = (
+            "integer" if isinstance(keys, np.ndarray) else "text" if isinstance(keys[0], str) else "blob"
+        )
+        key = ""
+        if declared != "integer":
+            key = f"{'key' if self.column.lower() == 'id' else 'id'} {declared} primary key, "
         execute(
             self.conn,
-            f"create virtual table {self._table_sql} using vss0("
-            f"{self._column_sql}({dim}) type={self.type} metric_type={self.metric.upper()}"
-            f" index={self._wanted_index or 'cells'})",
+            f"create virtual table {self._table_sql} using vss0({key}"
+            f"{self._column_sql}({self._dim_of(matrix)}) type={self._wanted_type or 'float32'}"
+            f" metric_type={self._new_metric.upper()} index={self._wanted_index or 'cells'})",
         )
         self._look()
+        return True
 
-    def _native(self) -> tuple[np.dtype[Any], int]:
+    def _undo_creation(self, was_open: bool) -> None:
+        """The table that a failed `add` has made; nothing else is lost where no transaction was open before."""
+        self._known = None
+        with contextlib.suppress(driver_error(self.conn)):
+            if not was_open and in_transaction(self.conn):
+                execute(self.conn, "rollback")
+            execute(self.conn, f"drop table if exists {self._table_sql}")
+
+    def _native(self, known: dict[str, Any] | None = None) -> tuple[np.dtype[Any], int]:
         """dtype and length of a stored vector in numpy."""
-        dim = self.dim or 0
-        if self.type == "bit":
+        known = known or self._known
+        type = self._wanted_type or "float32" if known is None else str(known["type"])
+        dim = self._wanted_dim or 0 if known is None else int(known["dim"])
+        if type == "bit":
             return np.dtype(_BIT_DTYPE), (dim + 7) // 8
-        if self.type == "bfloat16":
+        if type == "bfloat16":
             return _bfloat16() or np.dtype(np.uint16), dim
-        return np.dtype(self.type), dim
+        return np.dtype(type), dim
 
-    def _checked_matrix(self, matrix: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
-        """The array itself if its bytes can be read in place."""
-        if not isinstance(matrix, np.ndarray):
-            raise InvalidVectorError(
-                f"{name}: expected a numpy array of float32, got {_kind(matrix)}; call numpy.asarray({name}, 'float32')"
-            )
+    @property
+    def _new_metric(self) -> str:
+        return self._wanted_metric or ("hamming" if self._wanted_type == "bit" else "l2")
+
+    def _dim_of(self, matrix: Matrix) -> int:
+        """Dimensions of a new table for these vectors."""
+        is_packed = (
+            self._wanted_type == "bit" and matrix.array is not None and matrix.array.dtype == _BIT_DTYPE
+        )
+        if is_packed and self._wanted_dim and matrix.width == (self._wanted_dim + 7) // 8:
+            return self._wanted_dim
+        return matrix.width * (8 if is_packed and not self._wanted_dim else 1)
+
+    def _is_in_place(self, array: npt.NDArray[Any]) -> bool:
+        """Whether the extension can take the rows' bytes as they are."""
         native, width = self._native()
-        if matrix.dtype not in (native, np.float32):
-            accepted = "float32" if native == np.float32 else f"{native} or float32"
-            raise InvalidVectorError(
-                f"{name}: expected dtype {accepted}, got {matrix.dtype}; call {name}.astype('float32')"
-            )
-        if matrix.ndim != 2:
-            raise DimensionError(
-                f"{name}: expected shape (n, {self.dim or 'dim'}), got {matrix.shape}"
-                + (f"; call {name}.reshape(1, -1) for one vector" if matrix.ndim == 1 else "")
-            )
-        expected = width if matrix.dtype == native and native != np.float32 else self.dim
-        if expected and matrix.shape[1] != expected:
-            raise DimensionError(
-                f"{name}: table {self.table!r}, column {self.column!r} has {self.dim} dimensions,"
-                f" got shape {matrix.shape}"
-            )
-        if matrix.shape[1] == 0:
-            raise DimensionError(f"{name}: expected at least one dimension, got shape {matrix.shape}")
-        row, step = matrix.strides
-        if (matrix.shape[1] > 1 and step != matrix.itemsize) or (len(matrix) > 1 and row < 0):
-            raise InvalidVectorError(
-                f"{name}: its rows are not contiguous (strides {matrix.strides}); call numpy.ascontiguousarray({name})"
-            )
-        return matrix
+        if array.dtype.name != native.name and array.dtype != np.float32:
+            return False
+        if array.dtype.name == native.name and array.shape[1] != width:
+            return False  # numbers that stand for bits
+        row, step = array.strides
+        contiguous = array.shape[1] <= 1 or step == array.itemsize
+        return bool(array.dtype.isnative and contiguous and (len(array) <= 1 or row >= 0))
 
-    def _checked_queries(self, queries: npt.ArrayLike) -> tuple[npt.NDArray[Any], bool]:
+    def _check_width(self, matrix: Matrix, name: str) -> None:
+        native, width = self._native()
+        dim = self.dim if self._known is None else int(self._known["dim"])
+        is_native = matrix.array is not None and matrix.array.dtype.name == native.name
+        if dim and matrix.width not in ((dim, width) if is_native else (dim,)):
+            raise DimensionError(
+                f"{name}: table {self.table!r}, column {self.column!r} has {dim} dimensions,"
+                f" got shape {matrix.n, matrix.width}"
+            )
+        if matrix.width == 0:
+            raise DimensionError(
+                f"{name}: expected at least one dimension, got shape {matrix.n, matrix.width}"
+            )
+
+    @property
+    def _uuids_as_text(self) -> bool:
+        return self._key is None or "blob" not in self._key.lower()
+
+    def _checked_ids(self, ids: Any, n: int | None) -> Keys:
+        keys = ids_of(ids, n, uuids_as_text=self._uuids_as_text)
+        if self._known is None or len(keys) == 0:
+            return keys if len(keys) else np.empty(0, np.int64)
+        got = "integers" if isinstance(keys, np.ndarray) else "texts" if isinstance(keys[0], str) else "bytes"
+        declared = (self._key or "integer").lower()
+        if "int" in declared:
+            expected = "integers"
+        elif any(word in declared for word in ("char", "clob", "text")):
+            expected = "texts"
+        else:
+            expected = "bytes" if "blob" in declared else got
+        if got != expected:
+            raise InvalidVectorError(f"ids: table {self.table!r} has {expected} as ids, got {got}")
+        return keys
+
+    def _checked_queries(self, queries: Any) -> tuple[npt.NDArray[Any], bool]:
         """Contiguous queries of the column's own type, of one dimension where one vector was given."""
         if (
             type(queries) is np.ndarray
@@ -428,20 +569,21 @@ class Index:
             and queries.flags.c_contiguous
         ):
             return queries, True
-        native, _ = self._native()
-        array = np.asarray(queries)
-        if array.dtype != native:
-            try:
-                array = np.asarray(array, np.float32)
-            except (TypeError, ValueError) as error:
-                raise InvalidVectorError(
-                    f"queries: expected numbers, got {_kind(queries)}: {error}"
-                ) from None
+        array = number_array(queries, "queries")
         single = array.ndim == 1
-        array = np.ascontiguousarray(array[None] if single else array)
-        if self.dim is not None or array.ndim != 2:
-            array = self._checked_matrix(array, "queries")
-            if array.dtype != native:
+        array = array[None] if single else array
+        if array.ndim != 2:
+            raise DimensionError(f"queries: expected shape (nq, dim) or (dim,), got {array.shape}")
+        self._check_width(Matrix(array.shape[0], array.shape[1], array), "queries")
+        native, width = self._native()
+        if array.dtype == native and array.shape[1] == width:
+            array = np.ascontiguousarray(array)
+        else:
+            try:
+                array = _core.as_float32(array)
+            except ValueError as error:
+                raise InvalidVectorError(f"queries: {error}") from None
+            if native != np.float32:
                 array = self._converted(array)
         return (array[0], True) if single else (array, False)
 
@@ -468,6 +610,9 @@ class Index:
             if "exists already" in message:
                 words = message.partition(";")[0]
                 raise DuplicateIdError(f"{words}; add(..., replace=True) replaces its vector") from error
+            if message.startswith("vss_buffer: row"):
+                words = message.partition(": ")[2]
+                raise InvalidVectorError(f'table "{self.table}", column "{self.column}": {words}') from error
             if is_corrupt(error) and f'table "{self.table}"' in message:
                 raise DamagedError(message) from error
             if f'table "{self.table}", column "' in message:
@@ -533,31 +678,21 @@ def _checked_index(index: str) -> str:
 
 
 def _checked_k(k: object) -> int:
+    if isinstance(k, (int, np.integer)) and k > _MOST_ROWS:
+        raise QueryError(
+            f"k: a column has at most {_MOST_ROWS} rows, got an integer of {int(k).bit_length()} bits"
+        )
     if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 0:
         raise QueryError(f"k: expected an integer of 0 or more, got {k!r}")
     return int(k)
 
 
-def _checked_ids(ids: npt.ArrayLike, n: int | None) -> Ids:
-    if isinstance(ids, np.ndarray):
-        if ids.dtype != np.int64:
-            raise InvalidVectorError(f"ids: expected dtype int64, got {ids.dtype}; call ids.astype('int64')")
-        array = ids
-    else:
-        items: Any = list(ids) if isinstance(ids, Iterable) else [ids]
-        if any(isinstance(id, bool) or not isinstance(id, (int, np.integer)) for id in items):
-            raise InvalidVectorError(f"ids: expected integers, got {_kind(ids)} of other things")
-        try:
-            array = np.asarray(items, np.int64).reshape(len(items))
-        except OverflowError:
-            raise InvalidVectorError("ids: an id does not fit into 64 bits") from None
-    if array.ndim != 1:
-        raise InvalidVectorError(f"ids: expected shape (n,), got {array.shape}; call ids.ravel()")
-    if n is not None and len(array) != n:
-        raise DimensionError(
-            f"ids and matrix: expected as many ids as rows, got {len(array)} ids and {n} rows"
-        )
-    return np.ascontiguousarray(array)
+def _keys_of(ids: Ids, distances: Distances, keys: dict[int, Any]) -> Ids:
+    """The keys of the rowids found, in their places; None where there is no row."""
+    out = np.full(ids.shape, None, object)
+    for place in zip(*np.nonzero(np.isfinite(distances) | (ids != -1)), strict=True):
+        out[place] = keys.get(int(ids[place]))
+    return out
 
 
 def _bfloat16() -> np.dtype[Any] | None:
@@ -567,7 +702,3 @@ def _bfloat16() -> np.dtype[Any] | None:
         return None
     dtype: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
     return dtype
-
-
-def _kind(value: object) -> str:
-    return type(value).__name__

@@ -132,8 +132,9 @@ void search_in_snapshots(const std::string& path, unsigned seed, const std::atom
         std::vector<float> distances(ids.size());
         for (const char* sql :
              {"select rowid from t where p match vss_batch(?2)", "select rowid from t where a match vss_batch(?2)"}) {
-            const std::int64_t ticket = vss0_register_search(queries.data(), queries.size(), sizeof(Vector),
-                                                             sizeof(Vector), 10, 1.0, ids.data(), distances.data());
+            const std::int64_t ticket =
+                vss0_register_search(queries.data(), queries.size(), sizeof(Vector), sizeof(Vector), 10, 1.0,
+                                     ids.data(), distances.data(), nullptr);
             db.ask(sql, query, ticket);
             vss0_release(ticket);
             const Found first = db.ask(by_distance, queries[0]);

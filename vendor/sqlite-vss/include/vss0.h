@@ -29,13 +29,44 @@ VSS0_EXPORT int sqlite3_vss_init(struct sqlite3* db, char** error, const struct 
 //   insert into t(operation, rowid, a) select 'upsert', id, vector from vss_buffer(:ticket)
 // The memory stays the caller's and must outlive the ticket. Thread-safe. A ticket of another process means nothing.
 
-// `ids`: n int64. `rows`: n vectors of `row_bytes` bytes, `stride` bytes apart (NULL where only ids matter).
-VSS0_EXPORT int64_t vss0_register_rows(const int64_t* ids, const void* rows, size_t n, size_t row_bytes, size_t stride);
+// Numbers that are to be converted to float32: `kind` as numpy names it ("float64", "int32", "bool", "bfloat16", ...),
+// nonzero `swapped` where they are in the other byte order, `dim` of them in a row, `step` bytes apart.
+struct vss0_numbers {
+    const char* kind;
+    int swapped;
+    size_t dim;
+    ptrdiff_t step;
+};
+
+// Ids and vectors. Of the ids either `ids` is given, n int64, or keys: key i is the bytes of `keys` from
+// key_ends[i - 1] (0 for the first) to key_ends[i]. Of the vectors `rows`: n of `row_bytes` bytes, `stride` bytes
+// apart, converted as `numbers` says if it is not NULL; or `piece`, which gives float32 rows from `first` on, one after
+// the other, and in `count` how many (valid until the next call; NULL ends the statement with an error, why is known
+// to the host); or neither, where only ids matter.
+struct vss0_rows {
+    const int64_t* ids;
+    const char* keys;
+    const int64_t* key_ends;
+    int keys_are_text;  // else blobs
+    const void* rows;
+    size_t n;
+    size_t row_bytes;
+    ptrdiff_t stride;
+    const struct vss0_numbers* numbers;
+    const float* (*piece)(void* host, size_t first, size_t* count);
+    void* host;
+};
+VSS0_EXPORT int64_t vss0_register_rows(const struct vss0_rows* rows);
+// Converts one row. 0, or nonzero and what was wrong with which element in `message`.
+VSS0_EXPORT int vss0_convert_row(const struct vss0_numbers* numbers, const void* row, float* out, char* message,
+                                 size_t message_bytes);
 
 // A batch of searches; used as `select ... from t where a match vss_batch(:ticket)`. Results go to the caller's
-// arrays: ids int64[nq * k] padded with -1, distances float32[nq * k] padded with +infinity.
+// arrays: ids int64[nq * k] padded with -1, distances float32[nq * k] padded with +infinity. `type` is the element type
+// of the queries, which must be the column's; NULL asks for their size alone. A table with a key of its own gives its
+// distinct results as rows too, so that their keys can be read by the same statement.
 VSS0_EXPORT int64_t vss0_register_search(const void* queries, size_t nq, size_t query_bytes, size_t stride, size_t k,
-                                         double recall, int64_t* ids, float* distances);
+                                         double recall, int64_t* ids, float* distances, const char* type);
 
 VSS0_EXPORT void vss0_release(int64_t ticket);
 

@@ -2,8 +2,11 @@
 
 #include <memory>
 #include <new>
+#include <string>
+#include <vector>
 
 #include "registry.h"
+#include "text.h"
 
 namespace vss {
 namespace {
@@ -17,7 +20,24 @@ struct BufferTable : sqlite3_vtab {
 struct BufferCursor : sqlite3_vtab_cursor {
     std::shared_ptr<const RowsBuffer> rows;
     std::size_t position = 0;
+    std::vector<float> converted;
+    // The host's float32 rows [piece_begin, piece_end).
+    const float* piece = nullptr;
+    std::size_t piece_begin = 0;
+    std::size_t piece_end = 0;
 };
+
+void set_error(sqlite3_vtab* table, const std::string& message) {
+    sqlite3_free(table->zErrMsg);
+    table->zErrMsg = sqlite3_mprintf("%s", message.c_str());
+}
+
+std::string id_words(const RowsBuffer& rows, std::size_t i) {
+    if (rows.ids != nullptr) {
+        return cat(rows.ids[i]);
+    }
+    return rows.keys_are_text ? cat('"', rows.key(i), '"') : std::string("a blob");
+}
 
 const sqlite3_api_routines* api_of(sqlite3_vtab* table) {
     return static_cast<BufferTable*>(table)->api;
@@ -31,7 +51,7 @@ int connect(sqlite3* db, void* aux, int /*argc*/, const char* const* /*argv*/, s
         return SQLITE_NOMEM;
     }
     table->api = api;
-    const int rc = sqlite3_declare_vtab(db, "create table x(id integer, vector blob, ticket hidden)");
+    const int rc = sqlite3_declare_vtab(db, "create table x(id, vector blob, ticket hidden)");
     if (rc != SQLITE_OK) {
         return rc;
     }
@@ -83,10 +103,11 @@ int filter(sqlite3_vtab_cursor* base, int plan, const char* /*text*/, int argc, 
     const ApiScope scope(api_of(base->pVtab));
     auto* cursor = static_cast<BufferCursor*>(base);
     cursor->position = 0;
+    cursor->piece = nullptr;
+    cursor->piece_begin = cursor->piece_end = 0;
     cursor->rows = plan == 1 && argc == 1 ? find_rows(sqlite3_value_int64(argv[0])) : nullptr;
     if (cursor->rows == nullptr) {
-        sqlite3_free(base->pVtab->zErrMsg);
-        base->pVtab->zErrMsg = sqlite3_mprintf("vss_buffer(ticket): expected a ticket that this process has issued");
+        set_error(base->pVtab, "vss_buffer(ticket): expected a ticket that this process has issued");
         return SQLITE_ERROR;
     }
     return SQLITE_OK;
@@ -102,17 +123,66 @@ int eof(sqlite3_vtab_cursor* base) {
     return cursor->rows == nullptr || cursor->position >= cursor->rows->n ? 1 : 0;
 }
 
+void result_id(sqlite3_context* context, const RowsBuffer& rows, std::size_t i) {
+    if (rows.ids != nullptr) {
+        sqlite3_result_int64(context, rows.ids[i]);
+        return;
+    }
+    const std::string_view key = rows.key(i);
+    if (rows.keys_are_text) {
+        sqlite3_result_text64(context, key.data(), key.size(), SQLITE_STATIC, SQLITE_UTF8);
+    } else {
+        sqlite3_result_blob64(context, key.data(), key.size(), SQLITE_STATIC);
+    }
+}
+
+int result_vector(sqlite3_context* context, BufferCursor& cursor) {
+    const RowsBuffer& rows = *cursor.rows;
+    const std::size_t i = cursor.position;
+    if (rows.piece != nullptr) {
+        if (i < cursor.piece_begin || i >= cursor.piece_end) {
+            std::size_t count = 0;
+            cursor.piece = rows.piece(rows.host, i, &count);
+            if (cursor.piece == nullptr || count == 0) {
+                set_error(cursor.pVtab, cat("vss_buffer: row ", i, " could not be read"));
+                return SQLITE_ERROR;
+            }
+            cursor.piece_begin = i;
+            cursor.piece_end = i + count;
+        }
+        sqlite3_result_blob64(context, cursor.piece + (i - cursor.piece_begin) * (rows.row_bytes / sizeof(float)),
+                              rows.row_bytes, SQLITE_TRANSIENT);
+        return SQLITE_OK;
+    }
+    const std::byte* row = rows.rows + static_cast<std::ptrdiff_t>(i) * rows.stride;
+    if (!rows.numbers) {
+        // The caller keeps the memory until the ticket is released, which is after the statement.
+        sqlite3_result_blob64(context, row, rows.row_bytes, SQLITE_STATIC);
+        return SQLITE_OK;
+    }
+    cursor.converted.resize(rows.numbers->dim);
+    const Status status = convert_row(*rows.numbers, row, cursor.converted.data());
+    if (!status.is_ok()) {
+        set_error(cursor.pVtab, cat("vss_buffer: row ", i, " (id ", id_words(rows, i), "): ", status.message()));
+        return SQLITE_ERROR;
+    }
+    sqlite3_result_blob64(context, cursor.converted.data(), cursor.converted.size() * sizeof(float), SQLITE_TRANSIENT);
+    return SQLITE_OK;
+}
+
 int column(sqlite3_vtab_cursor* base, sqlite3_context* context, int column) {
     const ApiScope scope(api_of(base->pVtab));
-    const auto* cursor = static_cast<BufferCursor*>(base);
-    const RowsBuffer& rows = *cursor->rows;
-    if (column == column_id) {
-        sqlite3_result_int64(context, rows.ids[cursor->position]);
-    } else if (column == column_vector && rows.rows != nullptr) {
-        // The caller keeps the memory until the ticket is released, which is after the statement.
-        sqlite3_result_blob64(context, rows.rows + cursor->position * rows.stride, rows.row_bytes, SQLITE_STATIC);
+    auto& cursor = *static_cast<BufferCursor*>(base);
+    try {
+        if (column == column_id) {
+            result_id(context, *cursor.rows, cursor.position);
+        } else if (column == column_vector && (cursor.rows->rows != nullptr || cursor.rows->piece != nullptr)) {
+            return result_vector(context, cursor);
+        }
+        return SQLITE_OK;
+    } catch (...) {  // std::bad_alloc
+        return SQLITE_NOMEM;
     }
-    return SQLITE_OK;
 }
 
 int rowid(sqlite3_vtab_cursor* cursor, sqlite3_int64* out) {

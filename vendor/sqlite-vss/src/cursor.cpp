@@ -191,6 +191,10 @@ Status Cursor::run_batch(std::int64_t ticket) {
         return Status::invalid(cat(words, ": expected queries of ", column.bytes(), " bytes (", column.dim,
                                    " dimensions of ", name_of(column.type), "), got ", search->query_bytes));
     }
+    if (search->type && *search->type != column.type) {
+        return Status::invalid(
+            cat(words, ": expected queries of ", name_of(column.type), ", got ", name_of(*search->type)));
+    }
     for (std::size_t i = 0; i < search->nq; ++i) {
         request_.queries.push_back(search->queries + i * search->stride);
         VSS_TRY(validate_vector(column.type, column.metric, request_.queries.back(), column.dim,

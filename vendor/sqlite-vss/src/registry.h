@@ -4,16 +4,32 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
+#include <string_view>
+
+#include "number_row.h"
+#include "types.h"
 
 namespace vss {
 
-// The caller's memory: n ids, and n rows `stride` bytes apart (nullptr where only the ids matter).
+// The caller's memory: n ids or keys, and their rows, if these matter (include/vss0.h says how they are given).
 struct RowsBuffer {
     const std::int64_t* ids = nullptr;
+    const char* keys = nullptr;
+    const std::int64_t* key_ends = nullptr;
+    bool keys_are_text = false;
     const std::byte* rows = nullptr;
     std::size_t n = 0;
     std::size_t row_bytes = 0;
-    std::size_t stride = 0;
+    std::ptrdiff_t stride = 0;
+    std::optional<NumberRow> numbers;
+    const float* (*piece)(void* host, std::size_t first, std::size_t* count) = nullptr;
+    void* host = nullptr;
+
+    [[nodiscard]] std::string_view key(std::size_t i) const {
+        const std::int64_t begin = i == 0 ? 0 : key_ends[i - 1];
+        return {keys + begin, static_cast<std::size_t>(key_ends[i] - begin)};
+    }
 };
 
 // The caller's memory: nq queries, and room for nq * k ids and distances.
@@ -26,6 +42,7 @@ struct SearchBuffer {
     double recall = 0;
     std::int64_t* ids = nullptr;
     float* distances = nullptr;
+    std::optional<ElementType> type;  // what the queries are made of, where the caller says it
 };
 
 // Tickets are random, so that a number made up by a statement's author finds nothing.
