@@ -33,6 +33,34 @@ if TYPE_CHECKING:
     from ._sync import status as status
     from ._sync import sync as sync
     from ._sync import verify as verify
+    from .connection import connect as connect
+    from .connection import load as load
+    from .connection import loadable_path as loadable_path
+    from .embedding import embed as embed
+    from .errors import ConfigurationError as ConfigurationError
+    from .errors import ConnectionSetupError as ConnectionSetupError
+    from .errors import DamagedError as DamagedError
+    from .errors import DimensionError as DimensionError
+    from .errors import DuplicateIdError as DuplicateIdError
+    from .errors import EmbeddingError as EmbeddingError
+    from .errors import ExtensionLoadError as ExtensionLoadError
+    from .errors import InvalidVectorError as InvalidVectorError
+    from .errors import MigrationError as MigrationError
+    from .errors import MissingDependencyError as MissingDependencyError
+    from .errors import ModelNotFoundError as ModelNotFoundError
+    from .errors import ProviderError as ProviderError
+    from .errors import PublishConflictError as PublishConflictError
+    from .errors import QueryError as QueryError
+    from .errors import SchemaVersionError as SchemaVersionError
+    from .errors import ShardError as ShardError
+    from .errors import SyncError as SyncError
+    from .errors import VssError as VssError
+    from .index import Index as Index
+    from .index import configure as configure
+    from .migrations import add_embeddings as add_embeddings
+    from .migrations import change_model as change_model
+    from .migrations import drop_embeddings as drop_embeddings
+    from .migrations import plan_embeddings as plan_embeddings
 
     __version__: str
 
@@ -52,8 +80,10 @@ _HOMES = {
         "MissingDependencyError",
         "ModelNotFoundError",
         "ProviderError",
+        "PublishConflictError",
         "QueryError",
         "SchemaVersionError",
+        "ShardError",
         "SyncError",
         "VssError",
     ),

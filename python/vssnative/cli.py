@@ -15,6 +15,7 @@ from rich.console import Console
 
 from . import connection, display, model_commands
 from .errors import ConfigurationError, VssError
+from .sharded.commands import app as shards_app
 
 if TYPE_CHECKING:
     from ._sync import Report
@@ -46,6 +47,7 @@ app = typer.Typer(
 index_app = typer.Typer(help="Vectors of your own, from .npy files.", no_args_is_help=True)
 app.add_typer(index_app, name="index")
 app.add_typer(model_commands.app, name="model")
+app.add_typer(shards_app, name="shards")
 
 Database = Annotated[Path, typer.Argument(help="The SQLite file.", show_default=False)]
 ExistingDatabase = Annotated[

@@ -18,7 +18,9 @@ wrapped: they arrive as the driver's own classes, for example ``sqlite3.Operatio
     |  `- ProviderError             a hosted model refused, failed or answered nonsense
     |- MigrationError               a schema change was refused; nothing was changed
     |  `- SchemaVersionError        the file was written by a newer vssnative
-    `- SyncError                    the queue or a worker cannot go on
+    |- SyncError                    the queue or a worker cannot go on
+    `- ShardError                   shards that did not answer, or a publish that could not be made
+       `- PublishConflictError      others published first, again and again
 """
 
 from __future__ import annotations
@@ -114,3 +116,22 @@ class SchemaVersionError(MigrationError):
 
 class SyncError(VssError):
     """Synchronisation cannot go on, for example inside a transaction that somebody else holds open."""
+
+
+class ShardError(VssError):
+    """Shards did not answer, or could not be published; the message says which and why.
+
+    Attributes:
+        shards: their numbers.
+    """
+
+    def __init__(self, message: str, shards: tuple[int, ...] = ()) -> None:
+        super().__init__(message, shards)
+        self.shards = shards
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class PublishConflictError(ShardError):
+    """Somebody else published first each time it was tried. Nothing of this publish is visible; call it again."""

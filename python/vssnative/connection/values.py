@@ -15,8 +15,6 @@ from collections.abc import Mapping, Sequence, Set
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-
 from ..errors import QueryError
 
 __all__ = ["bound_values"]
@@ -55,6 +53,8 @@ def _bound(value: Any, name: str, driver: ModuleType) -> Any:
         raise QueryError(f"params[{name}]: {_shown(value)} does not fit into SQLite's 64-bit integers")
     if type(value) in _OWN_TYPES or _has_adapter(value, driver):
         return value
+    import numpy as np  # not before there is need: a connection comes without it
+
     if isinstance(value, (np.generic, np.ndarray)):
         return _from_numpy(value, name, driver)
     if isinstance(value, enum.Enum) and not isinstance(value, (int, str)):
@@ -97,6 +97,8 @@ def _from_numpy(value: Any, name: str, driver: ModuleType) -> Any:
             f"params[{name}]: expected one value, or a vector of float32, got an array of {value.dtype} of shape"
             f" {value.shape}"
         )
+    import numpy as np
+
     scalar = value[()] if isinstance(value, np.ndarray) else value
     kind = scalar.dtype.kind if isinstance(scalar, np.generic) else "O"
     if kind == "M":
