@@ -14,6 +14,8 @@ import pytest
 
 # Every search of the tests, in other processes too, is answered a second way and compared.
 os.environ.setdefault("VSSNATIVE_VERIFY", "1")
+# Ray would report each start of its own to its makers.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import vssnative
 

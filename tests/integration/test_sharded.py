@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -185,6 +187,30 @@ def test_an_id_that_is_there_publishes_nothing(empty: ShardedIndex, random: np.r
     assert empty.version == 1 and len(empty) == 20
     assert sorted(path.name for path in (Path(empty.url) / "shards").iterdir()) == before
     assert not list((Path(empty.url) / "tmp").iterdir())
+
+
+def test_an_error_behind_the_last_step_leaves_what_was_published(
+    empty: ShardedIndex, monkeypatch: pytest.MonkeyPatch, random: np.random.Generator
+) -> None:
+    matrix = vectors(random, 30, DIM)
+    publish = catalogs.publish
+
+    def published_and_failed(*arguments: Any) -> None:
+        publish(*arguments)
+        raise TimeoutError("no answer, though it was done")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(catalogs, "publish", published_and_failed)
+        with pytest.raises(TimeoutError):
+            empty.add(range(30), matrix)
+    assert empty.refresh() == 1 and empty.verify().problems == ()
+    with monkeypatch.context() as patch:
+        patch.setattr(catalogs, "publish", lambda *_: (_ for _ in ()).throw(TimeoutError("not done")))
+        with pytest.raises(TimeoutError):
+            empty.remove(range(10))
+    assert empty.refresh() == 1
+    named = {Path(shard.name).name for shard in empty.status().shards}
+    assert {path.name for path in (Path(empty.url) / "shards").iterdir()} == named
 
 
 def test_staged_changes_count_once_and_in_their_order(
@@ -385,9 +411,6 @@ def test_verify_measures_recall(filled: ShardedIndex) -> None:
 
 
 def test_a_killed_server_is_replaced(filled: ShardedIndex, rows: Any) -> None:
-    import os
-    import signal
-
     ids, matrix, _ = rows
     engine = filled.engine
     assert isinstance(engine, LocalEngine)
@@ -398,9 +421,6 @@ def test_a_killed_server_is_replaced(filled: ShardedIndex, rows: Any) -> None:
 
 
 def test_a_late_shard_fails_the_search_or_is_named(empty: ShardedIndex, random: np.random.Generator) -> None:
-    import os
-    import signal
-
     matrix = vectors(random, 30, DIM)
     empty.add(range(30), matrix)
     empty.search(matrix[0])
@@ -424,9 +444,6 @@ def test_a_late_shard_fails_the_search_or_is_named(empty: ShardedIndex, random: 
 
 
 def test_a_late_replica_is_made_up_for(tmp_path: Path, random: np.random.Generator) -> None:
-    import os
-    import signal
-
     matrix = vectors(random, 30, DIM)
     with ShardedIndex.create(
         tmp_path / "index", DIM, shards=2, engine="local", workers=2, replicas=2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 import uuid
@@ -13,14 +14,19 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from ..connection import connect
 from ..errors import ConfigurationError, DamagedError, DimensionError, DuplicateIdError, InvalidVectorError
+from ..index import Index
+from ..sql import quote_identifier
 from .catalog import Settings
 from .routing import Ids, shard_of
 from .store import Store
 
-__all__ = ["Changes", "Kind", "checked", "read_staged", "stage", "staged_names"]
+__all__ = ["Changes", "Kind", "checked", "checked_settings", "read_staged", "stage", "staged_names"]
 
 STAGED = "staged"
+_COLUMN_TYPES = ("text", "integer", "real", "numeric")
+_OWN_NAMES = ("id", "content_hash", "rowid")
 Kind = Literal["add", "replace", "remove"]
 Values = Mapping[str, Sequence[Any]]
 
@@ -121,6 +127,34 @@ def _plain(name: str, value: Any) -> Any:
         return value
     raise ConfigurationError(
         f"columns: {name!r} takes text, numbers and None, not {type(value).__name__} ({value!r:.60})"
+    )
+
+
+def checked_settings(dim: int, metric: str, type: str, index: str, columns: Mapping[str, str]) -> Settings:
+    """The settings of a new index.
+
+    Raises:
+        ConfigurationError: one of them cannot be.
+    """
+    with contextlib.closing(connect(":memory:", wal=False)) as conn:
+        rules = Index(conn, dim=dim, metric=metric, type=type, index=index)
+        checked_metric, checked_type = rules.metric, rules.type
+    for name, kind in columns.items():
+        quote_identifier(name)
+        if name.lower() in _OWN_NAMES:
+            raise ConfigurationError(f"columns: {name!r} is a column of every shard; choose another name")
+        words = kind.lower().split()
+        if not words or words[0] not in _COLUMN_TYPES or words[1:] not in ([], ["indexed"]):
+            kinds = ", ".join(_COLUMN_TYPES)
+            raise ConfigurationError(
+                f"columns: {name!r}: expected {kinds}, with or without ' indexed', got {kind!r}"
+            )
+    return Settings(
+        dim=int(dim),
+        metric=checked_metric,
+        type=checked_type,
+        index=index.lower(),
+        columns={name: " ".join(kind.lower().split()) for name, kind in columns.items()},
     )
 
 

@@ -7,15 +7,16 @@ import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import numpy as np
 import typer
 from rich.console import Console
 
 from .. import display
 from ..errors import ConfigurationError
-from .index import ShardedIndex
+
+if TYPE_CHECKING:
+    from .index import ShardedIndex
 
 __all__ = ["app"]
 
@@ -50,6 +51,8 @@ def create(
 
     Example: vssnative shards create posts.shards --dim 384 --metric cosine --column company:text
     """
+    from .index import ShardedIndex
+
     columns = {}
     for text in column or []:
         name, colon, kind = text.partition(":")
@@ -113,6 +116,8 @@ def search(
 
     Example: vssnative shards search posts.shards queries.npy -k 5 --where "company = 'acme'"
     """
+    import numpy as np
+
     wanted = _array(Path(queries)) if queries.endswith(".npy") else queries
     with _opened(url, engine) as index:
         found = index.search(wanted, k, where=where, recall=recall, timeout=timeout, partial=partial)
@@ -215,11 +220,15 @@ def verify(
 
 @contextlib.contextmanager
 def _opened(url: str, engine: Literal["local", "ray"]) -> Iterator[ShardedIndex]:
+    from .index import ShardedIndex
+
     with ShardedIndex(url, engine=engine) as index:
         yield index
 
 
 def _array(path: Path) -> Any:
+    import numpy as np
+
     try:
         return np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError):

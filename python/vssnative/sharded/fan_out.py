@@ -8,15 +8,21 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from ..errors import DamagedError, ShardError
 from .engine import Engine, WorkerDied
+from .routing import Ids
 
-__all__ = ["Answers", "ask_all"]
+Distances = npt.NDArray[np.float32]
+
+__all__ = ["Answers", "ask_all", "failure_of", "merged"]
 
 # Calls that wait for an answer at a time.
 _IN_FLIGHT = 64
@@ -152,3 +158,36 @@ def _pause(
     if engine.replicas > 1:
         moments += [asked.hedge_at for asked in waiting.values() if not progress[asked.shard].is_hedged]
     return max(0.0, min(moments) - now) if moments else None
+
+
+def failure_of(answers: Answers) -> Exception:
+    """The error of a call that some shard did not answer."""
+    damaged = [error for error in answers.failed.values() if isinstance(error, DamagedError)]
+    if damaged:
+        return damaged[0]
+    shards = tuple(sorted(answers.failed))
+    first = answers.failed[shards[0]]
+    some = ", ".join(map(str, shards[:10])) + (", ..." if len(shards) > 10 else "")
+    return ShardError(
+        f"{len(shards)} of {len(shards) + len(answers.results)} shards gave no answer ({some}): {first};"
+        " partial=True returns what the others found",
+        shards,
+    )
+
+
+def merged(parts: Iterable[tuple[Ids, Distances]], nq: int, found: int, k: int) -> tuple[Ids, Distances]:
+    """The best k of all shards' answers by (distance, id)."""
+    ids = np.full((nq, k), -1, np.int64)
+    distances = np.full((nq, k), np.inf, np.float32)
+    parts = list(parts)
+    if not parts or not found or not nq:
+        return ids, distances
+    all_ids = np.concatenate([part[0].reshape(nq, -1) for part in parts], axis=1)
+    all_distances = np.concatenate([part[1].reshape(nq, -1) for part in parts], axis=1)
+    # Padding comes last, behind any row at an infinite distance.
+    by_id = np.where((all_ids == -1) & np.isinf(all_distances), np.iinfo(np.int64).max, all_ids)
+    order = np.lexsort((by_id, all_distances), axis=1)[:, :k]
+    width = order.shape[1]
+    ids[:, :width] = np.take_along_axis(all_ids, order, axis=1)
+    distances[:, :width] = np.take_along_axis(all_distances, order, axis=1)
+    return ids, distances

@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import wait
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
@@ -14,25 +13,21 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from ..connection import connect
 from ..errors import (
     ConfigurationError,
-    DamagedError,
     DimensionError,
     InvalidVectorError,
-    PublishConflictError,
     QueryError,
-    ShardError,
 )
-from ..index import Index
-from ..sql import check_params, quote_identifier
+from ..sql import check_params
 from . import catalog as catalogs
-from .catalog import Catalog, FileRecord, Settings, Version
-from .changes import STAGED, Changes, Kind, checked, read_staged, stage, staged_names
-from .engine import Engine, WorkerDied
-from .fan_out import Answers, ask_all
+from .catalog import Catalog, Settings, Version
+from .changes import Changes, Kind, checked, checked_settings, read_staged, stage, staged_names
+from .engine import Engine
+from .fan_out import Answers, ask_all, failure_of, merged
+from .publishing import Publisher
 from .routing import Ids
-from .shard import Rebalancing, Writing, rebalanced_shard, write_shard
+from .shard import Rebalancing, rebalanced_shard
 from .store import Store, open_store
 
 if TYPE_CHECKING:
@@ -165,6 +160,7 @@ class ShardedIndex:
             self._store.url,
             dict(options, replicas=replicas, copy=copy, cache=cache_text, memory=memory),
         )
+        self._publisher = Publisher(self._store, self._engine)
         self._calls = 0
 
     @classmethod
@@ -195,7 +191,7 @@ class ShardedIndex:
         """
         if isinstance(shards, bool) or not isinstance(shards, int) or not 1 <= shards <= 65536:
             raise ConfigurationError(f"shards: expected 1 to 65536, got {shards!r}")
-        settings = _checked_settings(dim, metric, type, index, columns or {})
+        settings = checked_settings(dim, metric, type, index, columns or {})
         store = open_store(url)
         taken = ConfigurationError(f"{store.url}: there is a sharded index already")
         if store.names(catalogs.FOLDER):
@@ -324,11 +320,11 @@ class ShardedIndex:
             waiting = [name for name in staged_names(self._store) if name not in base.applied]
             return [read_staged(self._store, name) for name in waiting], frozenset(waiting)
 
-        version = self._publish(build, "staged changes")
+        self._catalog = self._publisher.publish(build, "staged changes")
         for name in staged_names(self._store):
             if name in self._catalog.applied:
                 self._store.remove(name)
-        return version
+        return self.version
 
     def rebalance(self, shards: int) -> int:
         """Hash the rows into another number of shards, as a version of its own; returns it."""
@@ -342,10 +338,11 @@ class ShardedIndex:
                 for shard in range(shards)
                 if sources
             ]
-            files = self._written(rebalanced_shard, tasks)
+            files = self._publisher.written(rebalanced_shard, tasks)
             return base.with_version(files, f"{base.version.shards} shards become {shards}", shards=shards)
 
-        return self._published(publish)
+        self._catalog = self._publisher.put_in_force(publish)
+        return self.version
 
     def rollback(self, version: int) -> int:
         """Make an older version the current one again; it and the newer ones stay. Returns its number.
@@ -353,7 +350,8 @@ class ShardedIndex:
         Raises:
             ConfigurationError: that version is not kept.
         """
-        return self._published(lambda base: base.pointing_to(version))
+        self._catalog = self._publisher.put_in_force(lambda base: base.pointing_to(version))
+        return self.version
 
     def vacuum(self, keep: int = 2, *, grace: float = _GRACE) -> int:
         """Remove versions but the newest `keep` and the current one, and files that no catalog names.
@@ -370,8 +368,7 @@ class ShardedIndex:
         catalog = catalogs.latest(self._store)
         named_before = catalog.file_names()
         if set(catalog.keeping(keep).versions) != set(catalog.versions):
-            self._published(lambda base: base.keeping(keep))
-            catalog = self._catalog
+            catalog = self._catalog = self._publisher.put_in_force(lambda base: base.keeping(keep))
         kept = catalog.file_names()
         removed = 0
         for name in catalogs.numbers_before(self._store, catalog.number):
@@ -488,9 +485,9 @@ class ShardedIndex:
             some = array[start : start + _QUERIES_AT_ONCE]
             answers = self._ask(some, wanted, where, tuple(params), recall, deadline)
             if answers.failed and not partial:
-                raise _failure(answers)
+                raise failure_of(answers)
             missing |= {shard: str(error) for shard, error in answers.failed.items()}
-            parts.append(_merged(list(answers.results.values()), len(some), wanted, int(k)))
+            parts.append(merged(list(answers.results.values()), len(some), wanted, int(k)))
         ids = np.concatenate([part[0] for part in parts])
         distances = np.concatenate([part[1] for part in parts])
         if single:
@@ -584,7 +581,9 @@ class ShardedIndex:
         if not publish:
             self._stage(changes)
             return self.version
-        return self._publish(lambda base: ([changes], frozenset()), f"{kind} {len(changes.ids)} rows")
+        note = f"{kind} {len(changes.ids)} rows"
+        self._catalog = self._publisher.publish(lambda base: ([changes], frozenset()), note)
+        return self.version
 
     def _stage(self, changes: Changes) -> str:
         return stage(self._store, changes)
@@ -607,99 +606,7 @@ class ShardedIndex:
                 )
             return base
 
-        self._published(change)
-
-    def _publish(
-        self, build: Callable[[Catalog], tuple[Sequence[Changes], frozenset[str]]], note: str
-    ) -> int:
-        def publish(base: Catalog) -> Catalog:
-            changes, applied = build(base)
-            if not any(len(change.ids) for change in changes) and not applied:
-                return base
-            parts: dict[int, list[Changes]] = {}
-            for change in changes:
-                for shard, part in change.by_shard(base.version.shards).items():
-                    parts.setdefault(shard, []).append(part)
-            tasks = [
-                Writing(self.url, shard, base.settings, base.version.files.get(shard), tuple(own))
-                for shard, own in sorted(parts.items())
-            ]
-            files = {
-                **{shard: record for shard, record in base.version.files.items() if shard not in parts},
-                **self._written(write_shard, tasks),
-            }
-            # What is not staged any more need not be remembered.
-            still = frozenset(name for name in self._store.names(STAGED) if name in base.applied)
-            return replace(base.with_version(files, note), applied=still | applied)
-
-        return self._published(publish)
-
-    def _published(self, change: Callable[[Catalog], Catalog]) -> int:
-        """Make the next catalog from the newest, and again from a newer one where somebody else was first."""
-        for attempt in range(_PUBLISH_TRIES):
-            base = catalogs.latest(self._store)
-            catalog = change(base)
-            if catalog is base:
-                self._catalog = base
-                return base.current
-            try:
-                catalogs.publish(self._store, catalog)
-            except FileExistsError:
-                self._discard(catalog, base)
-                time.sleep(min(0.05 * 2**attempt, 2.0) * (0.5 + np.random.default_rng().random()))
-                continue
-            except BaseException:
-                self._discard(catalog, base)
-                raise
-            self._catalog = catalog
-            return catalog.current
-        raise PublishConflictError(
-            f"{self.url}: others published first {_PUBLISH_TRIES} times; nothing was changed"
-        )
-
-    def _discard(self, catalog: Catalog, base: Catalog) -> None:
-        """Remove shards that were written for a catalog that never came into force."""
-        for name in catalog.file_names() - base.file_names():
-            self._store.remove(name)
-
-    def _written(
-        self, function: Callable[[Any], FileRecord | None], tasks: Sequence[Any]
-    ) -> dict[int, FileRecord]:
-        """Run a writer for each shard; all or none of their files stay."""
-        done: dict[int, FileRecord] = {}
-        error: BaseException | None = None
-        waiting = list(tasks)
-        tries = 3
-        while waiting and error is None:
-            tries -= 1
-            futures = [self._engine.run(function, task) for task in waiting]
-            try:
-                wait(futures)
-            except BaseException as interruption:
-                error = interruption
-                wait(futures)
-            died = []
-            for task, future in zip(waiting, futures, strict=True):
-                failure = future.exception()
-                if failure is None:
-                    record = future.result()
-                    if record is not None:
-                        done[task.shard] = record
-                elif isinstance(failure, WorkerDied) and tries > 0:
-                    died.append(task)
-                elif isinstance(failure, WorkerDied):
-                    error = error or ShardError(
-                        f"shard {task.shard}: its writer died three times ({failure}); nothing was published",
-                        (task.shard,),
-                    )
-                else:
-                    error = error or failure
-            waiting = died
-        if error is not None:
-            for record in done.values():
-                self._store.remove(record.name)
-            raise error
-        return done
+        self._catalog = self._publisher.put_in_force(change)
 
 
 def _engine(engine: EngineName | Engine | None, url: str, options: dict[str, Any]) -> Engine:
@@ -721,58 +628,3 @@ def _engine(engine: EngineName | Engine | None, url: str, options: dict[str, Any
     except TypeError as error:
         raise ConfigurationError(f"engine {engine!r}: {str(error).partition('() ')[2] or error}") from None
     raise ConfigurationError(f"engine: expected 'ray' or 'local', got {engine!r}")
-
-
-def _checked_settings(dim: int, metric: str, type: str, index: str, columns: Mapping[str, str]) -> Settings:
-    with contextlib.closing(connect(":memory:", wal=False)) as conn:
-        rules = Index(conn, dim=dim, metric=metric, type=type, index=index)
-        checked_metric, checked_type = rules.metric, rules.type
-    for name, kind in columns.items():
-        quote_identifier(name)
-        if name.lower() in _OWN_NAMES:
-            raise ConfigurationError(f"columns: {name!r} is a column of every shard; choose another name")
-        words = kind.lower().split()
-        if not words or words[0] not in _COLUMN_TYPES or words[1:] not in ([], ["indexed"]):
-            kinds = ", ".join(_COLUMN_TYPES)
-            raise ConfigurationError(
-                f"columns: {name!r}: expected {kinds}, with or without ' indexed', got {kind!r}"
-            )
-    return Settings(
-        dim=int(dim),
-        metric=checked_metric,
-        type=checked_type,
-        index=index.lower(),
-        columns={name: " ".join(kind.lower().split()) for name, kind in columns.items()},
-    )
-
-
-def _merged(parts: Iterable[tuple[Ids, Distances]], nq: int, found: int, k: int) -> tuple[Ids, Distances]:
-    """The best k of all shards' answers by (distance, id)."""
-    ids = np.full((nq, k), -1, np.int64)
-    distances = np.full((nq, k), np.inf, np.float32)
-    parts = list(parts)
-    if not parts or not found or not nq:
-        return ids, distances
-    all_ids = np.concatenate([part[0].reshape(nq, -1) for part in parts], axis=1)
-    all_distances = np.concatenate([part[1].reshape(nq, -1) for part in parts], axis=1)
-    # Padding comes last, behind any row at an infinite distance.
-    by_id = np.where((all_ids == -1) & np.isinf(all_distances), np.iinfo(np.int64).max, all_ids)
-    order = np.lexsort((by_id, all_distances), axis=1)[:, :k]
-    width = order.shape[1]
-    ids[:, :width] = np.take_along_axis(all_ids, order, axis=1)
-    distances[:, :width] = np.take_along_axis(all_distances, order, axis=1)
-    return ids, distances
-
-
-def _failure(answers: Answers) -> Exception:
-    damaged = [error for error in answers.failed.values() if isinstance(error, DamagedError)]
-    if damaged:
-        return damaged[0]
-    shards = tuple(sorted(answers.failed))
-    first = answers.failed[shards[0]]
-    some = ", ".join(map(str, shards[:10])) + (", ..." if len(shards) > 10 else "")
-    return ShardError(
-        f"{len(shards)} of {len(shards) + len(answers.results)} shards gave no answer ({some}): {first};"
-        " partial=True returns what the others found",
-        shards,
-    )
