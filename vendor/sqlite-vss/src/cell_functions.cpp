@@ -60,16 +60,15 @@ Status find_column(const Table& table, const std::string& name, std::size_t& out
 // `schema_at`: which argument is the schema, if it is given.
 template <class Body>
 Status answer(sqlite3_context* context, std::span<sqlite3_value*> arguments, std::size_t schema_at, Body body) {
-    Table* table = nullptr;
+    HeldTable table;
     std::size_t column = 0;
     std::string text;
-    sqlite3* db = sqlite3_context_db_handle(context);
     std::string schema;
-    VSS_TRY(schema_argument(db, arguments.size() > schema_at ? arguments[schema_at] : nullptr, text_of(arguments[0]),
+    VSS_TRY(schema_argument(sqlite3_context_db_handle(context),
+                            arguments.size() > schema_at ? arguments[schema_at] : nullptr, text_of(arguments[0]),
                             schema));
-    VSS_TRY(open_table(db, open_tables(context), schema, text_of(arguments[0]), table));
+    VSS_TRY(table.hold(context, schema, text_of(arguments[0])));
     VSS_TRY(find_column(*table, text_of(arguments[1]), column));
-    const Table::Work work(*table);
     VSS_TRY(body(*table, column, text));
     set_result(context, text);
     return Status::ok();
@@ -174,19 +173,10 @@ Status optimize(Table& table, std::size_t c, std::span<sqlite3_value*> arguments
         out = json.add_text("next", "null").add("cells", 0).text();
         return Status::ok();
     }
-    VSS_TRY(in_savepoint(table.name().db, "vss_optimize", [&] {
-        Status status = table.begin_writing();
-        for (std::size_t step = 0; step < steps_per_call && next < max_cells && status.is_ok(); ++step) {
-            status = cells->index.optimize_step(next);
-        }
-        if (status.is_ok()) {
-            status = table.flush();
-        }
-        if (!status.is_ok()) {
-            table.discard();
-        }
-        return status;
-    }));
+    for (std::size_t step = 0; step < steps_per_call && next < max_cells; ++step) {
+        VSS_TRY(cells->index.optimize_step(next));
+    }
+    VSS_TRY(table.flush());
     std::shared_ptr<const CellDirectory> directory;
     std::size_t live = 0;
     if (cells->index.state().is_celled()) {
@@ -206,8 +196,17 @@ Status explain_function(sqlite3_context* context, std::span<sqlite3_value*> argu
                   [&](Table& table, std::size_t c, std::string& out) { return explain(table, c, arguments, out); });
 }
 Status optimize_function(sqlite3_context* context, std::span<sqlite3_value*> arguments) {
-    return answer(context, arguments, 3,
-                  [&](Table& table, std::size_t c, std::string& out) { return optimize(table, c, arguments, out); });
+    std::string text;
+    std::string schema;
+    VSS_TRY(schema_argument(sqlite3_context_db_handle(context), arguments.size() > 3 ? arguments[3] : nullptr,
+                            text_of(arguments[0]), schema));
+    VSS_TRY(change_table(context, "vss_optimize", schema, text_of(arguments[0]), [&](Table& table) {
+        std::size_t column = 0;
+        VSS_TRY(find_column(table, text_of(arguments[1]), column));
+        return optimize(table, column, arguments, text);
+    }));
+    set_result(context, text);
+    return Status::ok();
 }
 
 }  // namespace

@@ -47,6 +47,7 @@ Status Cursor::filter(const char* plan, std::span<sqlite3_value*> values) {
     asked_recall_ = {};
     is_sqlite_vss_search_ = false;
     recall_ = 0;
+    VSS_TRY(table_.ready());
     VSS_TRY(Plan::decode(plan == nullptr ? "" : plan, plan_));
     if (plan_.terms.size() != values.size()) {
         return {Code::internal, "the plan does not match its values"};

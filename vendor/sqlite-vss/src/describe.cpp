@@ -73,6 +73,8 @@ Status describe_function(sqlite3_context* context, std::span<sqlite3_value*> arg
     std::string text;
     TableName name;
     VSS_TRY(table_argument(context, arguments[0], arguments.size() > 1 ? arguments[1] : nullptr, name));
+    Snapshot snapshot;
+    VSS_TRY(snapshot.hold(name.db, name.schema));
     VSS_TRY(find_description(name, text));
     if (!text.empty()) {
         set_result(context, text);
@@ -84,19 +86,18 @@ Status count_function(sqlite3_context* context, std::span<sqlite3_value*> argume
     TableName name;
     VSS_TRY(table_argument(context, arguments[0], arguments.size() > 2 ? arguments[2] : nullptr, name));
     const std::string column = text_of(arguments[1]);
-    std::string text;
-    VSS_TRY(find_description(name, text));
-    if (text.empty()) {
-        return Status::invalid(cat("there is no vss0 table \"", name.table, '"'));
+    // The table first: what is read next is of the same state.
+    HeldTable held;
+    if (const Status status = held.hold(context, name.schema, name.table); !status.is_ok()) {
+        return status.code() == Code::invalid ? Status::invalid(cat("there is no vss0 table \"", name.table, '"'))
+                                              : status;
     }
-    Table* table = nullptr;
-    VSS_TRY(open_table(name.db, open_tables(context), name.schema, name.table, table));
-    const Table::Work work(*table);
-    const Schema& schema = table->schema();
+    Table& table = *held;
+    const Schema& schema = table.schema();
     for (std::size_t c = 0; c < schema.vectors().size(); ++c) {
         if (equal_ignoring_case(schema.vector(c).name, column)) {
             std::uint64_t count = 0;
-            VSS_TRY(table->count(c, count));
+            VSS_TRY(table.count(c, count));
             sqlite3_result_int64(context, static_cast<sqlite3_int64>(count));
             return Status::ok();
         }

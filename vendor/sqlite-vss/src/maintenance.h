@@ -1,34 +1,65 @@
-// The vss0 tables that a connection has open, and the SQL functions that look after them:
+// The SQL functions that look after tables:
 //   vss_check(table [, schema])    'ok', or what is wrong, one line each
 //   vss_repair(table [, schema])   mends what can be mended and says what was done and what is lost, one line each;
 //                                  'ok' if there was nothing to do
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "functions.h"
+#include "open_tables.h"
 #include "sqlite_api.h"
 #include "table.h"
 
 namespace vss {
 
-class OpenTables {
+// A table for the length of a SQL function, whatever becomes of the schema meanwhile.
+class HeldTable {
   public:
-    void add(Table* table) { tables_.push_back(table); }
-    void remove(Table* table) { std::erase(tables_, table); }
-    [[nodiscard]] Table* find(std::string_view schema, std::string_view table) const;
+    // For reading: all that is read of the schema's file while it is held is of one state.
+    Status hold(sqlite3_context* context, const std::string& schema, const std::string& table);
+    // For writing, inside the transaction.
+    Status hold_for_writing(sqlite3_context* context, const std::string& schema, const std::string& table);
+    [[nodiscard]] Table& operator*() const { return *table_; }
 
   private:
-    std::vector<Table*> tables_;
+    Status find(sqlite3_context* context, const std::string& schema, const std::string& table);
+
+    Snapshot snapshot_;
+    std::shared_ptr<Table> table_;
+    std::optional<Table::Work> work_;
 };
 
-// Opening a table makes SQLite connect it, if it has not yet.
-Status open_table(sqlite3* db, const OpenTables& tables, const std::string& schema, const std::string& table,
-                  Table*& out);
+// SQL that changes nothing and needs the right to write.
+[[nodiscard]] std::string writing_nothing(const std::string& schema, const std::string& table);
+// Waits for the right to write, as the busy handler says. A transaction that has read something cannot wait any more,
+// so a function that reads before it writes begins with this.
+Status begin_writing(sqlite3* db, const std::string& schema, const std::string& table);
+// A function that changes the table cannot run inside a statement that writes, nor while the table is being read.
+Status refuse_inside_statements(sqlite3_context* context, const std::string& function, const std::string& schema,
+                                const std::string& table);
 
-// A SQL function about open tables: its body finds them with open_tables(context).
+// Runs `body`, which gets the table and gives a Status, so that all of its changes are made or none, and written when
+// it ends. `function`, for messages, and as the name of a savepoint.
+template <class Body>
+Status change_table(sqlite3_context* context, const std::string& function, const std::string& schema,
+                    const std::string& table, Body body) {
+    sqlite3* db = sqlite3_context_db_handle(context);
+    VSS_TRY(refuse_inside_statements(context, function, schema, table));
+    return in_savepoint(db, function, writing_nothing(schema, table), [&] {
+        VSS_TRY(begin_writing(db, schema, table));
+        HeldTable held;
+        VSS_TRY(held.hold_for_writing(context, schema, table));
+        const Table::DiscardAtEnd discard(*held);
+        VSS_TRY(body(*held));
+        return (*held).flush();
+    });
+}
+
+// A SQL function about open tables: its body finds them by its context.
 template <auto Body>
 int register_table_function(sqlite3* db, const char* name, int argc, const std::shared_ptr<OpenTables>& tables) {
     return register_function<Body>(
@@ -37,7 +68,6 @@ int register_table_function(sqlite3* db, const char* name, int argc, const std::
             const std::unique_ptr<std::shared_ptr<OpenTables>> owned(static_cast<std::shared_ptr<OpenTables>*>(data));
         });
 }
-[[nodiscard]] const OpenTables& open_tables(sqlite3_context* context);
 
 // At most this many lines are told.
 inline constexpr std::size_t most_findings = 100;

@@ -27,9 +27,9 @@ struct Connection {
 };
 
 struct TableHandle : sqlite3_vtab {
-    TableHandle(const Connection& connection, std::unique_ptr<Table> opened)
+    TableHandle(const Connection& connection, std::shared_ptr<Table> opened)
         : sqlite3_vtab{}, api(connection.api), tables(connection.tables), table(std::move(opened)) {
-        tables->add(table.get());
+        tables->add(table);
     }
     ~TableHandle() { tables->remove(table.get()); }
     TableHandle(const TableHandle&) = delete;
@@ -37,12 +37,14 @@ struct TableHandle : sqlite3_vtab {
 
     const sqlite3_api_routines* api;
     std::shared_ptr<OpenTables> tables;
-    std::unique_ptr<Table> table;
+    std::shared_ptr<Table> table;  // what a SQL function shares lives on until the function ends
 };
 
 struct CursorHandle : sqlite3_vtab_cursor {
-    CursorHandle(const sqlite3_api_routines* a, Table& table) : sqlite3_vtab_cursor{}, api(a), cursor(table) {}
+    CursorHandle(const sqlite3_api_routines* a, Table& table)
+        : sqlite3_vtab_cursor{}, api(a), reading(table), cursor(table) {}
     const sqlite3_api_routines* api;
+    Table::Reading reading;
     Cursor cursor;
 };
 
@@ -98,8 +100,10 @@ int make_table(sqlite3* db, void* aux, int argc, const char* const* argv, sqlite
         }
         sqlite3_vtab_config(db, SQLITE_VTAB_CONSTRAINT_SUPPORT, 1);
         sqlite3_vtab_config(db, SQLITE_VTAB_INNOCUOUS);
-        auto table = std::make_unique<Table>(TableName{db, argv[1], argv[2]}, std::move(schema));
-        VSS_TRY(is_new ? table->create() : table->open());
+        auto table = std::make_shared<Table>(TableName{db, argv[1], argv[2]}, std::move(schema), connection.tables);
+        if (is_new) {
+            VSS_TRY(table->create());
+        }
         *out = std::make_unique<TableHandle>(connection, std::move(table)).release();
         return Status::ok();
     });

@@ -1,5 +1,6 @@
 #include "statement.h"
 
+#include "schema.h"
 #include "text.h"
 
 namespace vss {
@@ -21,11 +22,18 @@ Status sqlite_error(sqlite3* db, int rc, std::string_view doing) {
 }
 
 Status Statement::prepare(sqlite3* db, const std::string& sql, bool persistent) {
+    return prepare_flagged(db, sql, SQLITE_PREPARE_NO_VTAB | (persistent ? SQLITE_PREPARE_PERSISTENT : 0U));
+}
+
+Status Statement::prepare_with_virtual_tables(sqlite3* db, const std::string& sql) {
+    return prepare_flagged(db, sql, 0);
+}
+
+Status Statement::prepare_flagged(sqlite3* db, const std::string& sql, unsigned flags) {
     if (handle_ != nullptr) {
         return Status::ok();
     }
     sqlite3_stmt* statement = nullptr;
-    const unsigned flags = persistent ? SQLITE_PREPARE_PERSISTENT : 0;
     const int rc = sqlite3_prepare_v3(db, sql.data(), static_cast<int>(sql.size()), flags, &statement, nullptr);
     handle_.reset(statement);
     if (rc != SQLITE_OK) {
@@ -81,6 +89,77 @@ Status execute(sqlite3* db, const std::string& sql) {
     Statement statement;
     VSS_TRY(statement.prepare(db, sql, false));
     return statement.run();
+}
+
+Status Snapshot::hold(sqlite3* db, const std::string& schema) {
+    const Status status =
+        statement_.prepare(db, cat("select 1 from ", quote_identifier(schema), ".sqlite_master"), false);
+    if (status.extended_code() == SQLITE_ERROR) {
+        return Status::ok();
+    }
+    VSS_TRY(status);
+    bool row = false;
+    return statement_.step(row);  // and stays there
+}
+
+Status Savepoint::begin(sqlite3* db, const std::string& name, const std::string& writing) {
+    db_ = db;
+    // All that undoing needs is there before anything is done: an interrupted connection prepares nothing.
+    VSS_TRY(rollback_.prepare(db, "rollback to " + name, false));
+    VSS_TRY(release_.prepare(db, "release " + name, false));
+    VSS_TRY(writing_.prepare(db, writing, false));
+    Statement savepoint;
+    VSS_TRY(savepoint.prepare(db, "savepoint " + name, false));
+    VSS_TRY(savepoint.run());
+    is_open_ = true;
+    return Status::ok();
+}
+
+Status Savepoint::end(Status status) {
+    if (status.is_ok()) {
+        status = release_.run();
+        if (status.is_ok()) {
+            is_open_ = false;
+            return status;
+        }
+    }
+    const Status undone = undo();
+    return undone.is_ok() ? status : undone;
+}
+
+Savepoint::~Savepoint() {
+    if (is_open_) {
+        static_cast<void>(undo());
+    }
+}
+
+Status Savepoint::undo() {
+    is_open_ = false;
+    Status status;
+    constexpr int tries = 4;  // of a progress handler that interrupts now and then
+    for (int i = 0; i < tries; ++i) {
+        if (sqlite3_get_autocommit(db_) != 0) {
+            return Status::ok();  // SQLite has rolled back the whole transaction
+        }
+        status = rollback_.run();
+        if (status.is_ok()) {
+            status = release_.run();
+        }
+        if (status.is_ok() || status.code() != Code::interrupted) {
+            return status;
+        }
+        static_cast<void>(writing_.run());
+    }
+    return sqlite3_get_autocommit(db_) != 0 ? Status::ok() : status;
+}
+
+bool is_writing(sqlite3* db) {
+    for (sqlite3_stmt* at = sqlite3_next_stmt(db, nullptr); at != nullptr; at = sqlite3_next_stmt(db, at)) {
+        if (sqlite3_stmt_busy(at) != 0 && sqlite3_stmt_readonly(at) == 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 }  // namespace vss

@@ -27,7 +27,11 @@ class Statement {
     Statement() = default;
 
     [[nodiscard]] bool is_prepared() const { return handle_ != nullptr; }
+    // Virtual tables cannot be named: a file's shadow table may in truth be a view of the very table that it belongs
+    // to.
     Status prepare(sqlite3* db, const std::string& sql, bool persistent = true);
+    // They can.
+    Status prepare_with_virtual_tables(sqlite3* db, const std::string& sql);
     void finalize() { handle_.reset(); }
 
     void bind(int i, std::int64_t value) { sqlite3_bind_int64(handle_.get(), i, value); }
@@ -53,6 +57,8 @@ class Statement {
     [[nodiscard]] sqlite3_stmt* handle() const { return handle_.get(); }
 
   private:
+    Status prepare_flagged(sqlite3* db, const std::string& sql, unsigned flags);
+
     std::unique_ptr<sqlite3_stmt, StatementDeleter> handle_;
 };
 
@@ -84,17 +90,50 @@ class KeepLastRowid {
 // Runs one SQL statement without parameters.
 Status execute(sqlite3* db, const std::string& sql);
 
+// One state of a schema's file for all that is read while this object lives.
+class Snapshot {
+  public:
+    // Where there is no such schema, nothing is held: whatever is read next says so.
+    Status hold(sqlite3* db, const std::string& schema);
+
+  private:
+    Statement statement_;
+};
+
+// A savepoint that is undone unless end() gets an ok status.
+//
+// sqlite3_interrupt() stops the statements that would undo it, too. Then the whole transaction is rolled back, as
+// SQLite itself does when an INSERT is interrupted: a statement that writes and is interrupted makes it do so.
+class Savepoint {
+  public:
+    // `writing`: SQL that writes, and changes nothing.
+    Status begin(sqlite3* db, const std::string& name, const std::string& writing);
+    // Keeps what was done if `status` is ok, else undoes it; the status that remains.
+    Status end(Status status);
+    Savepoint() = default;
+    ~Savepoint();
+    Savepoint(const Savepoint&) = delete;
+    Savepoint& operator=(const Savepoint&) = delete;
+
+  private:
+    Status undo();
+
+    sqlite3* db_ = nullptr;
+    bool is_open_ = false;
+    Statement rollback_;
+    Statement release_;
+    Statement writing_;
+};
+
 // Runs `body` (which gives a Status) inside a savepoint of that name: all of its changes, or none.
 template <class Body>
-Status in_savepoint(sqlite3* db, const std::string& name, Body body) {
-    VSS_TRY(execute(db, "savepoint " + name));
-    const Status status = body();
-    if (status.is_ok()) {
-        return execute(db, "release " + name);
-    }
-    const Status undone = execute(db, "rollback to " + name);
-    const Status left = execute(db, "release " + name);
-    return undone.is_ok() && left.is_ok() ? status : undone;
+Status in_savepoint(sqlite3* db, const std::string& name, const std::string& writing, Body body) {
+    Savepoint savepoint;
+    VSS_TRY(savepoint.begin(db, name, writing));
+    return savepoint.end(body());
 }
+
+// Whether a statement that writes is under way: savepoints can neither be released nor rolled back to meanwhile.
+[[nodiscard]] bool is_writing(sqlite3* db);
 
 }  // namespace vss

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "describe.h"
+#include "open_tables.h"
 #include "text.h"
 #include "vector_column.h"
 
@@ -99,11 +100,18 @@ Status Table::create() {
         VSS_TRY(put(cat("cells_from", c), CellTuning{}.first_cells_at));
         VSS_TRY(put(cat("cell_rows", c), CellTuning{}.cell_rows));
     }
-    return open();
+    return Status::ok();
 }
 
 Status Table::open() {
-    return read_config();
+    // An older object of this table, which SQLite let go of but which has a share in the transaction, may have gathered
+    // something: this one reads the tables only.
+    if (const std::shared_ptr<OpenTables> others = others_.lock(); others != nullptr) {
+        VSS_TRY(others->flush_others(*this));
+    }
+    VSS_TRY(read_config());
+    is_ready_ = true;
+    return Status::ok();
 }
 
 Status Table::read_config() {
@@ -132,8 +140,8 @@ Status Table::read_config() {
     if (format < 1) {
         return Status::corrupt(cat(name_.words(), ": ", name_.table, "_config names no format"));
     }
-    cells_.clear();
-    stores_.clear();
+    std::vector<std::unique_ptr<VectorStore>> stores;
+    std::vector<std::unique_ptr<ColumnCells>> cells;
     for (std::size_t c = 0; c < schema_.vectors().size(); ++c) {
         Geometry geometry;
         geometry.vector_bytes = schema_.vector(c).bytes();
@@ -145,20 +153,26 @@ Status Table::read_config() {
                                        "_config does not say how its vectors are laid out"));
         }
         const Column& column = schema_.vector(c);
-        stores_.push_back(std::make_unique<VectorStore>(name_, column, c, geometry));
+        stores.push_back(std::make_unique<VectorStore>(name_, column, c, geometry));
         const std::int64_t from = get(cat("cells_from", c));
         const std::int64_t rows = get(cat("cell_rows", c));
         const CellTuning tuning = from > 0 && rows > 0
                                       ? cell_tuning(static_cast<std::size_t>(from), static_cast<std::size_t>(rows))
                                       : CellTuning{};
-        cells_.push_back(column.has_cells && CellSpace::supports(column.type, column.metric)
-                             ? std::make_unique<ColumnCells>(name_, *stores_[c], c, tuning)
-                             : nullptr);
+        cells.push_back(column.has_cells && CellSpace::supports(column.type, column.metric)
+                            ? std::make_unique<ColumnCells>(name_, *stores[c], c, tuning)
+                            : nullptr);
     }
+    cells_ = std::move(cells);
+    stores_ = std::move(stores);
     return Status::ok();
 }
 
 Status Table::destroy() {
+    // What a newer version wrote may have other tables, too; all else can be dropped, readable or not.
+    if (Status status = ready(); status.code() == Code::unsupported) {
+        return status;
+    }
     std::vector<std::string> suffixes(fixed_suffixes.begin(), fixed_suffixes.end());
     for (std::size_t c = 0; c < schema_.vectors().size(); ++c) {
         for (std::string& suffix : VectorStore::table_suffixes(c)) {
@@ -190,7 +204,8 @@ Status Table::rename(const std::string& new_name) {
     insert_row_.finalize();
     delete_row_.finalize();
     updates_.clear();
-    return read_config();
+    is_ready_ = false;
+    return ready();
 }
 
 Status Table::flush() {
@@ -227,13 +242,6 @@ Status Table::savepoint() {
         store->mark_savepoint();
     }
     return Status::ok();
-}
-
-Status Table::begin_writing() {
-    if (sqlite3_db_readonly(name_.db, name_.schema.c_str()) != 0) {
-        return Status::ok();  // there may be nothing to write
-    }
-    return execute(name_.db, cat("update ", name_.shadow("config"), " set value = value where 0"));
 }
 
 void Table::discard() {
@@ -556,6 +564,7 @@ Status Table::remove_row(std::int64_t rowid, const Slots& slots) {
 
 Status Table::insert(sqlite3_value* rowid, std::span<sqlite3_value*> values, WriteResult& result) {
     const KeepLastRowid keep(name_.db);
+    VSS_TRY(ready());
     VSS_TRY(refuse_hidden_columns(values, false));
     sqlite3_value* operation = values[static_cast<std::size_t>(schema_.operation_column())];
     if (sqlite3_value_type(operation) != SQLITE_NULL) {
@@ -584,6 +593,7 @@ Status Table::insert(sqlite3_value* rowid, std::span<sqlite3_value*> values, Wri
 
 Status Table::update(sqlite3_value* old_rowid, sqlite3_value* new_rowid, std::span<sqlite3_value*> values) {
     const KeepLastRowid keep(name_.db);
+    VSS_TRY(ready());
     VSS_TRY(refuse_hidden_columns(values, true));
     const std::int64_t from = sqlite3_value_int64(old_rowid);
     if (sqlite3_value_type(new_rowid) != SQLITE_INTEGER) {
@@ -610,6 +620,7 @@ Status Table::update(sqlite3_value* old_rowid, sqlite3_value* new_rowid, std::sp
 
 Status Table::remove(sqlite3_value* rowid) {
     const KeepLastRowid keep(name_.db);
+    VSS_TRY(ready());
     Slots slots;
     bool found = false;
     const std::int64_t id = sqlite3_value_int64(rowid);

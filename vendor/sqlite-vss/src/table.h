@@ -42,9 +42,14 @@ struct WriteResult {
     std::int64_t rowid = 0;
 };
 
+class OpenTables;
+
+// SQLite lets go of a table (xDisconnect) whenever the schema changed, also in the midst of a SQL function that runs
+// statements: who works on a table outside of the table's own callbacks shares it.
 class Table {
   public:
-    Table(TableName name, Schema schema) : name_(std::move(name)), schema_(std::move(schema)) {}
+    Table(TableName name, Schema schema, std::weak_ptr<OpenTables> others)
+        : name_(std::move(name)), schema_(std::move(schema)), others_(std::move(others)) {}
     Table(const Table&) = delete;
     Table& operator=(const Table&) = delete;
 
@@ -55,7 +60,9 @@ class Table {
     [[nodiscard]] ColumnCells* cells(std::size_t c) { return cells_[c].get(); }
 
     Status create();
-    Status open();
+    // Reads how the table is laid out, once. Not in xConnect: there SQLite cannot reload a schema that another
+    // connection has changed meanwhile, so that statements fail. store() and cells() are there afterwards.
+    Status ready() { return is_ready_ ? Status::ok() : open(); }
     Status destroy();
     Status rename(const std::string& new_name);
     // The names (after "t_") that shadow tables can have.
@@ -91,9 +98,29 @@ class Table {
       private:
         Table& table_;
     };
-    // Waits for the right to write, as the busy handler says. A transaction that has read something cannot wait any
-    // more, so a function that reads before it writes begins with this.
-    Status begin_writing();
+    // Forgets at the end of a scope what was known of the tables: outside of the callbacks nobody says when that ends.
+    class DiscardAtEnd {
+      public:
+        explicit DiscardAtEnd(Table& table) : table_(table) {}
+        ~DiscardAtEnd() { table_.discard(); }
+        DiscardAtEnd(const DiscardAtEnd&) = delete;
+        DiscardAtEnd& operator=(const DiscardAtEnd&) = delete;
+
+      private:
+        Table& table_;
+    };
+    // Cursors that are open on the table.
+    [[nodiscard]] int readers() const { return readers_; }
+    class Reading {
+      public:
+        explicit Reading(Table& table) : table_(table) { ++table_.readers_; }
+        ~Reading() { --table_.readers_; }
+        Reading(const Reading&) = delete;
+        Reading& operator=(const Reading&) = delete;
+
+      private:
+        Table& table_;
+    };
 
     // `select _rowid, _slot0, ..., values from t_rows`, for cursors; the columns by position.
     [[nodiscard]] std::string select_rows() const;
@@ -109,6 +136,7 @@ class Table {
     };
     using Slots = std::vector<std::optional<std::uint64_t>>;
 
+    Status open();
     Status read_config();
     Status read_new_vectors(std::span<sqlite3_value*> values, std::vector<NewVector>& out) const;
     Status read_slots(std::int64_t rowid, bool& found, Slots& out);
@@ -133,6 +161,9 @@ class Table {
 
     TableName name_;
     Schema schema_;
+    std::weak_ptr<OpenTables> others_;
+    bool is_ready_ = false;
+    int readers_ = 0;
     int at_work_ = 0;
     bool discards_after_work_ = false;
     std::vector<std::unique_ptr<VectorStore>> stores_;

@@ -20,6 +20,7 @@ Status Table::missing_tables(std::size_t c, std::vector<std::string>& out) const
 }
 
 Status Table::check(const Report& report) {
+    VSS_TRY(ready());
     VSS_TRY(flush());
     for (std::size_t c = 0; c < stores_.size(); ++c) {
         std::vector<std::string> missing;
@@ -53,6 +54,7 @@ Status Table::check_cells(std::size_t c, const Report& report) {
 
 Status Table::repair(const Report& report) {
     const KeepLastRowid keep(name_.db);
+    VSS_TRY(ready());
     std::vector<std::string> missing;
     for (std::size_t c = 0; c < stores_.size(); ++c) {
         std::vector<std::string> here;

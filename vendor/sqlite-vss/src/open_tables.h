@@ -1,0 +1,28 @@
+// The vss0 tables that a connection has open. An old object of a table may live on beside a new one, after a change of
+// the schema.
+//
+// Threads: like the connection.
+#pragma once
+
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "table.h"
+
+namespace vss {
+
+class OpenTables {
+  public:
+    void add(const std::shared_ptr<Table>& table) { tables_.push_back(table); }
+    void remove(const Table* table);
+    // The newest of that name.
+    [[nodiscard]] std::shared_ptr<Table> find(std::string_view schema, std::string_view table) const;
+    // Writes what other objects of the same table have gathered.
+    Status flush_others(const Table& table) const;
+
+  private:
+    std::vector<std::weak_ptr<Table>> tables_;
+};
+
+}  // namespace vss
