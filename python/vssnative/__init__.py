@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ._search import Result as Result
     from ._search import Results as Results
     from ._search import search as search
+    from ._search import search_many as search_many
     from ._sync import DeadLetter as DeadLetter
     from ._sync import Event as Event
     from ._sync import Report as Report
@@ -86,10 +87,11 @@ _HOMES = {
         "ShardError",
         "SyncError",
         "VssError",
+        "VssWarning",
     ),
     "index": ("Index", "configure"),
     "migrations": ("add_embeddings", "change_model", "drop_embeddings", "plan_embeddings"),
-    "_search": ("Result", "Results", "search"),
+    "_search": ("Result", "Results", "search", "search_many"),
     "_sync": (
         "DeadLetter",
         "Event",

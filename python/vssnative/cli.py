@@ -6,15 +6,16 @@ import contextlib
 import dataclasses
 import json
 import sqlite3
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 from rich.console import Console
 
 from . import connection, display, model_commands
-from .errors import ConfigurationError, VssError
+from .errors import ConfigurationError, VssError, VssWarning
 from .sharded.commands import app as shards_app
 
 if TYPE_CHECKING:
@@ -23,12 +24,27 @@ if TYPE_CHECKING:
 __all__ = ["app", "main"]
 
 
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """On standard error, without Python's words about the place in the code."""
+    typer.secho(f"note: {message}", err=True)
+
+
 class _Commands(typer.core.TyperGroup):
     """An error that the library raises on purpose is told in its own words, without a traceback."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.simplefilter("always", VssWarning)
+                warnings.showwarning = _show_warning
+                return super().invoke(ctx)
         except (VssError, sqlite3.Error) as error:
             typer.secho(f"error: {error}", err=True)
             raise typer.Exit(1) from None

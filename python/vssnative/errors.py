@@ -21,6 +21,8 @@ wrapped: they arrive as the driver's own classes, for example ``sqlite3.Operatio
     |- SyncError                    the queue or a worker cannot go on
     `- ShardError                   shards that did not answer, or a publish that could not be made
        `- PublishConflictError      others published first, again and again
+
+    VssWarning                      an answer that is less than it seems (a UserWarning)
 """
 
 from __future__ import annotations
@@ -135,3 +137,7 @@ class ShardError(VssError):
 
 class PublishConflictError(ShardError):
     """Somebody else published first each time it was tried. Nothing of this publish is visible; call it again."""
+
+
+class VssWarning(UserWarning):
+    """An answer that is less than it seems: nothing is embedded yet, or an index beside the table is behind it."""

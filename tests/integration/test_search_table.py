@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import sys
 from collections.abc import Callable
@@ -80,7 +81,7 @@ def test_a_result_is_a_row_and_a_table(posts: sqlite3.Connection) -> None:
     assert (found[0].column, found[0].passage, found[0].stale) == ("title", None, False)
     assert found[0].distance == pytest.approx(0, abs=1e-6)
     assert [set(record) for record in found.records()] == [
-        {"rank", "distance", "id", "company", "title", "body"}
+        {"rank", "distance", "score", "id", "company", "title", "body"}
     ] * 3
     lines = str(found).splitlines()
     assert lines[0].split() == ["rank", "distance", "id", "company", "title", "body"]
@@ -230,7 +231,10 @@ def test_drivers_and_row_factories_make_no_difference(tmp_path: Path) -> None:
         if driver is not apsw:
             conn.commit()
         assert vssnative.sync(conn).removed == 1
-        answers.append([(r.rowid, r.row["name"]) for r in vssnative.search(conn, "t", text(5), k=5)])
+        found = vssnative.search(conn, "t", text(5), k=5)
+        # Texts of the user's rows come as the user's own text_factory makes them.
+        assert {type(r.row["name"]) for r in found} == {str if driver is apsw else bytes}
+        answers.append([(r.rowid, os.fsdecode(r.row["name"])) for r in found])
         assert vssnative.verify(conn, "t", sample=10).ok
         conn.close()
     assert answers[0] == answers[1] == answers[2]
@@ -256,6 +260,6 @@ def test_filters_where_sqlite_hands_lists_value_by_value(
     expected = found()
     assert len(expected) == 7
     # The package offers the function under the module's name.
-    module = sys.modules["vssnative._search.run"]
+    module = sys.modules["vssnative._search.vectors"]
     monkeypatch.setattr(module, "lists_arrive_whole", lambda conn: False)
     assert found() == expected

@@ -278,11 +278,11 @@ def test_limit_and_where(db: sqlite3.Connection) -> None:
     assert (result.rows, result.remaining) == (5, 18)
     with pytest.raises(SyncError, match="say which"):
         vssnative.sync(db, where="id > 1")
-    with pytest.raises(SyncError, match="sync of posts, where='idd > 1': no such column: idd"):
+    with pytest.raises(QueryError, match="posts, where='idd > 1': no such column: idd"):
         vssnative.sync(db, "posts", where="idd > 1")
-    with pytest.raises(SyncError, match="uses 1, and there are 0"):
+    with pytest.raises(QueryError, match="each of the 1 .* got 0"):
         vssnative.sync(db, "posts", where="id > ?")
-    with pytest.raises(SyncError, match="there is none"):
+    with pytest.raises(QueryError, match="where has no place for them"):
         vssnative.sync(db, "posts", params=[1])
     with pytest.raises(ConfigurationError, match="0 or more, not -1"):
         vssnative.sync(db, "posts", limit=-1)

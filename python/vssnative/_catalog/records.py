@@ -67,6 +67,14 @@ class Generation:
 
 
 @dataclass(frozen=True)
+class FullText:
+    """A full-text index that is kept beside the vectors: its FTS5 table, and the columns that it is of."""
+
+    table: str
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class EmbeddingConfig:
     """What one call of add_embeddings set up, with its generations, oldest first."""
 
@@ -78,6 +86,7 @@ class EmbeddingConfig:
     store: str
     paused: bool
     generations: tuple[Generation, ...]
+    full_text: FullText | None = None
 
     @property
     def active(self) -> Generation:
@@ -126,18 +135,24 @@ class EmbeddingConfig:
         return f"{table} join {schema}{self.key_table} as vssnative_key on {on}"
 
     def matching_sql(self, where: str) -> str:
-        """A SELECT of the row numbers for which a condition of the user's on their own table holds."""
+        """A SELECT of the row numbers for which a condition of the user's on their own table holds.
+
+        It may end in a comment, hence the line break.
+        """
         table = f"main.{quote_identifier(self.source)}"
         if not self.keyed:
-            return f"select {quote_identifier(self.key_columns[0])} from {table} where ({where})"
-        # The condition stands alone with the user's table: a column of theirs may be called as one of ours.
-        key = ", ".join(quote_identifier(column) for column in self.key_columns)
-        on = " and ".join(
-            f"vssnative_key.k{number} = t.{quote_identifier(column)}"
+            return f"select {quote_identifier(self.key_columns[0])} from {table} where ({where}\n)"
+        # The condition stands alone with the user's table: a column of theirs may be called as one of ours. Outside
+        # of it their columns have our names: SQLite takes t."TRUE" for no column.
+        key = ", ".join(
+            f"{quote_identifier(column)} as vssnative_k{number}"
             for number, column in enumerate(self.key_columns)
         )
+        on = " and ".join(
+            f"vssnative_key.k{number} = t.vssnative_k{number}" for number in range(len(self.key_columns))
+        )
         return (
-            f"select vssnative_key.id from (select {key} from {table} where ({where})) as t"
+            f"select vssnative_key.id from (select {key} from {table} where ({where}\n)) as t"
             f" join main.{self.key_table} as vssnative_key on {on}"
         )
 
@@ -163,7 +178,8 @@ def load_embeddings(conn: Connection, table: str | None = None) -> list[Embeddin
             generations.setdefault(row[1], []).append(_generation(row))
         for row in execute(
             conn,
-            "select id, name, source, key_columns, keyed, store, paused from vssnative_embeddings order by id",
+            "select e.id, e.name, e.source, e.key_columns, e.keyed, e.store, e.paused, m.value"
+            " from vssnative_embeddings e left join vssnative_meta m on m.key = 'full_text:' || e.id order by e.id",
         ):
             found.append(
                 EmbeddingConfig(
@@ -175,6 +191,7 @@ def load_embeddings(conn: Connection, table: str | None = None) -> list[Embeddin
                     row[5],
                     bool(row[6]),
                     tuple(generations.get(row[0], ())),
+                    _full_text(row[7]),
                 )
             )
     if table is None:
@@ -267,3 +284,10 @@ def _generation(row: tuple[Any, ...]) -> Generation:
 def _recorded_chunking(chunk: dict[str, int]) -> Chunking:
     # Earlier versions recorded overlaps that no sync could work with: no vector was made by such a rule.
     return Chunking(chunk["tokens"], min(chunk["overlap"], chunk["tokens"] // 2))
+
+
+def _full_text(value: str | None) -> FullText | None:
+    if value is None:
+        return None
+    recorded = json.loads(value)
+    return FullText(recorded["table"], tuple(recorded["columns"]))

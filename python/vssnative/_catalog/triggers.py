@@ -16,6 +16,8 @@ from __future__ import annotations
 
 from ..connection import Connection, execute
 from ..sql import quote_identifier
+from . import full_text
+from .enqueue import BACKFILL_PRIORITY
 from .records import EmbeddingConfig
 from .source import Source
 
@@ -30,13 +32,20 @@ def trigger_statements(embedding: EmbeddingConfig, source: Source) -> dict[str, 
     key_changed = " or ".join(_differs(k) for k in key)
     changed = " or ".join(_differs(quote_identifier(column)) for column in embedding.watched)
     new, old = _enqueue(embedding, key, "NEW", 1), _enqueue(embedding, key, "OLD", 1)
+    put, take = full_text.trigger_steps(
+        embedding, {row: _number_of(embedding, key, row) for row in ("NEW", "OLD")}
+    )
     bodies = {
-        "insert": f"after insert on {table} begin {_number(embedding, key)}{new} end",
-        "delete": f"after delete on {table} begin {old} end",
+        "insert": f"after insert on {table} begin {_number(embedding, key)}{put}{new} end",
+        "delete": f"after delete on {table} begin {take}{old} end",
         "update": f"after update on {table} when ({same_key}) and ({changed})"
         f" begin {_enqueue(embedding, key, 'NEW', 0)} end",
-        "move": f"after update on {table} when {key_changed} begin {old} {_number(embedding, key)}{new} end",
+        "move": f"after update on {table} when {key_changed}"
+        f" begin {take}{old} {_number(embedding, key)}{put}{new} end",
     }
+    if embedding.full_text is not None:
+        reworded = " or ".join(_differs(quote_identifier(column)) for column in embedding.full_text.columns)
+        bodies["text"] = f"after update on {table} when ({same_key}) and ({reworded}) begin {put}end"
     for number, columns in enumerate(source.unique):
         displaced = _enqueue_displaced(embedding, source, columns)
         touched = " or ".join(_differs(quote_identifier(column)) for column in columns)
@@ -70,8 +79,16 @@ def create_triggers(conn: Connection, embedding: EmbeddingConfig, source: Source
         return False
     drop_triggers(conn, embedding)
     for statement in trigger_statements(embedding, source).values():
-        execute(conn, statement)
+        execute(conn, in_main(statement))
     return True
+
+
+def in_main(statement: str) -> str:
+    """A CREATE TRIGGER that means the main database's table, also where a temporary one has its name.
+
+    SQLite keeps the statement without the schema.
+    """
+    return statement.replace("CREATE TRIGGER ", "CREATE TRIGGER main.", 1)
 
 
 def drop_triggers(conn: Connection, embedding: EmbeddingConfig) -> None:
@@ -95,6 +112,13 @@ def _number(embedding: EmbeddingConfig, key: list[str]) -> str:
     return f"insert into {embedding.key_table}({into}) select {values} where {there} on conflict do nothing; "
 
 
+def _number_of(embedding: EmbeddingConfig, key: list[str], row: str) -> str:
+    if not embedding.keyed:
+        return f"{row}.{key[0]}"
+    match = " and ".join(f"k{number} = {row}.{k}" for number, k in enumerate(key))
+    return f"(select id from {embedding.key_table} where {match})"
+
+
 def _enqueue(embedding: EmbeddingConfig, key: list[str], row: str, gone: int) -> str:
     if embedding.keyed:
         match = " and ".join(f"k{number} = {row}.{k}" for number, k in enumerate(key))
@@ -107,14 +131,17 @@ def _enqueue(embedding: EmbeddingConfig, key: list[str], row: str, gone: int) ->
 def _enqueue_displaced(embedding: EmbeddingConfig, source: Source, columns: tuple[str, ...]) -> str:
     """Queue the rows that hold the values which the new row claims: REPLACE may delete them without a trigger.
 
-    They are marked as changed, not as gone: where the statement fails or is ignored, nothing happened to them.
+    They count as neither gone nor changed: where the statement fails or is ignored, nothing happened to them. Leases
+    end, so that no worker stores what such a row was.
     """
     match = " and ".join(
         f"d.{quote_identifier(column)} = NEW.{quote_identifier(column)}" for column in columns
     )
     return (
-        f"{_insert_into_queue()} select {embedding.id}, {embedding.row_id_sql('d')}, 0, {_NOW}"
-        f" from {embedding.rows_sql('d', schema='')} where {match} {_on_conflict(0)};"
+        "insert into vssnative_queue(embedding, row_id, priority, queued_at)"
+        f" select {embedding.id}, {embedding.row_id_sql('d')}, {BACKFILL_PRIORITY}, {_NOW}"
+        f" from {embedding.rows_sql('d', schema='')} where {match}"
+        " on conflict(embedding, row_id) do update set generation = generation + 1, ready_at = 0, lease = null;"
     )
 
 

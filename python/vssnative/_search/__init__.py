@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from .run import Result, Results, search
+from .results import Result, Results
+from .run import search, search_many
 
-__all__ = ["Result", "Results", "search"]
+__all__ = ["Result", "Results", "search", "search_many"]

@@ -1,58 +1,210 @@
-"""The ranking by words, from an FTS5 table of the user's own."""
+"""The ranking by words, from an FTS5 table: the one kept beside the embeddings, or one of the user's own."""
 
 from __future__ import annotations
 
-import re
+import unicodedata
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from .._catalog.records import EmbeddingConfig
 from ..connection import Connection, driver_error, execute
 from ..errors import QueryError
 from ..sql import quote_identifier
 
-_WORD = re.compile(r"\w+")
+Candidates = tuple[str, Sequence[object]]
+
+_PHRASES_REFUSED = "phrase queries are not supported"
+
+
+@dataclass(frozen=True)
+class Words:
+    """An FTS5 table over the rows.
+
+    Attributes:
+        table: its name.
+        own: it is kept by us, under the rows' numbers; else its rowid is that of the user's table.
+    """
+
+    table: str
+    own: bool
+
+
+def words_of(
+    conn: Connection, embedding: EmbeddingConfig, full_text: str | bool | None, mode: str | None
+) -> Words | None:
+    """The full-text table that a search is to use; None for a search by vectors alone.
+
+    Raises:
+        QueryError: there is none, or it is empty, or its rows cannot be told from the table's.
+    """
+    if mode == "vector" or full_text is False:
+        if isinstance(full_text, str) or full_text is True:
+            raise QueryError("mode='vector' looks at no words; leave full_text out")
+        if mode not in (None, "vector"):
+            raise QueryError(f"mode={mode!r} needs a full-text index, and full_text is False")
+        return None
+    if isinstance(full_text, str):
+        words = Words(full_text, embedding.full_text is not None and embedding.full_text.table == full_text)
+        if not words.own:
+            _check_table(conn, embedding, full_text)
+        return words
+    if embedding.full_text is not None:
+        return Words(embedding.full_text.table, True)
+    if full_text is True or mode is not None:
+        raise QueryError(
+            f"{embedding.name} has no full-text index: add_embeddings(..., full_text=True) makes and keeps one,"
+            " or name an FTS5 table of your own, full_text='...'"
+        )
+    return None
 
 
 def text_places(
     conn: Connection,
     embedding: EmbeddingConfig,
-    full_text: str,
+    words: Words,
     query: str,
     limit: int,
-    candidates: tuple[str, Sequence[object]] | None,
+    candidates: Candidates | None,
     stale: bool,
-) -> dict[int, int]:
-    """Row number to place, from 1, of the rows that hold any word of the query, best first by FTS5's own rank (BM25).
+) -> list[tuple[int, float]]:
+    """Row numbers of the rows that hold any word of the query, best first, each with FTS5's rank (BM25, negative).
+
+    The query is cut at white space only: what a word is, the table's own tokenizer says. FTS5's syntax has no meaning
+    in it.
 
     Args:
-        full_text: the FTS5 table; its rowid is the row's number.
-        query: plain words; FTS5's own syntax has no meaning in it.
         candidates: SQL that selects row numbers, and its parameters: only those.
         stale: whether rows count that changed since they were embedded.
 
     Raises:
-        QueryError: there is no such FTS5 table, or SQLite refuses `candidates`.
+        QueryError: there is no such FTS5 table.
     """
-    words = _WORD.findall(query)
-    if not words:
-        return {}
-    name = quote_identifier(full_text)
-    row_id = embedding.row_id_sql("t")
+    terms = list(dict.fromkeys(form for word in query.split() for form in _forms(word)))
+    if not terms:
+        return []
+    try:
+        return _ranked(conn, embedding, words, terms, limit, candidates, stale)
+    except driver_error(conn) as error:
+        if _PHRASES_REFUSED not in str(error):
+            raise QueryError(
+                f"full_text={words.table!r}: expected an FTS5 table over the rows; {error}"
+            ) from error
+    # A table with detail=none or column knows no phrases, so each token must stand alone, cut as unicode61 would.
+    tokens = list(dict.fromkeys(token for term in terms for token in _tokens(term)))
+    if not tokens:
+        return []
+    try:
+        return _ranked(conn, embedding, words, tokens, limit, candidates, stale)
+    except driver_error(conn) as error:
+        raise QueryError(f"full_text={words.table!r}: {error}") from error
+
+
+def _ranked(
+    conn: Connection,
+    embedding: EmbeddingConfig,
+    words: Words,
+    terms: Sequence[str],
+    limit: int,
+    candidates: Candidates | None,
+    stale: bool,
+) -> list[tuple[int, float]]:
+    name = quote_identifier(words.table)
+    number = embedding.row_id_sql("t")
+    own_id = number if words.own else f"t.{rowid_name(conn, embedding)}"
     sql = (
-        f"select f.rowid from main.{name} as f where f.{name} match ?"
-        f" and exists (select 1 from {embedding.rows_sql('t')} where {row_id} = f.rowid)"
+        f"select (select {number} from {embedding.rows_sql('t')} where {own_id} = f.rowid) as number, f.rank"
+        f" from main.{name} as f where f.{name} match ? and number is not null"
     )
-    params: list[object] = [" OR ".join(f'"{word}"' for word in words)]
+    params: list[object] = [" OR ".join(_quoted(term) for term in terms)]
     if candidates is not None:
-        sql += f" and f.rowid in ({candidates[0]})"
+        sql += f" and number in ({candidates[0]})"
         params += candidates[1]
     if not stale:
         sql += (
-            f" and f.rowid not in (select row_id from vssnative_queue"
+            f" and number not in (select row_id from vssnative_queue"
             f" where embedding = {embedding.id} and priority = 0)"
         )
-    try:
-        rows = execute(conn, f"{sql} order by f.rank limit {int(limit)}", params)
-    except driver_error(conn) as error:
-        raise QueryError(f"full_text={full_text!r}: expected an FTS5 table over the rows; {error}") from error
-    return {row[0]: place for place, row in enumerate(rows, 1)}
+    return [(row[0], row[1]) for row in execute(conn, f"{sql} order by f.rank limit {int(limit)}", params)]
+
+
+def _check_table(conn: Connection, embedding: EmbeddingConfig, name: str) -> None:
+    """An FTS5 table of the user's that is empty, beside a table that is not, would rank nothing without a word."""
+    found = execute(
+        conn,
+        "select name from main.sqlite_master where type = 'table' and name = ? collate nocase"
+        " and sql like 'create virtual table%fts5%'",
+        (name,),
+    )
+    if not found:
+        raise QueryError(
+            f"full_text={name!r}: expected an FTS5 table over the rows; there is none of that name"
+        )
+    rowid_name(conn, embedding)
+    sizes = f"{found[0][0]}_docsize"
+    if not execute(conn, "select 1 from main.sqlite_master where name = ?", (sizes,)):
+        return  # columnsize=0: it keeps no record of its rows
+    if execute(conn, f"select 1 from main.{quote_identifier(sizes)} limit 1"):
+        return
+    if execute(conn, f"select 1 from main.{quote_identifier(embedding.source)} limit 1"):
+        raise QueryError(
+            f"full_text={name!r}: the table is empty, {embedding.source} is not; with content= fill it by"
+            f" insert into {name}({name}) values ('rebuild')"
+        )
+
+
+def is_behind(conn: Connection, embedding: EmbeddingConfig, words: Words) -> bool:
+    """Whether an FTS5 table of the user's lacks the newest row of the table: nobody keeps it in step."""
+    if words.own:
+        return False
+    sizes = f"{words.table}_docsize"
+    if not execute(conn, "select 1 from main.sqlite_master where name = ? collate nocase", (sizes,)):
+        return False
+    newest = f"select max({rowid_name(conn, embedding)}) from main.{quote_identifier(embedding.source)}"
+    known = f"select max(id) from main.{quote_identifier(sizes)}"
+    [(behind,)] = execute(conn, f"select coalesce(({newest}) > ({known}), 0)")
+    return bool(behind)
+
+
+def rowid_name(conn: Connection, embedding: EmbeddingConfig) -> str:
+    """SQLite's rowid in the user's table, by a name that no column has.
+
+    Raises:
+        QueryError: the table has none.
+    """
+    if not embedding.keyed:
+        return quote_identifier(embedding.key_columns[0])
+    info = execute(conn, f"pragma main.table_xinfo({quote_identifier(embedding.source)})")
+    columns = {row[1].lower() for row in info}
+    for name in ("rowid", "_rowid_", "oid"):
+        if name not in columns:
+            try:
+                execute(conn, f"select {name} from main.{quote_identifier(embedding.source)} limit 0")
+            except driver_error(conn):
+                break
+            return name
+    raise QueryError(
+        f"{embedding.source} has no rowid (it is WITHOUT ROWID), so that an FTS5 table cannot say which row it"
+        " means; add_embeddings(..., full_text=True) keeps one that can"
+    )
+
+
+def _forms(word: str) -> list[str]:
+    """The word with accents as one character and as two: either may be in the texts."""
+    return list(dict.fromkeys((unicodedata.normalize("NFC", word), unicodedata.normalize("NFD", word), word)))
+
+
+def _quoted(term: str) -> str:
+    return '"' + term.replace('"', '""').replace("\0", " ") + '"'
+
+
+def _tokens(term: str) -> list[str]:
+    """Runs of letters, digits and private-use characters, with the accents that follow them: FTS5's unicode61."""
+    kept = [
+        character
+        if unicodedata.category(character)[0] in "LN"
+        or unicodedata.category(character) == "Co"
+        or 0x300 <= ord(character) <= 0x331
+        else " "
+        for character in term
+    ]
+    return "".join(kept).split()

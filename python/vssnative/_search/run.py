@@ -1,133 +1,94 @@
-"""Search a table by meaning: embed the query with the table's own model, find the nearest rows, return them.
-
-With a full-text index beside it, both rankings are fused: Cormack, Clarke and Buettcher, "Reciprocal Rank Fusion
-Outperforms Condorcet and Individual Rank Learning Methods", SIGIR 2009.
-"""
+"""Search a table by meaning, by words, or by both."""
 
 from __future__ import annotations
 
+import base64
+import binascii
+import contextlib
 import json
+import math
+import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, overload
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from .._catalog.content import Unreadable, read_texts
-from .._catalog.models import embedder_for
-from .._catalog.records import EmbeddingConfig, Field, Generation, load_embedding
-from ..connection import (
-    Connection,
-    driver_error,
-    execute,
-    in_transaction,
-    lists_arrive_whole,
-    load,
-    transaction,
-)
+from .._catalog.conditions import Condition, check_condition, condition_of
+from .._catalog.records import EmbeddingConfig, load_embedding
+from ..connection import Connection, exclusive, execute, in_transaction, load, transaction
 from ..embedding.protocol import Embedder
-from ..errors import QueryError, SyncError
-from ..sql import check_params, quote_identifier, quote_text
-from .column_search import nearest_in_column
-from .full_text import text_places
+from ..errors import QueryError, SyncError, VssWarning
+from ..sql import quote_identifier
+from .full_text import Words, is_behind, text_places, words_of
+from .fusion import DEFAULT_TEXT_WEIGHT, fused
+from .query import Query, Vector, check_query, query_vectors, vectors_of_row, words_in
+from .results import Results
+from .rows import results_of, selected_columns, similarity
+from .vectors import Candidates, Hit, nearest_rows
 
-_WIDTH = 60
-_DEFAULT_RECALL = 0.95  # vss0's own
-_FUSION_CONSTANT = 60  # the paper's
+Mode = Literal["vector", "text", "hybrid"]
+
+_MODES = ("vector", "text", "hybrid")
 _FUSION_DEPTH = 50
-
-# SQL that selects row numbers, and its parameters.
-Candidates = tuple[str, Sequence[object]]
-
-
-@dataclass(frozen=True)
-class Result:
-    """A row that was found.
-
-    Attributes:
-        rank: 1 for the nearest.
-        rowid: the row's number: its INTEGER PRIMARY KEY, or that of the key table.
-        distance: by the model's metric, smaller is nearer: 1 - cosine, minus the inner product, or the squared
-            Euclidean distance.
-        column: the field whose vector was nearest.
-        row: the row as it is now, column name to value.
-        passage: the part of the text that was nearest, for chunked embeddings; None otherwise.
-        stale: the row changed since its vectors were made, and is waiting for sync.
-        text_rank: its place in the full-text ranking, where there is one and the row is among its first.
-    """
-
-    rank: int
-    rowid: int
-    distance: float
-    column: str
-    row: Mapping[str, Any]
-    passage: str | None = None
-    stale: bool = False
-    text_rank: int | None = None
+_FRESH_SECONDS = 5.0
+_MOST_PENDING = 10_000
+# Columns of ours that a condition over the user's table must not reach.
+_HIDDEN = (
+    "distance",
+    "k",
+    "operation",
+    "recall",
+    "id",
+    "generation",
+    "field",
+    "row_id",
+    "ordinal",
+    "start",
+    "stop",
+)
 
 
 @dataclass(frozen=True)
-class Results(Sequence[Result]):
-    """The rows found, nearest first; a sequence of ``Result``, and a table for those who want one.
+class _Request:
+    """The arguments of a search that have been looked at, and where its page begins."""
 
-    Attributes:
-        items: the results.
-        columns: names of the table's columns.
-    """
-
-    items: tuple[Result, ...] = ()
-    columns: tuple[str, ...] = field(default=())
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    @overload
-    def __getitem__(self, index: int) -> Result: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Results: ...
-
-    def __getitem__(self, index: int | slice) -> Result | Results:
-        if isinstance(index, slice):
-            return Results(self.items[index], self.columns)
-        return self.items[index]
-
-    def __iter__(self) -> Iterator[Result]:
-        return iter(self.items)
-
-    def records(self) -> list[dict[str, Any]]:
-        """One flat dictionary per row, rank, distance and the table's columns: what pandas.DataFrame takes."""
-        return [{"rank": r.rank, "distance": r.distance, **r.row} for r in self.items]
-
-    def __str__(self) -> str:
-        """An aligned table, long values cut."""
-        header = ["rank", "distance", *self.columns]
-        lines = [header]
-        for result in self.items:
-            values = [_cut(result.row[column]) for column in self.columns]
-            lines.append([str(result.rank), f"{result.distance:.4f}", *values])
-        widths = [max(len(line[number]) for line in lines) for number in range(len(header))]
-        return "\n".join(
-            "  ".join(value.ljust(width) for value, width in zip(line, widths, strict=True)).rstrip()
-            for line in lines
-        )
+    k: int
+    offset: int
+    depth: int
+    after: tuple[float, int] | None
+    condition: Condition | None
+    columns: Sequence[str] | None
+    select: Sequence[str] | None
+    mode: str | None
+    full_text: str | bool | None
+    text_weight: float
+    stale: bool
+    recall: float | None
+    max_distance: float | None
 
 
 def search(
     conn: Connection,
     table: str,
-    query: str | npt.NDArray[np.float32],
+    query: Query | None = None,
     k: int = 10,
-    where: str | None = None,
-    params: Sequence[object] = (),
+    where: Any = None,
+    params: Sequence[object] | Mapping[str, object] = (),
     columns: Sequence[str] | None = None,
     *,
-    fresh: bool = False,
+    similar_to: Any = None,
+    mode: Mode | None = None,
+    full_text: str | bool | None = None,
+    text_weight: float = DEFAULT_TEXT_WEIGHT,
+    select: Sequence[str] | None = None,
+    offset: int = 0,
+    page: str | None = None,
+    fresh: bool | float = False,
     stale: bool = True,
     recall: float | None = None,
     max_distance: float | None = None,
-    full_text: str | None = None,
     embedder: Embedder | None = None,
 ) -> Results:
     """The k rows of a table that are nearest to a text.
@@ -139,30 +100,231 @@ def search(
     Args:
         conn: any supported connection; vss0 is loaded into it.
         table: the embeddings' name, or the name of a table that has only one.
-        query: a text, or a vector of the model: float32 (dim,).
+        query: a text; several texts, which are added up, ``["red", "shoes"]``; texts with weights,
+            ``{"shoes": 1.0, "sport": -0.5}``; or a vector of the model, ``dim`` numbers.
         k: how many rows. So many come back whenever so many match, whatever `where` says.
-        where: SQL over the user's table, with ``?`` for `params`: only rows for which it holds.
+        where: SQL over the user's table: only rows for which it holds. Values are ``?`` with a list in `params`, or
+            ``:name`` with a mapping; a list for one of them is written out, ``company in ?``. A SQLAlchemy expression
+            does as well.
         columns: only these embedded columns; None for all.
-        fresh: embed what is pending first. Needs the connection outside of a transaction.
+        similar_to: instead of `query`, the primary key of a row (a tuple where it has several columns): rows like it.
+        mode: ``"vector"`` by meaning; ``"text"`` by words, which needs no model and finds rows that have no vectors
+            yet; ``"hybrid"`` by both: a row that either finds can be among the k. By default hybrid where there is a
+            full-text index, see `full_text`, and the query is a text; else vector.
+        full_text: an FTS5 table of yours over the same rows (its rowid is that of the table). By default the one that
+            ``add_embeddings(full_text=True)`` keeps, where there is one.
+        text_weight: in hybrid mode, what the ranking by words counts, where that by vectors counts 1.
+        select: the columns of the row to return; None for all that are not declared as blobs.
+        offset: leave out so many of the first rows.
+        page: ``Results.next_page`` of the same search: the rows that follow. Pages do not overlap while nobody writes.
+        fresh: embed first what is pending, edits before all else, and only rows that `where` lets in: for 5 seconds at
+            most, or as many as are given. Needs the connection outside of a transaction.
         stale: whether rows that changed since they were embedded are returned, marked; they are found by their
             earlier text. False leaves them out.
         recall: share of the true neighbours wanted, 1.0 for exact; None for the table's default.
-        max_distance: leave out what is farther.
-        full_text: an FTS5 table of yours over the same rows (its rowid is the row's number): rank by both, a row
-            that either finds can be among the k.
+        max_distance: leave out what is farther, or has no vectors.
         embedder: the model, where it cannot be built from its record.
 
     Raises:
-        QueryError: k is no number of rows, the vector has not the model's length, `where` is refused by SQLite, or
-            `params` has not one value for each ``?`` of it.
+        QueryError: k is no number of rows, the vector has not the model's length, `where` is refused by SQLite,
+            `params` are not the values that it needs, or there is no full-text index to search by words.
         MigrationError: there are no such embeddings or columns.
         EmbeddingError: the model is not the one that made the vectors, or failed.
         SyncError: `fresh` within a transaction.
+
+    Warns:
+        VssWarning: nothing was found, and rows are waiting for their first vectors; or an FTS5 table of yours is
+            behind the table.
     """
+    if similar_to is None:
+        return search_many(
+            conn,
+            table,
+            [query],
+            k,
+            where,
+            params,
+            columns,
+            mode=mode,
+            full_text=full_text,
+            text_weight=text_weight,
+            select=select,
+            offset=offset,
+            page=page,
+            fresh=fresh,
+            stale=stale,
+            recall=recall,
+            max_distance=max_distance,
+            embedder=embedder,
+        )[0]
+    if query is not None:
+        raise QueryError("give either query or similar_to")
+    if mode not in (None, "vector") or full_text:
+        raise QueryError("similar_to compares vectors: it has no words for a full-text index")
+    request = _request(
+        k,
+        offset,
+        page,
+        where,
+        params,
+        columns,
+        select,
+        "vector",
+        None,
+        text_weight,
+        stale,
+        recall,
+        max_distance,
+    )
+    embedding = _ready(conn, table, request, fresh, embedder)
+
+    def answer(embedding: EmbeddingConfig) -> Results:
+        number, vectors = vectors_of_row(conn, embedding, similar_to)
+        return _answer(conn, embedding, request, vectors, None, None, number)
+
+    with _snapshot(conn):
+        results = answer(load_embedding(conn, embedding.name))
+    return results
+
+
+def search_many(
+    conn: Connection,
+    table: str,
+    queries: Sequence[Query | None],
+    k: int = 10,
+    where: Any = None,
+    params: Sequence[object] | Mapping[str, object] = (),
+    columns: Sequence[str] | None = None,
+    *,
+    mode: Mode | None = None,
+    full_text: str | bool | None = None,
+    text_weight: float = DEFAULT_TEXT_WEIGHT,
+    select: Sequence[str] | None = None,
+    offset: int = 0,
+    page: str | None = None,
+    fresh: bool | float = False,
+    stale: bool = True,
+    recall: float | None = None,
+    max_distance: float | None = None,
+    embedder: Embedder | None = None,
+) -> list[Results]:
+    """``search`` for each of several queries: the model is called once, and all see one snapshot.
+
+    Args and errors are those of ``search``.
+    """
+    if isinstance(queries, (str, bytes, Mapping)):
+        raise QueryError(f"queries: expected several, got one {type(queries).__name__}; write [query]")
+    for query in queries:
+        check_query(query)
+    request = _request(
+        k,
+        offset,
+        page,
+        where,
+        params,
+        columns,
+        select,
+        mode,
+        full_text,
+        text_weight,
+        stale,
+        recall,
+        max_distance,
+    )
+    spoken = [words_in(query) for query in queries]
+    if mode in ("text", "hybrid") or full_text:
+        if any(not words for words in spoken):
+            raise QueryError("full_text needs the query as a text")
+    embedding = _ready(conn, table, request, fresh, embedder)
+    words = words_of(conn, embedding, full_text, mode) if any(spoken) else None
+    vectors: list[Vector] | None = None
+    if mode != "text":
+        vectors = query_vectors(embedding.active, queries, embedder)
+    elif max_distance is not None or recall is not None or columns is not None:
+        raise QueryError("mode='text' looks at no vectors: max_distance, recall and columns have no meaning")
+
+    with _snapshot(conn):
+        # Asked again: a switch of models between two snapshots would compare vectors of two models.
+        now = load_embedding(conn, embedding.name)
+        if vectors is not None and now.active.id != embedding.active.id:
+            vectors = query_vectors(now.active, queries, embedder)
+        found = []
+        for position, text in enumerate(spoken):
+            by_field = None
+            if vectors is not None:
+                chosen = (
+                    now.active.fields if columns is None else [now.active.field(name) for name in columns]
+                )
+                by_field = {field.name: vectors[position] for field in chosen}
+            found.append(_answer(conn, now, request, by_field, words if text else None, text, None))
+        behind = words is not None and is_behind(conn, now, words)
+        unready = vectors is not None and not all(found) and not _anything_embedded(conn, now)
+    for results in found:
+        _tell(now, results, unready, words if behind else None)
+    return found
+
+
+def _request(
+    k: Any,
+    offset: Any,
+    page: str | None,
+    where: Any,
+    params: Any,
+    columns: Sequence[str] | None,
+    select: Sequence[str] | None,
+    mode: str | None,
+    full_text: str | bool | None,
+    text_weight: float,
+    stale: bool,
+    recall: float | None,
+    max_distance: float | None,
+) -> _Request:
     if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
         raise QueryError(f"k must be a number of rows, 1 or more, not {k!r}")
-    check_params(where, params)
+    if isinstance(offset, bool) or not isinstance(offset, (int, np.integer)) or offset < 0:
+        raise QueryError(f"offset must be a number of rows, 0 or more, not {offset!r}")
+    if mode is not None and mode not in _MODES:
+        raise QueryError(f"mode must be one of {', '.join(_MODES)}, not {mode!r}")
+    if not isinstance(text_weight, (int, float)) or not 0 <= text_weight < math.inf:
+        raise QueryError(f"text_weight must be a number of 0 or more, not {text_weight!r}")
+    depth = max(_FUSION_DEPTH, 2 * (int(k) + int(offset)))
+    after = None
+    if page is not None:
+        if offset:
+            raise QueryError("give either offset or page")
+        offset, depth, after = _read_page(page)
+    return _Request(
+        int(k),
+        int(offset),
+        depth,
+        after,
+        condition_of(where, params),
+        columns,
+        select,
+        mode,
+        full_text,
+        float(text_weight),
+        stale,
+        recall,
+        max_distance,
+    )
+
+
+def _ready(
+    conn: Connection, table: str, request: _Request, fresh: bool | float, embedder: Embedder | None
+) -> EmbeddingConfig:
+    """The embeddings to search, brought up to date where that is asked for."""
     load(conn)
+    embedding = load_embedding(conn, table)
+    if request.condition is not None:
+        if not _exists(conn, embedding.source):
+            _require_tables(conn, embedding)
+        hidden = (
+            *_HIDDEN,
+            embedding.active.vss_table or "",
+            *(f.vector_column for f in embedding.active.fields),
+        )
+        check_condition(conn, embedding, request.condition, hidden)
     if fresh:
         from .._sync.run import sync
 
@@ -170,279 +332,181 @@ def search(
             raise SyncError(
                 "search(fresh=True) embeds first, which needs the connection outside of a transaction"
             )
-        sync(conn, table, embedder=embedder)
-    embedding = load_embedding(conn, table)
-    vector = _query_vector(embedding.active, query, embedder)
-    if full_text is not None and not isinstance(query, str):
-        raise QueryError("full_text needs the query as a text")
-
-    def answer(embedding: EmbeddingConfig, vector: npt.NDArray[np.float32]) -> Results:
-        _require_table(conn, embedding)
-        candidates = None if where is None else (embedding.matching_sql(where), params)
-        wanted = int(k) if full_text is None else max(_FUSION_DEPTH, 2 * int(k))
-        hits = _hits(conn, embedding, vector, wanted, candidates, columns, stale, recall, max_distance)
-        places: dict[int, int] = {}
-        if full_text is not None and isinstance(query, str):
-            places = text_places(conn, embedding, full_text, query, wanted, candidates, stale)
-            others = ("select value from json_each(?)", (json.dumps(sorted(places)),))
-            known = {hit.row_id for hit in hits}
-            beside = _hits(
-                conn, embedding, vector, len(places) or 1, others, columns, stale, 1.0, max_distance
-            )
-            hits = _fused([*hits, *(hit for hit in beside if hit.row_id not in known)], len(hits), places)
-        return _results(conn, embedding, hits[: int(k)], places)
-
-    if in_transaction(conn):
-        return answer(embedding, vector)
-    with transaction(conn, "DEFERRED"):
-        # Asked again: a switch of models between two snapshots would compare vectors of two models.
-        now = load_embedding(conn, table)
-        if now.active.id != embedding.active.id:
-            vector = _query_vector(now.active, query, embedder)
-        return answer(now, vector)
+        seconds = _FRESH_SECONDS if fresh is True else float(fresh)
+        began = time.monotonic()
+        given = request.condition
+        sync(
+            conn,
+            embedding.name,
+            where=None if given is None else given.sql,
+            params=() if given is None else given.params,
+            timeout=max(0.0, began + seconds - time.monotonic()),
+            embedder=embedder,
+        )
+        embedding = load_embedding(conn, embedding.name)
+    return embedding
 
 
-def _require_table(conn: Connection, embedding: EmbeddingConfig) -> None:
-    """Name what is missing, rather than leave it to SQLite's words about a statement of ours."""
+def _answer(
+    conn: Connection,
+    embedding: EmbeddingConfig,
+    request: _Request,
+    vectors: Mapping[str, Vector] | None,
+    words: Words | None,
+    text: str | None,
+    leave_out: int | None,
+) -> Results:
+    """One query's rows, within a snapshot. `vectors` None: by words alone; `words` None: by vectors alone."""
+    _require_tables(conn, embedding)
+    columns = selected_columns(conn, embedding, request.select)
+    candidates: Candidates | None = None
+    if request.condition is not None:
+        candidates = (embedding.matching_sql(request.condition.sql), request.condition.params)
+    last = request.offset + request.k
+    # One more tells whether there is another page.
+    wanted = _bounded(conn, embedding, last + 1 + (leave_out is not None))
+    places: dict[int, int] = {}
+    scored: list[tuple[Hit, float]]
+    start = request.offset
+    if words is not None and text is not None:
+        depth = wanted if vectors is None else _bounded(conn, embedding, request.depth)
+        ranked = text_places(conn, embedding, words, text, depth, candidates, request.stale)
+        places = {number: place for place, (number, _) in enumerate(ranked, 1)}
+        if vectors is None:
+            scored = [(Hit(math.inf, number, None), -rank) for number, rank in ranked]
+        else:
+            scored = _both(conn, embedding, request, vectors, candidates, places, depth)
+    else:
+        hits = nearest_rows(
+            conn,
+            embedding,
+            vectors or {},
+            wanted,
+            candidates,
+            request.stale,
+            request.recall,
+            request.max_distance,
+        )
+        metric = embedding.active.metric
+        scored = [(hit, similarity(hit.distance, metric)) for hit in hits if hit.row_id != leave_out]
+        if request.after is not None:
+            # An approximate search of more rows may order in one that the page before did not know of.
+            scored = [pair for pair in scored if (pair[0].distance, pair[0].row_id) > request.after]
+            start = 0
+    shown = scored[start : start + request.k]
+    [(pending,)] = execute(
+        conn,
+        f"select count(*) from (select 1 from vssnative_queue where embedding = ? limit {_MOST_PENDING})",
+        (embedding.id,),
+    )
+    return Results(
+        results_of(conn, embedding, shown, places, columns, request.offset + 1),
+        columns,
+        embedding.key_columns,
+        int(pending),
+        _write_page(last, request, shown) if len(scored) > start + request.k else None,
+    )
+
+
+def _both(
+    conn: Connection,
+    embedding: EmbeddingConfig,
+    request: _Request,
+    vectors: Mapping[str, Vector],
+    candidates: Candidates | None,
+    places: Mapping[int, int],
+    depth: int,
+) -> list[tuple[Hit, float]]:
+    """Both rankings fused. Rows that only words found get their true distance, where they have vectors."""
+    limits = (request.recall, request.max_distance)
+    hits = nearest_rows(conn, embedding, vectors, depth, candidates, request.stale, *limits)
+    known = {hit.row_id for hit in hits}
+    others = [number for number in places if number not in known]
+    beside: list[Hit] = []
+    if others:
+        among = ("select value from json_each(?)", (json.dumps(sorted(others)),))
+        beside = nearest_rows(
+            conn, embedding, vectors, len(others), among, request.stale, 1.0, request.max_distance
+        )
+    if request.max_distance is None:
+        placed = {hit.row_id for hit in beside}
+        beside += [Hit(math.inf, number, None) for number in others if number not in placed]
+    there = known | {hit.row_id for hit in beside}
+    counted = {number: place for number, place in places.items() if number in there}
+    return fused([*hits, *beside], len(hits), counted, request.text_weight)
+
+
+def _bounded(conn: Connection, embedding: EmbeddingConfig, rows: int) -> int:
+    """`rows`, or as many as there are: room for them is taken before the search."""
+    if rows <= _MOST_PENDING:
+        return rows
+    [(there,)] = execute(conn, f"select count(*) from main.{quote_identifier(embedding.source)}")
+    return max(1, min(rows, int(there) + 1))
+
+
+def _exists(conn: Connection, table: str) -> bool:
     sql = "select 1 from main.sqlite_master where type = 'table' and name = ? collate nocase"
-    if not execute(conn, sql, (embedding.source,)):
+    return bool(execute(conn, sql, (table,)))
+
+
+def _require_tables(conn: Connection, embedding: EmbeddingConfig) -> None:
+    """Name what is missing, rather than leave it to SQLite's words about a statement of ours."""
+    if not _exists(conn, embedding.source):
         raise QueryError(
             f"search of {embedding.name}: its table {embedding.source} is gone; if it was renamed, the next sync follows"
         )
     vectors = embedding.active.vss_table
-    if vectors is not None and not execute(conn, sql, (vectors,)):
+    if vectors is not None and not _exists(conn, vectors):
         raise QueryError(
             f"search of {embedding.name}: its table of vectors {vectors} is gone; the next sync builds it anew"
         )
 
 
-def _query_vector(
-    generation: Generation, query: str | npt.NDArray[np.float32], given: Embedder | None
-) -> npt.NDArray[np.float32]:
-    if not isinstance(query, str):
-        vector = np.ascontiguousarray(query, dtype=np.float32)
-        if vector.shape != (generation.dim,):
-            raise QueryError(
-                f"query: expected a text or a vector of shape ({generation.dim},), got shape {vector.shape}"
-            )
-        return vector
-    if not query.strip():
-        raise QueryError("query: expected a text, got an empty one")
-    embedder = embedder_for(generation, () if given is None else (given,))
-    return np.ascontiguousarray(embedder.embed_queries([query])[0], dtype=np.float32)
+def _anything_embedded(conn: Connection, embedding: EmbeddingConfig) -> bool:
+    sql = "select 1 from vssnative_provenance where generation = ? limit 1"
+    return bool(execute(conn, sql, (embedding.active.id,)))
 
 
-@dataclass(frozen=True)
-class _Hit:
-    distance: float
-    row_id: int
-    field: Field
-    passage: int | None = None
+def _tell(embedding: EmbeddingConfig, results: Results, unready: bool, behind: Words | None) -> None:
+    """Warn of answers that are less than they seem."""
+    if unready and not results and results.pending:
+        warnings.warn(
+            f"search of {embedding.name} found nothing, and {results.pending:,} rows are waiting for their vectors:"
+            " vssnative.sync(conn) embeds them",
+            VssWarning,
+            stacklevel=4,
+        )
+    if behind is not None:
+        warnings.warn(
+            f"search of {embedding.name}: the FTS5 table {behind.table} lacks the newest rows, so they are found by"
+            " vectors alone; triggers of its own keep such a table in step, or add_embeddings(full_text=True)",
+            VssWarning,
+            stacklevel=4,
+        )
 
 
-def _hits(
-    conn: Connection,
-    embedding: EmbeddingConfig,
-    vector: npt.NDArray[np.float32],
-    k: int,
-    candidates: Candidates | None,
-    columns: Sequence[str] | None,
-    stale: bool,
-    recall: float | None,
-    max_distance: float | None,
-) -> list[_Hit]:
-    """The k nearest rows, each by its best field, nearest first."""
-    generation = embedding.active
-    fields = generation.fields if columns is None else tuple(generation.field(name) for name in columns)
-    best: dict[int, _Hit] = {}
-    for text_field in fields:
-        if generation.vss_table is None:
-            hits = [
-                _Hit(distance, row_id, text_field)
-                for row_id, distance in nearest_in_column(
-                    conn, embedding, text_field, vector, k, candidates, stale
-                )
-            ]
+def _write_page(offset: int, request: _Request, shown: Sequence[tuple[Hit, float]]) -> str:
+    last = shown[-1][0]
+    after = None if math.isinf(last.distance) else [last.distance, last.row_id]
+    return base64.urlsafe_b64encode(json.dumps([offset, request.depth, after]).encode()).decode().rstrip("=")
+
+
+def _read_page(page: str) -> tuple[int, int, tuple[float, int] | None]:
+    try:
+        offset, depth, after = json.loads(base64.urlsafe_b64decode(page + "=" * (-len(page) % 4)))
+        if isinstance(offset, int) and isinstance(depth, int) and offset >= 0 and depth >= 1:
+            return offset, depth, None if after is None else (float(after[0]), int(after[1]))
+    except (ValueError, TypeError, IndexError, binascii.Error):
+        pass
+    raise QueryError(f"page: expected next_page of earlier results, got {page!r}")
+
+
+@contextlib.contextmanager
+def _snapshot(conn: Connection) -> Iterator[None]:
+    """The caller's transaction, or one of ours. Other threads that share the connection wait."""
+    with exclusive(conn):
+        if in_transaction(conn):
+            yield
         else:
-            hits = _nearest(conn, embedding, generation, text_field, vector, k, candidates, stale, recall)
-        for hit in hits:
-            if max_distance is not None and hit.distance > max_distance:
-                continue
-            known = best.get(hit.row_id)
-            if known is None or hit.distance < known.distance:
-                best[hit.row_id] = hit
-    return sorted(best.values(), key=lambda hit: (hit.distance, hit.row_id))[:k]
-
-
-def _fused(hits: Sequence[_Hit], ranked: int, places: Mapping[int, int]) -> list[_Hit]:
-    """By the sum of 1 / (60 + place) over both rankings; equal sums by distance.
-
-    Args:
-        ranked: so many of `hits`, the first, are the ranking by vectors.
-        places: row number to place, from 1, in the ranking by words.
-    """
-    scores: dict[int, float] = {}
-    for place, hit in enumerate(hits[:ranked], 1):
-        scores[hit.row_id] = 1 / (_FUSION_CONSTANT + place)
-    for row_id, place in places.items():
-        scores[row_id] = scores.get(row_id, 0.0) + 1 / (_FUSION_CONSTANT + place)
-    return sorted(hits, key=lambda hit: (-scores[hit.row_id], hit.distance, hit.row_id))
-
-
-def _nearest(
-    conn: Connection,
-    embedding: EmbeddingConfig,
-    generation: Generation,
-    text_field: Field,
-    vector: npt.NDArray[np.float32],
-    k: int,
-    candidates: Candidates | None,
-    stale: bool,
-    recall: float | None,
-) -> list[_Hit]:
-    """The k nearest rows that count, by one field. Asks for more where rows that do not count took their places."""
-    rows, filtered, params = "", "", ()  # type: tuple[str, str, Sequence[object]]
-    old_lists = False
-    if candidates is not None:
-        rows, params = candidates
-        if generation.chunk is not None:
-            rows = (
-                f"select id from vssnative_passages where generation = {generation.id}"
-                f" and field = {quote_text(text_field.name)} and row_id in ({rows})"
-            )
-        filtered = f" and rowid in ({rows})"
-        old_lists = not lists_arrive_whole(conn)
-    column = quote_identifier(text_field.vector_column)
-    table = f"main.{quote_identifier(generation.vss_table or '')}"
-    wanted = k
-    while True:
-        condition = f"{column} match ? and k = {wanted}{filtered}"
-        share = _DEFAULT_RECALL if recall is None else float(recall)
-        if old_lists:
-            among = f"(with matching(id) as ({rows}) select json_group_array(id) from matching)"
-            condition = f"{column} match vss_search_params(?, {wanted}, {share!r}, {among})"
-        elif recall is not None:
-            condition += f" and recall = {share!r}"
-        sql = f"select rowid, distance from {table} where {condition}"
-        try:
-            found = execute(conn, sql, (vector.tobytes(), *params))
-        except driver_error(conn) as error:
-            raise QueryError(f"search of {embedding.name}: {error}") from error
-        hits = _live_hits(conn, embedding, generation, text_field, found, stale)
-        if len(hits) >= k or len(found) < wanted:
-            return hits[:k]
-        wanted *= 2
-
-
-def _live_hits(
-    conn: Connection,
-    embedding: EmbeddingConfig,
-    generation: Generation,
-    text_field: Field,
-    found: Sequence[tuple[int, float]],
-    stale: bool,
-) -> list[_Hit]:
-    """Found numbers as rows: passages give way to their row, deleted and replaced rows are left out."""
-    passages: dict[int, int] = {}
-    if generation.chunk is not None:
-        passages = dict(
-            execute(
-                conn,
-                "select id, row_id from vssnative_passages where id in (select value from json_each(?))",
-                (json.dumps([row[0] for row in found]),),
-            )
-        )
-    rows = [(passages.get(number), number, distance) for number, distance in found]
-    if generation.chunk is None:
-        rows = [(number, number, distance) for number, distance in found]
-    ids = json.dumps([row_id for row_id, _, _ in rows if row_id is not None])
-    row_id_sql = embedding.row_id_sql("t")
-    there = {
-        row[0]
-        for row in execute(
-            conn,
-            f"select {row_id_sql} from {embedding.rows_sql('t')}"
-            f" where {row_id_sql} in (select value from json_each(?))",
-            (ids,),
-        )
-    }
-    there -= {
-        row[0]
-        for row in execute(
-            conn,
-            "select row_id from vssnative_queue where embedding = ? and row_id in (select value from json_each(?))"
-            " and (gone = 1 or (? and priority = 0))",
-            (embedding.id, ids, int(not stale)),
-        )
-    }
-    hits: dict[int, _Hit] = {}
-    for row_id, number, distance in rows:
-        if row_id is not None and row_id in there and row_id not in hits:
-            passage = number if generation.chunk is not None else None
-            hits[row_id] = _Hit(float(distance), row_id, text_field, passage)
-    return list(hits.values())
-
-
-def _results(
-    conn: Connection, embedding: EmbeddingConfig, hits: Sequence[_Hit], places: Mapping[int, int]
-) -> Results:
-    generation = embedding.active
-    info = execute(conn, f"pragma main.table_xinfo({quote_identifier(embedding.source)})")
-    blobs = {f.blob_column.lower() for f in generation.fields} if embedding.uses_columns else set()
-    columns = tuple(row[1] for row in info if row[6] != 1 and row[1].lower() not in blobs)
-    ids = json.dumps([hit.row_id for hit in hits])
-    row_id_sql = embedding.row_id_sql("t")
-    selected = ", ".join(f"t.{quote_identifier(column)}" for column in columns)
-    rows = {
-        row[0]: dict(zip(columns, row[1:], strict=True))
-        for row in execute(
-            conn,
-            f"select {row_id_sql}, {selected} from {embedding.rows_sql('t')}"
-            f" where {row_id_sql} in (select value from json_each(?))",
-            (ids,),
-        )
-    }
-    waiting = {
-        row[0]
-        for row in execute(
-            conn,
-            "select row_id from vssnative_queue where embedding = ? and priority = 0"
-            " and row_id in (select value from json_each(?))",
-            (embedding.id, ids),
-        )
-    }
-    return Results(
-        tuple(
-            Result(
-                rank,
-                hit.row_id,
-                hit.distance,
-                hit.field.name,
-                rows[hit.row_id],
-                _passage_text(conn, embedding, generation, hit, hit.row_id in waiting),
-                hit.row_id in waiting,
-                places.get(hit.row_id),
-            )
-            for rank, hit in enumerate(hits, 1)
-        ),
-        columns,
-    )
-
-
-def _passage_text(
-    conn: Connection, embedding: EmbeddingConfig, generation: Generation, hit: _Hit, waiting: bool
-) -> str | None:
-    """The passage's text; None where the text changed since, so that the places do not fit any more."""
-    if hit.passage is None or waiting:
-        return None
-    [(start, stop)] = execute(conn, "select start, stop from vssnative_passages where id = ?", (hit.passage,))
-    text = read_texts(conn, embedding, generation, [hit.row_id])[hit.row_id][hit.field.name]
-    return None if text is None or isinstance(text, Unreadable) else text[start:stop]
-
-
-def _cut(value: object) -> str:
-    text = "" if value is None else str(value).replace("\n", " ")
-    return text if len(text) <= _WIDTH else text[: _WIDTH - 3] + "..."
-
-
-__all__ = ["Result", "Results", "search"]
+            with transaction(conn, "DEFERRED"):
+                yield

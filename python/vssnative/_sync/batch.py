@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from .._catalog import full_text
 from .._catalog.content import EMPTY_HASH, Unreadable, read_texts
 from .._catalog.records import EmbeddingConfig, Field, Generation
 from .._catalog.statements import insert_rows
@@ -245,6 +246,7 @@ def commit_batch(
         counts.postponed = len(held)
         return counts
     _forget_rows(conn, embedding, sorted(batch.removed & held), everywhere=True)
+    full_text.forget_rows(conn, embedding, sorted(batch.removed & held))
     counts.removed = len(batch.removed & held)
     gone = {entry.row_id for entry in batch.lease.entries if entry.gone} & held - batch.removed
     _forget_rows(conn, embedding, sorted(gone), everywhere=False)

@@ -18,6 +18,7 @@ from concurrent.futures import wait as wait_for
 from dataclasses import dataclass
 from functools import partial
 
+from .._catalog.conditions import Condition
 from .._catalog.enqueue import EDIT_PRIORITY
 from .._catalog.generations import switch_if_complete
 from .._catalog.models import embedder_for
@@ -102,7 +103,7 @@ class Engine:
         conn: a connection with vss0 loaded and no transaction open.
         table: an embedding's or table's name; None for all.
         given: embedders that cannot be built from their record, or are there already.
-        where: SQL over the user's table: only rows for which it holds; with `params`.
+        condition: only rows of the user's table for which it holds.
         limit: rows to work on at most.
     """
 
@@ -113,8 +114,7 @@ class Engine:
         *,
         settings: Settings | None = None,
         given: Sequence[Embedder] = (),
-        where: str | None = None,
-        params: Sequence[object] = (),
+        condition: Condition | None = None,
         limit: int | None = None,
         on_event: Listener | None = None,
         stop: threading.Event | None = None,
@@ -123,8 +123,7 @@ class Engine:
         self._table = table
         self._settings = settings or Settings()
         self._given = tuple(given)
-        self._where = where
-        self._params = tuple(params)
+        self._condition = condition
         self._left = limit
         self._on_event = on_event
         self.stop = stop or threading.Event()
@@ -275,8 +274,7 @@ class Engine:
             now=now,
             seconds=self._settings.lease_seconds,
             limit=rows if self._left is None else min(rows, self._left),
-            where=self._where,
-            params=self._params,
+            condition=self._condition,
             edits_only=edits_only,
         )
 

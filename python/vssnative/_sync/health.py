@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from .._catalog import triggers
+from .._catalog import full_text, triggers
 from .._catalog.enqueue import BACKFILL_PRIORITY, enqueue_all
 from .._catalog.generations import create_vss_statement, switch_if_complete
 from .._catalog.records import EmbeddingConfig, Generation, load_embedding
@@ -35,7 +35,7 @@ def problem_with(conn: Connection, embedding: EmbeddingConfig) -> str | None:
 
 def needs_mending(conn: Connection, embedding: EmbeddingConfig) -> bool:
     """Whether triggers are missing or not as they must be, or a table of vectors is gone."""
-    if lost_tables(conn, embedding):
+    if lost_tables(conn, embedding) or not full_text.is_there(conn, embedding):
         return True
     embedding = _followed(conn, embedding)
     return not triggers.are_installed(conn, embedding, describe(conn, embedding.source))
@@ -56,6 +56,8 @@ def lost_tables(conn: Connection, embedding: EmbeddingConfig) -> list[Generation
 def lost_parts(conn: Connection, embedding: EmbeddingConfig) -> str:
     """In words, what ``needs_mending`` is about."""
     lost = [str(generation.vss_table) for generation in lost_tables(conn, embedding)]
+    if not lost and embedding.full_text is not None and not full_text.is_there(conn, embedding):
+        return f"its full-text index {embedding.full_text.table} is gone"
     return f"its table of vectors {', '.join(lost)} is gone" if lost else "triggers are missing or changed"
 
 
@@ -89,9 +91,14 @@ def mend(conn: Connection, embedding: EmbeddingConfig, listener: Listener | None
                 execute(conn, create_vss_statement(generation))
                 for own in ("vssnative_provenance", "vssnative_passages"):
                     execute(conn, f"delete from {own} where generation = ?", (generation.id,))
-            if not triggers.create_triggers(conn, current, describe(conn, followed.source)) and not lost:
+            renewed = triggers.create_triggers(conn, current, describe(conn, followed.source))
+            wordless = not full_text.is_there(conn, current)
+            if renewed or lost:
+                enqueue_all(conn, current, BACKFILL_PRIORITY)
+            if current.full_text is not None and (renewed or wordless):
+                full_text.rebuild(conn, current)
+            if not renewed and not lost and not wordless:
                 return False
-            enqueue_all(conn, current, BACKFILL_PRIORITY)
             return True
 
         if write(conn, repair):

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .._catalog.conditions import Condition
 from .._catalog.enqueue import BACKFILL_PRIORITY, EDIT_PRIORITY
 from .._catalog.records import EmbeddingConfig
 from ..connection import Connection, execute
@@ -37,23 +38,22 @@ def take(
     now: float,
     seconds: float,
     limit: int,
-    where: str | None,
-    params: Sequence[object],
+    condition: Condition | None,
     edits_only: bool = False,
 ) -> Lease | None:
     """Lease the most urgent entries that are ready: new edits first, then the backfill. In the caller's transaction.
 
     A row that has failed before is leased together with others, but embedded by itself.
     """
-    condition = ""
-    if where is not None:
-        condition = f" and row_id in ({embedding.matching_sql(where)})"
+    among, values = "", ()  # type: tuple[str, Sequence[object]]
+    if condition is not None:
+        among, values = f" and row_id in ({embedding.matching_sql(condition.sql)})", condition.params
     rows = execute(
         conn,
         "select row_id, attempts, gone, priority from vssnative_queue"
-        f" where embedding = ? and {_priorities(edits_only)} and ready_at <= ?{condition}"
+        f" where embedding = ? and {_priorities(edits_only)} and ready_at <= ?{among}"
         " order by priority, ready_at limit ?",
-        (embedding.id, now, *params, limit),
+        (embedding.id, now, *values, limit),
     )
     if not rows:
         return None

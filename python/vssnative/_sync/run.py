@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from .._catalog.records import EmbeddingConfig, load_embeddings
-from ..connection import Connection, driver_error, execute, load
+from .._catalog.conditions import check_condition, condition_of
+from .._catalog.records import load_embeddings
+from ..connection import Connection, load
 from ..embedding.protocol import Embedder
 from ..errors import ConfigurationError, MigrationError, SyncError
 from .engine import Engine, Settings, surface
@@ -18,6 +20,18 @@ from .locking import require_no_transaction
 from .progress import Progress, no_progress, rich_progress
 
 _LOOK_AGAIN_SECONDS = 0.2
+# Columns of the queue, which a condition over the user's table must not reach.
+_HIDDEN = (
+    "embedding",
+    "row_id",
+    "generation",
+    "priority",
+    "gone",
+    "attempts",
+    "ready_at",
+    "lease",
+    "queued_at",
+)
 
 
 @dataclass(frozen=True)
@@ -55,8 +69,8 @@ def sync(
     *,
     progress: bool = False,
     limit: int | None = None,
-    where: str | None = None,
-    params: Sequence[object] = (),
+    where: Any = None,
+    params: Sequence[object] | Mapping[str, object] = (),
     timeout: float | None = None,
     patience: float = 60.0,
     settings: Settings | None = None,
@@ -73,7 +87,8 @@ def sync(
         table: embeddings by their name, or all those of a table; None for all of the file.
         progress: show a bar with rate and time left.
         limit: rows to work on at most.
-        where: SQL over the user's table, with ``?`` for `params`: only rows for which it holds. Needs `table`.
+        where: SQL over the user's table, with values in `params`, as for ``search``: only rows for which it holds.
+            Needs `table`.
         timeout: seconds after which to return with what is done.
         patience: seconds for which a model's provider may be down before this raises. What needs somebody to act
             (a refused key, a model that is not installed) raises at once.
@@ -82,7 +97,8 @@ def sync(
         on_event: called with each ``Event``, in this thread.
 
     Raises:
-        SyncError: a transaction is open on the connection, SQLite refuses `where`, or the provider cannot be used.
+        SyncError: a transaction is open on the connection, or the provider cannot be used.
+        QueryError: SQLite refuses `where`, or `params` are not the values that it needs.
         MigrationError: there are no embeddings of that name, or a table or column of theirs is gone; those of other
             tables are in step then.
         ConfigurationError: `limit` is negative.
@@ -91,8 +107,7 @@ def sync(
     require_no_transaction(conn, "sync")
     if where is not None and table is None:
         raise SyncError("where= is a condition on one table: say which, sync(conn, 'posts', where=...)")
-    if where is None and params:
-        raise SyncError("params= are the values of where=, and there is none")
+    condition = condition_of(where, params)
     if limit is not None and limit < 0:
         raise ConfigurationError(f"limit must be a number of rows, 0 or more, not {limit!r}")
     started = time.monotonic()
@@ -107,8 +122,8 @@ def sync(
             broken[embedding.id] = error
             emit(on_event, "broken", embedding.name, reason=str(error))
             continue
-        if where is not None:
-            _check_condition(conn, embedding, where, params)
+        if condition is not None:
+            check_condition(conn, embedding, condition, _HIDDEN)
     stop = threading.Event()
     given = () if embedder is None else (embedder,)
     engine = Engine(
@@ -116,8 +131,7 @@ def sync(
         table,
         settings=settings,
         given=given,
-        where=where,
-        params=params,
+        condition=condition,
         limit=limit,
         on_event=on_event,
         stop=stop,
@@ -127,7 +141,7 @@ def sync(
     deadline = None if timeout is None else started + timeout
     try:
         with bar as shown:
-            _until_done(engine, shown, deadline, patience, once=limit is not None or where is not None)
+            _until_done(engine, shown, deadline, patience, once=limit is not None or condition is not None)
         remaining = engine.pending(paused=True)
     finally:
         stop.set()
@@ -147,16 +161,6 @@ def sync(
         totals.calls,
         time.monotonic() - started,
     )
-
-
-def _check_condition(
-    conn: Connection, embedding: EmbeddingConfig, where: str, params: Sequence[object]
-) -> None:
-    """Let SQLite read the condition alone first: its words about our own statement would confuse."""
-    try:
-        execute(conn, f"select 1 from ({embedding.matching_sql(where)}) limit 0", params)
-    except driver_error(conn) as error:
-        raise SyncError(f"sync of {embedding.name}, where={where!r}: {error}") from error
 
 
 def _until_done(

@@ -17,7 +17,9 @@ from .opening import connect, load, load_by
 from .protocol import Connection
 from .statements import (
     driver_error,
+    exclusive,
     execute,
+    execute_as_set,
     in_transaction,
     is_busy,
     is_corrupt,
@@ -30,7 +32,9 @@ __all__ = [
     "Connection",
     "connect",
     "driver_error",
+    "exclusive",
     "execute",
+    "execute_as_set",
     "in_transaction",
     "is_busy",
     "is_corrupt",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import threading
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -11,6 +13,16 @@ from .protocol import Connection, Parameters
 from .values import bound_values
 
 _SAVEPOINT = "vssnative"
+_turns: dict[int, threading.RLock] = {}
+
+
+def _forget_turns() -> None:
+    _turns.clear()
+
+
+# A lock that another thread held at the fork would stay held in the child for ever.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_turns)
 
 
 def execute(conn: Connection, sql: str, params: Parameters = ()) -> list[tuple[Any, ...]]:
@@ -24,23 +36,34 @@ def execute(conn: Connection, sql: str, params: Parameters = ()) -> list[tuple[A
         QueryError: a value that has no one form in SQLite, see ``bound_values``.
         The driver's own error, see ``driver_error``.
     """
+    return _execute(conn, sql, params, str)
+
+
+def execute_as_set(conn: Connection, sql: str, params: Parameters = ()) -> list[tuple[Any, ...]]:
+    """As ``execute``, but with texts as the connection's own text_factory makes them: for values of the user's."""
+    return _execute(conn, sql, params, None)
+
+
+def _execute(conn: Connection, sql: str, params: Parameters, text: type[str] | None) -> list[tuple[Any, ...]]:
     conn, driver = resolve(conn)
     if len(params):
         params = bound_values(params, driver.native)
-    if driver.is_apsw:
-        return _execute_apsw(conn, driver, sql, params)
-    cursor = driver.connection_class.cursor(conn)
-    cursor.row_factory = None
-    text_factory = conn.text_factory
-    try:
-        if text_factory is not str:
-            conn.text_factory = str
-        rows: list[tuple[Any, ...]] = cursor.execute(sql, params).fetchall()
-        return rows
-    finally:
-        if text_factory is not str:
-            conn.text_factory = text_factory
-        cursor.close()
+    with _turn(conn):
+        if driver.is_apsw:
+            return _execute_apsw(conn, driver, sql, params)
+        cursor = driver.connection_class.cursor(conn)
+        cursor.row_factory = None
+        text_factory = conn.text_factory
+        change = text is not None and text_factory is not text
+        try:
+            if change:
+                conn.text_factory = text
+            rows: list[tuple[Any, ...]] = cursor.execute(sql, params).fetchall()
+            return rows
+        finally:
+            if change:
+                conn.text_factory = text_factory
+            cursor.close()
 
 
 def _execute_apsw(conn: Connection, driver: Driver, sql: str, params: Parameters) -> list[tuple[Any, ...]]:
@@ -63,18 +86,29 @@ def in_transaction(conn: Connection) -> bool:
     return bool(conn.in_transaction)
 
 
+def exclusive(conn: Connection) -> contextlib.AbstractContextManager[Any]:
+    """A block in which no other thread uses the connection through this package."""
+    return _turn(resolve(conn)[0])
+
+
 @contextlib.contextmanager
 def transaction(
     conn: Connection, mode: Literal["DEFERRED", "IMMEDIATE", "EXCLUSIVE"] = "IMMEDIATE"
 ) -> Iterator[None]:
     """All or nothing: commits at the end of the block, takes everything back if an exception leaves it.
 
-    Inside a transaction that is open already it is a savepoint, and the outer one stays open either way.
+    Inside a transaction that is open already it is a savepoint, and the outer one stays open either way. Threads that
+    share a connection wait for each other's blocks.
 
     Args:
         mode: how to begin where no transaction is open. IMMEDIATE takes the write lock at once, waiting as
             long as the connection's busy timeout says, so that nothing later in the block fails for a lock.
     """
+    with _turn(resolve(conn)[0]):
+        yield from _transaction(conn, mode)
+
+
+def _transaction(conn: Connection, mode: str) -> Iterator[None]:
     nested = in_transaction(conn)
     execute(conn, f"SAVEPOINT {_SAVEPOINT}" if nested else f"BEGIN {mode}")
     try:
@@ -89,6 +123,13 @@ def transaction(
             else:
                 execute(conn, "ROLLBACK")
         raise
+
+
+def _turn(conn: Connection) -> threading.RLock:
+    """The lock of a driver's connection, for threads that share it. By its address: sqlite3's connections take no weak
+    reference, and a lock that outlives its connection serves the next one there."""
+    lock = _turns.get(id(conn))
+    return _turns.setdefault(id(conn), threading.RLock()) if lock is None else lock
 
 
 def driver_error(conn: Connection) -> type[Exception]:

@@ -90,6 +90,8 @@ def _bound(value: Any, name: str, driver: ModuleType) -> Any:
 
 
 def _from_numpy(value: Any, name: str, driver: ModuleType) -> Any:
+    import numpy as np
+
     if value.ndim > 0:
         if value.ndim == 1 and value.dtype.name in _VECTOR_DTYPES and value.dtype.isnative:
             return value.tobytes()
@@ -97,7 +99,6 @@ def _from_numpy(value: Any, name: str, driver: ModuleType) -> Any:
             f"params[{name}]: expected one value, or a vector of float32, got an array of {value.dtype} of shape"
             f" {value.shape}"
         )
-    import numpy as np
 
     scalar = value[()] if isinstance(value, np.ndarray) else value
     kind = scalar.dtype.kind if isinstance(scalar, np.generic) else "O"

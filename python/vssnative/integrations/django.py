@@ -96,7 +96,7 @@ def search(
     key = model._meta.pk
     assert key is not None
     found = search_table(connection, options.pop("name", model._meta.db_table), query, k, **options)
-    keys = [key.to_python(result.row[key.column]) for result in found]
+    keys = [key.to_python(result.key) for result in found]
     objects = model._base_manager.using(alias).in_bulk(keys)
     answers = []
     for result, value in zip(found, keys, strict=True):

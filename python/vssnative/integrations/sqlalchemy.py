@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 import sqlalchemy
 from sqlalchemy.orm import Session
 
-from .._search import Result
+from .._search import Result, Results
 from .._search import search as search_table
 from ..connection import load
 from ..errors import ConfigurationError
@@ -78,12 +78,14 @@ def search(
     raw = session.connection().connection.driver_connection
     table: Any = mapper.local_table
     found = search_table(raw, options.pop("name", table.name), query, k, **options)
-    objects = [(result, session.get(model, _identity(mapper, result))) for result in found]
+    objects = [(result, session.get(model, _identity(mapper, found, result))) for result in found]
     return [Found(one, result.distance, result) for result, one in objects if one is not None]
 
 
-def _identity(mapper: Any, result: Result) -> Sequence[Any]:
-    return tuple(result.row[column.name] for column in mapper.primary_key)
+def _identity(mapper: Any, found: Results, result: Result) -> Sequence[Any]:
+    values = result.key if isinstance(result.key, tuple) else (result.key,)
+    by_name = dict(zip(found.key_columns, values, strict=True))
+    return tuple(by_name[column.name] for column in mapper.primary_key)
 
 
 def _on_connect(dbapi_connection: Any, _record: Any) -> None:

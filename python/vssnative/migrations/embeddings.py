@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, overload
 
+from .._catalog import full_text as full_text_index
 from .._catalog import triggers
 from .._catalog.enqueue import BACKFILL_PRIORITY, enqueue_all
 from .._catalog.generations import (
@@ -21,6 +22,7 @@ from .._catalog.generations import (
 from .._catalog.records import (
     EmbeddingConfig,
     Field,
+    FullText,
     Generation,
     load_embedding,
     load_embeddings,
@@ -65,9 +67,10 @@ def add_embeddings(
     template: str | None = None,
     model: str | Embedder = "minilm",
     store: str = "vss",
-    chunk: int | tuple[int, int] | None = None,
+    chunk: int | tuple[int, int] | Chunking | None = None,
     name: str | None = None,
     *,
+    full_text: bool = False,
     plan: Literal[False] = False,
     price: float | None = None,
 ) -> EmbeddingConfig: ...
@@ -81,9 +84,10 @@ def add_embeddings(
     template: str | None = None,
     model: str | Embedder = "minilm",
     store: str = "vss",
-    chunk: int | tuple[int, int] | None = None,
+    chunk: int | tuple[int, int] | Chunking | None = None,
     name: str | None = None,
     *,
+    full_text: bool = False,
     plan: Literal[True],
     price: float | None = None,
 ) -> Plan: ...
@@ -96,9 +100,10 @@ def add_embeddings(
     template: str | None = None,
     model: str | Embedder = "minilm",
     store: str = "vss",
-    chunk: int | tuple[int, int] | None = None,
+    chunk: int | tuple[int, int] | Chunking | None = None,
     name: str | None = None,
     *,
+    full_text: bool = False,
     plan: bool = False,
     price: float | None = None,
 ) -> EmbeddingConfig | Plan:
@@ -118,6 +123,8 @@ def add_embeddings(
             the user's table (searched by looking at every row); ``"both"`` in both.
         chunk: split long texts into passages of so many tokens, or ``(tokens, overlap)``; vss only.
         name: a name for these embeddings, where a table has several; the table's name otherwise.
+        full_text: keep an FTS5 table of the same columns too, ``vss_text_<name>``, by triggers: searches then go by
+            words as well.
         plan: change nothing, return what would be done.
         price: money per million tokens, for the plan.
 
@@ -128,6 +135,7 @@ def add_embeddings(
     source = describe(conn, table)
     embedder = get_embedder(model)
     embedding = _design(source, embedder, columns, template, store, chunk, name or source.table)
+    embedding = _with_free_names(conn, embedding, full_text)
     existing = _existing(conn, embedding)
     if plan:
         return Plan(
@@ -135,14 +143,15 @@ def add_embeddings(
             estimate_work(conn, embedding, embedder, price),
             _notes(conn, embedding, source),
         )
-    if existing is not None:
-        return existing
     load(conn)
+    if existing is not None:
+        return _with_full_text(conn, existing, embedding.full_text)
     with transaction(conn):
         ensure_schema(conn)
         existing = _existing(conn, embedding)
         if existing is not None:
-            return existing
+            return _with_full_text(conn, existing, embedding.full_text)
+        embedding = _with_free_names(conn, embedding, full_text)
         [(embedding_id,)] = execute(conn, "select coalesce(max(id), 0) + 1 from vssnative_embeddings")
         embedding = _numbered(embedding, embedding_id, new_generation_id(conn))
         _check_free(conn, embedding, source)
@@ -162,9 +171,13 @@ def add_embeddings(
             ),
         )
         record_generation(conn, embedding.active)
+        if embedding.full_text is not None:
+            full_text_index.record(conn, embedding.id, embedding.full_text)
         for statement in statements:
             execute(conn, statement)
         enqueue_all(conn, embedding, BACKFILL_PRIORITY)
+        if embedding.full_text is not None:
+            full_text_index.rebuild(conn, embedding)
         record_step(conn, embedding.name, "add_embeddings", "\n".join(statements))
     return load_embedding(conn, embedding.name)
 
@@ -176,13 +189,16 @@ def plan_embeddings(
     template: str | None = None,
     model: str | Embedder = "minilm",
     store: str = "vss",
-    chunk: int | tuple[int, int] | None = None,
+    chunk: int | tuple[int, int] | Chunking | None = None,
     name: str | None = None,
     *,
+    full_text: bool = False,
     price: float | None = None,
 ) -> Plan:
     """What ``add_embeddings`` with these arguments would do; changes nothing. Raises as it would."""
-    return add_embeddings(conn, table, columns, template, model, store, chunk, name, plan=True, price=price)
+    return add_embeddings(
+        conn, table, columns, template, model, store, chunk, name, full_text=full_text, plan=True, price=price
+    )
 
 
 def drop_embeddings(conn: Connection, table: str) -> None:
@@ -219,6 +235,13 @@ def drop_embeddings(conn: Connection, table: str) -> None:
                         f"alter table main.{quote_identifier(embedding.source)}"
                         f" drop column {quote_identifier(field.blob_column)}",
                     )
+        if embedding.full_text is not None:
+            full_text_index.drop(conn, embedding)
+            execute(
+                conn,
+                "delete from vssnative_meta where key = ?",
+                (full_text_index.meta_key(embedding.id),),
+            )
         execute(conn, f"drop table if exists main.{embedding.key_table}")
         for own in ("vssnative_queue", "vssnative_dead_letters"):
             execute(conn, f"delete from {own} where embedding = ?", (embedding.id,))
@@ -228,7 +251,7 @@ def drop_embeddings(conn: Connection, table: str) -> None:
 
 def first_vss_table(name: str) -> str:
     """Name of the vss0 table of an embedding's first generation; later ones have ``_g`` and their number behind."""
-    return "vss_" + re.sub(r"[^A-Za-z0-9_]", "_", name)
+    return "vss_" + re.sub(r"\W", "_", name)
 
 
 def make_generation(
@@ -236,7 +259,7 @@ def make_generation(
     embedder: Embedder,
     columns: Sequence[str] | None,
     template: str | None,
-    chunk: int | tuple[int, int] | None,
+    chunk: int | tuple[int, int] | Chunking | None,
     vss_table: str | None,
 ) -> Generation:
     """A generation as asked for, with no numbers yet.
@@ -271,14 +294,18 @@ def _fields(source: Source, columns: Sequence[str] | None, template: str | None)
     names = tuple(column_of(source, column) for column in columns)
     if len(set(names)) != len(names):
         raise ConfigurationError(f"columns names a column twice: {', '.join(names)}")
+    vector_columns: list[str] = []
+    for number, name in enumerate(names):
+        plain = name if _PLAIN_NAME.match(name) else f"field{number}"
+        while f"{plain}_embedding".lower() in (
+            *vector_columns,
+            *(f"{n}_embedding".lower() for n in names if n != name),
+        ):
+            plain += "_"
+        vector_columns.append(f"{plain}_embedding".lower())
     return tuple(
-        Field(
-            name,
-            (name,),
-            None,
-            f"{name}_embedding" if _PLAIN_NAME.match(name) else f"field{number}_embedding",
-        )
-        for number, name in enumerate(names)
+        Field(name, (name,), None, f"{name}_embedding" if _PLAIN_NAME.match(name) else vector_column)
+        for name, vector_column in zip(names, vector_columns, strict=True)
     )
 
 
@@ -288,7 +315,7 @@ def _design(
     columns: Sequence[str] | None,
     template: str | None,
     store: str,
-    chunk: int | tuple[int, int] | None,
+    chunk: int | tuple[int, int] | Chunking | None,
     name: str,
 ) -> EmbeddingConfig:
     if store not in _STORES:
@@ -309,6 +336,46 @@ def _design(
         False,
         (generation,),
     )
+
+
+def _with_free_names(conn: Connection, embedding: EmbeddingConfig, full_text: bool) -> EmbeddingConfig:
+    """Names for the tables of ours that no other set of embeddings has: ``a-b`` and ``a b`` are one to the rule."""
+    taken = {
+        generation.vss_table.lower()
+        for found in (load_embeddings(conn) if installed_version(conn) else [])
+        if found.name.lower() != embedding.name.lower()
+        for generation in found.generations
+        if generation.vss_table is not None
+    }
+    generation = embedding.active
+    base, number = first_vss_table(embedding.name), 1
+    free = base
+    while free.lower() in taken:
+        number += 1
+        free = f"{base}_{number}"
+    if generation.vss_table is not None:
+        generation = replace(generation, vss_table=free)
+    index = None
+    if full_text:
+        columns = tuple(dict.fromkeys(column for field in generation.fields for column in field.columns))
+        index = FullText("vss_text_" + free.removeprefix("vss_"), columns)
+    return replace(embedding, generations=(generation,), full_text=index)
+
+
+def _with_full_text(
+    conn: Connection, embedding: EmbeddingConfig, full_text: FullText | None
+) -> EmbeddingConfig:
+    """Embeddings that are there already, with a full-text index from now on where one is asked for."""
+    if full_text is None or embedding.full_text is not None:
+        return embedding
+    with transaction(conn):
+        full_text_index.record(conn, embedding.id, full_text)
+        embedding = load_embedding(conn, embedding.name)
+        if triggers.create_triggers(conn, embedding, describe(conn, embedding.source)):
+            enqueue_all(conn, embedding, BACKFILL_PRIORITY)
+        full_text_index.rebuild(conn, embedding)
+        record_step(conn, embedding.name, "full_text", full_text.table)
+    return embedding
 
 
 def _numbered(embedding: EmbeddingConfig, embedding_id: int, generation_id: int) -> EmbeddingConfig:
@@ -345,6 +412,10 @@ def _check_free(conn: Connection, embedding: EmbeddingConfig, source: Source) ->
         conn, "select 1 from main.sqlite_master where name = ? collate nocase", (vss_table,)
     ):
         raise MigrationError(f"the name {vss_table} is taken by something else; choose another with name=...")
+    if embedding.full_text is not None and full_text_index.is_there(conn, embedding):
+        raise MigrationError(
+            f"the name {embedding.full_text.table} is taken by something else; choose another with name=..."
+        )
     if embedding.uses_columns:
         present = {column.lower() for column in source.columns}
         for field in embedding.active.fields:
@@ -365,7 +436,9 @@ def _up_statements(conn: Connection, embedding: EmbeddingConfig, source: Source)
             )
     if embedding.keyed:
         statements.append(_key_table_statement(embedding, source))
-    statements.extend(triggers.trigger_statements(embedding, source).values())
+    if embedding.full_text is not None:
+        statements.append(full_text_index.build_statements(embedding)[0])
+    statements.extend(map(triggers.in_main, triggers.trigger_statements(embedding, source).values()))
     return tuple(statements)
 
 

@@ -26,6 +26,7 @@ from .._catalog.generations import (
 from .._catalog.records import EmbeddingConfig, Generation, load_embedding
 from .._catalog.source import describe
 from ..connection import Connection, execute, load, transaction
+from ..embedding.chunking import Chunking
 from ..embedding.protocol import Embedder
 from ..embedding.registry import get_embedder
 from ..errors import ConfigurationError, MigrationError
@@ -39,7 +40,7 @@ def change_model(
     *,
     columns: Sequence[str] | None = None,
     template: str | None = None,
-    chunk: int | tuple[int, int] | None = None,
+    chunk: int | tuple[int, int] | Chunking | None = None,
 ) -> EmbeddingConfig:
     """Begin to build new vectors beside the old: by another model, of other columns, or split otherwise.
 
