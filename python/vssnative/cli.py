@@ -20,6 +20,7 @@ from .sharded.commands import app as shards_app
 
 if TYPE_CHECKING:
     from ._sync import Report
+    from .embedding import Embedder
 
 __all__ = ["app", "main"]
 
@@ -345,6 +346,17 @@ def _vss_tables(conn: sqlite3.Connection) -> list[str]:
 _NO_EMBEDDINGS = "{}: no table has embeddings; vssnative add-embeddings gives it some"
 
 
+Precision = Annotated[
+    str | None, typer.Option(help="float32, or bfloat16: faster where the processor has it, less exact.")
+]
+
+
+def _model(name: str, precision: str | None) -> str | Embedder:
+    from .embedding import get_embedder
+
+    return name if precision is None else get_embedder(name, precision=precision)
+
+
 @app.command("add-embeddings")
 def add_embeddings(
     database: ExistingDatabase,
@@ -356,6 +368,7 @@ def add_embeddings(
         str | None, typer.Option(help='One text of several columns instead: "{title} {summary}".')
     ] = None,
     model: Annotated[str, typer.Option(help="The embedding model.")] = "minilm",
+    precision: Precision = None,
     chunk: Annotated[
         int | None, typer.Option(help="Split long texts into passages of so many tokens.")
     ] = None,
@@ -373,14 +386,16 @@ def add_embeddings(
         )
     with _opened(database) as conn:
         if plan:
-            planned = plan_embeddings(conn, table, columns, template, model, chunk=chunk, name=name)
+            planned = plan_embeddings(
+                conn, table, columns, template, _model(model, precision), chunk=chunk, name=name
+            )
             console.print(display.pairs_table("the backfill", dataclasses.asdict(planned.estimate)))
             for note in planned.notes:
                 console.print("note:", note, highlight=False, markup=False)
             for statement in planned.statements:
                 console.print(f"{statement};", highlight=False, markup=False, soft_wrap=True)
             return
-        added = add(conn, table, columns, template, model, chunk=chunk, name=name)
+        added = add(conn, table, columns, template, _model(model, precision), chunk=chunk, name=name)
     fields = ", ".join(field.name for field in added.active.fields)
     console.print(
         f"{added.name}: embeddings of {fields} by {added.active.model_name}; now: vssnative sync {database}"
@@ -392,12 +407,13 @@ def change_model(
     database: ExistingDatabase,
     table: TableName,
     model: Annotated[str, typer.Argument(help="The new embedding model.", show_default=False)],
+    precision: Precision = None,
 ) -> None:
     """Begin to build vectors by another model; `sync` fills them, and switches searches to them when complete."""
     from .migrations import change_model as change
 
     with _opened(database) as conn:
-        changed = change(conn, table, model)
+        changed = change(conn, table, _model(model, precision))
     Console().print(
         f"{changed.name}: changing to {changed.live[-1].model_name}, searches use {changed.active.model_name} until"
         f" then; now: vssnative sync {database}"

@@ -620,14 +620,19 @@ class Index:
             raise
 
 
-def configure(*, memory: str | int | None = None, threads: int | None = None) -> None:
-    """Set the process's memory budget and number of threads, for all connections.
+def configure(
+    *, memory: str | int | None = None, threads: int | None = None, precision: str | None = None
+) -> None:
+    """Set the process's memory budget, number of threads and models' precision, for all connections.
 
     Args:
         memory: bytes, or text like ``"256MB"`` (units are powers of 1,024), for decoded vectors and codes that are
             kept between searches. Default: the environment's ``VSSNATIVE_MEMORY``, else 256 MB.
         threads: threads for batches of queries and large loads; 0 is one for each core this process may use.
             Default: the environment's ``VSSNATIVE_THREADS``, else 0.
+        precision: how local models that are made from now on compute, ``"float32"`` or the faster ``"bfloat16"``.
+            Default: the environment's ``VSSNATIVE_PRECISION``, else ``"float32"``. A table keeps the precision that it
+            was given its embeddings with.
 
     Raises:
         ConfigurationError: a value that cannot be.
@@ -638,6 +643,10 @@ def configure(*, memory: str | int | None = None, threads: int | None = None) ->
         if isinstance(threads, bool) or not isinstance(threads, int) or not 0 <= threads <= 256:
             raise ConfigurationError(f"threads: expected an integer from 0 to 256, got {threads!r}")
         _core.set_threads(threads)
+    if precision is not None:
+        from .embedding.precision import set_default_precision
+
+        set_default_precision(precision)
 
 
 def _bytes_of(memory: str | int) -> int:

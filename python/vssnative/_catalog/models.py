@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 
+from ..embedding.precision import comparable
 from ..embedding.protocol import Embedder
 from ..embedding.registry import from_config
 from ..errors import EmbeddingError
@@ -14,15 +15,25 @@ _built: dict[str, Embedder] = {}
 _built_lock = threading.Lock()
 
 
-def embedder_for(generation: Generation, given: Iterable[Embedder] = ()) -> Embedder:
+def embedder_for(
+    generation: Generation, given: Iterable[Embedder] = (), *, to_compare: bool = False
+) -> Embedder:
     """The very model that the generation records, `given` ones first; built once per process.
+
+    Args:
+        to_compare: a given embedder of the same model with another precision will do, as its vectors are compared with
+            stored ones, not stored.
 
     Raises:
         EmbeddingError: what can be built today is another model than the recorded one.
         ModelNotFoundError: its files are not on this machine.
     """
+    given = tuple(given)
     for embedder in given:
         if embedder.digest == generation.model_digest:
+            return embedder
+    for embedder in given if to_compare else ():
+        if comparable(embedder.digest, generation.model_digest):
             return embedder
     with _built_lock:
         found = _built.get(generation.model_digest)

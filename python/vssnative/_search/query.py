@@ -55,7 +55,7 @@ def query_vectors(generation: Generation, queries: Sequence[Any], given: Embedde
     texts = list(dict.fromkeys(text for one in weights if one is not None for text in one))
     known: dict[str, Vector] = {}
     if texts:
-        embedder = embedder_for(generation, () if given is None else (given,))
+        embedder = embedder_for(generation, () if given is None else (given,), to_compare=True)
         matrix = np.asarray(embedder.embed_queries(texts), dtype=np.float32)
         known = dict(zip(texts, matrix, strict=True))
     vectors = []

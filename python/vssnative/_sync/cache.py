@@ -22,8 +22,11 @@ Vector = npt.NDArray[np.float32]
 
 
 def cache_key(model_digest: str, text_hash: str) -> str:
-    """The key of a text under a model. The text's hash is 128 bits, and half the digest tells models apart."""
-    return f"{model_digest[:32]}:{text_hash}"
+    """The key of a text under a model. The text's hash is 128 bits, and half the digest tells models apart.
+
+    What stands behind a digest's 64 characters tells precisions apart.
+    """
+    return f"{model_digest[:32]}{model_digest[64:]}:{text_hash}"
 
 
 def look_up(conn: Connection, keys: Sequence[str], dim: int) -> dict[str, Vector]:

@@ -16,6 +16,7 @@ from .._catalog.models import embedder_for
 from .._catalog.records import EmbeddingConfig, Field, Generation, load_embedding
 from ..connection import Connection, execute, load
 from ..embedding._texts import content_hash
+from ..embedding.precision import is_rounded
 from ..embedding.protocol import Embedder
 from ..sql import quote_identifier
 from .engine import Settings
@@ -26,6 +27,8 @@ from .store import stores_of
 
 _PAGE = 1000
 _LARGEST_DIFFERENCE = 1e-3
+# Twice what vectors with a cosine of 0.9999 differ by.
+_LARGEST_DIFFERENCE_ROUNDED = 0.03
 
 
 @dataclass
@@ -344,13 +347,14 @@ def _check_sample(
     generation = embedding.active
     if not chosen or generation.chunk is not None:
         return _check_passages(conn, generation, chosen, embedding, given)
-    embedder = embedder_for(generation, () if given is None else (given,))
+    embedder = embedder_for(generation, () if given is None else (given,), to_compare=True)
+    rounded = is_rounded(generation.model_digest) or is_rounded(embedder.digest)
     for row_id, fields in read_texts(conn, embedding, generation, chosen).items():
         for text_field in generation.fields:
             text = fields[text_field.name]
             if isinstance(text, str):
                 stored = _stored_vector(conn, embedding, generation, text_field, row_id)
-                if stored is not None and _differs(stored, embedder.embed_documents([text])[0]):
+                if stored is not None and _differs(stored, embedder.embed_documents([text])[0], rounded):
                     wrong.add(row_id)
     return sorted(wrong)
 
@@ -365,7 +369,8 @@ def _check_passages(
     wrong: set[int] = set()
     if not chosen:
         return []
-    embedder = embedder_for(generation, () if given is None else (given,))
+    embedder = embedder_for(generation, () if given is None else (given,), to_compare=True)
+    rounded = is_rounded(generation.model_digest) or is_rounded(embedder.digest)
     texts = read_texts(conn, embedding, generation, chosen)
     for passage, row_id, name, start, stop in execute(
         conn,
@@ -377,7 +382,7 @@ def _check_passages(
         stored = _stored_vector(conn, embedding, generation, generation.field(name), passage)
         if not isinstance(text, str) or stored is None:
             continue
-        if _differs(stored, embedder.embed_documents([text[start:stop]])[0]):
+        if _differs(stored, embedder.embed_documents([text[start:stop]])[0], rounded):
             wrong.add(row_id)
     return sorted(wrong)
 
@@ -402,8 +407,10 @@ def _stored_vector(
     return np.frombuffer(rows[0][0], dtype="<f4") if rows and rows[0][0] is not None else None
 
 
-def _differs(stored: npt.NDArray[np.float32], made: npt.NDArray[np.float32]) -> bool:
+def _differs(stored: npt.NDArray[np.float32], made: npt.NDArray[np.float32], rounded: bool) -> bool:
     if stored.shape != made.shape:
         return True
+    # bfloat16 products differ with the processor that makes them, or with one that has none and computes exactly.
+    largest = _LARGEST_DIFFERENCE_ROUNDED if rounded else _LARGEST_DIFFERENCE
     scale = float(np.linalg.norm(stored) * np.linalg.norm(made)) or 1.0
-    return bool(np.linalg.norm(stored - made) > _LARGEST_DIFFERENCE * scale**0.5)
+    return bool(np.linalg.norm(stored - made) > largest * scale**0.5)

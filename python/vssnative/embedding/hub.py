@@ -109,7 +109,7 @@ class HubEmbedder(OnnxEmbedder):
     def from_config(cls, config: dict[str, Any]) -> HubEmbedder:
         """An equal embedder from what ``config()`` gave."""
         options = {key: value for key, value in config.items() if key not in ("kind", "repository")}
-        return cls(config["repository"], recorded=True, **options)
+        return cls(config["repository"], recorded=True, **({"precision": "float32"} | options))
 
 
 def documented_prompts(repository: str) -> tuple[str, str]:

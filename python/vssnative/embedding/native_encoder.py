@@ -24,6 +24,7 @@ class NativeEncoder:
     Args:
         transformer: holds ``config.json`` and ``model.safetensors``.
         level: the kernels' instruction set, one of ``_core.encoder_levels()``; by default the best.
+        precision: ``"bfloat16"`` multiplies rounded weights and values where the level has units for it.
 
     Raises:
         ConfigurationError: if the model is no BERT encoder of sizes that the core takes.
@@ -34,11 +35,15 @@ class NativeEncoder:
     batch_tokens = 192
     padded = False
 
-    def __init__(self, transformer: Path, level: str | None = None) -> None:
+    def __init__(self, transformer: Path, level: str | None = None, precision: str = "float32") -> None:
         weights = BertWeights(transformer)
         try:
             self._encoder = _core.BertEncoder(
-                _arrays(weights), weights.heads, weights.epsilon, level or _core.encoder_levels()[-1]
+                _arrays(weights),
+                weights.heads,
+                weights.epsilon,
+                level or _core.encoder_levels()[-1],
+                precision,
             )
         except ValueError as error:
             raise ConfigurationError(f"{transformer}: the core cannot run this model: {error}") from None

@@ -30,6 +30,7 @@ from .model_digest import model_digest, preferred_weights, weights_file
 from .model_store import find_model
 from .native_encoder import NativeEncoder, takes
 from .onnx_session import OnnxSession
+from .precision import checked_precision, default_precision, mark
 from .protocol import Float32Matrix, Int64Vector, Truncation
 from .storage import atomic_file, cache_directory, cached_digest
 from .threads import default_threads
@@ -66,6 +67,8 @@ class OnnxEmbedder:
         query_prompt, document_prompt: text put before every query or document, instead of the model's own.
         threads: batches computed at once; by default ``default_threads()``.
         digest: refuse the model unless its digest is this one.
+        precision: ``"float32"``, or ``"bfloat16"``, which is faster where the processor multiplies bfloat16 values: each
+            vector has a cosine of at least 0.9999 with the exact one. By default ``configure(precision=)``.
         weights: the file to read where there are several: ``"safetensors"`` or ``"onnx"``; by default ONNX.
         backend: what computes the transformer: ``"native"``, the C++ core, for BERT models given as safetensors;
             ``"onnxruntime"``; or ``"auto"``, the faster one for this model on this machine.
@@ -90,6 +93,7 @@ class OnnxEmbedder:
         digest: str | None = None,
         backend: str = "auto",
         weights: str | None = None,
+        precision: str | None = None,
         source: dict[str, Any] | None = None,
     ) -> None:
         layout = read_layout(Path(directory))
@@ -124,14 +128,20 @@ class OnnxEmbedder:
         if weights is not None and weights not in ("onnx", "safetensors"):
             raise ConfigurationError(f'weights must be "onnx" or "safetensors", not {weights!r}')
         self._weights = weights_file(layout, weights)
-        self._digest = model_digest(
-            layout, self._weights, max_tokens=self._max_tokens, prompts=self._prompts, dim=self.dim
+        self._precision = default_precision() if precision is None else checked_precision(precision)
+        if self._precision != "float32":
+            self._options["precision"] = self._precision
+        self._digest = mark(
+            model_digest(
+                layout, self._weights, max_tokens=self._max_tokens, prompts=self._prompts, dim=self.dim
+            ),
+            self._precision,
         )
         if digest is not None and digest != self._digest:
             raise ConfigurationError(
                 f"model {self._name}: expected digest {digest}, its files give {self._digest}"
             )
-        self._encoder = _make_encoder(backend, layout, self._weights)
+        self._encoder = _make_encoder(backend, layout, self._weights, self._precision)
         self._lock = threading.Lock()
         self._truncation = Truncation()
 
@@ -198,6 +208,11 @@ class OnnxEmbedder:
     @property
     def digest(self) -> str:
         return self._digest
+
+    @property
+    def precision(self) -> str:
+        """``"float32"`` or ``"bfloat16"``."""
+        return self._precision
 
     @property
     def threads(self) -> int:
@@ -269,7 +284,8 @@ class OnnxEmbedder:
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> OnnxEmbedder:
         """An equal embedder from what ``config()`` gave."""
-        options = {key: config[key] for key in _OPTION_KEYS if key in config}
+        # What was recorded, whatever this process's default is.
+        options = {"precision": "float32"} | {key: config[key] for key in _OPTION_KEYS if key in config}
         if config.get("kind") == "minilm":
             return cls.minilm(**options)
         if config.get("kind") == "local":
@@ -314,7 +330,7 @@ class _Encoder(Protocol):
     def token_vectors(self, texts: Sequence[list[int]], lengths: Int64Vector) -> Float32Matrix: ...
 
 
-_OPTION_KEYS = ("name", "dim", "max_tokens", "query_prompt", "document_prompt", "weights")
+_OPTION_KEYS = ("name", "dim", "max_tokens", "query_prompt", "document_prompt", "weights", "precision")
 
 
 class _Run:
@@ -388,14 +404,14 @@ class _Run:
             self._progress(self._done, len(self._texts))
 
 
-def _make_encoder(backend: str, layout: ModelLayout, weights: Path) -> _Encoder:
+def _make_encoder(backend: str, layout: ModelLayout, weights: Path, precision: str) -> _Encoder:
     if backend not in ("auto", "native", "onnxruntime"):
         raise ConfigurationError(f'backend must be "auto", "native" or "onnxruntime", not {backend!r}')
     safetensors = weights.suffix == ".safetensors"
     if backend == "native" and not safetensors:
         raise ConfigurationError(f"{weights}: the native backend reads model.safetensors, not ONNX files")
     if backend == "native" or (backend == "auto" and safetensors and _native_is_better(layout)):
-        return NativeEncoder(layout.transformer)
+        return NativeEncoder(layout.transformer, precision=precision)
     return OnnxSession(_graph_file(layout, weights), layout.hidden_size)
 
 

@@ -6,21 +6,23 @@ import threading
 from collections.abc import Callable, Sequence
 
 from ..extras import need
+from .precision import default_precision
 from .protocol import Embedder, Float32Matrix
 from .registry import get_embedder
 
-_models: dict[str, Embedder] = {}
+_models: dict[tuple[str, str], Embedder] = {}
 _lock = threading.Lock()
 
 
 def shared_embedder(model: str | Embedder) -> Embedder:
-    """The embedder of that name, made once per process."""
+    """The embedder of that name, made once per process and precision."""
     if not isinstance(model, str):
         return get_embedder(model)
+    key = (model, default_precision())
     with _lock:
-        if model not in _models:
-            _models[model] = get_embedder(model)
-        return _models[model]
+        if key not in _models:
+            _models[key] = get_embedder(model)
+        return _models[key]
 
 
 def embed(
