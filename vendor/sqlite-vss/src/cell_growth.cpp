@@ -238,21 +238,23 @@ void CellIndex::add_batch(std::vector<CodeBatch::Item> items) {
 
 // --- splits and merges -----------------------------------------------------------------------------------------------
 
-Status CellIndex::balance(std::size_t budget) {
+Status CellIndex::balance(std::size_t budget, bool merges_only) {
     std::size_t touched = 0;
-    while (!unbalanced_.empty() && touched < budget) {
-        const std::uint32_t cell = *unbalanced_.begin();
-        unbalanced_.erase(unbalanced_.begin());
-        if (cell >= directory_->size()) {
+    std::uint32_t cell = 0;
+    // A cell that is looked at leaves the set, and comes back if it is changed again.
+    for (auto at = unbalanced_.begin(); at != unbalanced_.end() && touched < budget;
+         at = merges_only ? unbalanced_.upper_bound(cell) : unbalanced_.begin()) {
+        cell = *at;
+        const bool exists = cell < directory_->size() && directory_->info(cell).version != 0;
+        const std::uint32_t primaries = exists ? directory_->info(cell).primaries : 0;
+        const bool is_overfull = exists && primaries > tuning_.split_above;
+        if (is_overfull && merges_only) {
             continue;
         }
-        const CellInfo& info = directory_->info(cell);
-        if (info.version == 0) {
-            continue;
-        }
-        if (info.primaries > tuning_.split_above && info.primaries >= info.retry_at) {
+        unbalanced_.erase(at);
+        if (is_overfull && primaries >= directory_->info(cell).retry_at) {
             VSS_TRY(recluster(cell, tuning_.neighbors, false, touched));
-        } else if (info.primaries < tuning_.merge_below && directory_->live() > 1) {
+        } else if (exists && primaries < tuning_.merge_below && directory_->live() > 1) {
             VSS_TRY(recluster(cell, merge_neighbors, false, touched));
         }
     }
@@ -598,7 +600,7 @@ Status CellIndex::rebuild() {
     state_.batches_begin = state_.batches_end;
     VSS_TRY(insert_rows(slots, false));
     // What is left overfull would be paid for by the first small transactions that follow.
-    return balance(4 * slots.size());
+    return balance(4 * slots.size(), false);
 }
 
 Status CellIndex::optimize_step(std::uint64_t& next) {

@@ -335,6 +335,7 @@ Status CellIndex::take_out_at(std::uint32_t cell, std::span<const std::size_t> p
         begin_working(cell, blocks->clone(), changed);
     }
     CellInfo& info = changing_directory().info(cell);
+    const std::uint32_t primaries = info.primaries;
     // From the last: the entry that takes a place is one that stays.
     for (auto place = places.rbegin(); place != places.rend(); ++place) {
         touch(*changed, *place);
@@ -344,8 +345,12 @@ Status CellIndex::take_out_at(std::uint32_t cell, std::span<const std::size_t> p
         changed->codes->remove(*place);
     }
     changed_cells_.insert(cell);
-    if (info.primaries < tuning_.merge_below) {
-        unbalanced_.insert(cell);
+    // Cells differ in size as neighbourhoods do: one that was small all along is not merged for a row that goes, but
+    // when it shrank below a limit, then half of it.
+    for (std::size_t limit = tuning_.merge_below; limit > 0; limit /= 2) {
+        if (primaries >= limit && info.primaries < limit) {
+            unbalanced_.insert(cell);
+        }
     }
     return Status::ok();
 }
@@ -482,6 +487,10 @@ Status CellIndex::settle(bool all) {
         status = rebuild();
     } else if (tail_.size() >= tail_limit() || removed_ > 0 || all) {
         status = load_directory();
+        // Rows that go pay for merges; splits are paid for by rows that come.
+        if (status.is_ok() && removed_ > 0) {
+            status = balance(1 + work_per_row * removed_, true);
+        }
         if (status.is_ok() && (tail_.size() >= tail_limit() || (all && !tail_.empty()))) {
             std::vector<std::uint32_t> slots(tail_.begin(), tail_.end());
             const bool as_batches = slots.size() <= batched_limit();
@@ -494,14 +503,12 @@ Status CellIndex::settle(bool all) {
                 const std::size_t n = std::min(together, slots.size() - i);
                 status = insert_rows(std::span(slots).subspan(i, n), as_batches);
                 if (status.is_ok()) {
-                    status = balance(work_per_row * (n + std::exchange(removed_, 0)));
+                    status = balance(work_per_row * n, false);
                 }
             }
             for (const std::uint32_t slot : slots) {
                 tail_.erase(slot);
             }
-        } else if (status.is_ok()) {
-            status = balance(1 + work_per_row * removed_);
         }
         if (status.is_ok()) {
             status = empty_batches();

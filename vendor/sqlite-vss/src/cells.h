@@ -129,7 +129,7 @@ class CellIndex {
     Status take_out_everywhere(std::vector<std::uint32_t> entries);
     Status codes_in_passing(std::uint32_t cell, std::shared_ptr<const CodeBlocks>& out);
     void forget_cells();
-    Status balance(std::size_t budget);
+    Status balance(std::size_t budget, bool merges_only);
     void note_moved(std::uint32_t cell);
     Status recluster(std::uint32_t cell, std::size_t neighbors, bool thoroughly, std::size_t& touched);
     Status gather(const std::vector<std::uint32_t>& cells, Region& region);
