@@ -282,8 +282,11 @@ def _from_items(ids: Any, uuids_as_text: bool) -> Keys:
     for wanted in (str, bytes):
         if items and all(isinstance(id, wanted) for id in items):
             return items
+    first = next((kind for kind in (str, bytes) if items and isinstance(items[0], kind)), None)
     for id in items:
-        if isinstance(id, (bool, np.bool_)) or not isinstance(id, (int, np.integer)):
+        if first is not None and isinstance(id, first):
+            continue
+        if first is not None or isinstance(id, (bool, np.bool_)) or not isinstance(id, (int, np.integer)):
             raise InvalidVectorError(
                 f"ids: expected integers, or texts, or bytes, all of one kind, got {str(id)[:60]!r} ({_kind(id)})"
             )

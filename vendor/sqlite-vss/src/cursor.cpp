@@ -217,7 +217,24 @@ Status Cursor::run_batch(std::int64_t ticket) {
             distances[j] = any ? results[i][j].distance : std::numeric_limits<float>::infinity();
         }
     }
+    if (table_.schema().key()) {
+        give_distinct(results);
+    }
     return Status::ok();
+}
+
+// The rows of a batch, each once, so that the statement can read their keys in the snapshot that was searched.
+void Cursor::give_distinct(const std::vector<std::vector<Neighbor>>& results) {
+    std::unordered_set<std::int64_t> seen;
+    for (const std::vector<Neighbor>& result : results) {
+        for (const Neighbor& neighbor : result) {
+            if (seen.insert(neighbor.rowid).second) {
+                found_.push_back(neighbor);
+            }
+        }
+    }
+    is_limited_ = true;
+    at_end_ = found_.empty();
 }
 
 Status Cursor::filter_nearest(std::span<sqlite3_value*> values) {
@@ -376,6 +393,10 @@ Status Cursor::column(sqlite3_context* context, int column) {
         if (asked != nullptr && asked->get() != nullptr) {
             sqlite3_result_value(context, asked->get());
         }
+        return Status::ok();
+    }
+    if (schema.rowid_column() == static_cast<std::size_t>(column)) {
+        sqlite3_result_int64(context, rowid());
         return Status::ok();
     }
     if (!row_loaded_) {

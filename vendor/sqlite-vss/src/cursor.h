@@ -34,6 +34,7 @@ class Cursor {
     Status read_settings(std::span<sqlite3_value*> values);
     Status read_query(const Term& term, sqlite3_value* value);
     Status build_filter(std::span<sqlite3_value*> values);
+    void give_distinct(const std::vector<std::vector<Neighbor>>& results);
     Status run_batch(std::int64_t ticket);
     Status fetch(std::size_t k);
     // Through the column's cells where it has any, else by brute force.

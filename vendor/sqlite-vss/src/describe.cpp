@@ -32,6 +32,8 @@ std::string_view kind_words(ColumnKind kind) {
         case ColumnKind::metadata: return "metadata";
         case ColumnKind::partition: return "partition";
         case ColumnKind::auxiliary: return "auxiliary";
+        case ColumnKind::rowid: return "rowid";
+        case ColumnKind::key: return "key";
     }
     return "";
 }

@@ -81,6 +81,11 @@ const Status& not_this_way() {
     return status;
 }
 
+// A column that names the rowid is the rowid.
+int plain_column(const Schema& schema, int column) {
+    return column >= 0 && schema.rowid_column() == static_cast<std::size_t>(column) ? -1 : column;
+}
+
 std::string term_words(const Schema& schema, const Term& term) {
     const auto value = [&](std::string_view left) {
         return cat(left, ' ', term.is_list ? "in" : operator_words(term.op), takes_value(term.op) ? " ?" : "");
@@ -231,10 +236,11 @@ Status best_index(const Schema& schema, std::string_view words, sqlite3_index_in
     }
 
     bool unique_row = false;
+    bool by_key = false;
     bool filtered = false;
     for (int i = 0; i < info->nConstraint; ++i) {
         const auto& constraint = info->aConstraint[i];
-        const int column = constraint.iColumn;
+        const int column = plain_column(schema, constraint.iColumn);
         if (i == nearest || nearest_kind(constraint.op)) {
             continue;
         }
@@ -298,6 +304,7 @@ Status best_index(const Schema& schema, std::string_view words, sqlite3_index_in
             if (list) {
                 sqlite3_vtab_in(info, i, 1);
             }
+            by_key |= constraint.op == SQLITE_INDEX_CONSTRAINT_EQ && schema.key() == *value;
             filtered = true;
         }
     }
@@ -310,19 +317,20 @@ Status best_index(const Schema& schema, std::string_view words, sqlite3_index_in
                                        "row of the table. Take the k nearest in a subquery and order that"));
         }
         // Neighbours come by distance and, where equal, by rowid.
-        const bool consumed = by_distance && is_match &&
-                              (info->nOrderBy == 1 ||
-                               (info->nOrderBy == 2 && info->aOrderBy[1].iColumn < 0 && info->aOrderBy[1].desc == 0));
+        const bool consumed =
+            by_distance && is_match &&
+            (info->nOrderBy == 1 || (info->nOrderBy == 2 && plain_column(schema, info->aOrderBy[1].iColumn) < 0 &&
+                                     info->aOrderBy[1].desc == 0));
         info->orderByConsumed = consumed ? 1 : 0;
         info->estimatedCost = cost_nearest;
         info->estimatedRows = 10;
     } else {
-        if (info->nOrderBy == 1 && info->aOrderBy[0].iColumn < 0) {
+        if (info->nOrderBy == 1 && plain_column(schema, info->aOrderBy[0].iColumn) < 0) {
             plan.order = info->aOrderBy[0].desc != 0 ? RowOrder::descending : RowOrder::ascending;
             info->orderByConsumed = 1;
         }
-        info->estimatedCost = unique_row ? cost_row : filtered ? cost_some_rows : cost_all_rows;
-        info->estimatedRows = unique_row ? 1 : filtered ? 10000 : 1000000;
+        info->estimatedCost = unique_row || by_key ? cost_row : filtered ? cost_some_rows : cost_all_rows;
+        info->estimatedRows = unique_row || by_key ? 1 : filtered ? 10000 : 1000000;
         if (unique_row) {
             info->idxFlags |= SQLITE_INDEX_SCAN_UNIQUE;
         }

@@ -184,6 +184,53 @@ bool ends_with_words(std::string& text, std::string_view words) {
     return true;
 }
 
+// Takes `words` out of `text` wherever it stands in it, apart from other words.
+bool take_words(std::string& text, std::string_view words) {
+    for (std::size_t at = 0; at + words.size() <= text.size(); ++at) {
+        const std::size_t end = at + words.size();
+        if (equal_ignoring_case(std::string_view(text).substr(at, words.size()), words) &&
+            (at == 0 || !is_word(text[at - 1])) && (end == text.size() || !is_word(text[end]))) {
+            text = trim(cat(trim(std::string_view(text).substr(0, at)), ' ', trim(std::string_view(text).substr(end))));
+            return true;
+        }
+    }
+    return false;
+}
+
+// Each run of spaces as one.
+std::string single_spaced(std::string_view text) {
+    std::string out;
+    for (const char c : text) {
+        if (!is_space(c)) {
+            out.push_back(c);
+        } else if (!out.empty() && out.back() != ' ') {
+            out.push_back(' ');
+        }
+    }
+    return out;
+}
+
+// `type` is what stands after the column's name, without "primary key".
+Status parse_key(std::string type, const std::string& where, Column& out) {
+    if (take_words(type, "autoincrement")) {
+        return Status::invalid(cat(where, ": autoincrement is not kept here: the number of a deleted row may be used ",
+                                   "again; write integer primary key"));
+    }
+    std::string rest = type;
+    if (take_words(rest, "on conflict")) {
+        return Status::invalid(
+            cat(where, ": a conflict clause belongs to the statement here: insert or replace, insert or ignore"));
+    }
+    take_words(type, "not null");
+    take_words(type, "unique");
+    if (!take_words(type, "asc")) {
+        take_words(type, "desc");
+    }
+    out.kind = equal_ignoring_case(type, "integer") ? ColumnKind::rowid : ColumnKind::key;
+    out.declared_type = type;
+    return Status::ok();
+}
+
 // The declared type is kept for SQLite, so it must not be able to end the statement it is put into.
 bool is_plain_type(std::string_view text) {
     return std::all_of(text.begin(), text.end(),
@@ -208,7 +255,12 @@ Status parse_column(std::string_view table, std::string_view text, Column& out) 
         VSS_TRY(parse_dimensions(reader, where, out));
         return parse_vector_options(reader, where, out);
     }
-    std::string type(reader.rest());
+    std::string type = single_spaced(reader.rest());
+    if (equal_ignoring_case(out.name, "primary") && type.size() >= 3 &&
+        equal_ignoring_case(std::string_view(type).substr(0, 3), "key")) {
+        return Status::invalid(
+            cat("table \"", table, "\": write the key beside its column, like id text primary key; it is one column"));
+    }
     out.kind = auxiliary ? ColumnKind::auxiliary : ColumnKind::metadata;
     if (ends_with_words(type, "partition key")) {
         out.kind = ColumnKind::partition;
@@ -230,6 +282,13 @@ Status parse_column(std::string_view table, std::string_view text, Column& out) 
     }
     if (!is_plain_type(type)) {
         return Status::invalid(cat(where, ": expected a column type like text, integer or real, got \"", type, "\""));
+    }
+    if (take_words(type, "primary key")) {
+        if (auxiliary || out.kind == ColumnKind::partition) {
+            return Status::invalid(
+                cat(where, ": a primary key is neither a partition key nor an auxiliary column (+)"));
+        }
+        return parse_key(std::move(type), where, out);
     }
     out.declared_type = type;
     return Status::ok();
@@ -256,7 +315,19 @@ Status Schema::parse(std::string_view table, std::span<const char* const> args, 
                 return Status::invalid(cat("table \"", table, "\": column \"", column.name, "\" is declared twice"));
             }
         }
-        (column.is_vector() ? schema.vectors_ : schema.values_).push_back(schema.columns_.size());
+        const bool is_key = column.kind == ColumnKind::rowid || column.kind == ColumnKind::key;
+        if (is_key && (schema.rowid_column_ || schema.key_)) {
+            return Status::invalid(cat("table \"", table, "\": column \"", column.name, "\" is a second primary key"));
+        }
+        const std::size_t position = schema.columns_.size();
+        if (column.kind == ColumnKind::rowid) {
+            schema.rowid_column_ = position;
+        } else {
+            if (is_key) {
+                schema.key_ = schema.values_.size();
+            }
+            (column.is_vector() ? schema.vectors_ : schema.values_).push_back(position);
+        }
         schema.columns_.push_back(std::move(column));
     }
     if (schema.vectors_.empty()) {
@@ -279,7 +350,8 @@ std::optional<std::size_t> Schema::value_index(std::size_t i) const {
 std::string Schema::declaration() const {
     std::string sql = "create table x(";
     for (const Column& column : columns_) {
-        sql += cat(quote_identifier(column.name), ' ', column.declared_type, ", ");
+        sql += cat(quote_identifier(column.name), ' ', column.declared_type,
+                   column.kind == ColumnKind::rowid ? " primary key, " : ", ");
     }
     return sql + "distance hidden, k hidden, recall hidden, operation hidden)";
 }

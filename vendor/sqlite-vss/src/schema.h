@@ -1,6 +1,7 @@
 // The declaration of a vss0 table: what `create virtual table t using vss0(...)` says. No SQLite in here.
 //
 //   create virtual table t using vss0(
+//     id integer primary key,                   -- a name of the rowid; of another type: a key of the table's own
 //     a(384) metric_type=COSINE type=int8,      -- vector column: name(dimensions) options
 //     company text collate nocase indexed,      -- metadata column: can be filtered inside a search
 //     user_id integer partition key,            -- partition key: metadata with an index
@@ -19,7 +20,8 @@
 
 namespace vss {
 
-enum class ColumnKind { vector, metadata, partition, auxiliary };
+// rowid: `integer primary key`, which names the rowid. key: a primary key of another type, unique and never NULL.
+enum class ColumnKind { vector, metadata, partition, auxiliary, rowid, key };
 
 struct Column {
     std::string name;
@@ -54,6 +56,11 @@ class Schema {
     [[nodiscard]] std::optional<std::size_t> vector_index(std::size_t i) const;
     [[nodiscard]] std::optional<std::size_t> value_index(std::size_t i) const;
 
+    // The column that names the rowid, by its position in columns().
+    [[nodiscard]] std::optional<std::size_t> rowid_column() const { return rowid_column_; }
+    // The key of the table's own, by its position in values().
+    [[nodiscard]] std::optional<std::size_t> key() const { return key_; }
+
     // Hidden columns follow the declared ones.
     [[nodiscard]] int distance_column() const { return static_cast<int>(columns_.size()); }
     [[nodiscard]] int k_column() const { return distance_column() + 1; }
@@ -67,6 +74,8 @@ class Schema {
     std::vector<Column> columns_;
     std::vector<std::size_t> vectors_;
     std::vector<std::size_t> values_;
+    std::optional<std::size_t> rowid_column_;
+    std::optional<std::size_t> key_;
 };
 
 // "name" with inner quotes doubled: the one way identifiers enter SQL.

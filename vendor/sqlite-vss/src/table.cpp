@@ -63,7 +63,8 @@ Status Table::create() {
     }
     for (std::size_t v = 0; v < schema_.values().size(); ++v) {
         const Column& column = schema_.value(v);
-        rows += cat(", ", quote_identifier(column.name), ' ', column.declared_type);
+        rows += cat(", ", quote_identifier(column.name), ' ', column.declared_type,
+                    column.kind == ColumnKind::key ? " not null unique" : "");
     }
     VSS_TRY(execute(name_.db, rows + ')'));
     for (std::size_t v = 0; v < schema_.values().size(); ++v) {
@@ -201,6 +202,7 @@ Status Table::rename(const std::string& new_name) {
     name_.table = new_name;
     discard();
     select_slots_.finalize();
+    select_key_.finalize();
     insert_row_.finalize();
     delete_row_.finalize();
     updates_.clear();
@@ -300,6 +302,77 @@ std::string Table::select_rows() const {
 Status Table::duplicate(std::int64_t rowid) const {
     return {Code::constraint,
             cat(name_.words(), ": row ", rowid, " exists already; use insert or replace, or update, to change it")};
+}
+
+Status Table::duplicate_key(sqlite3_value* key) const {
+    const std::string shown = sqlite3_value_type(key) == SQLITE_BLOB
+                                  ? cat("a blob of ", sqlite3_value_bytes(key), " bytes")
+                                  : cat('"', text_of(key).substr(0, 100), '"');
+    return {Code::constraint,
+            cat(name_.words(), ": a row with ", schema_.value(*schema_.key()).name, " = ", shown,
+                " exists already; use insert or replace, or update, to change it"),
+            SQLITE_CONSTRAINT_UNIQUE};
+}
+
+Status Table::read_rowid(sqlite3_value* rowid, std::span<sqlite3_value*> values,
+                         std::optional<std::int64_t>& out) const {
+    out.reset();
+    const std::string& name = schema_.rowid_column() ? schema_.column(*schema_.rowid_column()).name : "rowid";
+    const auto read = [&](sqlite3_value* value) {
+        const int type = sqlite3_value_numeric_type(value);
+        const double number = sqlite3_value_double(value);
+        const bool is_whole = type == SQLITE_FLOAT && number >= -9.0e18 && number <= 9.0e18 &&
+                              number == static_cast<double>(sqlite3_value_int64(value));
+        if (type != SQLITE_INTEGER && !is_whole) {
+            return Status::invalid(cat(name_.words(), ": expected an integer as ", name, ", got ", type_words(value)));
+        }
+        const std::int64_t given = sqlite3_value_int64(value);
+        if (out && *out != given) {
+            return Status::invalid(cat(name_.words(), ": ", name, " is the rowid; got both ", given, " and ", *out));
+        }
+        out = given;
+        return Status::ok();
+    };
+    if (sqlite3_value_type(rowid) != SQLITE_NULL) {
+        VSS_TRY(read(rowid));
+    }
+    if (schema_.rowid_column()) {
+        sqlite3_value* value = values[*schema_.rowid_column()];
+        if (!is_unchanged(value) && sqlite3_value_type(value) != SQLITE_NULL) {
+            VSS_TRY(read(value));
+        }
+    }
+    return Status::ok();
+}
+
+Status Table::find_key(std::span<sqlite3_value*> values, sqlite3_value*& key, std::optional<std::int64_t>& holder) {
+    key = nullptr;
+    holder.reset();
+    if (!schema_.key()) {
+        return Status::ok();
+    }
+    const Column& column = schema_.value(*schema_.key());
+    sqlite3_value* value = values[schema_.values()[*schema_.key()]];
+    if (is_unchanged(value)) {
+        return Status::ok();
+    }
+    if (sqlite3_value_type(value) == SQLITE_NULL) {
+        return {Code::constraint, cat(name_.words(), ": expected a value for the key ", column.name, ", got null"),
+                SQLITE_CONSTRAINT_NOTNULL};
+    }
+    key = value;
+    if (!select_key_.is_prepared()) {
+        VSS_TRY(select_key_.prepare(name_.db, cat("select _rowid from ", name_.shadow("rows"), " where ",
+                                                  quote_identifier(column.name), " = ?")));
+    }
+    const ResetAtEnd guard(select_key_);
+    select_key_.bind_value(1, value);
+    bool found = false;
+    VSS_TRY(select_key_.step(found));
+    if (found) {
+        holder = select_key_.int64(0);
+    }
+    return Status::ok();
 }
 
 // What a search or an insert is told, or tells, is no value of a row. (Unchanged columns of an UPDATE come marked, but
@@ -573,8 +646,22 @@ Status Table::insert(sqlite3_value* rowid, std::span<sqlite3_value*> values, Wri
     std::vector<NewVector> vectors;
     VSS_TRY(read_new_vectors(values, vectors));
     std::optional<std::int64_t> wanted;
-    if (sqlite3_value_type(rowid) != SQLITE_NULL) {
-        wanted = sqlite3_value_int64(rowid);
+    VSS_TRY(read_rowid(rowid, values, wanted));
+    sqlite3_value* key = nullptr;
+    std::optional<std::int64_t> holder;
+    VSS_TRY(find_key(values, key, holder));
+    if (holder) {
+        if (sqlite3_vtab_on_conflict(name_.db) != SQLITE_REPLACE) {
+            return duplicate_key(key);
+        }
+        if (!wanted || *wanted == *holder) {
+            result.rowid = *holder;
+            return replace_row(*holder, values, vectors);
+        }
+        Slots slots;
+        bool found = false;
+        VSS_TRY(read_slots(*holder, found, slots));
+        VSS_TRY(remove_row(*holder, slots));
     }
     bool exists = false;
     VSS_TRY(insert_row(wanted, values, vectors, exists, result.rowid));
@@ -584,11 +671,16 @@ Status Table::insert(sqlite3_value* rowid, std::span<sqlite3_value*> values, Wri
     if (sqlite3_vtab_on_conflict(name_.db) != SQLITE_REPLACE) {
         return duplicate(*wanted);
     }
-    // REPLACE: the row is changed in place, as one statement, so that it fails whole or not at all.
-    Slots slots;
-    VSS_TRY(read_slots(*wanted, exists, slots));
     result.rowid = *wanted;
-    return change_row(*wanted, *wanted, values, vectors, slots);
+    return replace_row(*wanted, values, vectors);
+}
+
+// REPLACE: the row is changed in place, as one statement, so that it fails whole or not at all.
+Status Table::replace_row(std::int64_t rowid, std::span<sqlite3_value*> values, const std::vector<NewVector>& vectors) {
+    Slots slots;
+    bool found = false;
+    VSS_TRY(read_slots(rowid, found, slots));
+    return change_row(rowid, rowid, values, vectors, slots);
 }
 
 Status Table::update(sqlite3_value* old_rowid, sqlite3_value* new_rowid, std::span<sqlite3_value*> values) {
@@ -600,19 +692,39 @@ Status Table::update(sqlite3_value* old_rowid, sqlite3_value* new_rowid, std::sp
         return Status::invalid(cat(name_.words(), ": expected an integer as the new rowid of row ", from, ", got ",
                                    type_words(new_rowid)));
     }
-    const std::int64_t to = sqlite3_value_int64(new_rowid);
+    std::int64_t to = sqlite3_value_int64(new_rowid);
+    if (schema_.rowid_column() && !is_unchanged(values[*schema_.rowid_column()])) {
+        sqlite3_value* value = values[*schema_.rowid_column()];
+        if (sqlite3_value_type(value) == SQLITE_NULL) {
+            return {Code::constraint,
+                    cat(name_.words(), ": expected an integer as the new rowid of row ", from, ", got null"),
+                    SQLITE_CONSTRAINT_NOTNULL};
+        }
+        std::optional<std::int64_t> named;
+        VSS_TRY(read_rowid(to == from ? value : new_rowid, values, named));
+        to = *named;
+    }
     std::vector<NewVector> vectors;
     VSS_TRY(read_new_vectors(values, vectors));
+    // Every conflict is found before anything is changed.
+    sqlite3_value* key = nullptr;
+    std::optional<std::int64_t> holder;
+    VSS_TRY(find_key(values, key, holder));
+    const bool key_taken = holder && *holder != from;
     Slots slots;
     bool found = false;
     if (to != from) {
         VSS_TRY(read_slots(to, found, slots));
-        if (found) {
-            if (sqlite3_vtab_on_conflict(name_.db) != SQLITE_REPLACE) {
-                return duplicate(to);
-            }
-            VSS_TRY(remove_row(to, slots));
-        }
+    }
+    if ((found || key_taken) && sqlite3_vtab_on_conflict(name_.db) != SQLITE_REPLACE) {
+        return found ? duplicate(to) : duplicate_key(key);
+    }
+    if (found) {
+        VSS_TRY(remove_row(to, slots));
+    }
+    if (key_taken && !(found && *holder == to)) {
+        VSS_TRY(read_slots(*holder, found, slots));
+        VSS_TRY(remove_row(*holder, slots));
     }
     VSS_TRY(read_slots(from, found, slots));
     return found ? change_row(from, to, values, vectors, slots) : Status::ok();
@@ -632,6 +744,7 @@ Status Table::remove(sqlite3_value* rowid) {
 //   add     sets the given vectors where the row has none there yet; else it is a duplicate
 //   upsert  sets the given vectors, whatever was there
 //   remove  sets the vectors NULL whose column is given (any value), and deletes a row that is left without any
+// In a table with a key of its own the key names the row in place of rowid.
 //   training  what sqlite-vss asked of its users; nothing needs it here
 Status Table::run_operation(std::string_view operation, sqlite3_value* rowid, std::span<sqlite3_value*> values,
                             WriteResult& result) {
@@ -646,11 +759,22 @@ Status Table::run_operation(std::string_view operation, sqlite3_value* rowid, st
         return Status::invalid(
             cat(name_.words(), ": unknown operation \"", operation, "\"; expected add, upsert, remove or training"));
     }
-    if (sqlite3_value_type(rowid) != SQLITE_INTEGER) {
+    std::optional<std::int64_t> wanted;
+    VSS_TRY(read_rowid(rowid, values, wanted));
+    sqlite3_value* key = nullptr;
+    std::optional<std::int64_t> holder;
+    const bool key_given = schema_.key() && sqlite3_value_type(values[schema_.values()[*schema_.key()]]) != SQLITE_NULL;
+    if (key_given || (schema_.key() && !wanted)) {
+        VSS_TRY(find_key(values, key, holder));
+    }
+    if (!wanted && key == nullptr) {
         return Status::invalid(
             cat(name_.words(), ": operation \"", operation, "\" needs an integer rowid, got ", type_words(rowid)));
     }
-    result.rowid = sqlite3_value_int64(rowid);
+    if (wanted && holder && *wanted != *holder) {
+        return duplicate_key(key);
+    }
+    wanted = holder ? holder : wanted;
     std::vector<NewVector> vectors(schema_.vectors().size());
     bool exists = true;
     Slots slots;
@@ -658,24 +782,30 @@ Status Table::run_operation(std::string_view operation, sqlite3_value* rowid, st
         // Among the many of a load, say which.
         const Status status = read_new_vectors(values, vectors);
         if (!status.is_ok()) {
-            return {status.code(), cat(status.message(), " (row ", result.rowid, ')'), status.extended_code()};
+            const std::string row = key == nullptr ? cat(*wanted) : std::string(text_of(key).substr(0, 100));
+            return {status.code(), cat(status.message(), " (row ", row, ')'), status.extended_code()};
         }
         for (NewVector& vector : vectors) {
             vector.given = !vector.is_null;
         }
-        VSS_TRY(insert_row(result.rowid, values, vectors, exists, result.rowid));
+        VSS_TRY(insert_row(wanted, values, vectors, exists, result.rowid));
         if (!exists) {
             return Status::ok();
         }
+        result.rowid = *wanted;
         VSS_TRY(read_slots(result.rowid, exists, slots));
         for (std::size_t c = 0; add && c < vectors.size(); ++c) {
             if (vectors[c].given && slots[c]) {
-                return duplicate(result.rowid);
+                return key == nullptr ? duplicate(result.rowid) : duplicate_key(key);
             }
         }
         return change_row(result.rowid, result.rowid, {}, vectors, slots);
     }
-    VSS_TRY(read_slots(result.rowid, exists, slots));
+    result.rowid = wanted.value_or(0);
+    exists = false;
+    if (wanted) {
+        VSS_TRY(read_slots(*wanted, exists, slots));
+    }
     if (!exists) {
         return Status::ok();
     }

@@ -156,6 +156,13 @@ class Table {
     Status run_operation(std::string_view operation, sqlite3_value* rowid, std::span<sqlite3_value*> values,
                          WriteResult& result);
     Status duplicate(std::int64_t rowid) const;
+    Status duplicate_key(sqlite3_value* key) const;
+    // The rowid that a statement names by `rowid`, by the column that stands for it, or by both.
+    Status read_rowid(sqlite3_value* rowid, std::span<sqlite3_value*> values, std::optional<std::int64_t>& out) const;
+    // The value of the key of the table's own, and the row that has it; nothing where there is no such key or row, or
+    // the statement leaves the key as it is.
+    Status find_key(std::span<sqlite3_value*> values, sqlite3_value*& key, std::optional<std::int64_t>& holder);
+    Status replace_row(std::int64_t rowid, std::span<sqlite3_value*> values, const std::vector<NewVector>& vectors);
     Status refuse_hidden_columns(std::span<sqlite3_value*> values, bool is_update) const;
     Status in_words(const Status& status) const;
 
@@ -169,6 +176,7 @@ class Table {
     std::vector<std::unique_ptr<VectorStore>> stores_;
     std::vector<std::unique_ptr<ColumnCells>> cells_;
     Statement select_slots_;
+    Statement select_key_;
     Statement insert_row_;
     Statement delete_row_;
     std::map<std::string, Statement> updates_;
