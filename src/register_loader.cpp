@@ -77,7 +77,7 @@ std::pair<int, std::string> initialize_extension(std::uintptr_t db, std::uintptr
     {
         // Another thread may be inside SQLite on this connection, waiting for the GIL in a Python callback.
         const py::gil_scoped_release released;
-        code = sqlite3_vss_init(from_address<sqlite3*>(db), &error, routines);
+        code = vss0_init(from_address<sqlite3*>(db), &error, routines);
     }
     std::string message;
     if (error != nullptr) {

@@ -64,7 +64,7 @@ def check_object(path: Path) -> list[str]:
 
 def main() -> int:
     build = Path(sys.argv[1])
-    library = build / "vendor" / "sqlite-vss" / "vss0.so"
+    library = build / "vendor" / "sqlite-vss" / "_vss0.so"
     faults = check_library(library)
     objects = sorted(path for path in build.rglob("*.o") if SPECIAL_SOURCE.search(path.name))
     for path in objects:

@@ -134,7 +134,7 @@ def test_vss0_is_mapped_once_and_no_second_sqlite_comes(open_plain: Open) -> Non
     vssnative.load(conn)
     with open("/proc/self/maps") as maps:
         lines = [line.split()[-1] for line in maps if ".so" in line]
-    assert {line for line in lines if line.endswith("vss0.so")} == {vssnative.loadable_path()}
+    assert {line for line in lines if line.endswith("_vss0.so")} == {vssnative.loadable_path()}
     assert {line for line in lines if "sqlite" in line} == libraries_before
     assert execute(conn, "select sqlite_source_id()") == [(before,)]
 
@@ -593,3 +593,30 @@ def test_django_connections_and_their_transactions(tmp_path: Path) -> None:
     command = [sys.executable, "-c", DJANGO, str(tmp_path / "x.db")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("[(2,)]\n", "")
+
+
+# --- beside sqlite-vss ------------------------------------------------------------------------------------------------
+
+STRANGER = """
+int sqlite3_vss_init(void *db, char **error, const void *api) { return 1; }
+int vss0_stranger(void) { return 7; }
+"""
+
+
+def test_a_library_of_another_named_vss0_in_the_process_is_not_taken_for_ours(tmp_path: Path) -> None:
+    """sqlite-vss's own library has this file name, this SONAME and this entry point, and SQLite loads it globally."""
+    source, library = tmp_path / "stranger.c", tmp_path / "vss0.so"
+    source.write_text(STRANGER)
+    subprocess.run(
+        ["g++", "-x", "c", "-shared", "-fPIC", "-Wl,-soname,vss0.so", "-o", str(library), str(source)],
+        check=True,
+    )
+    code = (
+        f"import ctypes; stranger = ctypes.CDLL({str(library)!r}, ctypes.RTLD_GLOBAL); import vssnative\n"
+        "conn = vssnative.connect(':memory:'); print(conn.execute('select vss_version()').fetchone()[0])\n"
+        "print(stranger.vss0_stranger()); conn.close()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split() == [f"v{vssnative.__version__}", "7"], done.stderr

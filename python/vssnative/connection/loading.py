@@ -41,7 +41,7 @@ def loadable_path() -> str:
 
     folder = Path(_core.__file__).resolve().parent
     for suffix in (".so", ".dylib", ".dll"):
-        path = folder / f"vss0{suffix}"
+        path = folder / f"_vss0{suffix}"
         if path.is_file():
             return str(path)
     raise ExtensionLoadError(

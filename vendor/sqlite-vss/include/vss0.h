@@ -23,6 +23,8 @@ struct sqlite3_api_routines;
 
 // SQLite extension entry point (".load vss0", load_extension, sqlite3_auto_extension).
 VSS0_EXPORT int sqlite3_vss_init(struct sqlite3* db, char** error, const struct sqlite3_api_routines* api);
+// The same, by a name that no other extension has: what is linked against this library must not meet another's.
+VSS0_EXPORT int vss0_init(struct sqlite3* db, char** error, const struct sqlite3_api_routines* api);
 
 // --- Buffers -------------------------------------------------------------------------------------------------------
 // A ticket is a random positive 63-bit number that stands for a buffer of this process in a SQL statement:

@@ -301,7 +301,7 @@ int register_module(sqlite3* db, const std::shared_ptr<OpenTables>& tables) {
 }  // namespace
 }  // namespace vss
 
-extern "C" VSS0_EXPORT int sqlite3_vss_init(sqlite3* db, char** error, const sqlite3_api_routines* api) {
+extern "C" VSS0_EXPORT int vss0_init(sqlite3* db, char** error, const sqlite3_api_routines* api) {
     return vss::guarded(api, error, [&] {
         constexpr int oldest = 3031000;
         if (sqlite3_libversion_number() < oldest) {
@@ -330,4 +330,8 @@ extern "C" VSS0_EXPORT int sqlite3_vss_init(sqlite3* db, char** error, const sql
         }
         return rc == SQLITE_OK ? vss::Status::ok() : vss::sqlite_error(db, rc, "registering vss0");
     });
+}
+
+extern "C" VSS0_EXPORT int sqlite3_vss_init(sqlite3* db, char** error, const sqlite3_api_routines* api) {
+    return vss0_init(db, error, api);
 }
