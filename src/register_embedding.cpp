@@ -18,6 +18,7 @@ namespace {
 using vss::embedding::Pooling;
 using vss::embedding::TokenVectors;
 using Floats = py::array_t<float, py::array::c_style>;
+using Int32s = py::array_t<std::int32_t, py::array::c_style>;
 using Int64s = py::array_t<std::int64_t, py::array::c_style>;
 
 // The rows of `out` that the batch is written to, checked against its shape.
@@ -138,9 +139,54 @@ bool finish_rows(const Floats& vectors, bool normalize, Floats& out, const Int64
     return finite;
 }
 
+void mean_of_rows(const Floats& table, const Int32s& ids, const Int64s& lengths, bool normalize, Floats& out) {
+    if (table.ndim() != 2 || ids.ndim() != 1 || lengths.ndim() != 1) {
+        throw py::value_error("table must be (rows, width), ids (tokens,), lengths (texts,)");
+    }
+    if (out.ndim() != 2 || !out.writeable() || out.shape(0) != lengths.shape(0) || out.shape(1) < 1 ||
+        out.shape(1) > table.shape(1)) {
+        throw py::value_error("out must be writable, a row for each text, no wider than the table");
+    }
+    for (py::ssize_t i = 0; i < ids.shape(0); ++i) {
+        if (ids.data()[i] < 0 || ids.data()[i] >= table.shape(0)) {
+            throw py::index_error("token " + std::to_string(ids.data()[i]) + " is not among the table's " +
+                                  std::to_string(table.shape(0)) + " rows");
+        }
+    }
+    std::int64_t left = ids.shape(0);
+    for (py::ssize_t i = 0; i < lengths.shape(0); ++i) {
+        if (lengths.data()[i] < 0 || lengths.data()[i] > left) {
+            throw py::value_error("lengths do not add up to the ids there are");
+        }
+        left -= lengths.data()[i];
+    }
+    const auto width = static_cast<std::size_t>(table.shape(1));
+    const auto kept = static_cast<std::size_t>(out.shape(1));
+    const std::int32_t* next = ids.data();
+    float* row = out.mutable_data();
+    const auto texts = static_cast<std::size_t>(lengths.shape(0));
+    const std::int64_t* const counts = lengths.data();
+    const float* const rows = table.data();
+    const py::gil_scoped_release unlocked;
+    std::vector<float> mean(width);
+    for (std::size_t text = 0; text < texts; ++text, row += kept) {
+        const auto count = static_cast<std::size_t>(counts[text]);
+        vss::embedding::mean_of_rows(rows, width, next, count, mean.data());
+        next += count;
+        if (normalize) {
+            vss::embedding::normalize(mean.data(), kept);
+        }
+        std::copy_n(mean.data(), kept, row);
+    }
+}
+
 }  // namespace
 
 void register_embedding(py::module_& module) {
+    module.def("mean_of_rows", &mean_of_rows, py::arg("table").noconvert(), py::arg("ids").noconvert(),
+               py::arg("lengths").noconvert(), py::arg("normalize"), py::arg("out").noconvert(),
+               "Write the mean of the rows of float32 (rows, width) that each text's int32 ids name, the ids one text\n"
+               "after the other, into the rows of `out`, cut to its width; zeros for a text without ids.");
     module.def(
         "pool_tokens", &pool_tokens, py::arg("hidden").noconvert(), py::arg("lengths").noconvert(), py::arg("skip"),
         py::arg("modes"), py::arg("normalize"), py::arg("out").noconvert(), py::arg("targets").noconvert(),

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <numeric>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -90,6 +91,7 @@ std::unique_ptr<BertEncoder> make_encoder(const std::vector<FloatArray>& arrays,
     sizes.vocabulary = extent(arrays[0], 0);
     sizes.hidden = extent(arrays[0], 1);
     sizes.positions = extent(arrays[1], 0);
+    sizes.types = extent(arrays[2], 0);
     sizes.heads = heads;
     sizes.layers = (arrays.size() - kBefore) / kEachLayer;
     sizes.inner = extent(arrays[kBefore + 10], 0);
@@ -101,10 +103,7 @@ std::unique_ptr<BertEncoder> make_encoder(const std::vector<FloatArray>& arrays,
     BertWeights weights;
     weights.words = reader.matrix(sizes.vocabulary, sizes.hidden);
     weights.positions = reader.matrix(sizes.positions, sizes.hidden);
-    weights.type = reader.matrix(extent(arrays[2], 0), sizes.hidden);
-    if (extent(arrays[2], 0) == 0) {
-        throw py::value_error("a model needs a token type");
-    }
+    weights.types = reader.matrix(sizes.types, sizes.hidden);
     weights.embedded = reader.norm(sizes.hidden);
     for (std::size_t i = 0; i < sizes.layers; ++i) {
         BertLayerWeights layer;
@@ -122,7 +121,18 @@ std::unique_ptr<BertEncoder> make_encoder(const std::vector<FloatArray>& arrays,
     return std::make_unique<BertEncoder>(sizes, weights, kernels);
 }
 
-FloatArray encode(const BertEncoder& encoder, const Int32s& ids, const Int64s& lengths) {
+// Throws if a value is not below the limit.
+void check_below(const Int32s& values, std::size_t limit, const char* what) {
+    for (py::ssize_t i = 0; i < values.shape(0); ++i) {
+        const std::int32_t value = values.data()[i];
+        if (value < 0 || static_cast<std::size_t>(value) >= limit) {
+            throw py::index_error(what + std::to_string(value) + " is not among the model's " + std::to_string(limit));
+        }
+    }
+}
+
+FloatArray encode(const BertEncoder& encoder, const Int32s& ids, const Int64s& lengths,
+                  const std::optional<Int32s>& types) {
     if (ids.ndim() != 1 || lengths.ndim() != 1) {
         throw py::value_error("ids and lengths must have one dimension");
     }
@@ -142,16 +152,19 @@ FloatArray encode(const BertEncoder& encoder, const Int32s& ids, const Int64s& l
                               std::to_string(tokens) + " ids");
     }
     const std::int32_t* const values = ids.data();
-    for (std::size_t i = 0; i < tokens; ++i) {
-        if (values[i] < 0 || static_cast<std::size_t>(values[i]) >= sizes.vocabulary) {
-            throw py::index_error("token " + std::to_string(values[i]) + " is not among the model's " +
-                                  std::to_string(sizes.vocabulary));
+    check_below(ids, sizes.vocabulary, "token ");
+    const std::int32_t* kinds = nullptr;
+    if (types.has_value()) {
+        if (types->ndim() != 1 || types->shape(0) != ids.shape(0)) {
+            throw py::value_error("types must have one value for each id");
         }
+        check_below(*types, sizes.types, "token type ");
+        kinds = types->data();
     }
     FloatArray out({tokens, sizes.hidden});
     float* const rows = out.mutable_data();
     const py::gil_scoped_release unlocked;
-    encoder.encode(values, starts.data(), starts.size() - 1, rows);
+    encoder.encode(values, kinds, starts.data(), starts.size() - 1, rows);
     return out;
 }
 
@@ -162,6 +175,7 @@ void register_encoder(py::module_& module) {
         .def(py::init(&make_encoder), py::arg("arrays"), py::arg("heads"), py::arg("epsilon"), py::arg("level"),
              py::arg("precision") = "float32")
         .def("encode", &encode, py::arg("ids").noconvert(), py::arg("lengths").noconvert(),
+             py::arg("types").noconvert() = py::none(),
              "Token vectors, float32 (tokens, hidden), of texts whose int32 ids stand one text after the other.");
     module.def("encoder_levels", &vss::embedding::encoder_levels,
                "Levels of kernels that can be used here, the best one last.");

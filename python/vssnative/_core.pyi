@@ -71,6 +71,13 @@ def finish_rows(
 def begin_capture(auto_extension: int) -> int: ...
 def end_capture(cancel_auto_extension: int) -> tuple[int, int] | None: ...
 def initialize_extension(db: int, api: int) -> tuple[int, str]: ...
+def mean_of_rows(
+    table: npt.NDArray[np.float32],
+    ids: npt.NDArray[np.int32],
+    lengths: npt.NDArray[np.int64],
+    normalize: bool,
+    out: npt.NDArray[np.float32],
+) -> None: ...
 
 class BertEncoder:
     def __init__(
@@ -82,5 +89,8 @@ class BertEncoder:
         precision: str = "float32",
     ) -> None: ...
     def encode(
-        self, ids: npt.NDArray[np.int32], lengths: npt.NDArray[np.int64]
+        self,
+        ids: npt.NDArray[np.int32],
+        lengths: npt.NDArray[np.int64],
+        types: npt.NDArray[np.int32] | None = None,
     ) -> npt.NDArray[np.float32]: ...

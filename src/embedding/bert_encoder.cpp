@@ -27,7 +27,7 @@ constexpr std::size_t round_up(std::size_t value, std::size_t step) {
 }  // namespace
 
 bool BertSizes::fit() const {
-    for (const std::size_t size : {vocabulary, positions, hidden, heads, inner, layers}) {
+    for (const std::size_t size : {vocabulary, positions, hidden, heads, inner, layers, types}) {
         if (size == 0 || size > kLargest) {
             return false;
         }
@@ -274,8 +274,14 @@ BertEncoder::BertEncoder(const BertSizes& sizes, const BertWeights& weights, con
     positions_ = Floats(sizes.positions * sizes.hidden);
     for (std::size_t position = 0; position < sizes.positions; ++position) {
         const std::size_t start = position * sizes.hidden;
-        std::transform(weights.type, weights.type + sizes.hidden, weights.positions + start, positions_.data() + start,
-                       std::plus<>());
+        std::transform(weights.types, weights.types + sizes.hidden, weights.positions + start,
+                       positions_.data() + start, std::plus<>());
+    }
+    types_ = Floats(sizes.types * sizes.hidden);
+    for (std::size_t type = 0; type < sizes.types; ++type) {
+        const std::size_t start = type * sizes.hidden;
+        std::transform(weights.types + start, weights.types + start + sizes.hidden, weights.types,
+                       types_.data() + start, std::minus<>());
     }
     embedded_ = std::make_unique<Norm>(weights.embedded, sizes.hidden);
     layers_.reserve(sizes.layers);
@@ -286,7 +292,8 @@ BertEncoder::BertEncoder(const BertSizes& sizes, const BertWeights& weights, con
 
 BertEncoder::~BertEncoder() = default;
 
-void BertEncoder::encode(const std::int32_t* ids, const std::size_t* starts, std::size_t texts, float* out) const {
+void BertEncoder::encode(const std::int32_t* ids, const std::int32_t* types, const std::size_t* starts,
+                         std::size_t texts, float* out) const {
     const std::size_t tokens = starts[texts];
     std::size_t longest = 0;
     for (std::size_t text = 0; text < texts; ++text) {
@@ -296,7 +303,7 @@ void BertEncoder::encode(const std::int32_t* ids, const std::size_t* starts, std
         return;
     }
     const Scratch scratch(kernels_, sizes_, tokens, longest);
-    embed(ids, starts, texts, out);
+    embed(ids, types, starts, texts, out);
     const std::size_t hidden = sizes_.hidden;
     for (const Layer& layer : layers_) {
         for (std::size_t row = 0; row < tokens; row += kRows) {
@@ -313,12 +320,20 @@ void BertEncoder::encode(const std::int32_t* ids, const std::size_t* starts, std
     }
 }
 
-void BertEncoder::embed(const std::int32_t* ids, const std::size_t* starts, std::size_t texts, float* out) const {
+void BertEncoder::embed(const std::int32_t* ids, const std::int32_t* types, const std::size_t* starts,
+                        std::size_t texts, float* out) const {
     const std::size_t hidden = sizes_.hidden;
+    std::vector<float> typed(types == nullptr ? 0 : hidden);
     for (std::size_t text = 0; text < texts; ++text) {
         for (std::size_t row = starts[text]; row < starts[text + 1]; ++row) {
-            embedded_->apply(kernels_, words_.data() + static_cast<std::size_t>(ids[row]) * hidden,
-                             positions_.data() + (row - starts[text]) * hidden, sizes_.epsilon, out + row * hidden);
+            const float* place = positions_.data() + (row - starts[text]) * hidden;
+            if (types != nullptr && types[row] != 0) {
+                const float* const step = types_.data() + static_cast<std::size_t>(types[row]) * hidden;
+                std::transform(place, place + hidden, step, typed.begin(), std::plus<>());
+                place = typed.data();
+            }
+            embedded_->apply(kernels_, words_.data() + static_cast<std::size_t>(ids[row]) * hidden, place,
+                             sizes_.epsilon, out + row * hidden);
         }
     }
 }

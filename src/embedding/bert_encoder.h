@@ -21,6 +21,7 @@ struct BertSizes {
     std::size_t heads = 0;
     std::size_t inner = 0;
     std::size_t layers = 0;
+    std::size_t types = 1;
     float epsilon = 0.0F;
 
     // Whether the kernels take these sizes: heads and inner layers in whole panels, numbers that a model can have.
@@ -49,7 +50,7 @@ struct BertLayerWeights {
 struct BertWeights {
     const float* words = nullptr;      // (vocabulary, hidden)
     const float* positions = nullptr;  // (positions, hidden)
-    const float* type = nullptr;       // (hidden,): the embedding of type 0, which every token has
+    const float* types = nullptr;      // (types, hidden)
     NormWeights embedded;
     std::vector<BertLayerWeights> layers;
 };
@@ -82,8 +83,10 @@ class BertEncoder {
 
     // Token vectors of `texts` texts, tokens() rows of `hidden` values in `out`. Text i has the tokens ids[starts[i]]
     // to ids[starts[i + 1]]; starts has texts + 1 values and begins with 0. Checked by the caller: ids are in the
-    // vocabulary, starts ascend, no text is longer than the positions. Throws std::bad_alloc.
-    void encode(const std::int32_t* ids, const std::size_t* starts, std::size_t texts, float* out) const;
+    // vocabulary, starts ascend, no text is longer than the positions. `types` has each token's type, one of the
+    // model's, or is null: all are of type 0. Throws std::bad_alloc.
+    void encode(const std::int32_t* ids, const std::int32_t* types, const std::size_t* starts, std::size_t texts,
+                float* out) const;
 
   private:
     struct Linear;
@@ -91,7 +94,8 @@ class BertEncoder {
     struct Layer;
     struct Scratch;
 
-    void embed(const std::int32_t* ids, const std::size_t* starts, std::size_t texts, float* out) const;
+    void embed(const std::int32_t* ids, const std::int32_t* types, const std::size_t* starts, std::size_t texts,
+               float* out) const;
     void attend(const Scratch& scratch, std::size_t start, std::size_t tokens) const;
     void pack_keys(const float* keys, std::size_t tokens, float* to) const;
     void pack_values(const float* values, std::size_t tokens, float* to) const;
@@ -100,7 +104,8 @@ class BertEncoder {
     BertSizes sizes_;
     const EncoderKernels& kernels_;
     Floats words_;
-    Floats positions_;
+    Floats positions_;  // those of type 0 added
+    Floats types_;      // from type 0 to each
     std::unique_ptr<Norm> embedded_;
     std::vector<Layer> layers_;
 };

@@ -73,6 +73,17 @@ void pool(const TokenVectors& text, Pooling mode, float* out) {
     }
 }
 
+void mean_of_rows(const float* table, std::size_t width, const std::int32_t* ids, std::size_t count, float* out) {
+    std::fill_n(out, width, 0.0F);
+    for (std::size_t token = 0; token < count; ++token) {
+        const float* const row = table + static_cast<std::size_t>(ids[token]) * width;
+        for (std::size_t i = 0; i < width; ++i) {
+            out[i] += row[i];
+        }
+    }
+    scale(out, width, static_cast<float>(std::max<std::size_t>(count, 1)));
+}
+
 void normalize(float* values, std::size_t count) {
     double squares = 0.0;
     for (std::size_t i = 0; i < count; ++i) {

@@ -32,6 +32,10 @@ struct TokenVectors {
 // Writes `hidden` values to `out`, which must not overlap the input.
 void pool(const TokenVectors& text, Pooling mode, float* out);
 
+// The mean of the rows of a table, each of `width` values, that `ids` names; zeros if it names none. Every id is a
+// row's.
+void mean_of_rows(const float* table, std::size_t width, const std::int32_t* ids, std::size_t count, float* out);
+
 // Scales `values` to unit length in place; a vector shorter than 1e-12 is divided by that instead, as
 // torch.nn.functional.normalize does.
 void normalize(float* values, std::size_t count);

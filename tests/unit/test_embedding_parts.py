@@ -104,7 +104,10 @@ class TestRegistry:
     @pytest.mark.parametrize(
         ("name", "words"),
         [
-            ("nonsense", "unknown embedder 'nonsense'; known are hash, hf, local, minilm, onnx, openai"),
+            (
+                "nonsense",
+                "unknown embedder 'nonsense'; known are hash, hf, local, minilm, onnx, openai, static",
+            ),
             ("hash:many", "expected hash:DIM with a number"),
             ("hash:0", "at least 1"),
             ("onnx:", "expected onnx:/path"),

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from .hosted import HostedEmbedder, Usage
     from .hub import HubEmbedder
     from .onnx_model import Encoding, OnnxEmbedder
+    from .reranker import Reranker
     from .service import EmbeddingService
+    from .static import StaticEmbedder
 
 __all__ = [
     "Chunking",
@@ -30,6 +32,8 @@ __all__ = [
     "OnnxEmbedder",
     "Passage",
     "PassageVectors",
+    "Reranker",
+    "StaticEmbedder",
     "Truncation",
     "Usage",
     "embed",
@@ -48,6 +52,8 @@ _LAZY = {
     "OnnxEmbedder": "onnx_model",
     "Passage": "chunking",
     "PassageVectors": "chunking",
+    "Reranker": "reranker",
+    "StaticEmbedder": "static",
     "Usage": "hosted",
     "embed_passages": "chunking",
     "split_text": "chunking",

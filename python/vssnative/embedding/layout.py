@@ -102,7 +102,7 @@ def read_layout(directory: Path) -> ModelLayout:
         raise ModelNotFoundError(f"no model directory at {directory}")
     modules_file = directory / "modules.json"
     if modules_file.is_file():
-        modules = _modules(modules_file)
+        modules = read_modules(modules_file)
     else:
         modules = [("Transformer", directory)]
     if not modules or modules[0][0] != "Transformer":
@@ -143,7 +143,12 @@ def read_layout(directory: Path) -> ModelLayout:
     )
 
 
-def _modules(path: Path) -> list[tuple[str, Path]]:
+def read_modules(path: Path) -> list[tuple[str, Path]]:
+    """Kind and directory of each module that a ``modules.json`` lists.
+
+    Raises:
+        ConfigurationError: if it makes no sense, or a directory is outside the model's.
+    """
     value = read_json(path)
     if not isinstance(value, list):
         raise ConfigurationError(f"model file {path}: expected a JSON list of modules")

@@ -39,7 +39,7 @@ class NativeEncoder:
         weights = BertWeights(transformer)
         try:
             self._encoder = _core.BertEncoder(
-                _arrays(weights),
+                encoder_arrays(weights),
                 weights.heads,
                 weights.epsilon,
                 level or _core.encoder_levels()[-1],
@@ -69,7 +69,7 @@ def takes(transformer: Path) -> bool:
     return bool(hidden % heads == 0 and hidden // heads % _PANEL == 0 and inner % _PANEL == 0)
 
 
-def _arrays(weights: BertWeights) -> list[Float32Matrix]:
+def encoder_arrays(weights: BertWeights) -> list[Float32Matrix]:
     """All weights in the order in which the core expects them."""
     hidden, inner = weights.hidden, weights.inner
     arrays = [

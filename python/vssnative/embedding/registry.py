@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigurationError
@@ -20,7 +21,8 @@ def get_embedder(model: str | Embedder = "minilm", **options: Any) -> Embedder:
 
     Args:
         model: ``"minilm"`` (all-MiniLM-L6-v2), ``"onnx:/path/to/directory"``, ``"hf:owner/name"`` or
-            ``"hf:owner/name@revision"``, ``"local:name"`` (imported under that name), ``"openai:model"`` (any OpenAI-compatible server: ``base_url=``), ``"hash"``
+            ``"hf:owner/name@revision"``, ``"local:name"`` (imported under that name),
+            ``"static:/path/to/directory"`` or ``"static:hf:owner/name"`` (Model2Vec, StaticEmbedding), ``"openai:model"`` (any OpenAI-compatible server: ``base_url=``), ``"hash"``
             or ``"hash:64"``, or the name of an entry point in the group ``vssnative.embedders``, with or without
             ``":argument"`` behind it; an ``Embedder`` is returned as it is.
         options: passed on to the embedder's class.
@@ -59,6 +61,10 @@ def from_config(config: Config) -> Embedder:
     kind = config.get("kind")
     if kind == "hash":
         return HashEmbedder.from_config(dict(config))
+    if kind == "static":
+        from .static import StaticEmbedder
+
+        return StaticEmbedder.from_config(dict(config))
     if kind in ("onnx", "minilm", "local"):
         from .onnx_model import OnnxEmbedder
 
@@ -104,10 +110,24 @@ def _local(argument: str, **options: Any) -> Embedder:
 
 def _onnx(argument: str, **options: Any) -> Embedder:
     from .onnx_model import OnnxEmbedder
+    from .static import StaticEmbedder, is_static
 
     if not argument:
         raise ConfigurationError("expected onnx:/path/to/the/model/directory")
+    if is_static(Path(argument)):
+        return StaticEmbedder(argument, modules=True, **options)
     return OnnxEmbedder(argument, **options)
+
+
+def _static(argument: str, **options: Any) -> Embedder:
+    from .static import StaticEmbedder, static_of_hub
+
+    if argument.startswith("hf:"):
+        repository, _, revision = argument.removeprefix("hf:").partition("@")
+        return static_of_hub(repository, revision=revision or None, **options)
+    if not argument:
+        raise ConfigurationError("expected static:/path/to/the/model/directory or static:hf:owner/name")
+    return StaticEmbedder(argument, **options)
 
 
 def _hub(argument: str, **options: Any) -> Embedder:
@@ -132,6 +152,7 @@ _NAMED: dict[str, Factory] = {
     "minilm": _minilm,
     "onnx": _onnx,
     "openai": _openai,
+    "static": _static,
 }
 
 
