@@ -82,7 +82,19 @@ constexpr Step steps[] = {
     {"select rowid from t where a match '[7, 0]' order by distance limit 2 offset 1", "6 8 "},
     // IN, which comes value by value: LIMIT makes it right, and so says the manual.
     {"select rowid from t where a match '[7, 0]' and rowid in (40, 30, 20) order by distance limit 2", "20 30 "},
-    {"select count(*) from t where a match '[7, 0]' and k = 2 and company in ('company 1', 'company 2')", "4 "},
+    {"select rowid from t where a match '[7, 0]' and company in ('company 1', 'company 2') order by distance limit 3",
+     "7 8 5 "},
+    {"select count(*) from t where a match '[7, 0]' and k = 2 and company in ('company 1', 'company 2')",
+     "table \"t\": SQLite 3.31.0 runs a search once for each value of \"company in ('company 1', 'company 2')\" (3.38 "
+     "hands them over at once), so fewer than k rows could come back though more match. Write \"order by distance "
+     "limit\" in place of k, or hand the rows over as JSON: match vss_search_params(vector, k, recall, (select "
+     "json_group_array(id) from ...))"},
+    {"select rowid from t where a match '[7, 0]' and k = 3 and (n = 1 or n = 2) is true",
+     "table \"t\": SQLite checks the condition \"(n = 1 or n = 2) is true\" after the k nearest rows are found, so "
+     "fewer "
+     "than k rows could come back though more match. Write \"order by distance limit\" in place of k, or put the "
+     "condition into rowid in (select rowid from t where ...)"},
+    {"select id from (select rowid as id from t where a match '[7, 0]' and k = 3 and recall = 1.0) where id = 20", ""},
     {"select rowid from t where a match vss_search_params('[7, 0]', 2, 0.95, '[40, 30, 20]')", "20 30 "},
     {"select rowid from t where vss_search(a, vss_search_params('[7, 0]', 2, 1.0,"
      " (select json_group_array(rowid) from t where company = 'company 1' and n = 0)))",

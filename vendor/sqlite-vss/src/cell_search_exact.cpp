@@ -120,7 +120,9 @@ Status CellSearch::search_exact(const CellQuery& query, std::vector<Neighbor>& o
         }
     }
     for (const Candidate& candidate : candidates_) {
-        if (best.size() == query.k && reported(candidate.distance) > best.front().distance) {
+        const float least = reported(candidate.distance);
+        if ((best.size() == query.k && least > best.front().distance) ||
+            (query.rows != nullptr && least > query.rows->distance_below)) {
             break;
         }
         bool passes = false;

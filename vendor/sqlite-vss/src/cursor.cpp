@@ -20,6 +20,8 @@ namespace {
 constexpr std::size_t first_portion = 64;
 constexpr std::size_t portion_growth = 4;
 constexpr double default_recall = 0.95;
+// Values of IN lists in a read that go into its statement.
+constexpr std::size_t most_listed_values = 1000;
 
 Status count_of(sqlite3_value* value, std::string_view words, std::string_view what, std::size_t& out) {
     if (sqlite3_value_numeric_type(value) != SQLITE_INTEGER || sqlite3_value_int64(value) < 0) {
@@ -43,11 +45,17 @@ Status Cursor::filter(const char* plan, std::span<sqlite3_value*> values) {
     position_ = 0;
     request_ = {};
     is_limited_ = false;
+    is_exact_ = false;
+    is_exhausted_ = false;
+    readings_.clear();
+    later_.clear();
+    later_distances_ = {};
     asked_k_ = {};
     asked_recall_ = {};
     is_sqlite_vss_search_ = false;
     recall_ = 0;
     VSS_TRY(table_.ready());
+    changes_ = sqlite3_total_changes(table_.name().db);
     VSS_TRY(Plan::decode(plan == nullptr ? "" : plan, plan_));
     if (plan_.terms.size() != values.size()) {
         return {Code::internal, "the plan does not match its values"};
@@ -61,9 +69,27 @@ Status Cursor::filter_rows(std::span<sqlite3_value*> values) {
                                    ": k, recall and distance belong to a search, and this query ", "has none; write \"",
                                    table_.schema().vector(0).name, " match ? and k = 10\""));
     }
-    const RowsCondition condition = rows_condition(table_.schema(), plan_);
+    const RowsCondition condition = rows_condition(table_.schema(), plan_, values, {});
     std::string sql = table_.select_rows() + condition.sql;
-    if (plan_.order != RowOrder::none) {
+    std::vector<ValueList> lists;
+    std::size_t listed = 0;
+    for (std::size_t i = 0; i < plan_.terms.size(); ++i) {
+        if (plan_.terms[i].is_list) {
+            lists.emplace_back();
+            VSS_TRY(read_value_list(plan_.terms[i], values[i], {}, lists.back()));
+            listed += lists.back().values.size();
+        }
+    }
+    std::vector<const KeptValue*> bound;
+    bool any = !condition.sql.empty();
+    for (const ValueList& list : lists) {
+        if (listed <= most_listed_values) {  // else SQLite alone looks at them
+            sql += cat(any ? " and (" : " where (", list_condition(table_.schema(), list, 0, list.values.size(), bound),
+                       ')');
+            any = true;
+        }
+    }
+    if (plan_.order == RowOrder::ascending || plan_.order == RowOrder::descending) {
         sql += plan_.order == RowOrder::ascending ? " order by _rowid" : " order by _rowid desc";
     }
     if (rows_sql_ == sql && rows_.is_prepared()) {
@@ -76,6 +102,9 @@ Status Cursor::filter_rows(std::span<sqlite3_value*> values) {
     int mark = 0;
     for (const std::size_t i : condition.terms) {
         rows_.bind_value(++mark, values[i]);
+    }
+    for (const KeptValue* value : bound) {
+        rows_.bind_value(++mark, value->get());
     }
     bool row = false;
     VSS_TRY(rows_.step(row));
@@ -115,26 +144,6 @@ Status Cursor::read_settings(std::span<sqlite3_value*> values) {
             case TermKind::offset:
                 offset = static_cast<std::size_t>(std::max<std::int64_t>(0, sqlite3_value_int64(values[i])));
                 break;
-            case TermKind::distance: {
-                const int type = sqlite3_value_numeric_type(values[i]);
-                if (type != SQLITE_INTEGER && type != SQLITE_FLOAT) {
-                    return Status::invalid(
-                        cat(words, ": expected a number to compare distance with, got ", type_words(values[i])));
-                }
-                const double bound = sqlite3_value_double(values[i]);
-                RowFilter& filter = request_.filter;
-                const bool inclusive = term.op == SQLITE_INDEX_CONSTRAINT_GE || term.op == SQLITE_INDEX_CONSTRAINT_LE;
-                if (term.op == SQLITE_INDEX_CONSTRAINT_GT || term.op == SQLITE_INDEX_CONSTRAINT_GE) {
-                    if (bound > filter.distance_above || (bound == filter.distance_above && !inclusive)) {
-                        filter.distance_above = bound;
-                        filter.above_inclusive = inclusive;
-                    }
-                } else if (bound < filter.distance_below || (bound == filter.distance_below && !inclusive)) {
-                    filter.distance_below = bound;
-                    filter.below_inclusive = inclusive;
-                }
-                break;
-            }
             default: break;
         }
     }
@@ -142,6 +151,68 @@ Status Cursor::read_settings(std::span<sqlite3_value*> values) {
         request_.k = limit > 0 && limit < (std::size_t{1} << 40) && offset < (std::size_t{1} << 40) ? limit + offset
                                                                                                     : first_portion;
     }
+    return Status::ok();
+}
+
+Status Cursor::read_distance(const Term& term, sqlite3_value* value, RowFilter& filter) const {
+    const int type = sqlite3_value_numeric_type(value);
+    if (type != SQLITE_INTEGER && type != SQLITE_FLOAT) {
+        return Status::invalid(
+            cat(table_.name().words(), ": expected a number to compare distance with, got ", type_words(value)));
+    }
+    // vss_search reports inner products, larger is nearer; searches themselves count the other way round.
+    const bool negated = is_sqlite_vss_search_ && table_.schema().vector(vector_).metric == Metric::inner_product;
+    const double bound = negated ? -sqlite3_value_double(value) : sqlite3_value_double(value);
+    const bool inclusive = term.op == SQLITE_INDEX_CONSTRAINT_GE || term.op == SQLITE_INDEX_CONSTRAINT_LE;
+    const bool above = term.op == SQLITE_INDEX_CONSTRAINT_GT || term.op == SQLITE_INDEX_CONSTRAINT_GE;
+    if (above != negated) {
+        if (bound > filter.distance_above || (bound == filter.distance_above && !inclusive)) {
+            filter.distance_above = bound;
+            filter.above_inclusive = inclusive;
+        }
+    } else if (bound < filter.distance_below || (bound == filter.distance_below && !inclusive)) {
+        filter.distance_below = bound;
+        filter.below_inclusive = inclusive;
+    }
+    return Status::ok();
+}
+
+// Which terms hold before the k nearest are found and which after, whether a LIMIT ends the reading, and the bounds on
+// distance, which depend on it.
+Status Cursor::read_text(std::span<sqlite3_value*> values) {
+    const bool has_limit_term = std::any_of(plan_.terms.begin(), plan_.terms.end(),
+                                            [](const Term& term) { return term.kind == TermKind::limit; });
+    SearchReading reading;
+    if (is_limited_ || !has_limit_term) {
+        VSS_TRY(table_.reader().read(table_.name(), table_.schema(), plan_, is_limited_, reading));
+    }
+    readings_ = std::move(reading.terms);
+    later_.assign(plan_.terms.size(), 0);
+    for (std::size_t i = 0; i < plan_.terms.size(); ++i) {
+        const Term& term = plan_.terms[i];
+        const bool is_condition = term.kind == TermKind::distance || term.kind == TermKind::rowid ||
+                                  term.kind == TermKind::value || term.kind == TermKind::vector;
+        // Where the text is not known: one rowid comes from a join more often than from the search.
+        const bool is_own = reading.is_known
+                                ? readings_[i].is_own
+                                : term.kind != TermKind::rowid || term.is_list || term.op != SQLITE_INDEX_CONSTRAINT_EQ;
+        later_[i] = is_limited_ && is_condition && !is_own ? 1 : 0;
+        if (term.kind == TermKind::distance) {
+            VSS_TRY(read_distance(term, values[i], later_[i] != 0 ? later_distances_ : request_.filter));
+        }
+    }
+    if (is_limited_) {
+        return refuse_doubts(table_, plan_, values, {readings_, later_});
+    }
+    if (plan_.order == RowOrder::farthest_first &&
+        request_.filter.distance_below == std::numeric_limits<double>::infinity()) {
+        return Status::invalid(cat(table_.name().words(), ": rows come nearest first; \"order by distance desc\" or ",
+                                   "max(distance) without k would need every row of the table. Add k = ?"));
+    }
+    // All rows within a distance, or all rows: none may be missing unless that was asked for.
+    const bool within = request_.filter.distance_below != std::numeric_limits<double>::infinity();
+    const bool ends = has_limit_term || (reading.is_known && reading.has_limit);
+    is_exact_ = within ? recall_ == 0 : !ends;
     return Status::ok();
 }
 
@@ -253,12 +324,72 @@ Status Cursor::filter_nearest(std::span<sqlite3_value*> values) {
     if (const SearchParameters* parameters = search_parameters(values[i]); parameters != nullptr) {
         rows = parameters->rows.get();
     }
-    VSS_TRY(build_row_filter(table_, plan_, values, vector_, rows, request_));
+    if (batch == nullptr) {
+        VSS_TRY(read_text(values));
+    } else {
+        later_.assign(plan_.terms.size(), 0);
+    }
+    VSS_TRY(build_row_filter(table_, plan_, values, {readings_, later_}, vector_, rows, {}, request_));
     if (batch != nullptr) {
         return run_batch(batch->ticket);
     }
-    // There can be no more rows, and sums with larger numbers would overflow.
-    return fetch(std::min<std::size_t>(request_.k, max_slots));
+    if (asks_the_same()) {
+        found_ = last_found_;
+    } else {
+        // There can be no more rows, and sums with larger numbers would overflow.
+        VSS_TRY(fetch(std::min<std::size_t>(request_.k, max_slots)));
+        last_asked_.reset();
+        if (is_limited_ && !request_.filter.allowed) {
+            last_asked_ = {vector_, query_, request_.k, recall_, request_.filter, changes_};
+            last_found_ = found_;
+        }
+    }
+    VSS_TRY(drop_later(values));
+    return skip_gone();
+}
+
+bool Cursor::asks_the_same() const {
+    const RowFilter& filter = request_.filter;
+    return last_asked_ && is_limited_ && !filter.allowed && last_asked_->column == vector_ &&
+           last_asked_->query == query_ && last_asked_->k == request_.k && last_asked_->recall == recall_ &&
+           last_asked_->changes == changes_ && last_asked_->filter.distance_above == filter.distance_above &&
+           last_asked_->filter.distance_below == filter.distance_below &&
+           last_asked_->filter.above_inclusive == filter.above_inclusive &&
+           last_asked_->filter.below_inclusive == filter.below_inclusive;
+}
+
+// Of the k nearest, those that what comes from outside lets pass.
+Status Cursor::drop_later(std::span<sqlite3_value*> values) {
+    std::erase_if(found_, [&](const Neighbor& n) { return !later_distances_.passes_distance(n.distance); });
+    std::vector<char> left_out(later_.size(), 1);
+    bool any = false;
+    for (std::size_t i = 0; i < later_.size(); ++i) {
+        const Term& term = plan_.terms[i];
+        if (later_[i] == 0 || term.kind == TermKind::distance) {
+            continue;
+        }
+        if (term.kind == TermKind::rowid && term.op == SQLITE_INDEX_CONSTRAINT_EQ && !term.is_list &&
+            sqlite3_value_type(values[i]) == SQLITE_INTEGER) {
+            const std::int64_t id = sqlite3_value_int64(values[i]);
+            std::erase_if(found_, [&](const Neighbor& n) { return n.rowid != id; });
+            continue;
+        }
+        left_out[i] = 0;
+        any = true;
+    }
+    if (!any || found_.empty()) {
+        return Status::ok();
+    }
+    constexpr std::size_t most_listed = 1000;
+    std::string among;
+    for (std::size_t i = 0; i < found_.size() && found_.size() <= most_listed; ++i) {
+        among += cat(i == 0 ? "_rowid in (" : ", ", found_[i].rowid);
+    }
+    SearchRequest passing;
+    VSS_TRY(build_row_filter(table_, plan_, values, {readings_, left_out}, vector_, nullptr,
+                             among.empty() ? among : among + ')', passing));
+    std::erase_if(found_, [&](const Neighbor& n) { return !passing.filter.passes(n.rowid); });
+    return Status::ok();
 }
 
 Status Cursor::find(std::vector<std::vector<Neighbor>>& results, bool exact) {
@@ -323,25 +454,74 @@ Status Cursor::fetch(std::size_t k) {
     request_.k = k;
     std::vector<std::vector<Neighbor>> results;
     if (position_ == 0) {
-        VSS_TRY(find(results, false));
+        VSS_TRY(find(results, is_exact_));
         found_ = std::move(results[0]);
-    } else {
-        // The reader wants more than was thought: from here on nothing may be left out, nor come twice.
-        VSS_TRY(find(results, true));
-        std::unordered_set<std::int64_t> handed_out;
-        for (const Neighbor& neighbor : found_) {
-            handed_out.insert(neighbor.rowid);
-        }
-        std::erase_if(results[0], [&](const Neighbor& neighbor) { return handed_out.contains(neighbor.rowid); });
-        found_.insert(found_.end(), results[0].begin(), results[0].end());
+        is_exhausted_ = found_.size() < request_.k;
+        return Status::ok();
     }
-    at_end_ = position_ >= found_.size();
+    // The reader wants more than was thought: from here on nothing may be left out, nor come twice. What the first
+    // portion missed would break the order by now.
+    VSS_TRY(find(results, true));
+    is_exhausted_ = results[0].size() < request_.k;
+    std::unordered_set<std::int64_t> handed_out;
+    for (const Neighbor& neighbor : found_) {
+        handed_out.insert(neighbor.rowid);
+    }
+    const Neighbor last = found_.back();
+    std::vector<Neighbor> missed;
+    for (const Neighbor& neighbor : results[0]) {
+        if (!handed_out.contains(neighbor.rowid)) {
+            (last < neighbor ? found_ : missed).push_back(neighbor);
+        }
+    }
+    if (is_exhausted_ && plan_.order != RowOrder::nearest_first) {
+        found_.insert(found_.end(), missed.begin(), missed.end());
+    }
+    return Status::ok();
+}
+
+bool Cursor::is_changed() const {
+    return sqlite3_total_changes(table_.name().db) != changes_;
+}
+
+// Moves on to a row that is there: what this connection deleted meanwhile is left out.
+Status Cursor::skip_gone() {
+    for (at_end_ = false;; ++position_) {
+        row_loaded_ = false;
+        while (position_ >= found_.size()) {
+            if (is_limited_ || is_exhausted_) {
+                at_end_ = true;
+                return Status::ok();
+            }
+            VSS_TRY(fetch(std::min<std::size_t>(std::max(request_.k, first_portion) * portion_growth, max_slots)));
+        }
+        bool found = true;
+        if (is_changed()) {
+            VSS_TRY(load_row(found));
+        }
+        if (found) {
+            return Status::ok();
+        }
+    }
+}
+
+Status Cursor::load_row(bool& found) {
+    const std::string sql = table_.select_rows() + " where _rowid = ?";
+    if (rows_sql_ != sql) {
+        rows_.finalize();
+        VSS_TRY(rows_.prepare(table_.name().db, sql));
+        rows_sql_ = sql;
+    }
+    rows_.reset();
+    rows_.bind(1, rowid());
+    VSS_TRY(rows_.step(row_loaded_));
+    found = row_loaded_;
     return Status::ok();
 }
 
 Status Cursor::next() {
-    row_loaded_ = false;
     if (!is_nearest()) {
+        row_loaded_ = false;
         bool row = false;
         VSS_TRY(rows_.step(row));
         at_end_ = !row;
@@ -349,11 +529,7 @@ Status Cursor::next() {
         return Status::ok();
     }
     ++position_;
-    at_end_ = position_ >= found_.size();
-    if (at_end_ && !is_limited_ && found_.size() >= request_.k) {
-        return fetch(std::max(request_.k, first_portion) * portion_growth);
-    }
-    return Status::ok();
+    return skip_gone();
 }
 
 std::int64_t Cursor::rowid() const {
@@ -371,7 +547,11 @@ Status Cursor::result_vector(sqlite3_context* context, std::size_t c, const Stat
     if (slot < 0) {
         return Status::corrupt(cat(table_.name().words(store.column()), ": row ", rowid, " names slot ", slot));
     }
-    VSS_TRY(store.read(static_cast<std::uint64_t>(slot), rowid, vector));
+    const Status status = store.read(static_cast<std::uint64_t>(slot), rowid, vector);
+    if (status.code() == Code::corrupt && is_changed()) {
+        return Status::ok();  // deleted or given another vector meanwhile: there is none to hand out
+    }
+    VSS_TRY(status);
     sqlite3_result_blob64(context, vector.data(), vector.size(), SQLITE_TRANSIENT);
     return Status::ok();
 }
@@ -400,17 +580,12 @@ Status Cursor::column(sqlite3_context* context, int column) {
         return Status::ok();
     }
     if (!row_loaded_) {
-        const std::string sql = table_.select_rows() + " where _rowid = ?";
-        if (rows_sql_ != sql) {
-            rows_.finalize();
-            VSS_TRY(rows_.prepare(table_.name().db, sql));
-            rows_sql_ = sql;
-        }
-        rows_.reset();
-        rows_.bind(1, rowid());
-        VSS_TRY(rows_.step(row_loaded_));
-        if (!row_loaded_) {
-            return Status::corrupt(cat(table_.name().words(), ": row ", rowid(), " has a vector but no row"));
+        bool found = false;
+        VSS_TRY(load_row(found));
+        if (!found) {
+            return is_changed()
+                       ? Status::ok()  // deleted since the cursor moved here
+                       : Status::corrupt(cat(table_.name().words(), ": row ", rowid(), " has a vector but no row"));
         }
     }
     const auto i = static_cast<std::size_t>(column);

@@ -1,9 +1,12 @@
 #include "plan.h"
 
 #include <algorithm>
+#include <array>
+#include <cctype>
 #include <charconv>
 #include <optional>
 
+#include "search_reading.h"
 #include "text.h"
 
 namespace vss {
@@ -71,6 +74,26 @@ bool hides_collation(int op) {
     return op == SQLITE_INDEX_CONSTRAINT_NE || op == SQLITE_INDEX_CONSTRAINT_ISNOT;
 }
 
+// Whether the table's own answer is SQLite's. SQLite does not say of what type the other side of a comparison is, which
+// for columns of text (or no type) decides what is converted, nor the collation of some: then SQLite looks once more.
+bool is_settled(const Column& column, int op) {
+    return !takes_value(op) || op == SQLITE_INDEX_CONSTRAINT_LIKE || op == SQLITE_INDEX_CONSTRAINT_GLOB ||
+           (!hides_collation(op) && has_numeric_affinity(column));
+}
+
+// Old versions of SQLite add bounds to LIKE and GLOB, which leave out blobs that LIKE finds.
+bool is_part_of_like(const sqlite3_index_info* info, int i) {
+    const auto& bound = info->aConstraint[i];
+    for (int j = 0; is_bound(bound.op) && j < info->nConstraint; ++j) {
+        const auto& other = info->aConstraint[j];
+        if (other.iColumn == bound.iColumn &&
+            (other.op == SQLITE_INDEX_CONSTRAINT_LIKE || other.op == SQLITE_INDEX_CONSTRAINT_GLOB)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 // Whether constraint i is an IN whose values can arrive all at once (SQLite 3.38).
 bool is_list(sqlite3_index_info* info, int i) {
     return sqlite3_libversion_number() >= 3038000 && sqlite3_vtab_in(info, i, -1) != 0;
@@ -107,6 +130,38 @@ std::string term_words(const Schema& schema, const Term& term) {
 }
 
 }  // namespace
+
+// SQLite's rules for the affinity of a declared type, which ends where the column's constraints begin.
+bool has_numeric_affinity(const Column& column) {
+    constexpr std::array<std::string_view, 11> constraints = {"constraint", "primary",   "not",     "null",
+                                                              "unique",     "check",     "default", "collate",
+                                                              "references", "generated", "as"};
+    std::string type;
+    for (std::size_t i = 0; i < column.declared_type.size();) {
+        std::size_t end = i;
+        while (end < column.declared_type.size() &&
+               std::isalnum(static_cast<unsigned char>(column.declared_type[end])) != 0) {
+            ++end;
+        }
+        end = std::max(end, i + 1);
+        const std::string_view word = std::string_view(column.declared_type).substr(i, end - i);
+        if (std::any_of(constraints.begin(), constraints.end(),
+                        [&](std::string_view constraint) { return equal_ignoring_case(constraint, word); })) {
+            break;
+        }
+        type += word;
+        i = end;
+    }
+    std::transform(type.begin(), type.end(), type.begin(),
+                   [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
+    const auto has = [&](std::string_view word) { return type.find(word) != std::string::npos; };
+    if (has("INT")) {
+        return true;
+    }
+    const bool is_text = has("CHAR") || has("CLOB") || has("TEXT");
+    const bool is_blob = has("BLOB") || type.find_first_not_of(' ') == std::string::npos;
+    return !is_text && !is_blob;
+}
 
 std::string_view operator_words(int op) {
     switch (op) {
@@ -145,7 +200,7 @@ bool Plan::has_search_terms() const {
 
 // One code a term: kind, column, ':', operator, 'l' for a list, the collation. Then '|' and the words.
 std::string Plan::encode(const Schema& schema) const {
-    std::string codes(1, order == RowOrder::ascending ? 'a' : order == RowOrder::descending ? 'd' : '-');
+    std::string codes(1, static_cast<char>(order));
     std::string words;
     for (const Term& term : terms) {
         codes +=
@@ -158,7 +213,7 @@ std::string Plan::encode(const Schema& schema) const {
         const bool has_k = std::any_of(terms.begin(), terms.end(), [](const Term& t) { return t.kind == TermKind::k; });
         words += nearest()->kind != TermKind::match || has_k ? "" : ", nearer ones first until the reader stops";
     }
-    if (order != RowOrder::none) {
+    if (order == RowOrder::ascending || order == RowOrder::descending) {
         words += order == RowOrder::ascending ? ", by rowid" : ", by rowid descending";
     }
     return cat(codes, " | ", words);
@@ -171,7 +226,7 @@ Status Plan::decode(std::string_view text, Plan& out) {
     if (rest.empty()) {
         return broken();
     }
-    out.order = rest[0] == 'a' ? RowOrder::ascending : rest[0] == 'd' ? RowOrder::descending : RowOrder::none;
+    out.order = static_cast<RowOrder>(rest[0]);
     rest.remove_prefix(1);
     while (rest.size() > 1 && rest[1] != ' ') {
         Term term;
@@ -223,7 +278,7 @@ Status best_index(const Schema& schema, std::string_view words, sqlite3_index_in
     int arguments = 0;
     const auto claim = [&](int i, const Term& term, bool omit) {
         info->aConstraintUsage[i].argvIndex = ++arguments;
-        info->aConstraintUsage[i].omit = omit ? 1 : 0;
+        info->aConstraintUsage[i].omit = omit || ProbeScope::is_active() ? 1 : 0;
         plan.terms.push_back(term);
     };
     if (nearest >= 0) {
@@ -246,6 +301,12 @@ Status best_index(const Schema& schema, std::string_view words, sqlite3_index_in
         }
         const bool is_search_setting = constraint.op == SQLITE_INDEX_CONSTRAINT_EQ &&
                                        (column == schema.k_column() || column == schema.recall_column());
+        if (!is_search_setting && (column == schema.k_column() || column == schema.recall_column()) &&
+            is_comparison(constraint.op) && takes_value(constraint.op)) {
+            const std::string_view setting = column == schema.k_column() ? "k" : "recall";
+            return Status::invalid(
+                cat(words, ": ", setting, " is said as ", setting, " = ?, not with ", operator_words(constraint.op)));
+        }
         if (constraint.usable == 0) {
             if (is_search_setting && nearest >= 0) {
                 return not_this_way();
@@ -293,14 +354,16 @@ Status best_index(const Schema& schema, std::string_view words, sqlite3_index_in
                 }
                 continue;
             }
-            const bool list = nearest >= 0 && constraint.op == SQLITE_INDEX_CONSTRAINT_EQ && is_list(info, i);
+            // Value by value SQLite would look at text once more by rules of its own, which are not those of IN.
+            const bool list = (nearest >= 0 || !has_numeric_affinity(schema.value(*value))) &&
+                              constraint.op == SQLITE_INDEX_CONSTRAINT_EQ && is_list(info, i);
             claim(i,
                   {.kind = TermKind::value,
                    .column = *value,
                    .op = constraint.op,
                    .is_list = list,
                    .collation = *collation},
-                  !hides_collation(constraint.op));
+                  is_settled(schema.value(*value), constraint.op) && !is_part_of_like(info, i));
             if (list) {
                 sqlite3_vtab_in(info, i, 1);
             }
@@ -312,16 +375,17 @@ Status best_index(const Schema& schema, std::string_view words, sqlite3_index_in
     if (nearest >= 0) {
         const bool by_distance = info->nOrderBy > 0 && info->aOrderBy[0].iColumn == schema.distance_column();
         const bool is_match = plan.terms[0].kind == TermKind::match;
-        if (by_distance && info->aOrderBy[0].desc != 0 && is_match) {
-            return Status::invalid(cat(words, ": rows come nearest first; \"order by distance desc\" would need every ",
-                                       "row of the table. Take the k nearest in a subquery and order that"));
-        }
         // Neighbours come by distance and, where equal, by rowid.
         const bool consumed =
-            by_distance && is_match &&
+            by_distance && is_match && info->aOrderBy[0].desc == 0 &&
             (info->nOrderBy == 1 || (info->nOrderBy == 2 && plain_column(schema, info->aOrderBy[1].iColumn) < 0 &&
                                      info->aOrderBy[1].desc == 0));
         info->orderByConsumed = consumed ? 1 : 0;
+        if (by_distance && is_match && info->aOrderBy[0].desc != 0) {
+            plan.order = RowOrder::farthest_first;
+        } else if (consumed) {
+            plan.order = RowOrder::nearest_first;
+        }
         info->estimatedCost = cost_nearest;
         info->estimatedRows = 10;
     } else {

@@ -35,7 +35,8 @@ struct Term {
     char collation = 'b';    // value: b(inary), n(ocase), r(trim), c(olumn's own)
 };
 
-enum class RowOrder { none, ascending, descending };
+// By rowid, of rows; by distance, of neighbours. `farthest_first` is asked for, and SQLite sorts.
+enum class RowOrder : char { none = '-', ascending = 'a', descending = 'd', nearest_first = 'n', farthest_first = 'f' };
 
 struct Plan {
     std::vector<Term> terms;  // in the order of xFilter's values
@@ -56,6 +57,9 @@ Status best_index(const Schema& schema, std::string_view words, sqlite3_index_in
 // The function codes that xFindFunction gives to vss_search and vss_range_search.
 inline constexpr int search_function_op = SQLITE_INDEX_CONSTRAINT_FUNCTION;
 inline constexpr int range_search_function_op = SQLITE_INDEX_CONSTRAINT_FUNCTION + 1;
+
+// Whether values of the column become numbers where they look like numbers (INTEGER, REAL and NUMERIC affinity).
+[[nodiscard]] bool has_numeric_affinity(const Column& column);
 
 // "=", "<", "like", ... ; "is null" forms take no value on the right.
 [[nodiscard]] std::string_view operator_words(int op);

@@ -18,6 +18,7 @@
 #include "cell_tables.h"
 #include "cells.h"
 #include "schema.h"
+#include "search_reading.h"
 #include "statement.h"
 #include "status.h"
 #include "storage.h"
@@ -56,6 +57,8 @@ class Table {
     [[nodiscard]] const TableName& name() const { return name_; }
     [[nodiscard]] const Schema& schema() const { return schema_; }
     [[nodiscard]] VectorStore& store(std::size_t c) { return *stores_[c]; }
+    // What the texts of running statements say of searches.
+    [[nodiscard]] SearchReader& reader() { return reader_; }
     // nullptr for a column that is always searched exactly.
     [[nodiscard]] ColumnCells* cells(std::size_t c) { return cells_[c].get(); }
 
@@ -168,6 +171,7 @@ class Table {
 
     TableName name_;
     Schema schema_;
+    SearchReader reader_;
     std::weak_ptr<OpenTables> others_;
     bool is_ready_ = false;
     int readers_ = 0;
