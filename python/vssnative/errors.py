@@ -91,7 +91,8 @@ class ProviderError(EmbeddingError):
         status: HTTP status of the answer, None where there was no answer.
         retry_after: seconds that the provider asked to wait, None where it did not say.
         transient: whether the same call may succeed later (a limit, an outage) without any change of the
-        texts.
+            texts.
+        asked: whether the provider was asked at all; False while it is left alone after failures.
     """
 
     def __init__(
@@ -101,8 +102,10 @@ class ProviderError(EmbeddingError):
         status: int | None = None,
         retry_after: float | None = None,
         transient: bool = False,
+        asked: bool = True,
     ) -> None:
         super().__init__(message)
+        self.asked = asked
         self.status = status
         self.retry_after = retry_after
         self.transient = transient

@@ -149,7 +149,8 @@ class TestBreaker:
         breaker.check("it")
         breaker.failed()
         with pytest.raises(
-            ProviderError, match=r"it failed 2 times in a row; not asked again for 10.0 s"
+            ProviderError,
+            match=r"it failed 2 times in a row, the last time: no answer; not asked again for 10.0 s",
         ) as caught:
             breaker.check("it")
         assert caught.value.transient

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,11 +12,13 @@ import numpy.typing as npt
 from .._catalog.models import embedder_for
 from .._catalog.records import EmbeddingConfig, Generation
 from ..connection import Connection, execute
+from ..embedding.limits import call_limits
 from ..embedding.protocol import Embedder
 from ..errors import QueryError
 from ..sql import quote_identifier
 
 Vector = npt.NDArray[np.float32]
+_SECONDS = 30.0
 Query = str | Sequence[str] | Mapping[str, float] | npt.ArrayLike
 
 
@@ -56,7 +59,9 @@ def query_vectors(generation: Generation, queries: Sequence[Any], given: Embedde
     known: dict[str, Vector] = {}
     if texts:
         embedder = embedder_for(generation, () if given is None else (given,), to_compare=True)
-        matrix = np.asarray(embedder.embed_queries(texts), dtype=np.float32)
+        # Somebody waits for the answer: one retry, and no minutes.
+        with call_limits(deadline=time.monotonic() + _SECONDS, attempts=2):
+            matrix = np.asarray(embedder.embed_queries(texts), dtype=np.float32)
         known = dict(zip(texts, matrix, strict=True))
     vectors = []
     for query, one in zip(queries, weights, strict=True):

@@ -24,11 +24,10 @@ from ..embedding._texts import content_hash
 from ..embedding.chunking import Passage
 from . import cache, queue
 from .embed import Embedded, Vector
+from .pauses import LONGEST_BACKOFF
 from .store import VectorStore, stores_of
 
 Splitter = Callable[[Generation, str], list[Passage]]
-
-_LONGEST_BACKOFF = 300.0
 
 
 @dataclass(frozen=True)
@@ -275,7 +274,7 @@ def commit_batch(
         if count >= max_attempts and row_id not in waiting:
             given_up += failures
         else:
-            delay = min(_LONGEST_BACKOFF, backoff * 2.0 ** (count - 1)) * random.uniform(0.5, 1.5)
+            delay = min(LONGEST_BACKOFF, backoff * 2.0 ** (count - 1)) * random.uniform(0.5, 1.5)
             later.append((row_id, count, max(now + delay, waiting.pop(row_id, 0.0))))
     later += [(row_id, attempts[row_id], when) for row_id, when in waiting.items()]
     counts.postponed = len(waiting)

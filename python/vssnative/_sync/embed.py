@@ -9,11 +9,14 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
+from ..embedding.limits import Limits, call_limits
 from ..embedding.protocol import Embedder
+from ..embedding.wire import without_texts
 from ..errors import EmbeddingError, MissingDependencyError, ModelNotFoundError, ProviderError
 
 Vector = npt.NDArray[np.float32]
@@ -21,6 +24,14 @@ Vector = npt.NDArray[np.float32]
 # The provider refuses whoever asks, whatever the text: no money, no permission, no such model.
 _REFUSES_ALL = frozenset({401, 402, 403, 404, 405, 407})
 _CANARY = "vssnative"
+_LONGEST_REASON = 500
+
+
+@runtime_checkable
+class _Partial(Protocol):
+    """An embedder that can say for each text what came of it."""
+
+    def try_embed(self, texts: Sequence[str]) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -70,55 +81,105 @@ def embed_texts(
     alone: Sequence[str],
     rate_limit: RateLimit | None,
     stop: threading.Event,
+    deadline: float | None = None,
+    patience_ends: float | None = None,
 ) -> Embedded:
     """Embed texts, given by their hashes.
 
-    A failing call is halved until the failing text stands alone. If then nothing at all has worked, a harmless text
-    is tried: if that fails too it is the provider, not the text.
+    What a failing call did embed is kept; the rest is halved until the failing text stands alone. Whether a failure is
+    the texts' or the provider's is not told by a status code: a harmless text is tried, after each failure that may
+    pass, and after any while nothing at all has worked. If that fails too it is the provider.
 
     Args:
         alone: hashes of texts that failed before; each gets a call of its own.
         stop: when set, what is left is not tried.
+        deadline: the same from this moment on, by ``time.monotonic``.
+        patience_ends: a call that has not worked by then is an outage, whatever else may be tried.
     """
     result = Embedded()
+    limits = Limits(stop, deadline)
+    ends = [moment for moment in (deadline, patience_ends) if moment is not None]
     apart = set(alone) & set(texts)
     together = [key for key in texts if key not in apart]
     # A stack of groups, next one last.
     groups = [[key] for key in sorted(apart, reverse=True)]
     if together:
         groups.append(together)
-    while groups and not stop.is_set():
-        group = groups.pop()
-        if rate_limit is not None:
-            rate_limit.wait(len(group), stop)
-            if stop.is_set():
-                break
-        result.calls += 1
-        try:
-            matrix = _checked(embedder, embedder.embed_documents([texts[key] for key in group]), len(group))
-        except Exception as error:  # noqa: BLE001 - whatever a model raises belongs to a text or its provider
+    # Failures are tried again by the queue, with pauses that all workers know of.
+    with call_limits(stop=stop, deadline=min(ends, default=None), attempts=1):
+        while groups and not limits.over:
+            group = groups.pop()
+            if rate_limit is not None:
+                rate_limit.wait(len(group), stop)
+                if limits.over:
+                    break
+            result.calls += 1
+            failed = _call(embedder, group, texts, result)
+            if not failed:
+                continue
+            error = next(iter(failed.values()))
+            if limits.over and isinstance(error, ProviderError) and error.transient:
+                break  # nobody waited for the answer
             outage = _outage(error)
-            if outage is None and len(group) == 1 and not result.vectors:
-                outage = _canary_dies(embedder, result)
+            if _may_pass(error) and patience_ends is not None and time.monotonic() >= patience_ends:
+                outage = outage or Outage(str(error), None, False, error)
+            if outage is None and (_may_pass(error) or (len(failed) == 1 and not result.vectors)):
+                outage = _canary_dies(embedder, result, error)
             if outage is not None:
                 result.outage = outage
                 break
-            if len(group) == 1:
-                result.failures[group[0]] = f"{type(error).__name__}: {error}"
+            keys = list(failed)
+            if len(keys) == 1:
+                result.failures[keys[0]] = reason_of(error, [texts[keys[0]]])
             else:
-                half = len(group) // 2
-                groups += [group[half:], group[:half]]
-            continue
-        for key, vector in zip(group, matrix, strict=True):
-            problem = _problem(vector, embedder.metric)
-            if problem is None:
-                result.vectors[key] = vector
-            else:
-                result.failures[key] = problem
+                half = len(keys) // 2
+                groups += [keys[half:], keys[:half]]
     return result
 
 
-def _checked(embedder: Embedder, matrix: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.float32]:
+def reason_of(error: BaseException, texts: Sequence[str]) -> str:
+    """What an error says, for dead letters and logs: its kind first, nothing of the texts, and not too much of it."""
+    words = f"{type(error).__name__}: {error}"
+    return without_texts(words[:_LONGEST_REASON], texts)
+
+
+def _call(
+    embedder: Embedder, group: Sequence[str], texts: Mapping[str, str], result: Embedded
+) -> dict[str, Exception]:
+    """One call of the model. Keeps good vectors and bad ones' reasons in `result`; returns what has to be tried again."""
+    rows = [texts[key] for key in group]
+    failed: dict[str, Exception] = {}
+    try:
+        if isinstance(embedder, _Partial):
+            attempt = embedder.try_embed(rows)
+            failed = {group[position]: error for position, error in sorted(attempt.failures.items())}
+            matrix = attempt.vectors
+            if len(failed) == len(group):
+                return failed
+        else:
+            matrix = embedder.embed_documents(rows)
+        matrix = _checked(embedder, matrix, len(group))
+    except Exception as error:  # noqa: BLE001 - whatever a model raises belongs to a text or its provider
+        return dict.fromkeys(group, error)
+    for key, vector in zip(group, matrix, strict=True):
+        if key in failed:
+            continue
+        problem = _problem(vector, embedder.metric)
+        if problem is None:
+            result.vectors[key] = vector
+        else:
+            result.failures[key] = problem
+    return failed
+
+
+def _checked(embedder: Embedder, given: object, count: int) -> npt.NDArray[np.float32]:
+    try:
+        matrix = np.asarray(given, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise EmbeddingError(
+            f"model {embedder.name} answered a {type(given).__name__} that is no array of ({count}, {embedder.dim})"
+            f" numbers: {error}"
+        ) from error
     if matrix.shape != (count, embedder.dim):
         raise EmbeddingError(
             f"model {embedder.name} answered an array of shape {matrix.shape} for {count} texts, expected"
@@ -136,9 +197,9 @@ def _problem(vector: Vector, metric: str) -> str | None:
 
 
 def _outage(error: Exception) -> Outage | None:
-    """Whether an error is about the provider, not the texts."""
+    """Whether an error is about the provider, whatever the text: a limit, or a refusal of whoever asks."""
     if isinstance(error, ProviderError):
-        if error.transient or error.status == 429:
+        if error.status == 429 or not error.asked:
             return Outage(str(error), error.retry_after, False, error)
         if error.status in _REFUSES_ALL:
             return Outage(str(error), error.retry_after, True, error)
@@ -147,10 +208,21 @@ def _outage(error: Exception) -> Outage | None:
     return None
 
 
-def _canary_dies(embedder: Embedder, result: Embedded) -> Outage | None:
+def _may_pass(error: Exception) -> bool:
+    return isinstance(error, ProviderError) and error.transient
+
+
+def _canary_dies(embedder: Embedder, result: Embedded, first: Exception) -> Outage | None:
+    """The outage that a harmless text meets too; it is told by the error that came first."""
     result.calls += 1
     try:
         _checked(embedder, embedder.embed_documents([_CANARY]), 1)
     except Exception as error:  # noqa: BLE001 - as above
-        return _outage(error) or Outage(f"{type(error).__name__}: {error}", None, False, error)
+        again = _outage(error)
+        if again is not None and again.permanent:
+            return again
+        if isinstance(first, ProviderError):
+            pause = max(first.retry_after or 0.0, getattr(error, "retry_after", None) or 0.0) or None
+            return Outage(str(first), pause, not first.transient, first)
+        return again or Outage(reason_of(error, []), None, False, error)
     return None

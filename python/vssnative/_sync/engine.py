@@ -13,7 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +25,7 @@ from .._catalog.models import embedder_for
 from .._catalog.records import EmbeddingConfig, Generation, load_embeddings
 from ..connection import Connection, execute
 from ..embedding.chunking import Passage, spans_of, split_text
+from ..embedding.daemons import DaemonPool
 from ..embedding.protocol import Embedder
 from ..errors import ConfigurationError, SyncError
 from . import pauses, queue
@@ -44,6 +45,11 @@ _FIRST_ROWS = 256
 _RATE_SECONDS = 10.0
 # A worker at work commits more often than that.
 _WORKER_ALIVE_SECONDS = 10.0
+# After a stop or a deadline a batch may end for so long; then its rows are given back.
+_GRACE_SECONDS = 0.7
+_LOOK_SECONDS = 0.1
+# However little patience is left, a call gets so much time: one that gets none would tell of no outage either.
+_SHORTEST_CALL_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -128,7 +134,12 @@ class Engine:
         self._on_event = on_event
         self.stop = stop or threading.Event()
         self._rate_limit = RateLimit(self._settings.rate_limit) if self._settings.rate_limit else None
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vssnative-embed")
+        # A thread that waits for a server is left behind at the end of the process; native code is waited for.
+        self._pool = DaemonPool(1, "vssnative-embed", wait_at_exit=False)
+        self._native_pool = DaemonPool(1, "vssnative-embed", wait_at_exit=True)
+        self.deadline: float | None = None
+        self.patience: float | None = None
+        self.down_since: float | None = None
         self._rows_per_window: dict[int, int] = {}
         self._turns = Turns(conn)
         self._waiting: deque[Batch] = deque()
@@ -145,7 +156,8 @@ class Engine:
 
     def close(self) -> None:
         """End the second thread and take the worker off the list of those at work."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        self._pool.close(wait=False)
+        self._native_pool.close(wait=False)
         if self._registered:
             self._registered = False
             write(
@@ -173,7 +185,10 @@ class Engine:
                     running.append(self._submit(batch))
                 if not running:
                     return
-                self._commit(running[0].batch, self._wait(running[0].future))
+                done = self._wait(running[0].future)
+                if done is None:
+                    return
+                self._commit(running[0].batch, done)
                 running.popleft()
                 if after_batch is not None:
                     after_batch()
@@ -196,6 +211,32 @@ class Engine:
                 resume = min(paused.get(g.model_digest, 0.0) for g in embedding.live)
                 moments.append(max(when, resume, now))
         return min(moments, default=None)
+
+    def waits_for(self) -> tuple[float, str] | None:
+        """When, in seconds since 1970, and for what, where all there is to do waits for models that are paused."""
+        paused = pauses.reasons(self._conn)
+        if not paused:
+            return None
+        found = []
+        for embedding in self.embeddings():
+            if embedding.paused or queue.pending(self._conn, embedding) == 0:
+                continue
+            ends = [
+                (*paused[g.model_digest], g.model_name) for g in embedding.live if g.model_digest in paused
+            ]
+            if len(ends) < len(embedding.live):
+                return None
+            until, reason, model = min(ends)
+            found.append((until, f"model {model} is paused until {clock_time(until)}: {reason}"))
+        return min(found, default=None)
+
+    def heal(self) -> None:
+        """Free rows whose times a clock that was ahead has put out of reach."""
+        now = time.time()
+        for embedding in self.embeddings():
+            if queue.out_of_reach(self._conn, embedding, now):
+                seconds = self._settings.lease_seconds
+                self._turns.write(partial(queue.heal_times, self._conn, embedding, now, seconds))
 
     def pending(self, *, paused: bool = False) -> int:
         """Entries in the queues, by default of embeddings that are not paused."""
@@ -300,6 +341,11 @@ class Engine:
         now = time.time()
         ready = {digest: texts for digest, texts in batch.texts.items() if paused.get(digest, 0.0) <= now}
         generations = {g.model_digest: g for g in batch.embedding.live}
+        deadline, patience_ends = self.deadline, None
+        if self.patience is not None:
+            began = time.monotonic()
+            patience_ends = max((self.down_since or began) + self.patience, began + _SHORTEST_CALL_SECONDS)
+        remote = any(generations[digest].model.get("kind") == "openai" for digest in ready)
 
         def work() -> dict[str, Embedded]:
             results = {}
@@ -311,18 +357,31 @@ class Engine:
                     continue
                 with span("vssnative.embed", texts=len(texts), model=embedder.name):
                     results[digest] = embed_texts(
-                        embedder, texts, sorted(batch.alone), self._rate_limit, self.stop
+                        embedder,
+                        texts,
+                        sorted(batch.alone),
+                        self._rate_limit,
+                        self.stop,
+                        deadline,
+                        patience_ends,
                     )
             return results
 
-        return _Running(batch, self._executor.submit(work))
+        return _Running(batch, (self._pool if remote else self._native_pool).submit(work))
 
-    def _wait(self, future: Future[dict[str, Embedded]]) -> dict[str, Embedded]:
+    def _wait(self, future: Future[dict[str, Embedded]]) -> dict[str, Embedded] | None:
+        """The batch's outcome; None where it is not waited for any more: its rows go back, untouched."""
+        over_since: float | None = None
         while True:
             self._keep_leases()
-            wait_for([future], timeout=max(0.0, self._renew_at - time.monotonic()))
+            wait_for([future], timeout=max(0.0, min(_LOOK_SECONDS, self._renew_at - time.monotonic())))
             if future.done():
                 return future.result()
+            now = time.monotonic()
+            if self.stop.is_set() or (self.deadline is not None and now >= self.deadline):
+                over_since = over_since or now
+                if now - over_since >= _GRACE_SECONDS:
+                    return None
 
     def _held(self) -> list[Batch]:
         """What is leased and not committed."""
@@ -366,7 +425,7 @@ class Engine:
                 for digest, outage in outages.items()
             }
 
-        if not outages and not set(worked) & set(pauses.paused_until(self._conn)):
+        if not outages and not set(worked) & set(pauses.recorded(self._conn)):
             if worked:
                 self.outage = None
             return
@@ -455,6 +514,12 @@ class Engine:
         write(self._conn, give)
         if self._left is not None:
             self._left += sum(len(batch.lease.entries) for batch in batches)
+
+
+def clock_time(when: float) -> str:
+    """A time in seconds since 1970 for people, in their own time zone; with the day where that is another."""
+    there, here = time.localtime(when), time.localtime()
+    return time.strftime("%H:%M:%S" if there[:3] == here[:3] else "%Y-%m-%d %H:%M:%S", there)
 
 
 def surface(outage: Outage) -> SyncError:

@@ -21,7 +21,7 @@ _FEWEST_ROWS = 16
 _SMOOTHING = 0.3
 
 
-def require_no_transaction(conn: Connection, what: str) -> None:
+def require_no_transaction(conn: Connection, what: str, otherwise: str = "") -> None:
     """Refuse to work on a connection that has a transaction open: it is not ours to commit.
 
     Raises:
@@ -31,6 +31,7 @@ def require_no_transaction(conn: Connection, what: str) -> None:
         raise SyncError(
             f"{what} needs the connection outside of a transaction, and one is open: commit or roll back first."
             " (Under Python 3.12's autocommit=False one is always open: use autocommit=True, or another connection.)"
+            f"{otherwise}"
         )
 
 

@@ -16,9 +16,16 @@ class Progress(Protocol):
         """`rows` are done since the beginning."""
         ...
 
+    def waiting(self, reason: str | None) -> None:
+        """What is waited for before it goes on; None where nothing special is."""
+        ...
+
 
 class _Silent:
     def advance(self, rows: int) -> None:
+        pass
+
+    def waiting(self, reason: str | None) -> None:
         pass
 
 
@@ -37,6 +44,7 @@ def rich_progress(pending: Callable[[], int]) -> Iterator[Progress]:
     """
     need("rich.progress", "cli", "progress bars")
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -47,7 +55,7 @@ def rich_progress(pending: Callable[[], int]) -> Iterator[Progress]:
     from rich.progress import Progress as RichProgress
 
     bar = RichProgress(
-        TextColumn("embedding"),
+        TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("rows, {task.fields[rate]}/s,"),
@@ -65,6 +73,9 @@ def rich_progress(pending: Callable[[], int]) -> Iterator[Progress]:
             def advance(self, rows: int) -> None:
                 elapsed = bar.tasks[0].elapsed or 0.0
                 rate = f"{rows / elapsed:.0f}" if elapsed > 0 else "-"
-                bar.update(task, completed=rows, total=max(total, rows), rate=rate)
+                bar.update(task, description="embedding", completed=rows, total=max(total, rows), rate=rate)
+
+            def waiting(self, reason: str | None) -> None:
+                bar.update(task, description="embedding" if reason is None else f"waiting: {escape(reason)}")
 
         yield Shown()

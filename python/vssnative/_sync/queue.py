@@ -12,6 +12,9 @@ from .._catalog.enqueue import BACKFILL_PRIORITY, EDIT_PRIORITY
 from .._catalog.records import EmbeddingConfig
 from ..connection import Connection, execute
 
+# A provider may ask for a long pause, but no longer one is believed.
+_LONGEST_WAIT = 90_000.0
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -139,6 +142,29 @@ def next_ready(conn: Connection, embedding: EmbeddingConfig) -> float | None:
         for priority in (EDIT_PRIORITY, BACKFILL_PRIORITY)
     ]
     return min((float(when) for when in moments if when is not None), default=None)
+
+
+def heal_times(conn: Connection, embedding: EmbeddingConfig, now: float, lease_seconds: float) -> None:
+    """Free what a clock that was ahead has put out of reach: leases and waits that end later than any can."""
+    for condition, longest in (
+        ("lease is not null", max(3600.0, 2 * lease_seconds)),
+        ("lease is null", _LONGEST_WAIT),
+    ):
+        execute(
+            conn,
+            "update vssnative_queue set lease = null, ready_at = 0"
+            f" where embedding = ? and priority in ({EDIT_PRIORITY}, {BACKFILL_PRIORITY}) and ready_at > ? and {condition}",
+            (embedding.id, now + longest),
+        )
+
+
+def out_of_reach(conn: Connection, embedding: EmbeddingConfig, now: float) -> bool:
+    """Whether ``heal_times`` may find something; asked before a write lock is."""
+    sql = (
+        "select 1 from vssnative_queue where embedding = ?"
+        f" and priority in ({EDIT_PRIORITY}, {BACKFILL_PRIORITY}) and ready_at > ? limit 1"
+    )
+    return bool(execute(conn, sql, (embedding.id, now + 3600.0)))
 
 
 def pending(conn: Connection, embedding: EmbeddingConfig) -> int:

@@ -76,6 +76,7 @@ def sync(
     settings: Settings | None = None,
     embedder: Embedder | None = None,
     on_event: Listener | None = None,
+    within: bool = False,
 ) -> SyncResult:
     """Bring vectors in step with rows until nothing is pending. Stop it whenever you like: it goes on from there.
 
@@ -89,9 +90,13 @@ def sync(
         limit: rows to work on at most.
         where: SQL over the user's table, with values in `params`, as for ``search``: only rows for which it holds.
             Needs `table`.
-        timeout: seconds after which to return with what is done.
+        timeout: seconds after which to return with what is done; a call of a model that takes longer is given up.
         patience: seconds for which a model's provider may be down before this raises. What needs somebody to act
-            (a refused key, a model that is not installed) raises at once.
+            (a refused key, a model that is not installed) raises at once, and so does a provider that asks for a
+            longer pause.
+        within: work inside the transaction that is open on the connection, which the caller then commits or rolls
+            back: for tests that roll back all they did (Django's TestCase, fixtures). The model is called while the
+            transaction holds the write lock.
         settings: batch sizes, leases, attempts, rate limit.
         embedder: the model, where it cannot be built from its record.
         on_event: called with each ``Event``, in this thread.
@@ -104,7 +109,10 @@ def sync(
         ConfigurationError: `limit` is negative.
     """
     load(conn)
-    require_no_transaction(conn, "sync")
+    if not within:
+        require_no_transaction(
+            conn, "sync", "; in a test that rolls back, sync(conn, within=True) works inside of it"
+        )
     if where is not None and table is None:
         raise SyncError("where= is a condition on one table: say which, sync(conn, 'posts', where=...)")
     condition = condition_of(where, params)
@@ -138,10 +146,12 @@ def sync(
     )
     engine.skip = frozenset(broken)
     bar = rich_progress(engine.pending) if progress else no_progress()
-    deadline = None if timeout is None else started + timeout
+    engine.deadline = None if timeout is None else started + timeout
+    engine.patience = patience
     try:
+        engine.heal()
         with bar as shown:
-            _until_done(engine, shown, deadline, patience, once=limit is not None or condition is not None)
+            _until_done(engine, shown, patience, once=limit is not None or condition is not None)
         remaining = engine.pending(paused=True)
     finally:
         stop.set()
@@ -163,31 +173,46 @@ def sync(
     )
 
 
-def _until_done(
-    engine: Engine, bar: Progress, deadline: float | None, patience: float, *, once: bool
-) -> None:
-    down_since: float | None = None
-
+def _until_done(engine: Engine, bar: Progress, patience: float, *, once: bool) -> None:
     def after_batch() -> None:
         bar.advance(engine.totals.rows)
-        if deadline is not None and time.monotonic() >= deadline:
+        if engine.deadline is not None and time.monotonic() >= engine.deadline:
             engine.stop.set()
 
     while True:
+        began = time.monotonic()
         engine.drain(after_batch)
-        if deadline is not None and time.monotonic() >= deadline:
+        now = time.monotonic()
+        if engine.deadline is not None and now >= engine.deadline:
             return
         if engine.outage is None:
-            down_since = None
+            engine.down_since = None
         else:
-            down_since = down_since or time.monotonic()
-            if engine.outage.permanent or time.monotonic() - down_since >= patience:
+            engine.down_since = engine.down_since or began
+            if engine.outage.permanent or now - engine.down_since >= patience:
                 raise surface(engine.outage) from engine.outage.error
         when = engine.next_ready()
-        if when is None or (once and engine.outage is None):
+        if when is None:
             return
-        # Somebody else may finish those rows, or edit them, before that.
         pause = max(0.0, when - time.time())
-        if deadline is not None:
-            pause = min(pause, max(0.0, deadline - time.monotonic()))
+        waiting = engine.waits_for()
+        if waiting is None:
+            if once and engine.outage is None:
+                return
+        else:
+            until, reason = waiting
+            left = patience - (0.0 if engine.down_since is None else now - engine.down_since)
+            beyond = engine.deadline is not None and now + left > engine.deadline
+            if until - time.time() > left and not beyond:
+                cause = None if engine.outage is None else engine.outage.error
+                raise SyncError(
+                    f"{reason}; that is longer than patience={patience:g} s. What is embedded so far is kept; resume(conn,"
+                    " table) lets the model be asked again at once"
+                ) from cause
+        bar.waiting(None if waiting is None else waiting[1])
+        # Somebody else may finish those rows, or edit them, before that.
+        if engine.deadline is not None:
+            pause = min(pause, max(0.0, engine.deadline - now))
+        if engine.down_since is not None:
+            pause = min(pause, max(0.0, engine.down_since + patience - now))
         time.sleep(min(pause, _LOOK_AGAIN_SECONDS))

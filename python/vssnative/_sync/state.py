@@ -9,6 +9,8 @@ from .._catalog.records import EmbeddingConfig, load_embedding, load_embeddings
 from .._catalog.schema import installed_version
 from ..connection import Connection, execute
 from ..sql import quote_identifier
+from . import pauses
+from .engine import clock_time
 from .health import lost_parts, needs_mending, problem_with
 from .locking import require_no_transaction, write
 
@@ -34,6 +36,8 @@ class Status:
         oldest_pending_seconds: age of the oldest queue entry; None where the queue is empty.
         rate: texts per second, over the workers seen in the last minute.
         coverage: share of the rows whose vectors are there and up to date, from 0 to 1; 1 for an empty table.
+        waiting_for: what holds the pending rows up, and until when: ``pause``, a paused model with the reason, rows
+            that failed and wait for their next attempt; None where nothing does.
         problem: why sync cannot go on (a table or column that is gone), or that triggers are lost; None if all is
             well.
     """
@@ -52,6 +56,7 @@ class Status:
     oldest_pending_seconds: float | None
     rate: float
     coverage: float
+    waiting_for: str | None
     problem: str | None
 
 
@@ -139,7 +144,8 @@ def pause(conn: Connection, table: str) -> None:
 
 
 def resume(conn: Connection, table: str) -> None:
-    """End ``pause``. Also a model that is paused after failures of its provider is asked again at once.
+    """End ``pause``. Also a model that is paused after failures of its provider is asked again at once, and rows that
+    wait for their next attempt are ready.
 
     Raises:
         MigrationError: the table has no embeddings.
@@ -155,8 +161,12 @@ def _set_paused(conn: Connection, table: str, paused: int) -> None:
     def change() -> None:
         execute(conn, "update vssnative_embeddings set paused = ? where id = ?", (paused, embedding.id))
         if not paused:
-            for generation in embedding.live:
-                execute(conn, "delete from vssnative_models where digest = ?", (generation.model_digest,))
+            pauses.clear_pause(conn, [generation.model_digest for generation in embedding.live])
+            execute(
+                conn,
+                "update vssnative_queue set ready_at = 0 where embedding = ? and lease is null and ready_at > 0",
+                (embedding.id,),
+            )
 
     write(conn, change)
 
@@ -215,8 +225,27 @@ def _status_of(conn: Connection, embedding: EmbeddingConfig) -> Status:
         None if oldest is None else max(0.0, now - oldest),
         rate,
         coverage,
+        _waiting_for(conn, embedding, now) if pending else None,
         problem,
     )
+
+
+def _waiting_for(conn: Connection, embedding: EmbeddingConfig, now: float) -> str | None:
+    if embedding.paused:
+        return "pause(); resume() goes on"
+    paused = pauses.reasons(conn)
+    ends = [(*paused[g.model_digest], g.model_name) for g in embedding.live if g.model_digest in paused]
+    if ends and len(ends) == len(embedding.live):
+        until, reason, model = min(ends)
+        return f"model {model} is paused until {clock_time(until)}: {reason}"
+    [(ready, first, rows)] = execute(
+        conn,
+        "select sum(ready_at <= ?), min(ready_at), count(*) from vssnative_queue where embedding = ? and lease is null",
+        (now, embedding.id),
+    )
+    if rows and not ready:
+        return f"{rows:,} rows failed or had to wait; the next is tried at {clock_time(first)}"
+    return None
 
 
 def has_embeddings(conn: Connection) -> bool:

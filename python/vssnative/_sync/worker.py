@@ -54,7 +54,8 @@ class Worker:
         self._stop = threading.Event()
 
     def stop(self) -> None:
-        """Let ``run`` end after the batch it is at. Safe from any thread and from a signal handler."""
+        """Let ``run`` end after the batch it is at, or without it where that takes longer than a second: its rows go
+        back. Safe from any thread and from a signal handler."""
         self._stop.set()
 
     def run(self) -> None:
@@ -95,15 +96,19 @@ class Worker:
                 if mended_at is None or time.monotonic() - mended_at >= _MEND_EVERY_SECONDS:
                     mended_at = time.monotonic()
                     self._mend(conn, engine)
+                when = None
                 try:
                     engine.drain()
+                    when = engine.next_ready()
+                except MigrationError as error:
+                    # The table has no embeddings yet, or not any more: others may give it some.
+                    emit(self._on_event, "broken", str(self._table), reason=str(error))
                 except driver_error(conn):
                     # A table may have been dropped since the last look; anything else is not ours to swallow.
                     before = engine.skip
                     self._mend(conn, engine)
                     if engine.skip == before:
                         raise
-                when = engine.next_ready()
                 wait = self._poll if when is None else min(max(0.0, when - time.time()), self._poll)
                 self._stop.wait(wait)
         finally:
@@ -124,6 +129,7 @@ class Worker:
                 broken.add(embedding.id)
                 emit(self._on_event, "broken", embedding.name, reason=str(error))
         engine.skip = frozenset(broken)
+        engine.heal()
 
 
 @contextlib.contextmanager

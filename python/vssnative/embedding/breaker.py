@@ -28,6 +28,7 @@ class CircuitBreaker:
         self._clock = clock
         self._lock = threading.Lock()
         self._failures = 0
+        self._cause = ""
         self._open_until: float | None = None
         self._trying = False
 
@@ -45,9 +46,11 @@ class CircuitBreaker:
                 self._trying = True
                 return
             raise ProviderError(
-                f"{who} failed {self._failures} times in a row; not asked again for {max(left, 0):.1f} s",
+                f"{who} failed {self._failures} times in a row, the last time: {self._cause};"
+                f" not asked again for {max(left, 0):.1f} s",
                 retry_after=max(left, 0.0),
                 transient=True,
+                asked=False,
             )
 
     def succeeded(self) -> None:
@@ -57,9 +60,10 @@ class CircuitBreaker:
             self._open_until = None
             self._trying = False
 
-    def failed(self) -> None:
+    def failed(self, cause: str = "no answer") -> None:
         """The provider did not answer, or failed."""
         with self._lock:
+            self._cause = cause
             self._failures += 1
             self._trying = False
             if self._failures >= self._limit:

@@ -13,8 +13,9 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,8 +23,10 @@ import numpy as np
 from ..errors import ConfigurationError, MissingDependencyError, ProviderError
 from ._texts import checked_texts
 from .breaker import CircuitBreaker
+from .daemons import DaemonPool
+from .limits import Limits, current_limits
 from .protocol import Float32Matrix, Int64Vector
-from .wire import read_answer, retry_after, server_words
+from .wire import read_answer, retry_after, server_words, without_texts
 
 if TYPE_CHECKING:
     import httpx
@@ -151,6 +154,7 @@ class HostedEmbedder:
         self._attempts = attempts
         self._backoff = backoff
         self._longest_pause = longest_pause
+        self._timeout = timeout
         self._price = price
         self._breaker = CircuitBreaker(breaker_failures, breaker_pause)
         self._slots = threading.BoundedSemaphore(concurrency)
@@ -180,7 +184,7 @@ class HostedEmbedder:
             ProviderError: if the server must be asked and does not answer.
         """
         if self._dim is None:
-            self._request(["dimension"])
+            self._request(["dimension"], current_limits())
         assert self._dim is not None
         return self._dim
 
@@ -237,7 +241,7 @@ class HostedEmbedder:
         failures: dict[int, ProviderError] = {}
         found: dict[int, Float32Matrix] = {}
         batches = self._batches(rows)
-        run = _Run(self._embed_batch, rows, found, failures)
+        run = _Run(self._embed_batch, rows, found, failures, current_limits())
         if len(batches) <= 1:
             for batch in batches:
                 run.batch(batch)
@@ -287,6 +291,7 @@ class HostedEmbedder:
                 status=error.status,
                 retry_after=error.retry_after,
                 transient=all(failure.transient for failure in attempt.failures.values()),
+                asked=error.asked,
             ) from error
         return attempt.vectors
 
@@ -305,8 +310,8 @@ class HostedEmbedder:
             batches.append(range(start, len(rows)))
         return batches
 
-    def _embed_batch(self, texts: list[str], interrupted: threading.Event) -> Float32Matrix:
-        """One batch, with retries until they are used up, the embedder is closed or the call interrupted."""
+    def _embed_batch(self, texts: list[str], interrupted: threading.Event, limits: Limits) -> Float32Matrix:
+        """One batch, with retries until they are used up, the embedder is closed or nobody waits any more."""
         import tenacity
 
         jitter = tenacity.wait_random_exponential(multiplier=self._backoff, max=self._longest_pause)
@@ -318,49 +323,63 @@ class HostedEmbedder:
             return max(drawn, asked or 0.0)
 
         def worth_another(error: BaseException) -> bool:
-            if not isinstance(error, ProviderError) or not error.transient:
+            if not isinstance(error, ProviderError) or not error.transient or not error.asked:
                 return False
-            if self._closing.is_set() or interrupted.is_set():
+            if self._closing.is_set() or interrupted.is_set() or limits.over:
+                return False
+            if limits.left is not None and (error.retry_after or 0.0) > limits.left:
                 return False
             # A server that asks for a longer pause than we would wait is left to the caller.
             return (error.retry_after or 0.0) <= self._longest_pause
 
         def sleep(seconds: float) -> None:
             end = time.monotonic() + seconds
-            while (left := end - time.monotonic()) > 0 and not interrupted.is_set():
+            while (left := end - time.monotonic()) > 0 and not interrupted.is_set() and not limits.over:
                 if self._closing.wait(min(left, 0.1)):
                     return
 
         retrying = tenacity.Retrying(
-            stop=tenacity.stop_after_attempt(self._attempts),
+            stop=tenacity.stop_after_attempt(min(self._attempts, limits.attempts or self._attempts)),
             wait=pause,
             retry=tenacity.retry_if_exception(worth_another),
             sleep=sleep,
             before_sleep=lambda _: self._count(retries=1),
             reraise=True,
         )
-        result: Float32Matrix = retrying(self._request, texts)
+        result: Float32Matrix = retrying(self._request, texts, limits)
         return result
 
-    def _request(self, texts: list[str]) -> Float32Matrix:
+    def _request(self, texts: list[str], limits: Limits) -> Float32Matrix:
         """One request. Counts it, and tells the circuit breaker how it went."""
         who = f"{self._model} at {self._base_url}"
-        with self._slots:
+        while not self._slots.acquire(timeout=0.1):
+            if limits.over or self._closing.is_set():
+                raise ProviderError(
+                    f"{who}: nobody waits for the answer any more", transient=True, asked=False
+                )
+        try:
             self._breaker.check(who)
             outcome: Callable[[], None] = self._breaker.abandoned
             try:
-                vectors, tokens = self._send(texts, who)
+                vectors, tokens = self._send(texts, who, limits)
                 outcome = self._breaker.succeeded
             except ProviderError as error:
-                outcome = self._breaker.failed if error.transient else self._breaker.succeeded
+                cause = str(error).removeprefix(f"{who}: ")
+                outcome = partial(self._breaker.failed, cause) if error.transient else self._breaker.succeeded
                 raise
             finally:
                 outcome()
+        finally:
+            self._slots.release()
         self._count(texts=len(texts), tokens=sum(map(_estimate, texts)) if tokens is None else tokens)
         return vectors
 
-    def _send(self, texts: list[str], who: str) -> tuple[Float32Matrix, int | None]:
+    def _send(self, texts: list[str], who: str, limits: Limits) -> tuple[Float32Matrix, int | None]:
         import httpx
+
+        seconds = self._timeout if limits.left is None else min(self._timeout, limits.left)
+        if limits.over or seconds <= 0:
+            raise ProviderError(f"{who}: no time is left to ask", transient=True, asked=False)
 
         body: dict[str, Any] = {"model": self._model, "input": texts, "encoding_format": "float"}
         if self._asked_dim is not None:
@@ -368,10 +387,15 @@ class HostedEmbedder:
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         self._count(requests=1)
         try:
-            answer = self._client.post(f"{self._base_url}/embeddings", json=body, headers=headers)
+            answer = self._client.post(
+                f"{self._base_url}/embeddings",
+                json=body,
+                headers=headers,
+                timeout=httpx.Timeout(seconds, connect=min(seconds, 10.0)),
+            )
         except httpx.TimeoutException as error:
             raise ProviderError(
-                f"{who}: no answer in time ({type(error).__name__})", transient=True
+                f"{who}: no answer within {seconds:.3g} s ({type(error).__name__})", transient=True
             ) from None
         except (httpx.TransportError, httpx.DecodingError) as error:
             raise ProviderError(f"{who}: {self._hidden(str(error))}", transient=True) from None
@@ -380,13 +404,15 @@ class HostedEmbedder:
         if answer.status_code != 200:
             status = answer.status_code
             raise ProviderError(
-                f"{who}: status {status}: {self._hidden(server_words(answer.text))}",
+                f"{who}: status {status}: {without_texts(server_words(self._hidden(answer.text)), texts)}"
+                f"{self._keyless(status)}",
                 status=status,
                 retry_after=retry_after(answer.headers.get("Retry-After")),
                 transient=status in (408, 409, 425, 429) or status >= 500,
             )
         try:
-            vectors, tokens = read_answer(answer.content, len(texts), self._dim)
+            # The length is looked at below: another one is no passing fault.
+            vectors, tokens = read_answer(answer.content, len(texts), None)
         except ValueError as error:
             # A wrong answer may be a passing fault of the server as well as a lasting one: worth another request.
             raise ProviderError(f"{who}: {error}", status=200, transient=True) from None
@@ -395,9 +421,29 @@ class HostedEmbedder:
                 self._dim = vectors.shape[1]
         if vectors.shape[1] != self._dim:
             raise ProviderError(
-                f"{who}: expected {self._dim} values a vector, got {vectors.shape[1]}", status=200
+                f"{who}: expected {self._dim} values, got [{vectors.shape[1]}]; dim= asks for, and expects, another"
+                " length",
+                status=200,
             )
         return vectors, tokens
+
+    def check_key(self) -> None:
+        """That a key is there for a server which is known to need one.
+
+        Raises:
+            ConfigurationError: it is missing.
+        """
+        if self._key is None and self._base_url == DEFAULT_BASE_URL:
+            raise ConfigurationError(
+                f"{self.name} needs a key: set the environment variable OPENAI_API_KEY, here and wherever sync runs"
+            )
+
+    def _keyless(self, status: int) -> str:
+        if status not in (401, 403) or self._key is not None:
+            return ""
+        if self._base_url == _checked_url(os.environ.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL):
+            return "; no key was sent: set the environment variable OPENAI_API_KEY"
+        return "; no key was sent: a server other than $OPENAI_BASE_URL gets one only by api_key="
 
     def _hidden(self, words: str) -> str:
         """A message without the key, which a server may have echoed."""
@@ -414,12 +460,14 @@ class _Run:
 
     def __init__(
         self,
-        embed: Callable[[list[str], threading.Event], Float32Matrix],
+        embed: Callable[[list[str], threading.Event, Limits], Float32Matrix],
         rows: list[str],
         found: dict[int, Float32Matrix],
         failures: dict[int, ProviderError],
+        limits: Limits,
     ) -> None:
         self._embed = embed
+        self._limits = limits
         self._rows = rows
         self._found = found
         self._failures = failures
@@ -427,9 +475,10 @@ class _Run:
         self._interrupted = threading.Event()
 
     def parallel(self, batches: list[range], threads: int) -> None:
-        pool = ThreadPoolExecutor(threads, thread_name_prefix="vssnative-hosted")
+        pool = DaemonPool(threads, "vssnative-hosted", wait_at_exit=False)
+        pending: list[Future[None]] = []
         try:
-            pending: list[Future[None]] = [pool.submit(self.batch, batch) for batch in batches]
+            pending = [pool.submit(partial(self.batch, batch)) for batch in batches]
             for future in pending:
                 future.result()
         except BaseException:
@@ -437,14 +486,18 @@ class _Run:
             self._stopped = ProviderError("interrupted", transient=True)
             raise
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            for future in pending:
+                future.cancel()
+            pool.close(wait=False)
 
     def batch(self, batch: range) -> None:
         if self._stopped is not None:
             self._report(batch, self._stopped)
             return
         try:
-            vectors = self._embed([self._rows[position] for position in batch], self._interrupted)
+            vectors = self._embed(
+                [self._rows[position] for position in batch], self._interrupted, self._limits
+            )
         except ProviderError as error:
             if error.status in _REFUSALS and len(batch) > 1:
                 middle = batch.start + len(batch) // 2

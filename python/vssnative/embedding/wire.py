@@ -7,6 +7,7 @@ import binascii
 import json
 import math
 import time
+from collections.abc import Sequence
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -16,6 +17,8 @@ from .protocol import Float32Matrix
 
 _LONGEST_VECTOR = 65_536
 _LONGEST_MESSAGE = 300
+_SHORTEST_TEXT = 8
+_SHORTEST_QUOTE = 16
 
 
 def read_answer(content: bytes, count: int, dim: int | None) -> tuple[Float32Matrix, int | None]:
@@ -100,6 +103,31 @@ def retry_after(header: str | None) -> float | None:
         except (TypeError, ValueError, OverflowError):
             return None
     return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+def without_texts(words: str, texts: Sequence[str]) -> str:
+    """A message without what it quotes of texts: those go to dead letters and logs, which more people read.
+
+    Whole texts of 8 characters or more are taken out, and runs of 16 or more that are in one.
+    """
+    for text in sorted(texts, key=len, reverse=True):
+        for quoted in (text.strip(), " ".join(text.split())):
+            if len(quoted) >= _SHORTEST_TEXT and quoted in words:
+                words = words.replace(quoted, "[text]")
+    joined = "\0".join(form for text in texts for form in (text, " ".join(text.split())))
+    kept, at = [], 0
+    while at < len(words):
+        end = at + _SHORTEST_QUOTE
+        if end > len(words) or words[at].isspace() or words[at:end] not in joined:
+            kept.append(words[at])
+            at += 1
+            continue
+        while end < len(words) and words[end - _SHORTEST_QUOTE + 1 : end + 1] in joined:
+            end += 1
+        end = at + len(words[at:end].rstrip())
+        kept.append("[text]")
+        at = end
+    return "".join(kept)
 
 
 def server_words(body: str) -> str:

@@ -134,6 +134,9 @@ def add_embeddings(
     """
     source = describe(conn, table)
     embedder = get_embedder(model)
+    check = getattr(embedder, "check_key", None)
+    if check is not None and not plan:
+        check()
     embedding = _design(source, embedder, columns, template, store, chunk, name or source.table)
     embedding = _with_free_names(conn, embedding, full_text)
     existing = _existing(conn, embedding)
