@@ -68,6 +68,8 @@ def create(execute: Execute, table: str = "t", celled: bool = False) -> None:
     if celled:
         execute(f"update \"{table}_config\" set value = 10 where key glob 'cells_from*'")
         execute(f"update \"{table}_config\" set value = 4 where key glob 'cell_rows*'")
+        # Of one column the 4-bit codes are kept, though its vectors are short; the other's are made when searched.
+        execute(f"insert into \"{table}_config\"(key, value) values('slot_codes0', 1)")
         # A renamed table reads its configuration anew.
         execute(f'alter table "{table}" rename to "{table}_other"')
         execute(f'alter table "{table}_other" rename to "{table}"')

@@ -1,6 +1,8 @@
 #include "cache.h"
 
+#include <algorithm>
 #include <cstdlib>
+#include <iterator>
 #include <random>
 #include <string_view>
 
@@ -10,6 +12,9 @@ namespace vss {
 namespace {
 
 constexpr std::size_t node_overhead = 256;
+// The part of the budget that is freed at once for something worth more; and at the end of a round.
+constexpr std::uint64_t evicted_share = 64;
+constexpr std::uint64_t round_share = 16;
 
 }  // namespace
 
@@ -28,10 +33,26 @@ std::size_t Cache::Hash::operator()(const CacheKey& key) const {
     return static_cast<std::size_t>(h ^ (h >> 29));
 }
 
+std::size_t Cache::rank_of(CacheKind kind) {
+    switch (kind) {
+        case CacheKind::segment: return 2;
+        case CacheKind::slots: return 1;
+        case CacheKind::cell_directory:
+        case CacheKind::codes: break;
+    }
+    return 0;
+}
+
 void Cache::set_budget(std::uint64_t bytes) {
     const std::lock_guard lock(mutex_);
     budget_ = bytes;
-    evict_until(budget_, clock_ + 1);
+    refused_ = 0;
+    is_full_ = false;
+    for (std::size_t rank = ranks; rank-- > 0;) {
+        while (used_ > budget_ && !nodes_[rank].empty()) {
+            evict(nodes_[rank], nodes_[rank].begin());
+        }
+    }
 }
 
 std::uint64_t Cache::budget() const {
@@ -44,51 +65,101 @@ std::uint64_t Cache::used() const {
     return used_;
 }
 
-std::uint64_t Cache::begin_search() {
-    const std::lock_guard lock(mutex_);
-    return ++clock_;
-}
-
 std::shared_ptr<const CacheEntry> Cache::get(const CacheKey& key) {
     const std::lock_guard lock(mutex_);
     const auto at = index_.find(key);
     if (at == index_.end()) {
         return nullptr;
     }
-    at->second->last_used = clock_;
-    nodes_.splice(nodes_.begin(), nodes_, at->second);
+    at->second->entry->touch();
     return at->second->entry;
 }
 
-void Cache::put(const CacheKey& key, std::shared_ptr<const CacheEntry> entry, std::uint64_t search) {
+bool Cache::put(const CacheKey& key, std::shared_ptr<const CacheEntry> entry) {
     const std::size_t bytes = entry->bytes() + node_overhead;
+    const std::size_t rank = rank_of(key.kind);
     const std::lock_guard lock(mutex_);
     if (bytes > budget_ || index_.contains(key)) {
-        return;
+        return false;
     }
-    evict_until(budget_ - bytes, search);
     if (used_ > budget_ - bytes) {
-        return;
+        is_full_ = true;
+        make_room(bytes, rank);
     }
-    nodes_.push_front(Node{key, std::move(entry), clock_, bytes});
-    index_.emplace(key, nodes_.begin());
+    if (used_ > budget_ - bytes) {
+        refused_ += bytes;
+        if (refused_ >= budget_) {
+            end_round();
+        }
+        return false;
+    }
+    nodes_[rank].push_back(Node{key, std::move(entry), bytes});
+    index_.emplace(key, std::prev(nodes_[rank].end()));
     used_ += bytes;
+    return true;
 }
 
 void Cache::clear() {
     const std::lock_guard lock(mutex_);
     index_.clear();
-    nodes_.clear();
+    for (Nodes& nodes : nodes_) {
+        nodes.clear();
+    }
     evictions_.fetch_add(1, std::memory_order_relaxed);
     used_ = 0;
+    refused_ = 0;
+    is_full_ = false;
 }
 
-void Cache::evict_until(std::uint64_t limit, std::uint64_t before) {
-    while (used_ > limit && !nodes_.empty() && nodes_.back().last_used < before) {
-        used_ -= nodes_.back().bytes;
-        index_.erase(nodes_.back().key);
-        nodes_.pop_back();
-        evictions_.fetch_add(1, std::memory_order_relaxed);
+void Cache::evict(Nodes& from, Nodes::iterator at) {
+    used_ -= at->bytes;
+    index_.erase(at->key);
+    from.erase(at);
+    evictions_.fetch_add(1, std::memory_order_relaxed);
+}
+
+// Evicts entries that are worth less than the rank, if that is enough: some more than are needed now, since connections
+// look up again what they hold whenever something was evicted.
+void Cache::make_room(std::uint64_t bytes, std::size_t rank) {
+    std::uint64_t there = 0;
+    for (std::size_t r = rank + 1; r < ranks; ++r) {
+        for (auto at = nodes_[r].begin(); at != nodes_[r].end() && there < bytes; ++at) {
+            there += at->bytes;
+        }
+    }
+    if (budget_ - used_ + there < bytes) {
+        return;
+    }
+    const std::uint64_t wanted = std::max(bytes, budget_ / evicted_share);
+    for (std::size_t r = ranks; r-- > rank + 1;) {
+        // Those in use get a second chance.
+        for (std::size_t left = 2 * nodes_[r].size(); left > 0 && !nodes_[r].empty() && budget_ - used_ < wanted;
+             --left) {
+            const auto first = nodes_[r].begin();
+            if (left > nodes_[r].size() && first->entry->used_.exchange(false, std::memory_order_relaxed)) {
+                nodes_[r].splice(nodes_[r].end(), nodes_[r], first);
+            } else {
+                evict(nodes_[r], first);
+            }
+        }
+    }
+}
+
+// What nobody has used since the last time goes, least worth first; a share only, as what was used is told by chance
+// too.
+void Cache::end_round() {
+    refused_ = 0;
+    const std::uint64_t most = budget_ / round_share;
+    std::uint64_t evicted = 0;
+    for (std::size_t rank = ranks; rank-- > 0;) {
+        Nodes& nodes = nodes_[rank];
+        for (auto at = nodes.begin(); at != nodes.end();) {
+            const auto here = at++;
+            if (!here->entry->used_.exchange(false, std::memory_order_relaxed) && evicted < most) {
+                evicted += here->bytes;
+                evict(nodes, here);
+            }
+        }
     }
 }
 

@@ -102,6 +102,7 @@ Status CellIndex::check(const std::function<bool(const std::string&)>& report) {
             }
         }
     }
+    VSS_TRY(check_slot_codes(live, report));
     for (const std::uint32_t slot : live) {
         const auto first = firsts.find(slot);
         if (first == firsts.end()) {

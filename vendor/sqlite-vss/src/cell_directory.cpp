@@ -13,6 +13,7 @@ namespace {
 constexpr std::size_t measure_all = 128;
 constexpr std::size_t measured_beside = 16;
 constexpr std::uint32_t ranked_without_codes = 12;
+constexpr std::size_t coded_by_one_ranking = 256;
 constexpr float infinity = std::numeric_limits<float>::infinity();
 // Of an element; squares of thousands such, and sums of many vectors, are still floats.
 constexpr float longest = 1e15F;
@@ -120,6 +121,7 @@ void CellDirectory::set_centroid(std::uint32_t cell, const float* centroid) {
 
 void CellDirectory::put(std::uint32_t cell, const CellInfo& info, const std::uint8_t* centroid,
                         std::uint32_t taken_to) {
+    made_.reset();
     grow(cell);
     live_ += (info.version != 0 ? 1U : 0U) - (infos_[cell].version != 0 ? 1U : 0U);
     infos_[cell] = info;
@@ -131,6 +133,7 @@ void CellDirectory::put(std::uint32_t cell, const CellInfo& info, const std::uin
 }
 
 void CellDirectory::erase(std::uint32_t cell) {
+    made_.reset();
     live_ -= infos_[cell].version != 0 ? 1U : 0U;
     infos_[cell] = {};
     if (const auto codes = coarse_.load(); codes != nullptr) {
@@ -181,6 +184,7 @@ void CellDirectory::append_waiting(std::uint32_t cell, CodeBlocks& out) const {
 
 // What is derived from the centroid's bytes.
 void CellDirectory::refresh(std::uint32_t cell) {
+    made_.reset();
     CellInfo& info = infos_[cell];
     live_ += info.version == 0 ? 1U : 0U;
     info.version = info.version == 0 ? 1 : info.version;
@@ -222,15 +226,27 @@ void CellDirectory::code(std::uint32_t cell, CodeBlocks& codes) const {
 // Null as long as making them does not pay.
 std::shared_ptr<const CodeBlocks> CellDirectory::codes_for_ranking() const {
     std::shared_ptr<CodeBlocks> codes = coarse_.load();
-    if (codes == nullptr && ++ranked_ > ranked_without_codes) {
-        codes = std::make_shared<CodeBlocks>(padded_);
-        codes->resize(infos_.size());
-        for (std::uint32_t cell = 0; cell < infos_.size(); ++cell) {
-            code(cell, *codes);
-        }
-        coarse_ = codes;
+    if (codes != nullptr || ++ranked_ <= ranked_without_codes) {
+        return codes;
     }
-    return codes;
+    const std::unique_lock making(making_, std::try_to_lock);
+    if (!making.owns_lock()) {
+        return nullptr;  // another thread is at it
+    }
+    if (made_ == nullptr) {
+        made_ = std::make_shared<CodeBlocks>(padded_);
+    }
+    const std::size_t end = std::min(made_->size() + coded_by_one_ranking, infos_.size());
+    made_->reserve(infos_.size());
+    for (auto cell = static_cast<std::uint32_t>(made_->size()); cell < end; ++cell) {
+        made_->resize(cell + 1);
+        code(cell, *made_);
+    }
+    if (end < infos_.size()) {
+        return nullptr;
+    }
+    coarse_ = made_;
+    return std::move(made_);
 }
 
 RankedCell CellDirectory::measure(const CodeQuery& query, std::uint32_t cell, For purpose) const {

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <utility>
 #include <vector>
@@ -156,6 +157,9 @@ class CellDirectory final : public CacheEntry {
     // wait. Whoever changes the directory has it alone; readers may share it.
     mutable std::atomic<std::shared_ptr<CodeBlocks>> coarse_;
     mutable std::atomic<std::uint32_t> ranked_ = 0;
+    // What is made of them so far, some by each ranking, so that none waits long.
+    mutable std::mutex making_;
+    mutable std::shared_ptr<CodeBlocks> made_;
 };
 
 }  // namespace vss

@@ -158,6 +158,7 @@ Status explain(Table& table, std::size_t c, std::span<sqlite3_value*> arguments,
     json.add_text("plan", recall < 1 ? "\"cells: the nearest are scanned\"" : "\"exact: pruned by 4-bit codes\"");
     json.add("cells", costs.cells).add("codes_scanned", costs.entries).add("candidates", costs.candidates);
     json.add("refined", costs.refined).add("reranked", costs.reranked).add("rows_read_from_pages", costs.cold_rows);
+    json.add("code_chunks_read", costs.chunks_read);
     json.add("rank_us", costs.rank_us).add("scan_us", costs.scan_us).add("refine_us", costs.refine_us);
     json.add("rerank_us", costs.rerank_us);
     json.add("recall", exact[0].empty() ? 1.0 : static_cast<double>(hits) / static_cast<double>(exact[0].size()));

@@ -158,11 +158,14 @@ Status CellIndex::insert_rows(std::span<const std::uint32_t> slots, bool as_batc
     CellDirectory& directory = changing_directory();
     std::vector<float> raw;
     std::vector<Placement> placements;
+    std::vector<std::byte> slot_codes;
+    const std::size_t code_bytes = state_.slot_codes ? SlotCodes::code_bytes(padded) : 0;
     for (std::size_t done = 0; done < slots.size(); done += rows_at_once) {
         const std::span<const std::uint32_t> part = slots.subspan(done, std::min(rows_at_once, slots.size() - done));
         raw.resize(part.size() * dim_);
         VSS_TRY(store_.read_vectors(part, raw.data()));
         placements.resize(part.size());
+        slot_codes.resize(part.size() * code_bytes);
         const CellRanker* ranker = ranker_for(part.size());
         const int workers = part.size() >= 512 ? threads() : 1;
         const bool placed = parallel_for(part.size(), workers, [&](std::size_t begin, std::size_t end) {
@@ -174,7 +177,11 @@ Status CellIndex::insert_rows(std::span<const std::uint32_t> slots, bool as_batc
             for (std::size_t first = begin; first < end; first += block) {
                 const std::size_t n = std::min(block, end - first);
                 for (std::size_t i = 0; i < n; ++i) {
-                    space_->enter(raw.data() + (first + i) * dim_, x.data() + i * padded);
+                    const bool whole = space_->enter(raw.data() + (first + i) * dim_, x.data() + i * padded);
+                    if (code_bytes > 0) {
+                        SlotCodes::encode(x.data() + i * padded, whole, padded,
+                                          slot_codes.data() + (first + i) * code_bytes);
+                    }
                 }
                 if (ranker != nullptr) {
                     ranked.resize(n * choices);
@@ -196,6 +203,9 @@ Status CellIndex::insert_rows(std::span<const std::uint32_t> slots, bool as_batc
         });
         if (!placed) {
             return {Code::no_memory, "out of memory"};
+        }
+        if (code_bytes > 0) {
+            VSS_TRY(put_slot_codes(part, slot_codes.data()));
         }
         std::vector<CodeBatch::Item> batch;
         for (std::size_t i = 0; i < part.size(); ++i) {
@@ -597,6 +607,8 @@ Status CellIndex::rebuild() {
     tail_.clear();
     leaving_ = {};
     new_batches_.clear();
+    VSS_TRY(erase_slot_codes());
+    state_.slot_codes = may_keep_slot_codes();
     state_.batches_begin = state_.batches_end;
     VSS_TRY(insert_rows(slots, false));
     // What is left overfull would be paid for by the first small transactions that follow.
@@ -609,8 +621,11 @@ Status CellIndex::optimize_step(std::uint64_t& next) {
         next = max_cells;
         return Status::ok();
     }
-    VSS_TRY(settle(true));
+    VSS_TRY(settle_and_write(true));
     VSS_TRY(load_directory());
+    if (!state_.slot_codes && may_keep_slot_codes()) {
+        VSS_TRY(code_all_slots());  // written by a version that knew none
+    }
     while (next < directory_->size() && directory_->info(static_cast<std::uint32_t>(next)).version == 0) {
         ++next;
     }

@@ -18,8 +18,12 @@ namespace {
 // Candidates that sign codes must leave for k = 10: in 384 dimensions the true neighbours are among the best 100 in
 // 99 of 100 cases.
 constexpr std::size_t candidates_for_ten = 90;
-// Codes of segments that one query makes at most.
-constexpr std::size_t segments_built_per_query = 1;
+// Where 4-bit codes are not kept in the tables: chunks that one query makes of their vectors at most.
+constexpr std::size_t chunks_made_per_query = 8;
+// A segment's rows are decoded whole, where memory has room for all, once so many were read one by one, and for one
+// query in so many: it takes ten times as long as a search.
+constexpr std::uint32_t cold_rows_per_segment = 24;
+constexpr std::uint64_t queries_per_segment = 16;
 // Above it most segments must be there: what a damaged number asks for must not be allocated.
 constexpr std::uint64_t many_segments = std::uint64_t{1} << 20;
 // What looking at one 4-bit code costs, in sign codes scanned.
@@ -85,18 +89,29 @@ float CellSearch::reported(float distance) const {
     return metric_ == Metric::cosine ? distance / 2 : distance;
 }
 
+Status RowStore::read_slot(std::uint32_t slot, bool& live, std::int64_t& rowid, std::span<std::byte> vector) {
+    live = false;
+    return read_slots({&slot, 1}, [&](std::size_t /*i*/, std::int64_t id, std::span<const std::byte> bytes) {
+        live = true;
+        rowid = id;
+        std::copy(bytes.begin(), bytes.end(), vector.begin());
+    });
+}
+
 // --- what the snapshot holds -----------------------------------------------------------------------------------------
 
 Status CellSearch::refresh() {
+    release_chunks();
     VSS_TRY(index_.load());
     VSS_TRY(index_.settle());
+    cache_is_full_ = Cache::instance().is_full();
     const std::uint64_t evictions = Cache::instance().evictions();
     if (evictions != evictions_) {
         // What was evicted must not be kept alive here.
         evictions_ = evictions;
         std::fill(cells_.begin(), cells_.end(), CellView{});
         for (SegmentView& view : segments_) {
-            view.codes.reset();
+            view.chunks.clear();
             view.rows.reset();
         }
     }
@@ -144,9 +159,10 @@ Status CellSearch::cell_codes(std::uint32_t cell, std::shared_ptr<const CodeBloc
         out = view.codes.get();
         return Status::ok();
     }
-    VSS_TRY(index_.codes(cell, info, held));
+    bool is_cached = false;
+    VSS_TRY(index_.codes(cell, info, held, &is_cached));
     out = held.get();
-    if (generation_ != 0) {
+    if (generation_ != 0 && is_cached) {
         view = {info.version, held, scan_of(*out)};
     }
     return Status::ok();
@@ -171,6 +187,8 @@ Status CellSearch::open_cells(std::size_t end) {
             VSS_TRY(cell_codes(at.cell, held, codes));
             scan = scan_of(*codes);
             held_.push_back(std::move(held));
+        } else if (cache_is_full_) {
+            view.codes->touch();
         }
         scan.offset = product ? -at.product : query_.square + info.norm * info.norm - 2 * at.product;
         scans_.push_back(scan);
@@ -189,34 +207,147 @@ bool CellSearch::rows_fit() const {
     return index_.state().rows * row < Cache::instance().budget() / 10 * 9;
 }
 
-Status CellSearch::segment_codes(SegmentView& view, bool build, const SlotCodes*& out) {
-    out = view.codes.get();
-    if (out != nullptr) {
+CellSearch::ChunkView& CellSearch::chunk_view(SegmentView& view, std::size_t number) {
+    if (view.chunks.empty()) {
+        view.chunks.resize(index_.chunks_per_segment());
+    }
+    return view.chunks[number];
+}
+
+// Adds the codes of those of `slots` that are live.
+Status CellSearch::complete_chunk(std::span<const std::uint32_t> slots, SlotCodes& codes) {
+    if (slots.empty()) {
         return Status::ok();
     }
-    const CacheKey key{view.info.version, CacheKind::slots, static_cast<std::uint32_t>(seed_), view.info.id};
-    view.codes = Cache::instance().get_as<SlotCodes>(key);
-    if (view.codes == nullptr && !build) {
-        return Status::ok();
-    }
-    const bool fit = rows_fit();
-    if (view.codes == nullptr || (fit && view.rows == nullptr)) {
-        std::shared_ptr<const Segment> rows;
-        VSS_TRY(rows_.segment(view.info, fit, rows));
-        if (view.codes == nullptr) {
-            const std::size_t slots = rows_.segment_slots();
-            auto made = std::make_shared<SlotCodes>(index_.space(), type_, *rows, view.info.id * slots, slots);
-            view.codes = made;
-            Cache::instance().put(key, std::move(made), Cache::instance().begin_search());
-            ++built_;
+    const CellSpace& space = index_.space();
+    std::vector<float> raw(dim_);
+    std::vector<float> x(space.padded());
+    std::vector<std::byte> code(SlotCodes::code_bytes(space.padded()));
+    return rows_.read_slots(slots, [&](std::size_t i, std::int64_t /*rowid*/, std::span<const std::byte> vector) {
+        decode_vector(type_, vector.data(), dim_, raw.data());
+        const bool whole = space.enter(raw.data(), x.data());
+        SlotCodes::encode(x.data(), whole, space.padded(), code.data());
+        codes.set(index_.place_of(slots[i]).at, code.data());
+    });
+}
+
+// A chunk's codes are a function of its segment's vectors, whose version stands for them: what is not in the tables,
+// since its rows are in the tail or codes are not kept, is made of the vectors.
+Status CellSearch::finish_chunk(SegmentView& view, std::size_t number, const std::shared_ptr<SlotCodes>& made) {
+    const std::size_t chunk_slots = SlotCodes::chunk_slots(index_.space().padded());
+    const auto first = static_cast<std::uint32_t>(view.info.id * rows_.segment_slots() + number * chunk_slots);
+    const auto end = static_cast<std::uint32_t>(
+        std::min(first + chunk_slots, std::size_t{view.info.id + 1} * rows_.segment_slots()));
+    std::vector<std::uint32_t> slots;
+    if (index_.state().slot_codes) {
+        const std::set<std::uint32_t>& tail = index_.tail();
+        slots.assign(tail.lower_bound(first), tail.lower_bound(end));
+    } else {
+        for (std::uint32_t slot = first; slot < end; ++slot) {
+            slots.push_back(slot);
         }
-        if (fit) {
-            view.rows = std::move(rows);
-        }
+        ++made_;
     }
-    view.cold = 0;
-    out = view.codes.get();
+    VSS_TRY(complete_chunk(slots, *made));
+    ++costs_.chunks_read;
+    ChunkView& chunk = chunk_view(view, number);
+    const CacheKey key{view.info.version, CacheKind::slots, static_cast<std::uint32_t>(seed_),
+                       view.info.id * index_.chunks_per_segment() + number};
+    if (!Cache::instance().put(key, made)) {
+        passing_chunks_.push_back(&chunk);
+    }
+    chunk = {made, made->code(0), made->live()};
     return Status::ok();
+}
+
+bool CellSearch::find_chunk(SegmentView& view, std::size_t number) {
+    ChunkView& chunk = chunk_view(view, number);
+    if (chunk.first == nullptr) {
+        const CacheKey key{view.info.version, CacheKind::slots, static_cast<std::uint32_t>(seed_),
+                           view.info.id * index_.chunks_per_segment() + number};
+        if (auto codes = Cache::instance().get_as<SlotCodes>(key); codes != nullptr) {
+            const std::byte* first = codes->code(0);
+            const std::uint32_t live = codes->live();
+            chunk = {std::move(codes), first, live};
+        }
+    }
+    return chunk.first != nullptr;
+}
+
+// The chunk stays shut where making its codes must wait.
+Status CellSearch::open_chunk(SegmentView& view, std::size_t number) {
+    // Few rows are asked to learn, and most chunks would be read for them.
+    if (find_chunk(view, number) || keeps_slots_ || (!index_.state().slot_codes && made_ >= chunks_made_per_query)) {
+        return Status::ok();
+    }
+    auto made = std::make_shared<SlotCodes>(index_.space().padded());
+    VSS_TRY(index_.slot_codes(view.info.id * index_.chunks_per_segment() + number, 1,
+                              [&](std::uint64_t /*chunk*/, std::span<const std::byte> bytes) {
+                                  std::copy(bytes.begin(), bytes.end(), made->bytes_on_disk().begin());
+                              }));
+    return finish_chunk(view, number, made);
+}
+
+// All chunks of the segment.
+Status CellSearch::open_segment(SegmentView& view) {
+    const std::size_t chunks = index_.chunks_per_segment();
+    std::size_t missing = 0;
+    for (std::size_t number = 0; number < chunks; ++number) {
+        missing += find_chunk(view, number) ? 0U : 1U;
+    }
+    if (missing == 0) {
+        return Status::ok();
+    }
+    std::vector<std::shared_ptr<SlotCodes>> made(chunks);
+    const std::uint64_t first = view.info.id * chunks;
+    VSS_TRY(index_.slot_codes(first, chunks, [&](std::uint64_t chunk, std::span<const std::byte> bytes) {
+        if (view.chunks[chunk - first].first == nullptr) {
+            made[chunk - first] = std::make_shared<SlotCodes>(index_.space().padded());
+            std::copy(bytes.begin(), bytes.end(), made[chunk - first]->bytes_on_disk().begin());
+        }
+    }));
+    for (std::size_t number = 0; number < chunks; ++number) {
+        if (view.chunks[number].first == nullptr) {
+            auto codes = made[number] != nullptr ? std::move(made[number])
+                                                 : std::make_shared<SlotCodes>(index_.space().padded());
+            VSS_TRY(finish_chunk(view, number, codes));
+        }
+    }
+    return Status::ok();
+}
+
+// Lets go of the chunks that the cache did not take.
+void CellSearch::release_chunks() {
+    for (ChunkView* chunk : passing_chunks_) {
+        *chunk = {};
+    }
+    passing_chunks_.clear();
+}
+
+CellSearch::RowPlace CellSearch::row_in_memory(std::uint32_t slot) {
+    const SegmentView* view = view_of(slot);
+    if (view == nullptr || view->rows == nullptr) {
+        return {};
+    }
+    const std::vector<std::uint32_t>& slots = view->rows->slots;
+    std::size_t at = slot % rows_.segment_slots();
+    if (at >= slots.size() || slots[at] != slot) {
+        at = static_cast<std::size_t>(std::lower_bound(slots.begin(), slots.end(), slot) - slots.begin());
+        if (at == slots.size() || slots[at] != slot) {
+            return {};
+        }
+    }
+    return {view->rows->row(at), view->rows->rowids[at]};
+}
+
+// Where memory has room for all rows, they are decoded a segment at a time.
+Status CellSearch::keep_rows(SegmentView& view) {
+    if (view.rows != nullptr || view.cold < cold_rows_per_segment || queries_ < kept_at_ + queries_per_segment) {
+        return Status::ok();
+    }
+    kept_at_ = queries_;
+    view.cold = 0;
+    return rows_fit() ? rows_.segment(view.info, true, view.rows) : Status::ok();
 }
 
 Status CellSearch::slots_end(std::uint64_t& out) {
@@ -234,14 +365,15 @@ Status CellSearch::begin(const CellQuery& query) {
     query_.vector.resize(padded);
     const bool whole = index_.space().enter(raw.data(), query_.vector.data());
     query_.prepare(padded);
-    fine_.prepare(query_.vector.data(), padded);
+    fine_.prepare(query_.vector.data(), padded, index_.space().estimate());
     if (!whole) {
-        fine_.lost = std::numeric_limits<float>::infinity();
+        fine_.set_lost();
     }
     candidates_.clear();
     vector_.resize(rows_.vector_bytes());
     costs_ = {};
-    built_ = 0;
+    made_ = 0;
+    ++queries_;
     return Status::ok();
 }
 
@@ -415,6 +547,9 @@ Status CellSearch::refine(const CellQuery& query) {
     }
     // In three steps, so that what is needed next is on its way from memory meanwhile.
     const auto segment_slots = static_cast<std::uint32_t>(rows_.segment_slots());
+    const std::size_t padded = index_.space().padded();
+    const auto chunk_slots = static_cast<std::uint32_t>(SlotCodes::chunk_slots(padded));
+    const std::size_t code_bytes = SlotCodes::code_bytes(padded);
     places_.clear();
     cold_.clear();
     for (const std::uint32_t slot : slots_) {
@@ -422,34 +557,30 @@ Status CellSearch::refine(const CellQuery& query) {
         if (view == nullptr) {
             return no_vector(slot);
         }
-        const SlotCodes* codes = nullptr;
-        // Few rows are asked to learn, and codes of all segments would be made for them.
-        VSS_TRY(segment_codes(
-            *view, !keeps_slots_ && view->cold >= cold_rows_per_segment && built_ < segments_built_per_query, codes));
-        if (codes == nullptr) {
-            cold_.push_back(slot);
-            continue;
-        }
-        const std::uint32_t slot_of_segment = slot - static_cast<std::uint32_t>(view->info.id) * segment_slots;
-        codes->prefetch_position(slot_of_segment);
-        places_.push_back({codes, view->rows.get(), slot, slot_of_segment});
+        const std::uint32_t within = slot % segment_slots;
+        ChunkView& chunk = chunk_view(*view, within / chunk_slots);
+        __builtin_prefetch(&chunk);
+        places_.push_back({&chunk, nullptr, slot, within % chunk_slots});
     }
     for (CodePlace& place : places_) {
-        const std::int32_t at = place.codes->at(place.position);
-        if (at < 0) {
-            return no_vector(place.slot);
+        if (place.chunk->first == nullptr) {
+            VSS_TRY(open_chunk(*view_of(place.slot), place.slot % segment_slots / chunk_slots));
         }
-        place.position = static_cast<std::uint32_t>(at);
-        place.codes->prefetch(place.position);
-    }
-    refined_.clear();
-    const bool by_rowid = query.slots == nullptr && query.rows != nullptr && query.rows->allowed.has_value();
-    for (std::uint32_t i = 0; i < places_.size(); ++i) {
-        const CodePlace& place = places_[i];
-        if (by_rowid && !query.rows->passes(place.codes->rowid(place.position))) {
+        if (place.chunk->first == nullptr || (place.chunk->live >> place.at & 1) == 0) {
+            cold_.push_back(place.slot);
             continue;
         }
-        refined_.push_back(ordered_key(place.codes->distance(fine_, place.position), i));
+        if (cache_is_full_) {
+            place.chunk->codes->touch();
+        }
+        place.code = place.chunk->first + place.at * code_bytes;
+        prefetch(place.code, code_bytes);
+    }
+    refined_.clear();
+    for (std::uint32_t i = 0; i < places_.size(); ++i) {
+        if (places_[i].code != nullptr) {
+            refined_.push_back(ordered_key(fine_.distance(places_[i].code), i));
+        }
     }
     costs_.refined += refined_.size();
     const std::size_t wanted = std::min(reranked_for(query.recall, query.k), refined_.size());
@@ -459,26 +590,15 @@ Status CellSearch::refine(const CellQuery& query) {
     return Status::ok();
 }
 
-void CellSearch::prefetch_row(const CodePlace& place) const {
-    if (place.rows != nullptr) {
-        __builtin_prefetch(&place.rows->rowids[place.position]);
-        prefetch(place.rows->row(place.position), rows_.vector_bytes());
-    }
-}
-
 Status CellSearch::measure(std::uint32_t slot, const CellQuery& query, bool& passes, Neighbor& out) {
     passes = false;
     SegmentView* view = view_of(slot);
     if (view == nullptr) {
         return no_vector(slot);
     }
-    if (view->rows != nullptr && view->codes != nullptr) {
-        const std::int32_t at = view->codes->at(slot % rows_.segment_slots());
-        if (at < 0) {
-            return no_vector(slot);
-        }
-        out.rowid = view->rows->rowids[static_cast<std::size_t>(at)];
-        return measure(slot, view->rows->row(static_cast<std::size_t>(at)), query, passes, out);
+    if (const RowPlace row = row_in_memory(slot); row.vector != nullptr) {
+        out.rowid = row.rowid;
+        return measure(slot, row.vector, query, passes, out);
     }
     bool live = false;
     VSS_TRY(rows_.read_slot(slot, live, out.rowid, vector_));
@@ -486,7 +606,10 @@ Status CellSearch::measure(std::uint32_t slot, const CellQuery& query, bool& pas
         return no_vector(slot);
     }
     ++costs_.cold_rows;
-    view->cold += view->codes == nullptr && !keeps_slots_ ? 1U : 0U;
+    if (!keeps_slots_) {
+        ++view->cold;
+        VSS_TRY(keep_rows(*view));
+    }
     return measure(slot, vector_.data(), query, passes, out);
 }
 
@@ -530,32 +653,33 @@ Status CellSearch::rerank(const CellQuery& query, std::vector<Neighbor>& out) {
             offer(neighbor, slot, query.k, out);
         }
     }
-    for (std::size_t i = 0; i < std::min(rows_ahead, refined_.size()); ++i) {
-        prefetch_row(places_[key_number(refined_[i])]);
+    const auto prefetch_row = [&](std::size_t i) {
+        if (i < refined_.size()) {
+            const RowPlace row = row_in_memory(places_[key_number(refined_[i])].slot);
+            if (row.vector != nullptr) {
+                prefetch(row.vector, rows_.vector_bytes());
+            }
+        }
+    };
+    for (std::size_t i = 0; i < rows_ahead; ++i) {
+        prefetch_row(i);
     }
     const float deviations = deviations_for(query.recall);
     for (std::size_t i = 0; i < refined_.size(); ++i) {
-        if (i + rows_ahead < refined_.size()) {
-            prefetch_row(places_[key_number(refined_[i + rows_ahead])]);
-        }
+        prefetch_row(i + rows_ahead);
         const CodePlace& place = places_[key_number(refined_[i])];
         if (out.size() == query.k && !keeps_slots_ &&
-            reported(key_value(refined_[i]) - deviations * place.codes->deviation(fine_, place.position)) >
-                out.front().distance) {
+            reported(key_value(refined_[i]) - deviations * fine_.deviation(place.code)) > out.front().distance) {
             break;  // those behind it are not nearer, most likely
         }
         bool passes = false;
         Neighbor neighbor;
-        if (place.rows != nullptr) {
-            neighbor.rowid = place.rows->rowids[place.position];
-            VSS_TRY(measure(place.slot, place.rows->row(place.position), query, passes, neighbor));
-        } else {
-            VSS_TRY(measure(place.slot, query, passes, neighbor));
-        }
+        VSS_TRY(measure(place.slot, query, passes, neighbor));
         if (passes) {
             offer(neighbor, place.slot, query.k, out);
         }
     }
+    release_chunks();
     std::sort_heap(out.begin(), out.end());
     costs_.rerank_us = now_us() - start;
     return Status::ok();

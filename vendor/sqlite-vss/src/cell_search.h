@@ -41,18 +41,22 @@ class RowStore {
     virtual Status segments(std::vector<SegmentInfo>& out) = 0;
     // `keep`: let the process's cache hold the rows.
     virtual Status segment(const SegmentInfo& info, bool keep, std::shared_ptr<const Segment>& out) = 0;
+    // Calls found(i, rowid, vector) for each of `slots` that is live. Neighbours cost less than others.
+    using SlotFound = std::function<void(std::size_t, std::int64_t, std::span<const std::byte>)>;
+    virtual Status read_slots(std::span<const std::uint32_t> slots, const SlotFound& found) = 0;
     // One slot's row; rowid and vector are left alone if the slot is not live.
-    virtual Status read_slot(std::uint32_t slot, bool& live, std::int64_t& rowid, std::span<std::byte> vector) = 0;
+    Status read_slot(std::uint32_t slot, bool& live, std::int64_t& rowid, std::span<std::byte> vector);
 };
 
 // What a search looked at; explain shows it.
 struct SearchCosts {
-    std::uint64_t cells = 0;       // scanned
-    std::uint64_t entries = 0;     // sign codes scanned
-    std::uint64_t candidates = 0;  // kept by sign codes
-    std::uint64_t refined = 0;     // by 4-bit codes
-    std::uint64_t reranked = 0;    // measured on full vectors
-    std::uint64_t cold_rows = 0;   // of them read from the file's pages
+    std::uint64_t cells = 0;        // scanned
+    std::uint64_t entries = 0;      // sign codes scanned
+    std::uint64_t candidates = 0;   // kept by sign codes
+    std::uint64_t refined = 0;      // by 4-bit codes
+    std::uint64_t reranked = 0;     // measured on full vectors
+    std::uint64_t cold_rows = 0;    // of them read from the file's pages
+    std::uint64_t chunks_read = 0;  // of 4-bit codes, that were not in memory
     double rank_us = 0;
     double scan_us = 0;
     double refine_us = 0;
@@ -103,11 +107,17 @@ class CellSearch {
     }
 
   private:
+    // A chunk of 4-bit codes that the cache holds.
+    struct ChunkView {
+        std::shared_ptr<const SlotCodes> codes;
+        const std::byte* first = nullptr;  // code; nullptr: not looked at yet
+        std::uint32_t live = 0;
+    };
     struct SegmentView {
         SegmentInfo info;
-        std::shared_ptr<const SlotCodes> codes;
+        std::vector<ChunkView> chunks;  // empty: none was looked at yet
         std::shared_ptr<const Segment> rows;
-        std::uint32_t cold = 0;  // rows read one by one since there are no codes
+        std::uint32_t cold = 0;  // rows read one by one since `rows` are not there
     };
     // A cell to scan.
     struct CellScan {
@@ -125,7 +135,9 @@ class CellSearch {
         float distance = 0;
         std::uint32_t slot = 0;
 
-        friend bool operator<(const Candidate& a, const Candidate& b) { return a.distance < b.distance; }
+        friend bool operator<(const Candidate& a, const Candidate& b) {
+            return a.distance < b.distance || (a.distance == b.distance && a.slot < b.slot);
+        }
     };
 
     // A block of scans_.
@@ -133,16 +145,18 @@ class CellSearch {
         std::size_t scan = 0;
         std::size_t block = 0;
     };
-    // Where a candidate's 4-bit code is, and its vector, if that is in memory.
+    // Where a candidate's 4-bit code is, or will be found.
     struct CodePlace {
-        const SlotCodes* codes = nullptr;
-        const Segment* rows = nullptr;
+        const ChunkView* chunk = nullptr;
+        const std::byte* code = nullptr;
         std::uint32_t slot = 0;
-        std::uint32_t position = 0;
+        std::uint32_t at = 0;  // in its chunk
     };
-
-    // Rows read one by one from a segment before its 4-bit codes are made.
-    static constexpr std::uint32_t cold_rows_per_segment = 96;
+    // A row of a decoded segment.
+    struct RowPlace {
+        const std::byte* vector = nullptr;  // nullptr: not in memory
+        std::int64_t rowid = 0;
+    };
 
     // When a search without a filter ends.
     struct Stopping {
@@ -165,7 +179,7 @@ class CellSearch {
     Status scan_cell(std::size_t i, BlockAt& ahead, const CellQuery& query);
     static CellScan scan_of(const CodeBlocks& codes);
     bool find_block(BlockAt& at) const;
-    void prefetch_row(const CodePlace& place) const;
+    [[nodiscard]] RowPlace row_in_memory(std::uint32_t slot);
     Status refine(const CellQuery& query);
     Status rerank(const CellQuery& query, std::vector<Neighbor>& out);
     void offer(const Neighbor& neighbor, std::uint32_t slot, std::size_t k, std::vector<Neighbor>& best);
@@ -174,7 +188,15 @@ class CellSearch {
     Status measure(std::uint32_t slot, const std::byte* vector, const CellQuery& query, bool& passes, Neighbor& out);
     [[nodiscard]] bool is_current(const CellView& view, const CellInfo& info) const;
     Status cell_codes(std::uint32_t cell, std::shared_ptr<const CodeBlocks>& held, const CodeBlocks*& out);
-    Status segment_codes(SegmentView& view, bool build, const SlotCodes*& out);
+    [[nodiscard]] ChunkView& chunk_view(SegmentView& view, std::size_t number);
+    [[nodiscard]] bool find_chunk(SegmentView& view, std::size_t number);
+    Status open_chunk(SegmentView& view, std::size_t number);
+    Status open_segment(SegmentView& view);
+    Status finish_chunk(SegmentView& view, std::size_t number, const std::shared_ptr<SlotCodes>& made);
+    Status complete_chunk(std::span<const std::uint32_t> slots, SlotCodes& codes);
+    void release_chunks();
+    Status add_uncoded(const SegmentView& view, std::vector<std::uint32_t>& out);
+    Status keep_rows(SegmentView& view);
     [[nodiscard]] bool rows_fit() const;
     [[nodiscard]] SegmentView* view_of(std::uint32_t slot);
     [[nodiscard]] float reported(float distance) const;
@@ -188,6 +210,7 @@ class CellSearch {
     // What this connection saw last, valid for one generation.
     std::uint64_t generation_ = 0;
     std::uint64_t evictions_ = 0;
+    bool cache_is_full_ = false;
     std::uint64_t seed_ = 0;
     std::shared_ptr<const CellDirectory> directory_;
     std::vector<SegmentView> segments_;  // by id
@@ -200,13 +223,14 @@ class CellSearch {
     CellRanking ranking_;
     std::vector<CellScan> scans_;  // of the first of ranked_
     std::vector<std::shared_ptr<const CodeBlocks>> held_;
-    std::vector<Candidate> candidates_;   // of an exact search
-    BestOf best_;                         // slots, by sign codes
-    std::vector<std::uint32_t> slots_;    // these and those of the tail
-    std::vector<CodePlace> places_;       // of those whose 4-bit codes are there
-    std::vector<std::uint32_t> cold_;     // slots of the others
-    std::vector<std::uint64_t> refined_;  // by 4-bit codes, nearest first: keys of estimate and index into places_
-    std::vector<std::uint64_t> seen_;     // bits by slot; all zero between queries
+    std::vector<ChunkView*> passing_chunks_;  // that the cache did not take
+    std::vector<Candidate> candidates_;       // of an exact search
+    BestOf best_;                             // slots, by sign codes
+    std::vector<std::uint32_t> slots_;        // these and those of the tail
+    std::vector<CodePlace> places_;           // theirs
+    std::vector<std::uint32_t> cold_;         // slots of the others
+    std::vector<std::uint64_t> refined_;      // by 4-bit codes, nearest first: keys of estimate and index into places_
+    std::vector<std::uint64_t> seen_;         // bits by slot; all zero between queries
     std::vector<std::uint32_t> seen_slots_;
     std::vector<std::byte> vector_;
     // While recall is learned: rowid to slot of the rows that the last search measured.
@@ -216,7 +240,9 @@ class CellSearch {
     std::vector<std::uint32_t> near_cells_;  // and the places in ranked_ that brought something near
     float near_ = 0;                         // what is nearer than the best so far
     bool brought_ = false;                   // the cell scanned last had an entry that is
-    std::size_t built_ = 0;                  // segments whose codes this query made
+    std::size_t made_ = 0;                   // chunks whose codes this query made of vectors
+    std::uint64_t kept_at_ = 0;              // the query that a segment's rows were last decoded for
+    std::uint64_t queries_ = 0;
     SearchCosts costs_;
 };
 

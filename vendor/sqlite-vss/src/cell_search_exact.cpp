@@ -8,6 +8,21 @@
 
 namespace vss {
 
+// Live slots of the segment whose codes are not there.
+Status CellSearch::add_uncoded(const SegmentView& view, std::vector<std::uint32_t>& out) {
+    const std::size_t chunk_slots = SlotCodes::chunk_slots(index_.space().padded());
+    const std::size_t segment_slots = rows_.segment_slots();
+    std::vector<std::uint32_t> slots;
+    for (std::size_t within = 0; within < segment_slots; ++within) {
+        if ((view.chunks[within / chunk_slots].live >> (within % chunk_slots) & 1) == 0) {
+            slots.push_back(static_cast<std::uint32_t>(view.info.id * segment_slots + within));
+        }
+    }
+    return rows_.read_slots(slots, [&](std::size_t i, std::int64_t /*rowid*/, std::span<const std::byte> /*vector*/) {
+        out.push_back(slots[i]);
+    });
+}
+
 Status CellSearch::search_exact(const CellQuery& query, std::vector<Neighbor>& out) {
     out.clear();
     VSS_TRY(refresh());
@@ -17,88 +32,98 @@ Status CellSearch::search_exact(const CellQuery& query, std::vector<Neighbor>& o
     }
     const double start = now_us();
     const bool limited = query.slots != nullptr && query.slots->limited;
-    const bool bounded_above =
-        query.rows != nullptr && query.rows->distance_above != -std::numeric_limits<double>::infinity();
-    // Whether few rows are asked for: then those of segments without codes are read one by one.
+    // Which rows pass is not known before they are read: the nearest may be ones that do not.
+    const bool rows_may_fail =
+        query.rows != nullptr && (query.rows->distance_above != -std::numeric_limits<double>::infinity() ||
+                                  (query.slots == nullptr && query.rows->allowed.has_value()));
     const std::size_t segment_slots = rows_.segment_slots();
     std::vector<std::uint32_t> cold;
     // The k smallest upper bounds, largest first: nothing whose lower bound is beyond them can be a neighbour.
     std::vector<float> bounds;
     float reach = std::numeric_limits<float>::infinity();
     std::uint64_t wanted_in_all = 0;
-    std::array<SlotCodes::Estimated, SlotCodes::most_together> together;
+    const std::size_t padded = index_.space().padded();
+    const std::size_t chunk_slots = SlotCodes::chunk_slots(padded);
+    const std::size_t code_bytes = SlotCodes::code_bytes(padded);
+    std::array<SlotCodes::Estimated, SlotCodes::Query::most_together> together;
+    const auto consider = [&](std::size_t slot, const SlotCodes::Estimated& estimate) {
+        ++costs_.refined;
+        const float least = estimate.distance - estimate.error;
+        if (least > reach) {
+            return;
+        }
+        candidates_.push_back({least, static_cast<std::uint32_t>(slot)});
+        if (rows_may_fail) {
+            return;
+        }
+        bounds.push_back(estimate.distance + estimate.error);
+        std::push_heap(bounds.begin(), bounds.end());
+        if (bounds.size() > query.k) {
+            std::pop_heap(bounds.begin(), bounds.end());
+            bounds.pop_back();
+            reach = bounds.front();
+        }
+    };
     for (std::size_t id = 0; id < segments_.size(); ++id) {
         SegmentView& view = segments_[id];
         if (view.info.live == 0) {
             continue;
         }
-        const std::size_t first_word = id * segment_slots / 64;
-        std::size_t wanted_here = view.info.live;
-        if (limited) {
-            wanted_here = 0;
-            for (std::size_t w = first_word; w <= ((id + 1) * segment_slots - 1) / 64 && w < query.slots->bits.size();
-                 ++w) {
-                wanted_here += static_cast<std::size_t>(std::popcount(query.slots->bits[w]));
-            }
-            if (wanted_here == 0) {
-                continue;
-            }
-            wanted_in_all += wanted_here;
-        }
-        const SlotCodes* codes = nullptr;
-        VSS_TRY(segment_codes(view, !limited || wanted_here > cold_rows_per_segment, codes));
-        if (codes == nullptr) {
-            for (std::size_t slot = id * segment_slots; slot < (id + 1) * segment_slots; ++slot) {
-                if (query.slots->passes(static_cast<std::uint32_t>(slot))) {
-                    cold.push_back(static_cast<std::uint32_t>(slot));
-                }
-            }
-            continue;
-        }
-        const auto consider = [&](std::size_t i, const SlotCodes::Estimated& estimate) {
-            ++costs_.refined;
-            const float least = estimate.distance - estimate.error;
-            if (least > reach) {
-                return;
-            }
-            candidates_.push_back({least, codes->slot(i)});
-            if (bounded_above) {
-                return;  // the nearest rows may be the ones that a bound excludes
-            }
-            bounds.push_back(estimate.distance + estimate.error);
-            std::push_heap(bounds.begin(), bounds.end());
-            if (bounds.size() > query.k) {
-                std::pop_heap(bounds.begin(), bounds.end());
-                bounds.pop_back();
-                reach = bounds.front();
-            }
-        };
+        const std::size_t first_slot = id * segment_slots;
         if (!limited) {
-            for (std::size_t i = 0; i < codes->size(); i += together.size()) {
-                const auto part = std::span(together).first(std::min(together.size(), codes->size() - i));
-                codes->estimates(fine_, i, part);
-                for (std::size_t j = 0; j < part.size(); ++j) {
-                    if (query.rows == nullptr || query.rows->passes(codes->rowid(i + j))) {
-                        consider(i + j, part[j]);
+            VSS_TRY(open_segment(view));
+            std::uint64_t coded = 0;
+            for (std::size_t number = 0; number < view.chunks.size(); ++number) {
+                const ChunkView& chunk = view.chunks[number];
+                coded += static_cast<std::uint64_t>(std::popcount(chunk.live));
+                if (chunk.live == 0) {
+                    continue;
+                }
+                const std::size_t n =
+                    std::min<std::size_t>(static_cast<std::size_t>(std::bit_width(chunk.live)), chunk_slots);
+                fine_.estimates(chunk.first, std::span(together).first(n));
+                for (std::size_t i = 0; i < n; ++i) {
+                    if ((chunk.live >> i & 1) != 0) {
+                        consider(first_slot + number * chunk_slots + i, together[i]);
                     }
                 }
             }
+            const std::size_t cold_before = cold.size();
+            if (coded < view.info.live) {
+                // Codes are missing, which check and repair see to: the rows are there.
+                VSS_TRY(add_uncoded(view, cold));
+            }
+            if (const std::uint64_t found = coded + cold.size() - cold_before; found != view.info.live) {
+                return Status::corrupt("segment " + std::to_string(id) + " says " + std::to_string(view.info.live) +
+                                       " live rows and holds " + std::to_string(found));
+            }
+            release_chunks();
             continue;
         }
-        const std::size_t first = id * segment_slots;
-        for (std::size_t w = first / 64; w <= (first + segment_slots - 1) / 64 && w < query.slots->bits.size(); ++w) {
+        const std::size_t first_word = first_slot / 64;
+        const std::size_t last_word = (first_slot + segment_slots - 1) / 64;
+        for (std::size_t w = first_word; w <= last_word && w < query.slots->bits.size(); ++w) {
             for (std::uint64_t bits = query.slots->bits[w]; bits != 0; bits &= bits - 1) {
                 const std::size_t slot = w * 64 + static_cast<std::size_t>(std::countr_zero(bits));
-                if (slot < first || slot >= first + segment_slots) {
+                if (slot < first_slot || slot >= first_slot + segment_slots) {
                     continue;
                 }
-                if (codes->at(slot - first) < 0) {
-                    return no_vector(static_cast<std::uint32_t>(slot));
+                ++wanted_in_all;
+                const std::size_t number = (slot - first_slot) / chunk_slots;
+                const std::size_t at = (slot - first_slot) % chunk_slots;
+                ChunkView& chunk = chunk_view(view, number);
+                if (chunk.first == nullptr) {
+                    VSS_TRY(open_chunk(view, number));
                 }
-                const auto at = static_cast<std::size_t>(codes->at(slot - first));
-                consider(at, codes->estimate(fine_, at));
+                if (chunk.first == nullptr || (chunk.live >> at & 1) == 0) {
+                    cold.push_back(static_cast<std::uint32_t>(slot));
+                    continue;
+                }
+                fine_.estimates(chunk.first + at * code_bytes, std::span(together).first(1));
+                consider(slot, together[0]);
             }
         }
+        release_chunks();
     }
     if (limited && wanted_in_all < query.slots->count) {
         return Status::corrupt("a row names a slot of a segment that is not listed");
@@ -108,7 +133,8 @@ Status CellSearch::search_exact(const CellQuery& query, std::vector<Neighbor>& o
     costs_.refine_us = refined - start;
     // Nearest lower bound first, until no lower bound can beat the k-th found.
     std::erase_if(candidates_, [&](const Candidate& c) { return c.distance > reach; });
-    std::sort(candidates_.begin(), candidates_.end());
+    const auto farther = [](const Candidate& a, const Candidate& b) { return b < a; };
+    std::make_heap(candidates_.begin(), candidates_.end(), farther);
     std::vector<Neighbor> best;  // a heap, the farthest on top
     measured_slots_.clear();
     for (const std::uint32_t slot : cold) {
@@ -119,7 +145,9 @@ Status CellSearch::search_exact(const CellQuery& query, std::vector<Neighbor>& o
             offer(neighbor, slot, query.k, best);
         }
     }
-    for (const Candidate& candidate : candidates_) {
+    for (; !candidates_.empty(); candidates_.pop_back()) {
+        std::pop_heap(candidates_.begin(), candidates_.end(), farther);
+        const Candidate candidate = candidates_.back();
         const float least = reported(candidate.distance);
         if ((best.size() == query.k && least > best.front().distance) ||
             (query.rows != nullptr && least > query.rows->distance_below)) {

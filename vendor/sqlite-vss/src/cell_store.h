@@ -5,18 +5,21 @@
 //   t_cells<c>(cell INTEGER PRIMARY KEY, data BLOB)   the directory in parts of `part_cells` cells: what is counted of
 //                                                     them, their centroids
 //   t_codes<c>(chunk INTEGER PRIMARY KEY, data BLOB)  chunk = cell * 2^24 + number within the cell, fixed size;
-//                                                     2^55 + number of a batch (code_batch.h)
+//                                                     2^55 + number of a batch (code_batch.h);
+//                                                     2^55 + 2^48 + number of a chunk of 4-bit codes (slot_codes.h)
 #pragma once
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <set>
 #include <span>
 #include <vector>
 
 #include "cell_directory.h"
 #include "codes.h"
+#include "slot_codes.h"
 #include "status.h"
 
 namespace vss {
@@ -39,6 +42,7 @@ struct CellState {
     std::uint64_t directory_version = 0;  // drawn anew by every change of the directory; 0: there are no cells
     std::uint64_t seed = 0;               // of the rotation
     bool spherical = false;
+    bool slot_codes = false;    // every live slot that is not in the tail has its 4-bit code in the tables
     std::vector<float> offset;  // of the rotated vectors, where a common one would cost precision; or empty
     std::uint64_t rows = 0;     // live vectors of the column
     LearnedRecall learned;
@@ -88,12 +92,21 @@ class CellStore {
     // Writes the chunks whose bit is set; chunks beyond the last entry are erased.
     virtual Status write_codes(std::uint32_t cell, const CodeBlocks& codes, const std::vector<bool>& dirty_chunks) = 0;
 
+    // Chunks of 4-bit codes from number `first` on: calls `found` with each that is there, and its bytes, checked.
+    using SlotCodesFound = std::function<void(std::uint64_t, std::span<const std::byte>)>;
+    virtual Status read_slot_codes(std::uint64_t first, std::size_t count, const SlotCodesFound& found) = 0;
+    // Seals the chunk with its checksum; one without any code is erased.
+    virtual Status write_slot_codes(std::uint64_t chunk, SlotCodes& codes) = 0;
+    virtual Status erase_slot_codes() = 0;
+
     // The vectors of live slots as float32, dim floats each.
     virtual Status read_vectors(std::span<const std::uint32_t> slots, float* out) = 0;
     // Every live slot of the column, ascending.
     virtual Status live_slots(std::vector<std::uint32_t>& out) = 0;
 
     [[nodiscard]] virtual std::uint32_t column() const = 0;  // for cache keys
+    [[nodiscard]] virtual std::size_t segment_slots() const = 0;
+    [[nodiscard]] virtual std::size_t vector_bytes() const = 0;
 };
 
 }  // namespace vss

@@ -13,6 +13,8 @@ namespace {
 
 constexpr std::uint32_t state_magic = 0x31435356;  // "VSC1"
 constexpr std::uint32_t spherical_flag = 1;
+// Another version that knows nothing of it drops it, and then the codes are not believed.
+constexpr std::uint32_t slot_codes_flag = 2;
 
 // The state's row beside generation and rows, which are its version and live.
 struct StateHeader {
@@ -58,6 +60,8 @@ constexpr std::size_t chunk_header = 8;
 
 // Rows of t_codes from this one on are batches.
 constexpr std::int64_t batch_chunks = std::int64_t{1} << 55;
+// And from this one on, 4-bit codes by slot.
+constexpr std::int64_t slot_chunks = batch_chunks + (std::int64_t{1} << 48);
 
 struct BatchHeader {
     std::uint32_t crc = 0;  // of the row's number and all behind this field
@@ -148,6 +152,7 @@ Status CellTables::read_state(std::uint64_t known, CellState& state) {
     state.seed = header.seed;
     state.rows = rows;
     state.spherical = (header.flags & spherical_flag) != 0;
+    state.slot_codes = (header.flags & slot_codes_flag) != 0;
     state.learned.cells_then = header.learned_cells_then;
     state.learned.cells = header.learned_cells;
     state.learned.patience = header.learned_patience;
@@ -170,7 +175,7 @@ Status CellTables::write_state(const CellState& state) {
     StateHeader header;
     header.directory_version = state.directory_version;
     header.seed = state.seed;
-    header.flags = state.spherical ? spherical_flag : 0;
+    header.flags = (state.spherical ? spherical_flag : 0) | (state.slot_codes ? slot_codes_flag : 0);
     header.offset_floats = static_cast<std::uint32_t>(state.offset.size());
     header.tail_slots = static_cast<std::uint32_t>(state.tail.size());
     header.learned_cells_then = state.learned.cells_then;
@@ -479,19 +484,73 @@ Status CellTables::write_codes(std::uint32_t cell, const CodeBlocks& codes, cons
     return delete_chunks_.run();
 }
 
+// --- 4-bit codes by slot ---------------------------------------------------------------------------------------------
+
+Status CellTables::read_slot_codes(std::uint64_t first, std::size_t count, const SlotCodesFound& found) {
+    Statement& select = count == 1 ? select_slot_codes_ : select_many_slot_codes_;
+    VSS_TRY(prepare(select, "select chunk, data from ", "codes",
+                    count == 1 ? " where chunk = ?" : " where chunk >= ? and chunk < ? order by chunk"));
+    const ResetAtEnd guard(select);
+    select.bind(1, slot_chunks + static_cast<std::int64_t>(first));
+    if (count != 1) {
+        select.bind(2, slot_chunks + static_cast<std::int64_t>(first + count));
+    }
+    for (bool row = true;;) {
+        VSS_TRY(select.step(row));
+        if (!row) {
+            return Status::ok();
+        }
+        const std::int64_t id = select.int64(0);
+        const std::span<const std::byte> data = select.blob(1);
+        std::uint32_t crc = 0;
+        if (data.size() == SlotCodes::chunk_bytes(padded_)) {
+            std::memcpy(&crc, data.data(), 4);
+        }
+        if (data.size() != SlotCodes::chunk_bytes(padded_) ||
+            tagged_crc(static_cast<std::uint64_t>(id), data.data() + 4, data.size() - 4) != crc) {
+            return damaged(
+                cat("the checksum of chunk ", id - slot_chunks, " of the 4-bit codes does not match its bytes"));
+        }
+        found(static_cast<std::uint64_t>(id - slot_chunks), data);
+        if (count == 1) {
+            return Status::ok();
+        }
+    }
+}
+
+Status CellTables::write_slot_codes(std::uint64_t chunk, SlotCodes& codes) {
+    const std::int64_t id = slot_chunks + static_cast<std::int64_t>(chunk);
+    if (codes.live() == 0) {
+        VSS_TRY(prepare(delete_chunks_, "delete from ", "codes", " where chunk >= ? and chunk < ?"));
+        delete_chunks_.bind(1, id);
+        delete_chunks_.bind(2, id + 1);
+        return delete_chunks_.run();
+    }
+    const std::span<std::byte> data = codes.bytes_on_disk();
+    const std::uint32_t crc = tagged_crc(static_cast<std::uint64_t>(id), data.data() + 4, data.size() - 4);
+    std::memcpy(data.data(), &crc, 4);
+    VSS_TRY(prepare(upsert_chunk_, "insert into ", "codes",
+                    "(chunk, data) values(?1, ?2) on conflict(chunk) do update set data = ?2"));
+    upsert_chunk_.bind(1, id);
+    upsert_chunk_.bind_blob(2, data);
+    return upsert_chunk_.run();
+}
+
+Status CellTables::erase_slot_codes() {
+    VSS_TRY(prepare(delete_chunks_, "delete from ", "codes", " where chunk >= ? and chunk < ?"));
+    delete_chunks_.bind(1, slot_chunks);
+    delete_chunks_.bind(2, slot_chunks + (std::int64_t{1} << 48));
+    return delete_chunks_.run();
+}
+
 // --- rows ------------------------------------------------------------------------------------------------------------
 
 Status CellTables::segment(const SegmentInfo& info, bool keep, std::shared_ptr<const Segment>& out) {
-    return store_.segment(info, Cache::instance().begin_search(), out, keep);
+    return store_.segment(info, out, keep);
 }
 
-Status CellTables::read_slot(std::uint32_t slot, bool& live, std::int64_t& rowid, std::span<std::byte> vector) {
-    live = false;
-    return store_.read_slots({&slot, 1}, [&](std::size_t /*i*/, std::int64_t id, std::span<const std::byte> bytes) {
-        live = true;
-        rowid = id;
-        std::copy(bytes.begin(), bytes.end(), vector.begin());
-    });
+Status CellTables::read_slots(std::span<const std::uint32_t> slots, const SlotFound& found) {
+    return store_.read_slots(slots, found);
 }
 
 Status CellTables::read_vectors(std::span<const std::uint32_t> slots, float* out) {

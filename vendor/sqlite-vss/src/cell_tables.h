@@ -35,6 +35,9 @@ class CellTables final : public CellStore, public RowStore {
     Status read_codes(std::uint32_t cell, CodeBlocks& out) override;
     Status erase_codes(std::uint32_t cell) override;
     Status write_codes(std::uint32_t cell, const CodeBlocks& codes, const std::vector<bool>& dirty_chunks) override;
+    Status read_slot_codes(std::uint64_t first, std::size_t count, const SlotCodesFound& found) override;
+    Status write_slot_codes(std::uint64_t chunk, SlotCodes& codes) override;
+    Status erase_slot_codes() override;
     Status read_vectors(std::span<const std::uint32_t> slots, float* out) override;
     Status live_slots(std::vector<std::uint32_t>& out) override;
     [[nodiscard]] std::uint32_t column() const override { return static_cast<std::uint32_t>(index_); }
@@ -43,7 +46,7 @@ class CellTables final : public CellStore, public RowStore {
     [[nodiscard]] std::size_t vector_bytes() const override { return store_.geometry().vector_bytes; }
     Status segments(std::vector<SegmentInfo>& out) override { return store_.segments(out); }
     Status segment(const SegmentInfo& info, bool keep, std::shared_ptr<const Segment>& out) override;
-    Status read_slot(std::uint32_t slot, bool& live, std::int64_t& rowid, std::span<std::byte> vector) override;
+    Status read_slots(std::span<const std::uint32_t> slots, const SlotFound& found) override;
 
   private:
     [[nodiscard]] Status damaged(std::string_view what) const;
@@ -67,6 +70,8 @@ class CellTables final : public CellStore, public RowStore {
     Statement upsert_cell_;
     Statement select_codes_;
     Statement select_batches_;
+    Statement select_slot_codes_;
+    Statement select_many_slot_codes_;
     Statement upsert_chunk_;
     Statement delete_chunks_;
 };

@@ -118,7 +118,7 @@ Status CellIndex::load_directory() {
         }
         before_ = {};
         cached = read;
-        Cache::instance().put(key, cached, Cache::instance().begin_search());
+        Cache::instance().put(key, cached);
     }
     directory_ = std::const_pointer_cast<CellDirectory>(cached);
     directory_shared_ = true;
@@ -145,7 +145,11 @@ CellDirectory& CellIndex::changing_directory() {
     return *directory_;
 }
 
-Status CellIndex::codes(std::uint32_t cell, const CellInfo& info, std::shared_ptr<const CodeBlocks>& out) {
+Status CellIndex::codes(std::uint32_t cell, const CellInfo& info, std::shared_ptr<const CodeBlocks>& out,
+                        bool* is_cached) {
+    bool unasked = false;
+    bool& cached = is_cached != nullptr ? *is_cached : unasked;
+    cached = false;
     if (const auto at = working_.find(cell); at != working_.end()) {
         out = at->second.codes;
         return Status::ok();
@@ -153,6 +157,7 @@ Status CellIndex::codes(std::uint32_t cell, const CellInfo& info, std::shared_pt
     const CacheKey key{info.version, CacheKind::codes, store_.column(), cell};
     out = Cache::instance().get_as<CodeBlocks>(key);
     if (out != nullptr && out->size() == info.entries) {
+        cached = true;
         return Status::ok();
     }
     // The transaction may have ended since the caller got the directory.
@@ -169,7 +174,7 @@ Status CellIndex::codes(std::uint32_t cell, const CellInfo& info, std::shared_pt
         VSS_TRY(read_codes(*directory_, cell, *read));
     }
     out = read;
-    Cache::instance().put(key, std::move(read), Cache::instance().begin_search());
+    cached = Cache::instance().put(key, std::move(read));
     return Status::ok();
 }
 
@@ -252,6 +257,7 @@ Status CellIndex::remove(std::uint64_t slot) {
         return Status::ok();
     }
     VSS_TRY(load_directory());
+    VSS_TRY(forget_slot_code(entry));
     const std::size_t padded = space_->padded();
     const std::size_t sought =
         std::min(std::max<std::size_t>(directory_->live() / cells_passed_per_row, 1), most_sought);
@@ -440,6 +446,8 @@ void CellIndex::forget_cells() {
     state_.batches_begin = 0;
     state_.batches_end = 0;
     state_.learned = {};
+    state_.slot_codes = false;
+    slot_chunks_.clear();
     erased_to_ = 0;
     cleared_ = true;
 }
@@ -558,13 +566,10 @@ Status CellIndex::flush() {
     if (!dirty_) {
         return Status::ok();
     }
-    VSS_TRY(settle());
+    VSS_TRY(settle_and_write());
     const std::uint64_t version = random_version();
     broken_ = true;
-    if (cleared_) {
-        VSS_TRY(store_.clear());
-        cleared_ = false;
-    }
+    VSS_TRY(write_slot_codes());
     for (const std::uint32_t cell : changed_cells_) {
         CellInfo& info = directory_->info(cell);
         const auto at = working_.find(cell);
@@ -594,13 +599,12 @@ Status CellIndex::flush() {
     state_.generation = version;
     state_.tail.assign(tail_.begin(), tail_.end());
     VSS_TRY(store_.write_state(state_));
-    const std::uint64_t search = Cache::instance().begin_search();
     for (auto& [cell, changed] : working_) {
         const CacheKey key{version, CacheKind::codes, store_.column(), cell};
-        Cache::instance().put(key, std::move(changed.codes), search);
+        Cache::instance().put(key, std::move(changed.codes));
     }
     if (directory_changed_) {
-        Cache::instance().put({version, CacheKind::cell_directory, store_.column(), 0}, directory_, search);
+        Cache::instance().put({version, CacheKind::cell_directory, store_.column(), 0}, directory_);
         directory_shared_ = true;
     }
     working_.clear();
@@ -620,6 +624,8 @@ void CellIndex::discard() {
     moved_cells_.clear();
     new_batches_.clear();
     erased_to_ = 0;
+    slot_chunks_.clear();
+    erases_slot_codes_ = false;
     unbalanced_.clear();
     forget_directory();
     before_ = {};

@@ -15,6 +15,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -40,6 +41,7 @@ struct CellTuning {
     std::size_t iterations = 3;
     float soar = 2;
     bool copies = true;
+    std::optional<bool> slot_codes;  // whether 4-bit codes are kept in the tables; none: where they are small enough
 };
 
 // From the figures that a table keeps; sensible for any.
@@ -67,6 +69,8 @@ class CellIndex {
     Status remove(std::uint64_t slot);
     // The work that is due: the tail into cells, splits, merges. In memory only.
     Status settle(bool all = false);
+    // The same where the tables may be written meanwhile, so that less is gathered in memory.
+    Status settle_and_write(bool all = false);
     Status flush();
     void discard();
 
@@ -82,7 +86,19 @@ class CellIndex {
 
     // For searches. Valid after load().
     Status directory(std::shared_ptr<const CellDirectory>& out);
-    Status codes(std::uint32_t cell, const CellInfo& info, std::shared_ptr<const CodeBlocks>& out);
+    // `is_cached`: the process's cache holds them.
+    Status codes(std::uint32_t cell, const CellInfo& info, std::shared_ptr<const CodeBlocks>& out,
+                 bool* is_cached = nullptr);
+    // 4-bit codes as the tables, and what is to be written to them, have them: without those of rows in the tail; where
+    // they are not kept, without any. Calls `found` with the bytes of each chunk that is there.
+    Status slot_codes(std::uint64_t first_chunk, std::size_t count, const CellStore::SlotCodesFound& found);
+    [[nodiscard]] std::size_t chunks_per_segment() const;
+    // The chunk of a slot's code, and the code's place in it.
+    struct SlotPlace {
+        std::uint64_t chunk = 0;
+        std::size_t at = 0;
+    };
+    [[nodiscard]] SlotPlace place_of(std::uint32_t slot) const;
 
   private:
     struct Working {
@@ -129,6 +145,15 @@ class CellIndex {
     Status take_out_everywhere(std::vector<std::uint32_t> entries);
     Status codes_in_passing(std::uint32_t cell, std::shared_ptr<const CodeBlocks>& out);
     void forget_cells();
+    [[nodiscard]] bool may_keep_slot_codes() const;
+    Status changing_slot_codes(std::uint64_t chunk, SlotCodes*& out);
+    Status put_slot_codes(std::span<const std::uint32_t> slots, const std::byte* codes);
+    Status forget_slot_code(std::uint32_t slot);
+    Status write_slot_codes();
+    Status erase_slot_codes();
+    Status code_all_slots();
+    Status check_slot_codes(const std::vector<std::uint32_t>& live,
+                            const std::function<bool(const std::string&)>& report);
     Status balance(std::size_t budget, bool merges_only);
     void note_moved(std::uint32_t cell);
     Status recluster(std::uint32_t cell, std::size_t neighbors, bool thoroughly, std::size_t& touched);
@@ -168,9 +193,12 @@ class CellIndex {
     std::map<std::uint32_t, Working> working_;
     std::set<std::uint32_t> changed_cells_;  // of which the directory says something else than the table
     std::set<std::uint32_t> moved_cells_;    // and has another centroid
-    std::vector<std::shared_ptr<const CodeBatch>> new_batches_;  // not in the table yet
-    std::uint32_t erased_to_ = 0;                                // batches before it are gone from the table
-    std::set<std::uint32_t> unbalanced_;                         // to be looked at by balance()
+    std::vector<std::shared_ptr<const CodeBatch>> new_batches_;        // not in the table yet
+    std::uint32_t erased_to_ = 0;                                      // batches before it are gone from the table
+    std::map<std::uint64_t, std::shared_ptr<SlotCodes>> slot_chunks_;  // changed, not in the table yet
+    bool erases_slot_codes_ = false;                                   // those in the table count no more
+    bool may_write_ = false;                                           // at once, what is gathered in slot_chunks_
+    std::set<std::uint32_t> unbalanced_;                               // to be looked at by balance()
     Leaving leaving_;
     std::size_t removed_ = 0;  // rows taken out since the last settle(): they pay for merges
     bool cleared_ = false;     // the tables of cells are to be emptied before anything is written

@@ -119,11 +119,10 @@ Status exact_search(VectorStore& store, const SearchRequest& request, std::vecto
         scan.finish(results);
         return Status::ok();
     }
-    const std::uint64_t search = Cache::instance().begin_search();
     std::vector<std::shared_ptr<const Segment>> round;
     for (std::size_t i = 0; i < infos.size(); ++i) {
         std::shared_ptr<const Segment> segment;
-        VSS_TRY(store.segment(infos[i], search, segment));
+        VSS_TRY(store.segment(infos[i], segment));
         round.push_back(std::move(segment));
         const bool alone = request.queries.size() == 1;
         if (alone || round.size() == segments_per_round || i + 1 == infos.size()) {

@@ -2,11 +2,10 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
-
-#include "vector_value.h"
 
 namespace vss {
 namespace {
@@ -17,120 +16,160 @@ constexpr float middle = 7.5F;
 constexpr float infinity = std::numeric_limits<float>::infinity();
 // Covers the float32 rounding of rotation and sums, relative to the norms.
 constexpr float rounding = 1e-5F;
+// Pieces of memory smaller than a page are no part of a large one (huge_pages.cpp).
+constexpr std::size_t least_piece = 4096;
+
+// The upper half of a float32 that is not less than `value`, which is not negative.
+std::uint16_t rounded_up(float value) {
+    const auto bits = std::bit_cast<std::uint32_t>(value);
+    return static_cast<std::uint16_t>((bits + 0xFFFFU) >> 16U);
+}
 
 }  // namespace
 
-SlotCodes::SlotCodes(const CellSpace& space, ElementType type, const Segment& segment, std::uint64_t first_slot,
-                     std::size_t segment_slots)
-    : padded_(space.padded()), stride_(padded_ / 2 + sizeof(Factors)), kind_(space.estimate()) {
+void SlotCodes::encode(const float* x, bool whole, std::size_t padded, std::byte* out) {
+    static thread_local std::vector<std::uint8_t> levels;
+    static thread_local std::vector<float> centered;
+    levels.resize(padded);
+    centered.resize(padded);
     const CodeKernels& kernels = code_kernels();
-    const std::size_t n = segment.size();
-    if (n > 0 && segment.slots.back() - first_slot != n - 1) {
-        positions_.assign(segment_slots, -1);
+    const float square = kernels.dot(x, x, padded);
+    const float step = best_step * std::sqrt(square / static_cast<float>(padded));
+    kernels.quantize(x, step > 0 ? 1 / step : 0, middle, 0, 15, padded, levels.data());
+    auto* nibbles = reinterpret_cast<std::uint8_t*>(out);
+    for (std::size_t j = 0; j < padded; j += 64) {
+        for (std::size_t b = 0; b < 32; ++b) {
+            nibbles[j / 2 + b] = static_cast<std::uint8_t>(levels[j + b] | levels[j + 32 + b] << 4);
+        }
     }
-    rowids_ = segment.rowids;
-    slots_ = segment.slots;
-    rows_ = AlignedBytes(n * stride_);
-    std::vector<float> raw(space.dim());
-    std::vector<float> x(padded_);
-    std::vector<std::uint8_t> levels(padded_);
-    std::vector<float> centered(padded_);
-    for (std::size_t i = 0; i < n; ++i) {
-        if (!positions_.empty()) {
-            positions_[segment.slots[i] - first_slot] = static_cast<std::int32_t>(i);
-        }
-        decode_vector(type, segment.row(i), space.dim(), raw.data());
-        const bool whole = space.enter(raw.data(), x.data());
-        const float square = kernels.dot(x.data(), x.data(), padded_);
-        const float step = best_step * std::sqrt(square / static_cast<float>(padded_));
-        kernels.quantize(x.data(), step > 0 ? 1 / step : 0, middle, 0, 15, padded_, levels.data());
-        auto* out = reinterpret_cast<std::uint8_t*>(rows_.data() + i * stride_);
-        for (std::size_t j = 0; j < padded_; j += 64) {
-            for (std::size_t b = 0; b < 32; ++b) {
-                out[j / 2 + b] = static_cast<std::uint8_t>(levels[j + b] | levels[j + 32 + b] << 4);
-            }
-        }
-        for (std::size_t j = 0; j < padded_; ++j) {
-            centered[j] = static_cast<float>(levels[j]) - middle;
-        }
-        const float scale =
-            kernels.dot(x.data(), centered.data(), padded_) / kernels.dot(centered.data(), centered.data(), padded_);
-        kernels.add_scaled(x.data(), centered.data(), -scale, padded_);
-        const float residual = std::sqrt(kernels.dot(x.data(), x.data(), padded_)) + rounding * std::sqrt(square);
-        const Factors made{scale, square, whole ? residual : infinity, 0};
-        std::memcpy(out + padded_ / 2, &made, sizeof made);
+    for (std::size_t j = 0; j < padded; ++j) {
+        centered[j] = static_cast<float>(levels[j]) - middle;
     }
+    const float scale = kernels.dot(x, centered.data(), padded) / kernels.dot(centered.data(), centered.data(), padded);
+    for (std::size_t j = 0; j < padded; ++j) {
+        centered[j] = x[j] - scale * centered[j];
+    }
+    const float residual =
+        std::sqrt(kernels.dot(centered.data(), centered.data(), padded)) + rounding * std::sqrt(square);
+    const std::uint16_t stored = rounded_up(whole && residual < infinity ? residual : infinity);
+    std::memcpy(out + padded / 2, &scale, 4);
+    std::memcpy(out + padded / 2 + 4, &square, 4);
+    std::memcpy(out + padded / 2 + 8, &stored, 2);
 }
 
-void SlotCodes::Query::prepare(const float* q, std::size_t padded) {
+bool SlotCodes::is_code_of(const float* x, bool whole, std::size_t padded, const std::byte* code) {
+    std::vector<std::byte> expected(code_bytes(padded));
+    encode(x, whole, padded, expected.data());
+    for (std::size_t i = 0; i < padded / 2; ++i) {
+        const auto a = std::to_integer<int>(code[i]);
+        const auto b = std::to_integer<int>(expected[i]);
+        if (std::abs((a & 15) - (b & 15)) > 1 || std::abs((a >> 4) - (b >> 4)) > 1) {
+            return false;
+        }
+    }
+    const Query::Factors is = Query::factors(code, padded);
+    const Query::Factors should = Query::factors(expected.data(), padded);
+    const auto near = [](float a, float b) { return a == b || std::abs(a - b) <= 1e-3F * std::abs(b); };
+    // A level that differs moves the residual by little of the vector's length.
+    return near(is.scale, should.scale) && near(is.square, should.square) &&
+           (is.residual == should.residual ||
+            std::abs(is.residual - should.residual) <= 1e-2F * std::sqrt(std::abs(should.square)));
+}
+
+SlotCodes::SlotCodes(std::size_t padded)
+    : padded_(padded), data_((chunk_bytes(padded) + least_piece - 1) / least_piece * least_piece) {
+    std::memset(data_.data(), 0, chunk_bytes(padded));
+}
+
+std::uint32_t SlotCodes::live() const {
+    std::uint32_t bits = 0;
+    std::memcpy(&bits, data_.data() + 4, 4);
+    return bits;
+}
+
+void SlotCodes::set(std::size_t i, const std::byte* code) {
+    const std::uint32_t bits = live() | std::uint32_t{1} << i;
+    std::memcpy(data_.data() + 4, &bits, 4);
+    std::memcpy(data_.data() + header_bytes + i * code_bytes(padded_), code, code_bytes(padded_));
+}
+
+void SlotCodes::remove(std::size_t i) {
+    const std::uint32_t bits = live() & ~(std::uint32_t{1} << i);
+    std::memcpy(data_.data() + 4, &bits, 4);
+    std::memset(data_.data() + header_bytes + i * code_bytes(padded_), 0, code_bytes(padded_));
+}
+
+void SlotCodes::Query::prepare(const float* q, std::size_t padded, Estimate kind) {
     const CodeKernels& kernels = code_kernels();
+    padded_ = padded;
+    kind_ = kind;
     const float most = kernels.largest(q, padded);
-    step = most / 127;
-    small.resize(padded);
-    kernels.quantize(q, most > 0 ? 127 / most : 0, 0, -127, 127, padded, reinterpret_cast<std::uint8_t*>(small.data()));
+    step_ = most / 127;
+    small_.resize(padded);
+    kernels.quantize(q, most > 0 ? 127 / most : 0, 0, -127, 127, padded,
+                     reinterpret_cast<std::uint8_t*>(small_.data()));
     std::int32_t total = 0;
     double rest = 0;
     for (std::size_t i = 0; i < padded; ++i) {
-        total += small[i];
-        const double lost_here = static_cast<double>(q[i]) - static_cast<double>(step) * small[i];
+        total += small_[i];
+        const double lost_here = static_cast<double>(q[i]) - static_cast<double>(step_) * small_[i];
         rest += lost_here * lost_here;
     }
-    sum = static_cast<float>(total);
-    norm = std::sqrt(kernels.dot(q, q, padded));
-    lost = static_cast<float>(std::sqrt(rest)) + rounding * norm;
+    sum_ = static_cast<float>(total);
+    norm_ = std::sqrt(kernels.dot(q, q, padded));
+    lost_ = static_cast<float>(std::sqrt(rest)) + rounding * norm_;
 }
 
-SlotCodes::Factors SlotCodes::factors(const std::byte* row) const {
+void SlotCodes::Query::set_lost() {
+    lost_ = infinity;
+}
+
+SlotCodes::Query::Factors SlotCodes::Query::factors(const std::byte* code, std::size_t padded) {
     Factors out{};
-    std::memcpy(&out, row + padded_ / 2, sizeof out);
+    std::uint16_t residual = 0;
+    std::memcpy(&out.scale, code + padded / 2, 4);
+    std::memcpy(&out.square, code + padded / 2 + 4, 4);
+    std::memcpy(&residual, code + padded / 2 + 8, 2);
+    out.residual = std::bit_cast<float>(std::uint32_t{residual} << 16U);
     return out;
 }
 
-std::int32_t SlotCodes::product(const Query& query, const std::byte* row) const {
-    return code_kernels().dot_u4(reinterpret_cast<const std::uint8_t*>(row), query.small.data(), padded_);
+std::int32_t SlotCodes::Query::product(const std::byte* code) const {
+    return code_kernels().dot_u4(reinterpret_cast<const std::uint8_t*>(code), small_.data(), padded_);
 }
 
-float SlotCodes::inner(const Query& query, std::int32_t product, const Factors& factors) {
-    return factors.scale * query.step * (static_cast<float>(product) - middle * query.sum);
+float SlotCodes::Query::inner(std::int32_t product, const Factors& factors) const {
+    return factors.scale * step_ * (static_cast<float>(product) - middle * sum_);
 }
 
-float SlotCodes::distance(const Query& query, std::size_t i) const {
-    const std::byte* row = rows_.data() + i * stride_;
-    const Factors of = factors(row);
-    const float inner_product = inner(query, product(query, row), of);
-    return kind_ == Estimate::product ? -inner_product : of.square + query.norm * query.norm - 2 * inner_product;
+float SlotCodes::Query::distance(const std::byte* code) const {
+    const Factors of = factors(code, padded_);
+    const float inner_product = inner(product(code), of);
+    return kind_ == Estimate::product ? -inner_product : of.square + norm_ * norm_ - 2 * inner_product;
 }
 
-float SlotCodes::deviation(const Query& query, std::size_t i) const {
-    const Factors of = factors(rows_.data() + i * stride_);
-    const float error =
-        (of.residual * query.norm + std::sqrt(of.square) * query.lost) / std::sqrt(static_cast<float>(padded_));
+float SlotCodes::Query::deviation(const std::byte* code) const {
+    const Factors of = factors(code, padded_);
+    const float error = (of.residual * norm_ + std::sqrt(of.square) * lost_) / std::sqrt(static_cast<float>(padded_));
     return kind_ == Estimate::product ? error : 2 * error;
 }
 
-SlotCodes::Estimated SlotCodes::estimated(const Query& query, std::int32_t product, const Factors& factors) const {
-    const float inner_product = inner(query, product, factors);
-    float error = factors.residual * query.norm + std::sqrt(factors.square) * query.lost;
-    error = error == error ? error : infinity;  // nothing is known where either is infinite
-    if (kind_ == Estimate::product) {
-        return {-inner_product, error};
-    }
-    const float squares = factors.square + query.norm * query.norm;
-    return {squares - 2 * inner_product, 2 * error + rounding * squares};
-}
-
-SlotCodes::Estimated SlotCodes::estimate(const Query& query, std::size_t i) const {
-    const std::byte* row = rows_.data() + i * stride_;
-    return estimated(query, product(query, row), factors(row));
-}
-
-void SlotCodes::estimates(const Query& query, std::size_t first, std::span<Estimated> out) const {
+void SlotCodes::Query::estimates(const std::byte* codes, std::span<Estimated> out) const {
     std::array<std::int32_t, most_together> products;
-    const std::byte* rows = rows_.data() + first * stride_;
-    code_kernels().dots_u4(reinterpret_cast<const std::uint8_t*>(rows), stride_, out.size(), query.small.data(),
-                           padded_, products.data());
+    const std::size_t stride = code_bytes(padded_);
+    code_kernels().dots_u4(reinterpret_cast<const std::uint8_t*>(codes), stride, out.size(), small_.data(), padded_,
+                           products.data());
     for (std::size_t i = 0; i < out.size(); ++i) {
-        out[i] = estimated(query, products[i], factors(rows + i * stride_));
+        const Factors of = factors(codes + i * stride, padded_);
+        const float inner_product = inner(products[i], of);
+        float error = of.residual * norm_ + std::sqrt(of.square) * lost_;
+        error = error == error ? error : infinity;  // nothing is known where either is infinite
+        if (kind_ == Estimate::product) {
+            out[i] = {-inner_product, error};
+        } else {
+            const float squares = of.square + norm_ * norm_;
+            out[i] = {squares - 2 * inner_product, 2 * error + rounding * squares};
+        }
     }
 }
 

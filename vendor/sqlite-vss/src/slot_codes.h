@@ -1,8 +1,12 @@
-// 4-bit codes of all rows of one segment, by slot: what refines the candidates that sign codes bring, and what an exact
-// search prunes by. Derived from the vectors in memory, never stored. No SQLite in here.
+// 4-bit codes of rows by slot: what refines the candidates that sign codes bring, and what an exact search prunes by.
+// They lie in chunks of consecutive slots, in memory as on disk. No SQLite in here.
 //
 // A rotated row o is kept as nibbles u, x = u - 7.5, with s = <o, x> / |x|^2. The rest e = o - s x is orthogonal to x,
 // so |<o, q> - s <x, q>| <= |e| |q|: a bound that cannot fail, unlike the estimators'.
+//
+// A chunk (FORMAT.md): crc32c u32, kept by storage; which slots have a code, as bits, u32; then each slot's code:
+// nibbles of padded / 2 bytes, s f32, |o|^2 f32, |e| rounded up to the upper half of a float32. Without alignment, so
+// that as many as can be fit a page.
 #pragma once
 
 #include <cstddef>
@@ -11,82 +15,91 @@
 #include <vector>
 
 #include "cache.h"
-#include "cell_directory.h"
+#include "codes.h"
 #include "segment.h"
 
 namespace vss {
 
 class SlotCodes final : public CacheEntry {
   public:
-    // Rows of the segment whose first slot is `first_slot` and that has room for `segment_slots`.
-    SlotCodes(const CellSpace& space, ElementType type, const Segment& segment, std::uint64_t first_slot,
-              std::size_t segment_slots);
-
-    [[nodiscard]] std::size_t size() const { return rowids_.size(); }
-    // The row in that slot of the segment, or -1.
-    [[nodiscard]] std::int32_t at(std::size_t slot) const {
-        return !positions_.empty() ? positions_[slot] : slot < rowids_.size() ? static_cast<std::int32_t>(slot) : -1;
+    static constexpr std::size_t header_bytes = 8;
+    static constexpr std::size_t factor_bytes = 10;
+    [[nodiscard]] static constexpr std::size_t code_bytes(std::size_t padded) { return padded / 2 + factor_bytes; }
+    // As many as fit a leaf page of 4,096 bytes beside its overhead and ours.
+    [[nodiscard]] static constexpr std::size_t chunk_slots(std::size_t padded) {
+        const std::size_t fit = (4056 - header_bytes) / code_bytes(padded);
+        return fit == 0 ? 1 : fit;
     }
-    [[nodiscard]] std::int64_t rowid(std::size_t i) const { return rowids_[i]; }
-    [[nodiscard]] std::uint32_t slot(std::size_t i) const { return slots_[i]; }
-    // Two steps, since where a row's code lies must be known before it can be fetched.
-    void prefetch_position(std::size_t slot) const {
-        if (!positions_.empty()) {
-            __builtin_prefetch(&positions_[slot]);
-        }
+    [[nodiscard]] static constexpr std::size_t chunk_bytes(std::size_t padded) {
+        return header_bytes + chunk_slots(padded) * code_bytes(padded);
     }
-    void prefetch(std::size_t i) const {
-        const std::byte* row = rows_.data() + i * stride_;
-        for (std::size_t byte = 0; byte < stride_; byte += 64) {
-            __builtin_prefetch(row + byte);
-        }
-        __builtin_prefetch(row + stride_ - 1);
+    // Chunks do not reach across segments: a segment's version stands for the codes of its slots too.
+    [[nodiscard]] static constexpr std::size_t chunks_of(std::size_t segment_slots, std::size_t padded) {
+        return (segment_slots + chunk_slots(padded) - 1) / chunk_slots(padded);
     }
 
-    struct Query {
-        std::vector<std::int8_t> small;  // round(q / step), in [-127, 127]
-        float step = 0;
-        float sum = 0;   // of `small`
-        float norm = 0;  // |q|
-        float lost = 0;  // |q - step * small|
-        void prepare(const float* q, std::size_t padded);
-    };
+    // Of a row x in the cells' space; `whole`: as CellSpace::enter() says. Fills code_bytes(padded) at `out`.
+    static void encode(const float* x, bool whole, std::size_t padded, std::byte* out);
+    // Whether a code as stored is that of x, whatever instruction set made it.
+    [[nodiscard]] static bool is_code_of(const float* x, bool whole, std::size_t padded, const std::byte* code);
+
+    // No slot has a code.
+    explicit SlotCodes(std::size_t padded);
+    [[nodiscard]] bool has(std::size_t i) const { return (live() >> i & 1) != 0; }
+    [[nodiscard]] std::uint32_t live() const;
+    [[nodiscard]] const std::byte* code(std::size_t i) const {
+        return data_.data() + header_bytes + i * code_bytes(padded_);
+    }
+    void set(std::size_t i, const std::byte* code);
+    void remove(std::size_t i);
+    // The chunk as it lies on disk, chunk_bytes() long.
+    [[nodiscard]] std::span<std::byte> bytes_on_disk() { return {data_.data(), chunk_bytes(padded_)}; }
+    [[nodiscard]] std::span<const std::byte> bytes_on_disk() const { return {data_.data(), chunk_bytes(padded_)}; }
+
     struct Estimated {
         float distance = 0;  // in the cells' space: |o - q|^2, or -<o, q>
         float error = 0;     // at most so far from the truth
     };
-    [[nodiscard]] Estimated estimate(const Query& query, std::size_t i) const;
-    // Of out.size() rows from `first` on.
-    static constexpr std::size_t most_together = 64;
-    void estimates(const Query& query, std::size_t first, std::span<Estimated> out) const;
-    [[nodiscard]] float distance(const Query& query, std::size_t i) const;
-    // Of the distance's error, which is about normal, as the rest of a rotated vector points anywhere.
-    [[nodiscard]] float deviation(const Query& query, std::size_t i) const;
+    // Estimates by a row's code.
+    class Query {
+      public:
+        void prepare(const float* q, std::size_t padded, Estimate kind);
+        // Nothing is known of the query but its direction: no estimate is good.
+        void set_lost();
+        [[nodiscard]] float distance(const std::byte* code) const;
+        // Of the distance's error, which is about normal, as the rest of a rotated vector points anywhere.
+        [[nodiscard]] float deviation(const std::byte* code) const;
+        // Of out.size() codes that lie one behind the other.
+        static constexpr std::size_t most_together = 32;
+        void estimates(const std::byte* codes, std::span<Estimated> out) const;
 
-    [[nodiscard]] std::size_t bytes() const override {
-        return sizeof(*this) + positions_.size() * 4 + rowids_.size() * 12 + rows_.size();
-    }
+      private:
+        struct Factors {
+            float scale;
+            float square;    // |o|^2
+            float residual;  // |e|, rounded up
+        };
+        friend class SlotCodes;
+        [[nodiscard]] static Factors factors(const std::byte* code, std::size_t padded);
+        [[nodiscard]] std::int32_t product(const std::byte* code) const;
+        [[nodiscard]] float inner(std::int32_t product, const Factors& factors) const;
+
+        std::vector<std::int8_t> small_;  // round(q / step), in [-127, 127]
+        std::size_t padded_ = 0;
+        Estimate kind_ = Estimate::l2;
+        float step_ = 0;
+        float sum_ = 0;   // of `small_`
+        float norm_ = 0;  // |q|
+        float lost_ = 0;  // |q - step * small|
+    };
+
+    [[nodiscard]] std::size_t bytes() const override { return sizeof(*this) + data_.size(); }
 
   private:
-    // Behind a row's nibbles, so that it comes with the same lines of memory.
-    struct Factors {
-        float scale;
-        float square;    // |o|^2
-        float residual;  // |e|, rounded up
-        float unused;
-    };
-    [[nodiscard]] std::int32_t product(const Query& query, const std::byte* row) const;
-    [[nodiscard]] static float inner(const Query& query, std::int32_t product, const Factors& factors);
-    [[nodiscard]] Estimated estimated(const Query& query, std::int32_t product, const Factors& factors) const;
-    [[nodiscard]] Factors factors(const std::byte* row) const;
-
     std::size_t padded_;
-    std::size_t stride_;
-    Estimate kind_;
-    std::vector<std::int32_t> positions_;  // empty where the first slots are the live ones
-    std::vector<std::int64_t> rowids_;
-    std::vector<std::uint32_t> slots_;
-    AlignedBytes rows_;  // nibbles and factors
+    AlignedBytes data_;
 };
+
+static_assert(SlotCodes::chunk_slots(256) <= 32, "a bit for each");
 
 }  // namespace vss

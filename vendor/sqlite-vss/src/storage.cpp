@@ -351,8 +351,7 @@ Status VectorStore::read_slots(std::span<const std::uint32_t> slots, const SlotF
     return Status::ok();
 }
 
-Status VectorStore::segment(const SegmentInfo& info, std::uint64_t search, std::shared_ptr<const Segment>& out,
-                            bool keep) {
+Status VectorStore::segment(const SegmentInfo& info, std::shared_ptr<const Segment>& out, bool keep) {
     const CacheKey key{info.version, CacheKind::segment, static_cast<std::uint32_t>(index_), info.id};
     out = Cache::instance().get_as<Segment>(key);
     if (out != nullptr && out->stride == geometry_.vector_bytes && out->size() == info.live) {
@@ -399,7 +398,7 @@ Status VectorStore::segment(const SegmentInfo& info, std::uint64_t search, std::
     finish_segment(column_.type, column_.metric, column_.dim, *decoded);
     out = decoded;
     if (keep) {
-        Cache::instance().put(key, std::move(decoded), search);
+        Cache::instance().put(key, std::move(decoded));
     }
     return Status::ok();
 }

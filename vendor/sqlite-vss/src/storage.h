@@ -139,8 +139,7 @@ class VectorStore {
     // Code::interrupted if sqlite3_interrupt() was called meanwhile.
     Status check_interrupt();
     // A segment's decoded rows, from the cache or from the tables. `keep`: the cache is to hold them.
-    Status segment(const SegmentInfo& info, std::uint64_t search, std::shared_ptr<const Segment>& out,
-                   bool keep = true);
+    Status segment(const SegmentInfo& info, std::shared_ptr<const Segment>& out, bool keep = true);
     // Calls found(i, rowid, vector) for each of `slots` that is live, checksums checked. Neighbours in one block cost
     // one read.
     using SlotFound = std::function<void(std::size_t, std::int64_t, std::span<const std::byte>)>;

@@ -157,9 +157,12 @@ Status Table::read_config() {
         stores.push_back(std::make_unique<VectorStore>(name_, column, c, geometry));
         const std::int64_t from = get(cat("cells_from", c));
         const std::int64_t rows = get(cat("cell_rows", c));
-        const CellTuning tuning = from > 0 && rows > 0
-                                      ? cell_tuning(static_cast<std::size_t>(from), static_cast<std::size_t>(rows))
-                                      : CellTuning{};
+        CellTuning tuning = from > 0 && rows > 0
+                                ? cell_tuning(static_cast<std::size_t>(from), static_cast<std::size_t>(rows))
+                                : CellTuning{};
+        if (const std::int64_t kept = get(cat("slot_codes", c)); kept >= 0) {
+            tuning.slot_codes = kept != 0;
+        }
         cells.push_back(column.has_cells && CellSpace::supports(column.type, column.metric)
                             ? std::make_unique<ColumnCells>(name_, *stores[c], c, tuning)
                             : nullptr);
@@ -224,7 +227,7 @@ Status Table::flush_cells(std::size_t c) {
         return Status::ok();
     }
     CellIndex& index = cells_[c]->index;
-    VSS_TRY(index.settle());
+    VSS_TRY(index.settle_and_write());
     std::shared_ptr<const CellDirectory> directory;
     if (index.state().is_celled() && index.is_changed()) {
         VSS_TRY(index.directory(directory));

@@ -66,11 +66,11 @@ class MemoryRows final : public RowStore {
         out = std::move(made);
         return Status::ok();
     }
-    Status read_slot(std::uint32_t slot, bool& live, std::int64_t& rowid, std::span<std::byte> vector) override {
-        live = is_live(slot);
-        if (live) {
-            rowid = slot;
-            std::memcpy(vector.data(), row(slot), dim_ * 4);
+    Status read_slots(std::span<const std::uint32_t> slots, const SlotFound& found) override {
+        for (std::size_t i = 0; i < slots.size(); ++i) {
+            if (is_live(slots[i])) {
+                found(i, slots[i], std::as_bytes(std::span(row(slots[i]), dim_)));
+            }
         }
         return Status::ok();
     }
@@ -150,6 +150,7 @@ class MemoryCells final : public CellStore {
         records_.clear();
         chunks_.clear();
         batches_.clear();
+        slot_codes_.clear();
         state_ = {};
         return Status::ok();
     }
@@ -182,6 +183,24 @@ class MemoryCells final : public CellStore {
         }
         return Status::ok();
     }
+    Status read_slot_codes(std::uint64_t first, std::size_t count, const SlotCodesFound& found) override {
+        for (auto at = slot_codes_.lower_bound(first); at != slot_codes_.end() && at->first < first + count; ++at) {
+            found(at->first, at->second);
+        }
+        return Status::ok();
+    }
+    Status write_slot_codes(std::uint64_t chunk, SlotCodes& codes) override {
+        slot_codes_.erase(chunk);
+        if (codes.live() != 0) {
+            const std::span<std::byte> bytes = codes.bytes_on_disk();
+            slot_codes_[chunk].assign(bytes.begin(), bytes.end());
+        }
+        return Status::ok();
+    }
+    Status erase_slot_codes() override {
+        slot_codes_.clear();
+        return Status::ok();
+    }
     Status read_vectors(std::span<const std::uint32_t> slots, float* out) override {
         for (std::size_t i = 0; i < slots.size(); ++i) {
             if (!rows_.is_live(slots[i])) {
@@ -201,6 +220,8 @@ class MemoryCells final : public CellStore {
         return Status::ok();
     }
     [[nodiscard]] std::uint32_t column() const override { return 0; }
+    [[nodiscard]] std::size_t segment_slots() const override { return rows_.segment_slots(); }
+    [[nodiscard]] std::size_t vector_bytes() const override { return rows_.vector_bytes(); }
 
     // Every live slot once as a first copy, at most once as a second, in different cells; counts right.
     [[nodiscard]] Status check() const {
@@ -271,6 +292,7 @@ class MemoryCells final : public CellStore {
     std::map<std::uint32_t, Record> records_;
     std::map<std::uint32_t, std::vector<std::vector<std::byte>>> chunks_;
     std::map<std::uint32_t, std::shared_ptr<const CodeBatch>> batches_;
+    std::map<std::uint64_t, std::vector<std::byte>> slot_codes_;
 };
 
 }  // namespace vss

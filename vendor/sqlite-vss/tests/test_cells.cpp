@@ -413,19 +413,22 @@ TEST_CASE("the bound of 4-bit codes is never violated") {
             for (std::uint32_t slot = 0; slot < 64; ++slot) {
                 rows.put(slot, clustered(random, dim, 4).data());
             }
-            std::vector<SegmentInfo> infos;
-            REQUIRE(rows.segments(infos).is_ok());
-            std::shared_ptr<const Segment> segment;
-            REQUIRE(rows.segment(infos[0], true, segment).is_ok());
             const CellSpace space(dim, metric, false, 99);
-            const SlotCodes codes(space, ElementType::float32, *segment, 0, 64);
+            const std::size_t padded = space.padded();
+            std::vector<std::byte> codes(64 * SlotCodes::code_bytes(padded));
+            std::vector<float> x(padded);
+            for (std::uint32_t slot = 0; slot < 64; ++slot) {
+                const bool whole = space.enter(rows.row(slot), x.data());
+                SlotCodes::encode(x.data(), whole, padded, codes.data() + slot * SlotCodes::code_bytes(padded));
+            }
             std::vector<float> query(space.padded());
             const std::vector<float> raw = clustered(random, dim, 4);
             space.enter(raw.data(), query.data());
             SlotCodes::Query fine;
-            fine.prepare(query.data(), space.padded());
-            for (std::size_t i = 0; i < codes.size(); ++i) {
-                const auto estimate = codes.estimate(fine, i);
+            fine.prepare(query.data(), padded, space.estimate());
+            for (std::size_t i = 0; i < 64; ++i) {
+                SlotCodes::Estimated estimate;
+                fine.estimates(codes.data() + i * SlotCodes::code_bytes(padded), {&estimate, 1});
                 double truth = exact_distance(ElementType::float32, metric, raw.data(),
                                               rows.row(static_cast<std::uint32_t>(i)), dim);
                 truth *= metric == Metric::cosine ? 2 : 1;
