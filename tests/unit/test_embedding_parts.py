@@ -125,7 +125,7 @@ class TestRegistry:
 
     @pytest.mark.parametrize("model", [None, 3, object()])
     def test_what_is_no_embedder(self, model: object) -> None:
-        with pytest.raises(ConfigurationError, match="a name or an Embedder"):
+        with pytest.raises(ConfigurationError, match="model must be a name, a function"):
             get_embedder(model)  # type: ignore[arg-type]
 
     @pytest.mark.parametrize("config", [{}, {"kind": 3}, {"kind": "nonsense"}, {"kind": "onnx"}])
@@ -305,3 +305,18 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout == "[]\n"
+
+
+def test_a_very_long_text_is_cut_before_it_is_tokenized(tmp_path: Path) -> None:
+    from vssnative.embedding.tokenization import TextTokenizer
+
+    from ..fixtures.embedding.tiny_models import tiny_tokenizer
+
+    tiny_tokenizer().save(str(tmp_path / "tokenizer.json"))
+    tokenizer = TextTokenizer(tmp_path, 32)
+    for text in ("some words and others " * 40_000, "x" * 500_000, " " * 300_000 + "some words " * 100):
+        expected = tokenizer._tokenizer.encode(text)
+        lost = sum(len(rest.ids) - tokenizer.special_tokens for rest in expected.overflowing)
+        tokens = tokenizer.encode(["short", text])
+        assert tokens.ids[1] == expected.ids
+        assert tokens.truncation.tokens == pytest.approx(lost, rel=0.02)

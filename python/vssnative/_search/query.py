@@ -13,7 +13,7 @@ from .._catalog.models import embedder_for
 from .._catalog.records import EmbeddingConfig, Generation
 from ..connection import Connection, execute
 from ..embedding.limits import call_limits
-from ..embedding.protocol import Embedder
+from ..embedding.registry import get_embedder
 from ..errors import QueryError
 from ..sql import quote_identifier
 
@@ -47,7 +47,7 @@ def check_query(query: Any) -> None:
         raise QueryError(f"query: expected a text or a vector, got {query!r}")
 
 
-def query_vectors(generation: Generation, queries: Sequence[Any], given: Embedder | None) -> list[Vector]:
+def query_vectors(generation: Generation, queries: Sequence[Any], given: Any) -> list[Vector]:
     """One vector for each query, the model called once for the texts of all.
 
     Raises:
@@ -58,7 +58,7 @@ def query_vectors(generation: Generation, queries: Sequence[Any], given: Embedde
     texts = list(dict.fromkeys(text for one in weights if one is not None for text in one))
     known: dict[str, Vector] = {}
     if texts:
-        embedder = embedder_for(generation, () if given is None else (given,), to_compare=True)
+        embedder = embedder_for(generation, () if given is None else (get_embedder(given),), to_compare=True)
         # Somebody waits for the answer: one retry, and no minutes.
         with call_limits(deadline=time.monotonic() + _SECONDS, attempts=2):
             matrix = np.asarray(embedder.embed_queries(texts), dtype=np.float32)

@@ -18,7 +18,6 @@ import numpy as np
 from .._catalog.conditions import Condition, check_condition, condition_of
 from .._catalog.records import EmbeddingConfig, load_embedding
 from ..connection import Connection, exclusive, execute, in_transaction, load, transaction
-from ..embedding.protocol import Embedder
 from ..errors import QueryError, SyncError, VssWarning
 from ..sql import quote_identifier
 from .full_text import Words, is_behind, text_places, words_of
@@ -89,7 +88,7 @@ def search(
     stale: bool = True,
     recall: float | None = None,
     max_distance: float | None = None,
-    embedder: Embedder | None = None,
+    embedder: Any = None,
 ) -> Results:
     """The k rows of a table that are nearest to a text.
 
@@ -206,7 +205,7 @@ def search_many(
     stale: bool = True,
     recall: float | None = None,
     max_distance: float | None = None,
-    embedder: Embedder | None = None,
+    embedder: Any = None,
 ) -> list[Results]:
     """``search`` for each of several queries: the model is called once, and all see one snapshot.
 
@@ -311,7 +310,7 @@ def _request(
 
 
 def _ready(
-    conn: Connection, table: str, request: _Request, fresh: bool | float, embedder: Embedder | None
+    conn: Connection, table: str, request: _Request, fresh: bool | float, embedder: Any
 ) -> EmbeddingConfig:
     """The embeddings to search, brought up to date where that is asked for."""
     load(conn)

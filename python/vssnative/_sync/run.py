@@ -11,7 +11,7 @@ from typing import Any
 from .._catalog.conditions import check_condition, condition_of
 from .._catalog.records import load_embeddings
 from ..connection import Connection, load
-from ..embedding.protocol import Embedder
+from ..embedding.registry import get_embedder
 from ..errors import ConfigurationError, MigrationError, SyncError
 from .engine import Engine, Settings, surface
 from .events import Listener, emit
@@ -74,7 +74,7 @@ def sync(
     timeout: float | None = None,
     patience: float = 60.0,
     settings: Settings | None = None,
-    embedder: Embedder | None = None,
+    embedder: Any = None,
     on_event: Listener | None = None,
     within: bool = False,
 ) -> SyncResult:
@@ -133,7 +133,7 @@ def sync(
         if condition is not None:
             check_condition(conn, embedding, condition, _HIDDEN)
     stop = threading.Event()
-    given = () if embedder is None else (embedder,)
+    given = () if embedder is None else (get_embedder(embedder),)
     engine = Engine(
         conn,
         table,

@@ -9,10 +9,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import Any
 
 from .._catalog.records import load_embeddings
 from ..connection import Connection, connect, driver_error, execute
-from ..embedding.protocol import Embedder
+from ..embedding.registry import get_embedder
 from ..errors import MigrationError
 from .engine import Engine, Settings
 from .events import Listener, emit, logger
@@ -42,14 +43,14 @@ class Worker:
         *,
         poll: float = 0.5,
         settings: Settings | None = None,
-        embedder: Embedder | None = None,
+        embedder: Any = None,
         on_event: Listener | None = None,
     ) -> None:
         self._path = path
         self._table = table
         self._poll = poll
         self._settings = settings
-        self._given = () if embedder is None else (embedder,)
+        self._given = () if embedder is None else (get_embedder(embedder),)
         self._on_event = on_event
         self._stop = threading.Event()
 

@@ -65,11 +65,16 @@ def resolve(conn: Connection) -> tuple[Connection, Driver]:
     return raw, driver_of(raw)
 
 
+_WRAPPERS = ("sqlalchemy", "aiosqlite", "django", "sqlite_utils")
+
+
 def unwrap(conn: Connection) -> tuple[Connection, Callable[[Callable[[], _T]], _T]]:
     """The driver's own connection inside `conn`, and how to run a function in the thread that may use it."""
     for _ in range(8):  # wrappers nest: session, connection, pool's proxy, async adapter
         cls = type(conn)
-        package = cls.__module__.partition(".")[0]
+        # A subclass of the user's, or of another package (sqlmodel.Session), is what it inherits from.
+        packages = [base.__module__.partition(".")[0] for base in cls.__mro__]
+        package = next((name for name in packages if name in _WRAPPERS), packages[0])
         inner: Any = None
         if package == "sqlalchemy":
             if hasattr(cls, "driver_connection"):

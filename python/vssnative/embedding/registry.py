@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ _ENTRY_POINTS = "vssnative.embedders"
 Factory = Callable[..., Embedder]
 
 
-def get_embedder(model: str | Embedder = "minilm", **options: Any) -> Embedder:
+def get_embedder(model: Any = "minilm", **options: Any) -> Embedder:
     """An embedder from its name.
 
     Args:
@@ -24,7 +25,9 @@ def get_embedder(model: str | Embedder = "minilm", **options: Any) -> Embedder:
             ``"hf:owner/name@revision"``, ``"local:name"`` (imported under that name),
             ``"static:/path/to/directory"`` or ``"static:hf:owner/name"`` (Model2Vec, StaticEmbedding), ``"openai:model"`` (any OpenAI-compatible server: ``base_url=``), ``"hash"``
             or ``"hash:64"``, or the name of an entry point in the group ``vssnative.embedders``, with or without
-            ``":argument"`` behind it; an ``Embedder`` is returned as it is.
+            ``":argument"`` behind it; ``"module:attribute"``, which leads to any of the following. An ``Embedder`` is
+            returned as it is. A function from a list of texts to their vectors (with ``kind=`` if it tells queries
+            from documents), and models of sentence-transformers, fastembed, LangChain and llm, are wrapped.
         options: passed on to the embedder's class.
 
     Raises:
@@ -32,18 +35,22 @@ def get_embedder(model: str | Embedder = "minilm", **options: Any) -> Embedder:
         ModelNotFoundError: if the model is not on this machine.
     """
     if not isinstance(model, str):
-        if not isinstance(model, Embedder):
-            raise ConfigurationError(f"model must be a name or an Embedder, not {type(model).__name__}")
         if options:
             raise ConfigurationError(
                 f"options {sorted(options)} cannot be applied to an embedder that exists already"
             )
-        return model
+        from .own import own_embedder
+
+        return own_embedder(model)
     kind, _, argument = model.partition(":")
     factory = _NAMED.get(kind)
     try:
         if factory is not None:
             return factory(argument, **options)
+        if argument and not options and not _is_entry_point(kind) and _is_module(kind):
+            from .own import from_path
+
+            return from_path(model)
         return _entry_point(kind)(**({"argument": argument} if argument else {}), **options)
     except TypeError as error:
         if "unexpected keyword argument" not in str(error):
@@ -77,6 +84,10 @@ def from_config(config: Config) -> Embedder:
         from .hosted import HostedEmbedder
 
         return HostedEmbedder.from_config(dict(config))
+    if kind == "python":
+        from .own import from_own_config
+
+        return from_own_config(dict(config))
     if not isinstance(kind, str):
         raise ConfigurationError(f"embedder config without a kind: {dict(config)!r}")
     loader = getattr(_entry_point(kind), "from_config", None)
@@ -156,11 +167,22 @@ _NAMED: dict[str, Factory] = {
 }
 
 
+def _is_entry_point(name: str) -> bool:
+    return bool(importlib.metadata.entry_points(group=_ENTRY_POINTS, name=name))
+
+
+def _is_module(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
+
+
 def _entry_point(name: str) -> Factory:
     for point in importlib.metadata.entry_points(group=_ENTRY_POINTS, name=name):
         factory: Factory = point.load()
         return factory
     raise ConfigurationError(
         f"unknown embedder {name!r}; known are {', '.join(sorted(_NAMED))} "
-        f"and the entry points of the group {_ENTRY_POINTS}"
+        f"and the entry points of the group {_ENTRY_POINTS}; 'module:attribute' leads to one of your own"
     )

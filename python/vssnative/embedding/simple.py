@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
+from ..errors import ConfigurationError
 from ..extras import need
 from .precision import default_precision
 from .protocol import Embedder, Float32Matrix
@@ -14,7 +16,7 @@ _models: dict[tuple[str, str], Embedder] = {}
 _lock = threading.Lock()
 
 
-def shared_embedder(model: str | Embedder) -> Embedder:
+def shared_embedder(model: Any) -> Embedder:
     """The embedder of that name, made once per process and precision."""
     if not isinstance(model, str):
         return get_embedder(model)
@@ -27,16 +29,19 @@ def shared_embedder(model: str | Embedder) -> Embedder:
 
 def embed(
     texts: Sequence[str],
-    model: str | Embedder = "minilm",
+    model: Any = "minilm",
     progress: bool | Callable[[int, int], None] = False,
+    *,
+    kind: Literal["document", "query"] = "document",
 ) -> Float32Matrix:
-    """Embed texts as stored documents.
+    """Embed texts, as stored documents or as queries.
 
     Args:
         texts: strings, any number.
-        model: a name that ``get_embedder`` knows, or an embedder. A named model is loaded once per process.
+        model: whatever ``get_embedder`` takes: a name, a function, a model. A named model is loaded once per process.
         progress: True shows a progress bar on standard error; a function is called with the numbers of texts done and
             of all.
+        kind: ``"query"`` for what is searched for: many models have a prompt for it.
 
     Returns:
         float32 ``(len(texts), dim)``, C-contiguous, ready for ``Index.add``. Ctrl-C stops between two batches.
@@ -45,7 +50,11 @@ def embed(
         EmbeddingError: if a text is no string, or the model fails.
         ModelNotFoundError: if the model is not on this machine.
     """
+    if kind not in ("document", "query"):
+        raise ConfigurationError(f"kind must be 'document' or 'query', not {kind!r}")
     embedder = shared_embedder(model)
+    if kind == "query":
+        return embedder.embed_queries(texts)
     if progress is False or not hasattr(embedder, "encode"):
         return embedder.embed_documents(texts)
     if callable(progress):

@@ -15,6 +15,11 @@ from ..errors import ConfigurationError, ModelNotFoundError
 from ..extras import need
 from .protocol import Int64Vector, Truncation
 
+# A token has rarely more characters: so many times the limit are tokenized of a longer text.
+_CHARACTERS_PER_TOKEN = 64
+# A word that is cut in two may become other tokens; no more than these, at the end.
+_TOKENS_AT_A_CUT = 64
+
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
@@ -73,13 +78,31 @@ class TextTokenizer:
         self._max_tokens = max_tokens
 
     def encode(self, texts: Sequence[str]) -> Tokens:
-        """Token ids of ``texts``, cut to ``max_tokens``."""
-        encodings = self._tokenizer.encode_batch_fast(list(texts))
+        """Token ids of ``texts``, cut to ``max_tokens``.
+
+        Of a very long text only the beginning is tokenized: what was cut off is then counted by that part's measure.
+        """
+        rows = list(texts)
+        longest = self._max_tokens * _CHARACTERS_PER_TOKEN
+        heads = [text if len(text) <= 2 * longest else text[:longest] for text in rows]
+        encodings = list(self._tokenizer.encode_batch_fast(heads))
         ids = [encoding.ids for encoding in encodings]
         lengths = np.fromiter(map(len, ids), dtype=np.int64, count=len(ids))
+        rests = dict.fromkeys(range(len(rows)), 0)
+        for position, (text, head) in enumerate(zip(rows, heads, strict=True)):
+            if text is head:
+                continue
+            seen = len(ids[position]) + self._overflow(encodings[position])
+            if seen >= self._max_tokens + _TOKENS_AT_A_CUT:
+                rests[position] = round((len(text) - len(head)) * seen / len(head))
+                continue
+            # White space, or words of a thousand letters: the beginning fills no vector.
+            [encodings[position]] = self._tokenizer.encode_batch_fast([text])
+            ids[position] = encodings[position].ids
+            lengths[position] = len(ids[position])
         cut = lost = 0
-        for position in np.flatnonzero(lengths >= self._max_tokens):
-            rest = self._overflow(encodings[position])
+        for position in map(int, np.flatnonzero(lengths >= self._max_tokens)):
+            rest = self._overflow(encodings[position]) + rests[position]
             cut += rest > 0
             lost += rest
         return Tokens(ids, lengths, Truncation(cut, lost))

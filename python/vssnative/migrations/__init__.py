@@ -5,7 +5,7 @@ from __future__ import annotations
 from .._catalog.records import EmbeddingConfig, load_embedding, load_embeddings
 from .embeddings import Plan, add_embeddings, drop_embeddings, plan_embeddings
 from .estimate import Estimate
-from .generations import cancel_change, change_model, drop_retired, rollback_model, switch
+from .generations import cancel_change, change_model, change_server, drop_retired, rollback_model, switch
 from .steps import Applied, Step, applied, downgrade, upgrade
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "applied",
     "cancel_change",
     "change_model",
+    "change_server",
     "downgrade",
     "drop_embeddings",
     "drop_retired",

@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 from .._catalog import full_text as full_text_index
 from .._catalog import triggers
@@ -65,7 +65,7 @@ def add_embeddings(
     table: str,
     columns: Sequence[str] | None = None,
     template: str | None = None,
-    model: str | Embedder = "minilm",
+    model: Any = "minilm",
     store: str = "vss",
     chunk: int | tuple[int, int] | Chunking | None = None,
     name: str | None = None,
@@ -82,7 +82,7 @@ def add_embeddings(
     table: str,
     columns: Sequence[str] | None = None,
     template: str | None = None,
-    model: str | Embedder = "minilm",
+    model: Any = "minilm",
     store: str = "vss",
     chunk: int | tuple[int, int] | Chunking | None = None,
     name: str | None = None,
@@ -98,7 +98,7 @@ def add_embeddings(
     table: str,
     columns: Sequence[str] | None = None,
     template: str | None = None,
-    model: str | Embedder = "minilm",
+    model: Any = "minilm",
     store: str = "vss",
     chunk: int | tuple[int, int] | Chunking | None = None,
     name: str | None = None,
@@ -118,7 +118,8 @@ def add_embeddings(
         table: a table of the main database that has a primary key.
         columns: text columns, each with vectors of its own.
         template: instead of `columns`, one text made of several columns: ``"{title}\\n{summary}"``.
-        model: name of a model, or an embedder.
+        model: name of a model, ``"module:attribute"``, a function from texts to vectors, or an embedder; see
+            ``get_embedder``.
         store: ``"vss"`` keeps vectors in a vss0 table; ``"column"`` in blob columns ``<column>_embedding`` added to
             the user's table (searched by looking at every row); ``"both"`` in both.
         chunk: split long texts into passages of so many tokens, or ``(tokens, overlap)``; vss only.
@@ -190,7 +191,7 @@ def plan_embeddings(
     table: str,
     columns: Sequence[str] | None = None,
     template: str | None = None,
-    model: str | Embedder = "minilm",
+    model: Any = "minilm",
     store: str = "vss",
     chunk: int | tuple[int, int] | Chunking | None = None,
     name: str | None = None,

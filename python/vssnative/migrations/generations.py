@@ -9,8 +9,10 @@ drop_retired   -> the retired one and its vectors are gone
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from .._catalog.enqueue import BACKFILL_PRIORITY, EDIT_PRIORITY, enqueue_all
 from .._catalog.generations import (
@@ -28,7 +30,7 @@ from .._catalog.source import describe
 from ..connection import Connection, execute, load, transaction
 from ..embedding.chunking import Chunking
 from ..embedding.protocol import Embedder
-from ..embedding.registry import get_embedder
+from ..embedding.registry import from_config, get_embedder
 from ..errors import ConfigurationError, MigrationError
 from .embeddings import first_vss_table, make_generation
 
@@ -36,7 +38,7 @@ from .embeddings import first_vss_table, make_generation
 def change_model(
     conn: Connection,
     table: str,
-    model: str | Embedder | None = None,
+    model: Any = None,
     *,
     columns: Sequence[str] | None = None,
     template: str | None = None,
@@ -50,7 +52,8 @@ def change_model(
 
     Args:
         table: the embeddings' name, or the name of a table that has only one.
-        model: name of a model, or an embedder.
+        model: name of a model, ``"module:attribute"``, a function from texts to vectors, or an embedder; see
+            ``get_embedder``.
         columns, template, chunk: as for ``add_embeddings``.
 
     Raises:
@@ -58,6 +61,11 @@ def change_model(
         ConfigurationError: an argument has no such value.
     """
     load(conn)
+    # A model is loaded, or fetched, before the write lock is taken.
+    embedder = (
+        _recorded_embedder(load_embedding(conn, table).active) if model is None else get_embedder(model)
+    )
+    _ = embedder.dim, embedder.digest  # which a hosted one asks its server for
     with transaction(conn):
         embedding = load_embedding(conn, table)
         if embedding.store == "column":
@@ -72,7 +80,8 @@ def change_model(
             )
         active = embedding.active
         source = describe(conn, embedding.source)
-        embedder = _recorded_embedder(active) if model is None else get_embedder(model)
+        if model is None and embedder.digest != active.model_digest:
+            raise MigrationError(f"{embedding.name}: its model was changed meanwhile; try again")
         if columns is None and template is None:
             template = active.fields[0].template
             columns = None if template is not None else [field.name for field in active.fields]
@@ -92,6 +101,38 @@ def change_model(
         execute(conn, create_vss_statement(new))
         refresh(conn, embedding, f"change_model to {new.model_name}")
         enqueue_all(conn, embedding, BACKFILL_PRIORITY)
+    return load_embedding(conn, embedding.name)
+
+
+def change_server(conn: Connection, table: str, base_url: str) -> EmbeddingConfig:
+    """Record another address for a hosted model: the same model, so that its vectors stay.
+
+    Args:
+        table: the embeddings' name, or the name of a table that has only one.
+        base_url: as for ``HostedEmbedder``.
+
+    Raises:
+        MigrationError: its model is not a hosted one.
+        ConfigurationError: `base_url` is no address.
+    """
+    load(conn)
+    with transaction(conn):
+        embedding = load_embedding(conn, table)
+        changed = False
+        for generation in embedding.generations:
+            if generation.model.get("kind") != "openai":
+                continue
+            changed = True
+            moved = from_config({**generation.model, "base_url": base_url})
+            execute(
+                conn,
+                "update vssnative_generations set model = ?, model_digest = ? where id = ?",
+                (json.dumps(moved.config(), sort_keys=True), moved.digest, generation.id),
+            )
+            execute(conn, "delete from vssnative_models where digest = ?", (generation.model_digest,))
+        if not changed:
+            raise MigrationError(f"{embedding.name}: {embedding.active.model_name} is no model of a server")
+        record_step(conn, embedding.name, f"change_server to {base_url}", None)
     return load_embedding(conn, embedding.name)
 
 
