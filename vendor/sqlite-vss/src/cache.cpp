@@ -28,7 +28,7 @@ Cache::Cache() : budget_(memory_budget_from_environment()) {}
 
 std::size_t Cache::Hash::operator()(const CacheKey& key) const {
     // The version is random already; the rest separates chunks that one transaction wrote.
-    std::uint64_t h = key.version ^ (key.id * 0x9E3779B97F4A7C15ULL);
+    std::uint64_t h = key.version ^ key.space ^ (key.id * 0x9E3779B97F4A7C15ULL);
     h ^= (static_cast<std::uint64_t>(key.kind) << 32 | key.column) * 0xC2B2AE3D27D4EB4FULL;
     return static_cast<std::size_t>(h ^ (h >> 29));
 }
@@ -161,6 +161,30 @@ void Cache::end_round() {
             }
         }
     }
+}
+
+std::uint64_t cache_space(std::string_view text) {
+    // A polynomial of the bytes at a random place, modulo a prime: two texts of n bytes share a value at n of 2^61
+    // places.
+    constexpr std::uint64_t prime = (std::uint64_t{1} << 61) - 1;
+    static const std::uint64_t place = random_version() % prime;
+    const auto times = [](std::uint64_t a, std::uint64_t b) {
+        std::uint64_t product = 0;
+        for (; b != 0; b >>= 1U) {
+            product = (b & 1U) != 0 ? (product + a) % prime : product;
+            a = (a + a) % prime;
+        }
+        return product;
+    };
+    std::uint64_t sum = 1;
+    for (std::size_t i = 0; i < text.size(); i += 7) {
+        std::uint64_t word = 0;
+        for (const char c : text.substr(i, 7)) {
+            word = word << 8U | static_cast<unsigned char>(c);
+        }
+        sum = (times(sum, place) + word) % prime;
+    }
+    return (times(sum, place) + text.size()) % prime;
 }
 
 std::uint64_t random_version() {

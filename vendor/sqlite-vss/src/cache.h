@@ -1,5 +1,8 @@
 // Decoded chunks of all tables, connections and SQLite libraries of this process, under one memory budget.
 //
+// Files are not trusted: one may say the versions of another. So the key also holds the space that the entry is of: the
+// database, the table, the column and how it is laid out; and who takes an entry out checks its sizes.
+//
 // The key holds a version: 64 random bits that a write transaction gives to what it changes and that no later state
 // ever gets again, not even after a rollback. So an entry is right for every snapshot that names it, nothing is ever
 // invalidated, and an entry that no snapshot names any more is simply not asked for again and ages out.
@@ -22,6 +25,7 @@
 #include <list>
 #include <memory>
 #include <mutex>
+#include <string_view>
 #include <unordered_map>
 
 namespace vss {
@@ -34,6 +38,7 @@ struct CacheKey {
     CacheKind kind = CacheKind::segment;
     std::uint32_t column = 0;
     std::uint64_t id = 0;
+    std::uint64_t space = 0;  // cache_space() of all that decides how the entry is laid out
 
     bool operator==(const CacheKey&) const = default;
 };
@@ -103,6 +108,9 @@ class Cache {
 
     Cache();
 };
+
+// One number for one text, in this process. Which texts share a number cannot be known outside of it.
+[[nodiscard]] std::uint64_t cache_space(std::string_view text);
 
 // 64 random bits from the operating system; never a repeat, also across fork. 0 is never returned.
 [[nodiscard]] std::uint64_t random_version();

@@ -340,6 +340,10 @@ void CellDirectory::rank(const CodeQuery& query, std::size_t count, For purpose,
     out.clear();
     begin_ranking(query, ranking);
     rank_more(query, count, purpose, ranking, out);
+    if (out.empty() && count > 0 && !ranking.measured_all) {
+        ranking.estimates.clear();  // none of them was a number
+        rank_more(query, count, purpose, ranking, out);
+    }
 }
 
 }  // namespace vss

@@ -86,6 +86,9 @@ class CellDirectory final : public CacheEntry {
     explicit CellDirectory(const CellSpace& space)
         : CellDirectory(space.padded(), space.estimate(), space.is_spherical()) {}
     [[nodiscard]] std::shared_ptr<CellDirectory> clone() const;
+    [[nodiscard]] bool fits(const CellSpace& space) const {
+        return padded_ == space.padded() && estimate_ == space.estimate() && spherical_ == space.is_spherical();
+    }
 
     // Ids run from 0; some may be unused (version 0).
     [[nodiscard]] std::size_t size() const { return infos_.size(); }

@@ -1,5 +1,6 @@
 // CellIndex: how rows enter cells, and how cells are split, merged and clustered.
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <limits>
 #include <numeric>
@@ -89,9 +90,12 @@ bool CellIndex::by_direction() const {
 }
 
 // Second copy by SOAR: the cell that minimises |x - c2|^2 + soar * (<r, x - c2> / |r|)^2, where r = x - c1. `ranked`
-// begins with c1.
-void CellIndex::place(const float* x, std::span<const RankedCell> ranked, bool wants_second, CrossProducts& cross,
+// begins with c1. False if there is none.
+bool CellIndex::place(const float* x, std::span<const RankedCell> ranked, bool wants_second, CrossProducts& cross,
                       Placement& out) const {
+    if (ranked.empty() || ranked.front().cell >= directory_->size()) {
+        return false;
+    }
     const std::size_t padded = space_->padded();
     const RankedCell& first = ranked.front();
     out.first = first.cell;
@@ -99,7 +103,7 @@ void CellIndex::place(const float* x, std::span<const RankedCell> ranked, bool w
     cross.first(first.cell);
     encode_row(space_->estimate(), x, cross.first_centroid(), padded, out.first_code);
     if (!wants_second) {
-        return;
+        return true;
     }
     const float x_square = code_kernels().dot(x, x, padded);
     const float first_norm = directory_->info(first.cell).norm;
@@ -124,6 +128,12 @@ void CellIndex::place(const float* x, std::span<const RankedCell> ranked, bool w
     if (out.second != out.first) {
         encode_row(space_->estimate(), x, cross.centroid(out.second), padded, out.second_code);
     }
+    return true;
+}
+
+// Only centroids that are no numbers, in a damaged table, leave a row without a nearest cell.
+Status CellIndex::no_near_cell() {
+    return Status::corrupt("no cell is near a row: the centroids are damaged");
 }
 
 // Made when it pays: placing a row by the directory alone costs some ten times as much, making the ranker as much as
@@ -168,6 +178,7 @@ Status CellIndex::insert_rows(std::span<const std::uint32_t> slots, bool as_batc
         slot_codes.resize(part.size() * code_bytes);
         const CellRanker* ranker = ranker_for(part.size());
         const int workers = part.size() >= 512 ? threads() : 1;
+        std::atomic<bool> all_somewhere = true;
         const bool placed = parallel_for(part.size(), workers, [&](std::size_t begin, std::size_t end) {
             constexpr std::size_t block = panel_rows_at_once;
             CodeQuery query;
@@ -197,12 +208,17 @@ Status CellIndex::insert_rows(std::span<const std::uint32_t> slots, bool as_batc
                         directory.rank(query, choices, CellDirectory::For::row, ranked);
                         mine = ranked;
                     }
-                    place(x.data() + i * padded, mine, tuning_.copies, cross, placements[first + i]);
+                    if (!place(x.data() + i * padded, mine, tuning_.copies, cross, placements[first + i])) {
+                        all_somewhere = false;
+                    }
                 }
             }
         });
         if (!placed) {
             return {Code::no_memory, "out of memory"};
+        }
+        if (!all_somewhere) {
+            return no_near_cell();
         }
         if (code_bytes > 0) {
             VSS_TRY(put_slot_codes(part, slot_codes.data()));
@@ -406,7 +422,9 @@ Status CellIndex::write_region(const Region& region, const std::vector<std::uint
             elsewhere.insert(elsewhere.begin(), mine.front());
             mine = elsewhere;
         }
-        place(x, mine, wants_second, cross, at);
+        if (!place(x, mine, wants_second, cross, at)) {
+            return no_near_cell();
+        }
         push(working_[at.first], directory_->info(at.first), primary ? region.slots[i] : region.slots[i] | second_copy,
              at.first_code);
         if (at.second != at.first) {
@@ -453,7 +471,9 @@ Status CellIndex::replace_region(const Region& region, const std::vector<std::ui
         } else {
             mine.assign(1, nearest[i - region.primaries]);
         }
-        place(x, mine, primary && tuning_.copies, cross, at);
+        if (!place(x, mine, primary && tuning_.copies, cross, at)) {
+            return no_near_cell();
+        }
         Working* first = nullptr;
         VSS_TRY(working(at.first, first));
         CellInfo& info = directory_->info(at.first);

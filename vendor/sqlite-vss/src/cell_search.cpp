@@ -115,9 +115,9 @@ Status CellSearch::refresh() {
             view.rows.reset();
         }
     }
-    if (index_.state().seed != seed_) {
+    if (index_.space_key() != space_key_) {
         // Another rotation: what was coded by the old one says nothing.
-        seed_ = index_.state().seed;
+        space_key_ = index_.space_key();
         segments_.clear();
     }
     const std::uint64_t generation = index_.is_dirty() ? 0 : index_.state().generation;
@@ -134,7 +134,8 @@ Status CellSearch::refresh() {
     std::vector<SegmentView> views(count);
     for (const SegmentInfo& info : infos) {
         SegmentView& view = views[info.id];
-        if (info.id < segments_.size() && segments_[info.id].info.version == info.version) {
+        if (info.id < segments_.size() && segments_[info.id].info.version == info.version &&
+            segments_[info.id].info.live == info.live) {
             view = std::move(segments_[info.id]);
         }
         view.info = info;
@@ -251,8 +252,8 @@ Status CellSearch::finish_chunk(SegmentView& view, std::size_t number, const std
     VSS_TRY(complete_chunk(slots, *made));
     ++costs_.chunks_read;
     ChunkView& chunk = chunk_view(view, number);
-    const CacheKey key{view.info.version, CacheKind::slots, static_cast<std::uint32_t>(seed_),
-                       view.info.id * index_.chunks_per_segment() + number};
+    const CacheKey key{view.info.version, CacheKind::slots, index_.column(),
+                       view.info.id * index_.chunks_per_segment() + number, space_key_};
     if (!Cache::instance().put(key, made)) {
         passing_chunks_.push_back(&chunk);
     }
@@ -263,9 +264,10 @@ Status CellSearch::finish_chunk(SegmentView& view, std::size_t number, const std
 bool CellSearch::find_chunk(SegmentView& view, std::size_t number) {
     ChunkView& chunk = chunk_view(view, number);
     if (chunk.first == nullptr) {
-        const CacheKey key{view.info.version, CacheKind::slots, static_cast<std::uint32_t>(seed_),
-                           view.info.id * index_.chunks_per_segment() + number};
-        if (auto codes = Cache::instance().get_as<SlotCodes>(key); codes != nullptr) {
+        const CacheKey key{view.info.version, CacheKind::slots, index_.column(),
+                           view.info.id * index_.chunks_per_segment() + number, space_key_};
+        if (auto codes = Cache::instance().get_as<SlotCodes>(key);
+            codes != nullptr && codes->fits(index_.space().padded())) {
             const std::byte* first = codes->code(0);
             const std::uint32_t live = codes->live();
             chunk = {std::move(codes), first, live};

@@ -211,7 +211,7 @@ class CellSearch {
     std::uint64_t generation_ = 0;
     std::uint64_t evictions_ = 0;
     bool cache_is_full_ = false;
-    std::uint64_t seed_ = 0;
+    std::uint64_t space_key_ = 0;
     std::shared_ptr<const CellDirectory> directory_;
     std::vector<SegmentView> segments_;  // by id
     std::vector<CellView> cells_;        // by id

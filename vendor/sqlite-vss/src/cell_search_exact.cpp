@@ -48,7 +48,10 @@ Status CellSearch::search_exact(const CellQuery& query, std::vector<Neighbor>& o
     std::array<SlotCodes::Estimated, SlotCodes::Query::most_together> together;
     const auto consider = [&](std::size_t slot, const SlotCodes::Estimated& estimate) {
         ++costs_.refined;
-        const float least = estimate.distance - estimate.error;
+        float least = estimate.distance - estimate.error;
+        if (!(least == least)) {
+            least = -std::numeric_limits<float>::infinity();  // nothing is known of it
+        }
         if (least > reach) {
             return;
         }
@@ -56,7 +59,8 @@ Status CellSearch::search_exact(const CellQuery& query, std::vector<Neighbor>& o
         if (rows_may_fail) {
             return;
         }
-        bounds.push_back(estimate.distance + estimate.error);
+        const float most = estimate.distance + estimate.error;
+        bounds.push_back(most == most ? most : std::numeric_limits<float>::infinity());
         std::push_heap(bounds.begin(), bounds.end());
         if (bounds.size() > query.k) {
             std::pop_heap(bounds.begin(), bounds.end());

@@ -75,6 +75,11 @@ Status CellIndex::changing_slot_codes(std::uint64_t chunk, SlotCodes*& out) {
             std::copy(bytes.begin(), bytes.end(), codes->bytes_on_disk().begin());
         }));
         at = slot_chunks_.emplace(chunk, std::move(codes)).first;
+    } else if (at->second.use_count() > 1) {
+        // What Undo holds stays as it is.
+        auto codes = std::make_shared<SlotCodes>(space_->padded());
+        std::copy_n(at->second->bytes_on_disk().data(), codes->bytes_on_disk().size(), codes->bytes_on_disk().data());
+        at->second = std::move(codes);
     }
     out = at->second.get();
     return Status::ok();

@@ -86,8 +86,8 @@ class CellStore {
                                    const std::set<std::uint32_t>& moved) = 0;
     // No cells, no codes, no state.
     virtual Status clear() = 0;
-    // Fills `out`, which has room for the entries of the cell's chunks.
-    virtual Status read_codes(std::uint32_t cell, CodeBlocks& out) = 0;
+    // The entries of the cell's chunks. What is not there is not allocated either, however many it says there are.
+    virtual Status read_codes(std::uint32_t cell, std::size_t entries, CodeBlocks& out) = 0;
     virtual Status erase_codes(std::uint32_t cell) = 0;
     // Writes the chunks whose bit is set; chunks beyond the last entry are erased.
     virtual Status write_codes(std::uint32_t cell, const CodeBlocks& codes, const std::vector<bool>& dirty_chunks) = 0;
@@ -104,7 +104,9 @@ class CellStore {
     // Every live slot of the column, ascending.
     virtual Status live_slots(std::vector<std::uint32_t>& out) = 0;
 
-    [[nodiscard]] virtual std::uint32_t column() const = 0;  // for cache keys
+    // For cache keys.
+    [[nodiscard]] virtual std::uint32_t column() const = 0;
+    [[nodiscard]] virtual std::uint64_t space() const { return 0; }
     [[nodiscard]] virtual std::size_t segment_slots() const = 0;
     [[nodiscard]] virtual std::size_t vector_bytes() const = 0;
 };

@@ -15,6 +15,7 @@ constexpr std::uint32_t state_magic = 0x31435356;  // "VSC1"
 constexpr std::uint32_t spherical_flag = 1;
 // Another version that knows nothing of it drops it, and then the codes are not believed.
 constexpr std::uint32_t slot_codes_flag = 2;
+constexpr float largest_offset = 1e18F;  // rotated vectors are shorter
 
 // The state's row beside generation and rows, which are its version and live.
 struct StateHeader {
@@ -57,6 +58,8 @@ constexpr auto most_parts = static_cast<std::int64_t>(2 * (max_celled_slots / 64
 
 // A chunk: crc32c of its number and blocks, then reserved, then the blocks.
 constexpr std::size_t chunk_header = 8;
+// Entries that room is made for at once: more than most cells have.
+constexpr std::size_t first_reserve = 512;
 
 // Rows of t_codes from this one on are batches.
 constexpr std::int64_t batch_chunks = std::int64_t{1} << 55;
@@ -168,6 +171,10 @@ Status CellTables::read_state(std::uint64_t known, CellState& state) {
     if (!state.tail.empty()) {
         std::memcpy(state.tail.data(), at + state.offset.size() * 4, state.tail.size() * 4);
     }
+    const auto is_place = [](float x) { return std::abs(x) <= largest_offset; };  // and a number
+    if (!std::all_of(state.offset.begin(), state.offset.end(), is_place)) {
+        return damaged("the state of the cells has an offset that cannot be");
+    }
     return Status::ok();
 }
 
@@ -226,9 +233,6 @@ Status CellTables::read_directory(CellDirectory& out) {
         }
         if (id != centroid_rows + with_centroids || with_centroids >= parts) {
             return damaged(cat("row ", id, " of the cells is out of place"));
-        }
-        if (with_centroids == 0) {
-            out.reserve(static_cast<std::size_t>(parts) * part_cells);
         }
         const std::size_t offset = static_cast<std::size_t>(with_centroids) * figures_bytes;
         VSS_TRY(read_centroids(with_centroids++, statement.blob(1),
@@ -417,7 +421,7 @@ Status CellTables::clear() {
 
 // --- codes -----------------------------------------------------------------------------------------------------------
 
-Status CellTables::read_codes(std::uint32_t cell, CodeBlocks& out) {
+Status CellTables::read_codes(std::uint32_t cell, std::size_t entries, CodeBlocks& out) {
     VSS_TRY(
         prepare(select_codes_, "select chunk, data from ", "codes", " where chunk >= ? and chunk < ? order by chunk"));
     const ResetAtEnd guard(select_codes_);
@@ -425,7 +429,8 @@ Status CellTables::read_codes(std::uint32_t cell, CodeBlocks& out) {
     select_codes_.bind(2, chunk_id(cell + 1, 0));
     const std::size_t per_chunk = chunk_blocks(padded_);
     const std::size_t bytes = chunk_header + per_chunk * out.block_bytes();
-    for (std::size_t b = 0, number = 0; b < out.blocks(); b += per_chunk, ++number) {
+    const std::size_t blocks = (entries + block_rows - 1) / block_rows;
+    for (std::size_t b = 0, number = 0; b < blocks; b += per_chunk, ++number) {
         bool row = false;
         VSS_TRY(select_codes_.step(row));
         const std::int64_t id = chunk_id(cell, number);
@@ -441,7 +446,11 @@ Status CellTables::read_codes(std::uint32_t cell, CodeBlocks& out) {
             crc != tagged_crc(static_cast<std::uint64_t>(id), data.data() + chunk_header, bytes - chunk_header)) {
             return damaged(cat("the checksum of chunk ", number, " of cell ", cell, " does not match its bytes"));
         }
-        const std::size_t n = std::min(per_chunk, out.blocks() - b);
+        const std::size_t n = std::min(per_chunk, blocks - b);
+        if (const std::size_t end = std::min(entries, (b + n) * block_rows); out.capacity() < end) {
+            out.reserve(std::min(entries, std::max(2 * end, first_reserve)));
+        }
+        out.resize(std::min(entries, (b + n) * block_rows));
         std::memcpy(out.block(b), data.data() + chunk_header, n * out.block_bytes());
     }
     return Status::ok();

@@ -32,7 +32,7 @@ class CellTables final : public CellStore, public RowStore {
     Status write_directory(const CellDirectory& directory, const std::set<std::uint32_t>& changed,
                            const std::set<std::uint32_t>& moved) override;
     Status clear() override;
-    Status read_codes(std::uint32_t cell, CodeBlocks& out) override;
+    Status read_codes(std::uint32_t cell, std::size_t entries, CodeBlocks& out) override;
     Status erase_codes(std::uint32_t cell) override;
     Status write_codes(std::uint32_t cell, const CodeBlocks& codes, const std::vector<bool>& dirty_chunks) override;
     Status read_slot_codes(std::uint64_t first, std::size_t count, const SlotCodesFound& found) override;
@@ -41,6 +41,7 @@ class CellTables final : public CellStore, public RowStore {
     Status read_vectors(std::span<const std::uint32_t> slots, float* out) override;
     Status live_slots(std::vector<std::uint32_t>& out) override;
     [[nodiscard]] std::uint32_t column() const override { return static_cast<std::uint32_t>(index_); }
+    [[nodiscard]] std::uint64_t space() const override { return store_.space(); }
 
     [[nodiscard]] std::size_t segment_slots() const override { return store_.geometry().segment_slots; }
     [[nodiscard]] std::size_t vector_bytes() const override { return store_.geometry().vector_bytes; }

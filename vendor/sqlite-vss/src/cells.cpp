@@ -27,7 +27,9 @@ CellIndex::CellIndex(CellStore& store, std::size_t dim, Metric metric, const Cel
 }
 
 void CellIndex::make_space() {
-    space_ = std::make_unique<CellSpace>(dim_, metric_, state_.spherical, state_.seed, state_.offset);
+    space_ = std::make_shared<const CellSpace>(dim_, metric_, state_.spherical, state_.seed, state_.offset);
+    const std::string_view offset(reinterpret_cast<const char*>(state_.offset.data()), state_.offset.size() * 4);
+    space_key_ = cache_space(cat(store_.space(), state_.spherical ? " s " : " p ", state_.seed, ' ', offset));
     space_is_current_ = true;
 }
 
@@ -91,9 +93,7 @@ Status CellIndex::check_rows(const CellDirectory& directory) const {
 // The entries of its chunks, then those that wait.
 Status CellIndex::read_codes(const CellDirectory& directory, std::uint32_t cell, CodeBlocks& out) {
     const StoredCell& stored = directory.stored(cell);
-    out.reserve(directory.info(cell).entries);
-    out.resize(stored.entries);
-    VSS_TRY(store_.read_codes(cell, out));
+    VSS_TRY(store_.read_codes(cell, stored.entries, out));
     directory.append_waiting(cell, out);
     return Status::ok();
 }
@@ -102,12 +102,13 @@ Status CellIndex::load_directory() {
     if (directory_ != nullptr) {
         return Status::ok();
     }
-    const CacheKey key{state_.directory_version, CacheKind::cell_directory, store_.column(), 0};
+    const CacheKey key{state_.directory_version, CacheKind::cell_directory, store_.column(), 0, space_key_};
     auto cached = Cache::instance().get_as<CellDirectory>(key);
-    if (cached == nullptr) {
+    if (cached == nullptr || !cached->fits(*space_)) {
         std::shared_ptr<CellDirectory> read;
-        if (before_.directory != nullptr && before_.parts_version == state_.parts_version &&
-            before_.batches_begin == state_.batches_begin && before_.batches_end <= state_.batches_end) {
+        if (before_.directory != nullptr && before_.directory->fits(*space_) &&
+            before_.parts_version == state_.parts_version && before_.batches_begin == state_.batches_begin &&
+            before_.batches_end <= state_.batches_end) {
             // Only batches came since.
             read = before_.directory->clone();
             VSS_TRY(store_.read_batches(before_.batches_end, state_.batches_end, *read));
@@ -154,19 +155,19 @@ Status CellIndex::codes(std::uint32_t cell, const CellInfo& info, std::shared_pt
         out = at->second.codes;
         return Status::ok();
     }
-    const CacheKey key{info.version, CacheKind::codes, store_.column(), cell};
+    const CacheKey key{info.version, CacheKind::codes, store_.column(), cell, space_key_};
     out = Cache::instance().get_as<CodeBlocks>(key);
-    if (out != nullptr && out->size() == info.entries) {
+    if (out != nullptr && out->fits(space_->padded(), info.entries)) {
         cached = true;
         return Status::ok();
     }
     // The transaction may have ended since the caller got the directory.
     VSS_TRY(load_directory());
     // Its chunks may be there, from before rows were added.
-    const CacheKey chunks{directory_->stored(cell).version, CacheKind::codes, store_.column(), cell};
+    const CacheKey chunks{directory_->stored(cell).version, CacheKind::codes, store_.column(), cell, space_key_};
     const auto before = info.version == chunks.version ? nullptr : Cache::instance().get_as<CodeBlocks>(chunks);
     std::shared_ptr<CodeBlocks> read;
-    if (before != nullptr && before->size() == directory_->stored(cell).entries) {
+    if (before != nullptr && before->fits(space_->padded(), directory_->stored(cell).entries)) {
         read = before->clone();
         directory_->append_waiting(cell, *read);
     } else {
@@ -181,6 +182,9 @@ Status CellIndex::codes(std::uint32_t cell, const CellInfo& info, std::shared_pt
 Status CellIndex::working(std::uint32_t cell, Working*& out) {
     if (const auto at = working_.find(cell); at != working_.end()) {
         out = &at->second;
+        if (out->codes.use_count() > 1) {
+            out->codes = out->codes->clone();  // what Undo holds stays as it is
+        }
         return Status::ok();
     }
     std::shared_ptr<const CodeBlocks> codes_now;
@@ -337,6 +341,7 @@ Status CellIndex::take_out_at(std::uint32_t cell, std::span<const std::size_t> p
     Working* changed = nullptr;
     if (const auto at = working_.find(cell); at != working_.end()) {
         changed = &at->second;
+        changed->codes = changed->codes->clone();
     } else {
         begin_working(cell, blocks->clone(), changed);
     }
@@ -368,8 +373,8 @@ Status CellIndex::codes_in_passing(std::uint32_t cell, std::shared_ptr<const Cod
         return Status::ok();
     }
     const CellInfo& info = directory_->info(cell);
-    out = Cache::instance().get_as<CodeBlocks>({info.version, CacheKind::codes, store_.column(), cell});
-    if (out == nullptr || out->size() != info.entries) {
+    out = Cache::instance().get_as<CodeBlocks>({info.version, CacheKind::codes, store_.column(), cell, space_key_});
+    if (out == nullptr || !out->fits(space_->padded(), info.entries)) {
         auto read = std::make_shared<CodeBlocks>(space_->padded());
         VSS_TRY(read_codes(*directory_, cell, *read));
         out = std::move(read);
@@ -460,15 +465,117 @@ std::size_t CellIndex::batched_limit() const {
     return std::clamp<std::size_t>(state_.rows / 32, 16 * tail_limit(), tuning_.most_batched);
 }
 
+// Everything that settle() changes, put back unless it succeeds. A search may have asked for it, and be interrupted in
+// the middle of it: the transaction that it is part of goes on.
+class CellIndex::Undo {
+  public:
+    explicit Undo(CellIndex& index)
+        : index_(index),
+          state_(index.state_),
+          space_(index.space_),
+          space_key_(index.space_key_),
+          space_is_current_(index.space_is_current_),
+          tail_(index.tail_),
+          directory_(index.directory_),
+          before_(index.before_),
+          directory_changed_(index.directory_changed_),
+          directory_shared_(index.directory_shared_),
+          working_(index.working_),
+          changed_cells_(index.changed_cells_),
+          moved_cells_(index.moved_cells_),
+          new_batches_(index.new_batches_),
+          erased_to_(index.erased_to_),
+          slot_chunks_(index.slot_chunks_),
+          erases_slot_codes_(index.erases_slot_codes_),
+          unbalanced_(index.unbalanced_),
+          leaving_(index.leaving_),
+          removed_(index.removed_),
+          cleared_(index.cleared_),
+          dirty_(index.dirty_) {
+        index.directory_shared_ = true;  // with this: cloned before it is changed
+    }
+    ~Undo() {
+        if (is_kept_) {
+            return;
+        }
+        index_.state_ = std::move(state_);
+        index_.space_ = std::move(space_);
+        index_.space_key_ = space_key_;
+        index_.space_is_current_ = space_is_current_;
+        index_.tail_ = std::move(tail_);
+        index_.directory_ = std::move(directory_);
+        index_.before_ = std::move(before_);
+        index_.directory_changed_ = directory_changed_;
+        index_.directory_shared_ = directory_shared_;
+        index_.working_ = std::move(working_);
+        index_.changed_cells_ = std::move(changed_cells_);
+        index_.moved_cells_ = std::move(moved_cells_);
+        index_.new_batches_ = std::move(new_batches_);
+        index_.erased_to_ = erased_to_;
+        index_.slot_chunks_ = std::move(slot_chunks_);
+        index_.erases_slot_codes_ = erases_slot_codes_;
+        index_.unbalanced_ = std::move(unbalanced_);
+        index_.leaving_ = std::move(leaving_);
+        index_.removed_ = removed_;
+        index_.cleared_ = cleared_;
+        index_.dirty_ = dirty_;
+        index_.ranker_.reset();
+        index_.placed_without_ = 0;
+        index_.broken_ = false;
+    }
+    Undo(const Undo&) = delete;
+    Undo& operator=(const Undo&) = delete;
+    void keep() { is_kept_ = true; }
+
+  private:
+    CellIndex& index_;
+    bool is_kept_ = false;
+    CellState state_;
+    std::shared_ptr<const CellSpace> space_;
+    std::uint64_t space_key_;
+    bool space_is_current_;
+    std::set<std::uint32_t> tail_;
+    std::shared_ptr<CellDirectory> directory_;
+    Before before_;
+    bool directory_changed_;
+    bool directory_shared_;
+    std::map<std::uint32_t, Working> working_;
+    std::set<std::uint32_t> changed_cells_;
+    std::set<std::uint32_t> moved_cells_;
+    std::vector<std::shared_ptr<const CodeBatch>> new_batches_;
+    std::uint32_t erased_to_;
+    std::map<std::uint64_t, std::shared_ptr<SlotCodes>> slot_chunks_;
+    bool erases_slot_codes_;
+    std::set<std::uint32_t> unbalanced_;
+    Leaving leaving_;
+    std::size_t removed_;
+    bool cleared_;
+    bool dirty_;
+};
+
+bool CellIndex::has_work(bool all) const {
+    if (!state_.is_celled()) {
+        return state_.rows >= tuning_.first_cells_at;
+    }
+    return all || !leaving_.slots.empty() || removed_ > 0 || tail_.size() >= tail_limit() ||
+           2 * tail_.size() > state_.rows;
+}
+
 Status CellIndex::settle(bool all) {
     if (broken_) {
         return load();
     }
-    if (!dirty_ && !all) {
+    if ((!dirty_ && !all) || !has_work(all)) {
         return Status::ok();
     }
+    Undo undo(*this);
+    VSS_TRY(settle_now(all));
+    undo.keep();
+    return Status::ok();
+}
+
+Status CellIndex::settle_now(bool all) {
     Status status = Status::ok();
-    broken_ = true;  // until it is done, so that an exception leaves it so
     const bool gone_in_bulk = !leaving_.has_rows(space_->padded());
     if (state_.is_celled() && state_.rows == tail_.size() && !leaving_.slots.empty()) {
         forget_cells();
@@ -523,7 +630,6 @@ Status CellIndex::settle(bool all) {
         }
     }
     removed_ = 0;
-    broken_ = !status.is_ok();
     return status;
 }
 
@@ -600,11 +706,11 @@ Status CellIndex::flush() {
     state_.tail.assign(tail_.begin(), tail_.end());
     VSS_TRY(store_.write_state(state_));
     for (auto& [cell, changed] : working_) {
-        const CacheKey key{version, CacheKind::codes, store_.column(), cell};
+        const CacheKey key{version, CacheKind::codes, store_.column(), cell, space_key_};
         Cache::instance().put(key, std::move(changed.codes));
     }
     if (directory_changed_) {
-        Cache::instance().put({version, CacheKind::cell_directory, store_.column(), 0}, directory_);
+        Cache::instance().put({version, CacheKind::cell_directory, store_.column(), 0, space_key_}, directory_);
         directory_shared_ = true;
     }
     working_.clear();

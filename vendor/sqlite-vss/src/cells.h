@@ -56,6 +56,9 @@ class CellIndex {
     [[nodiscard]] const CellState& state() const { return state_; }
     [[nodiscard]] const CellTuning& tuning() const { return tuning_; }
     [[nodiscard]] const CellSpace& space() const { return *space_; }
+    // For cache keys: of the store's and the cells' space.
+    [[nodiscard]] std::uint64_t space_key() const { return space_key_; }
+    [[nodiscard]] std::uint32_t column() const { return store_.column(); }
     [[nodiscard]] const std::set<std::uint32_t>& tail() const { return tail_; }
     [[nodiscard]] bool is_dirty() const { return dirty_; }
     // Cells came, changed or went.
@@ -113,6 +116,7 @@ class CellIndex {
     };
     struct Region;
     class CrossProducts;
+    class Undo;
     // Rows that went and still have their entries in cells.
     struct Leaving {
         std::vector<std::uint32_t> slots;
@@ -131,13 +135,16 @@ class CellIndex {
     void touch(Working& working, std::size_t entry) const;
     void push(Working& working, CellInfo& info, std::uint32_t entry, const RowCode& code);
     Status rotated(std::span<const std::uint32_t> slots, std::vector<float>& out);
-    void place(const float* x, std::span<const RankedCell> ranked, bool wants_second, CrossProducts& cross,
-               Placement& out) const;
+    [[nodiscard]] bool place(const float* x, std::span<const RankedCell> ranked, bool wants_second,
+                             CrossProducts& cross, Placement& out) const;
+    [[nodiscard]] static Status no_near_cell();
     [[nodiscard]] bool by_direction() const;
     CellRanker* ranker_for(std::size_t rows);
     Status insert_rows(std::span<const std::uint32_t> slots, bool as_batch);
     void add_batch(std::vector<CodeBatch::Item> items);
     Status empty_batches();
+    [[nodiscard]] bool has_work(bool all) const;
+    Status settle_now(bool all);
     Status take_out_leaving();
     Status take_out_near(const float* x, std::span<const std::uint32_t> entries, std::vector<std::uint32_t>& missed);
     Status take_out_at(std::uint32_t cell, std::span<const std::size_t> places,
@@ -174,7 +181,8 @@ class CellIndex {
     Metric metric_;
     CellTuning tuning_;
     CellState state_;
-    std::unique_ptr<CellSpace> space_;
+    std::shared_ptr<const CellSpace> space_;
+    std::uint64_t space_key_ = 0;
     bool space_is_current_ = false;  // made from state_ as it is
     std::set<std::uint32_t> tail_;
     std::shared_ptr<CellDirectory> directory_;

@@ -53,11 +53,15 @@ class CodeBlocks final : public CacheEntry {
     [[nodiscard]] std::size_t size() const { return size_; }
     [[nodiscard]] std::size_t blocks() const { return (size_ + block_rows - 1) / block_rows; }
     [[nodiscard]] std::size_t block_bytes() const { return block_bytes_; }
+    [[nodiscard]] bool fits(std::size_t padded, std::size_t entries) const {
+        return padded_ == padded && size_ == entries;
+    }
     [[nodiscard]] const std::byte* block(std::size_t b) const { return data_.data() + b * block_bytes_; }
     [[nodiscard]] std::byte* block(std::size_t b) { return data_.data() + b * block_bytes_; }
     [[nodiscard]] std::uint32_t entry(std::size_t i) const;
 
     void reserve(std::size_t rows);
+    [[nodiscard]] std::size_t capacity() const { return data_.size() / block_bytes_ * block_rows; }
     // Makes room for `rows` entries whose blocks the caller fills.
     void resize(std::size_t rows);
     void push(std::uint32_t entry, const RowCode& code);

@@ -92,7 +92,7 @@ Status HeldTable::find(sqlite3_context* context, const std::string& schema, cons
 }
 
 std::string writing_nothing(const std::string& schema, const std::string& table) {
-    return cat("update ", TableName{nullptr, schema, table}.shadow("config"), " set value = value where 0");
+    return cat("update ", TableName{nullptr, schema, table, {}}.shadow("config"), " set value = value where 0");
 }
 
 Status begin_writing(sqlite3* db, const std::string& schema, const std::string& table) {

@@ -1,4 +1,5 @@
 // The glue: SQLite's virtual table callbacks, each a few lines over Table, Cursor and plan. No exception leaves here.
+#include <cstddef>
 #include <exception>
 #include <memory>
 #include <new>
@@ -87,6 +88,15 @@ int guarded(sqlite3_vtab* base, Body body) {
     });
 }
 
+// For what reads or writes rows. A view or a trigger among the table's own tables could lead back to it, without end.
+template <class Body>
+int guarded_once(sqlite3_vtab* base, Body body) {
+    if (Table& table = *handle_of(base).table; table.is_at_work()) {
+        return guarded(handle_of(base).api, &base->zErrMsg, [&] { return table.leads_back(); });
+    }
+    return guarded(base, body);
+}
+
 int make_table(sqlite3* db, void* aux, int argc, const char* const* argv, sqlite3_vtab** out, char** error,
                bool is_new) {
     const auto& connection = *static_cast<const Connection*>(aux);
@@ -100,7 +110,11 @@ int make_table(sqlite3* db, void* aux, int argc, const char* const* argv, sqlite
         }
         sqlite3_vtab_config(db, SQLITE_VTAB_CONSTRAINT_SUPPORT, 1);
         sqlite3_vtab_config(db, SQLITE_VTAB_INNOCUOUS);
-        auto table = std::make_shared<Table>(TableName{db, argv[1], argv[2]}, std::move(schema), connection.tables);
+        if (is_new) {
+            VSS_TRY(schema.check_new(argv[2]));
+        }
+        TableName name{db, argv[1], argv[2], connection.tables->database(db, argv[1])};
+        auto table = std::make_shared<Table>(std::move(name), std::move(schema), connection.tables);
         if (is_new) {
             VSS_TRY(table->create());
         }
@@ -153,13 +167,13 @@ int close(sqlite3_vtab_cursor* base) {
 }
 
 int filter(sqlite3_vtab_cursor* base, int /*plan*/, const char* text, int argc, sqlite3_value** argv) {
-    return guarded(base->pVtab, [&] {
+    return guarded_once(base->pVtab, [&] {
         return handle_of(base).cursor.filter(text, {argv, static_cast<std::size_t>(argc)});
     });
 }
 
 int next(sqlite3_vtab_cursor* base) {
-    return guarded(base->pVtab, [&] { return handle_of(base).cursor.next(); });
+    return guarded_once(base->pVtab, [&] { return handle_of(base).cursor.next(); });
 }
 
 int eof(sqlite3_vtab_cursor* base) {
@@ -167,7 +181,7 @@ int eof(sqlite3_vtab_cursor* base) {
 }
 
 int column(sqlite3_vtab_cursor* base, sqlite3_context* context, int i) {
-    return guarded(base->pVtab, [&] { return handle_of(base).cursor.column(context, i); });
+    return guarded_once(base->pVtab, [&] { return handle_of(base).cursor.column(context, i); });
 }
 
 int rowid(sqlite3_vtab_cursor* base, sqlite3_int64* out) {
@@ -177,7 +191,7 @@ int rowid(sqlite3_vtab_cursor* base, sqlite3_int64* out) {
 }
 
 int update(sqlite3_vtab* base, int argc, sqlite3_value** argv, sqlite3_int64* out) {
-    return guarded(base, [&] {
+    return guarded_once(base, [&] {
         Table& table = *handle_of(base).table;
         if (argc == 1) {
             return table.remove(argv[0]);
@@ -190,6 +204,14 @@ int update(sqlite3_vtab* base, int argc, sqlite3_value** argv, sqlite3_int64* ou
         VSS_TRY(table.insert(argv[1], values, result));
         *out = result.rowid;
         return Status::ok();
+    });
+}
+
+int begin(sqlite3_vtab* base) {
+    return guarded(base, [&] {
+        Table& table = *handle_of(base).table;
+        table.discard_after_work();
+        return table.refuse_triggers();
     });
 }
 
@@ -237,12 +259,22 @@ int shadow_name(const char* suffix) {
     return Table::is_shadow_name(suffix) ? 1 : 0;
 }
 
-// xIntegrity came with SQLite 3.44, behind the members that older headers know.
+// xIntegrity came with SQLite 3.44, behind the members that older headers know. SQLite goes by iVersion, so that an
+// older one never looks at it.
+#if SQLITE_VERSION_NUMBER >= 3044000
 struct ModuleWithIntegrity {
     sqlite3_module module;
-    int (*integrity)(sqlite3_vtab*, const char*, const char*, int, char**);
+    [[nodiscard]] auto& integrity() { return module.xIntegrity; }
 };
-static_assert(sizeof(sqlite3_module) % sizeof(void*) == 0);
+static_assert(offsetof(sqlite3_module, xIntegrity) == offsetof(sqlite3_module, xShadowName) + sizeof(void*));
+#else
+struct ModuleWithIntegrity {
+    sqlite3_module module;
+    int (*behind)(sqlite3_vtab*, const char*, const char*, int, char**);
+    [[nodiscard]] auto& integrity() { return behind; }
+};
+static_assert(offsetof(ModuleWithIntegrity, behind) == offsetof(sqlite3_module, xShadowName) + sizeof(void*));
+#endif
 
 // `pragma integrity_check`: what is found is text, not an error.
 int integrity(sqlite3_vtab* base, const char* /*schema*/, const char* /*table*/, int /*flags*/, char** out) {
@@ -266,7 +298,8 @@ int integrity(sqlite3_vtab* base, const char* /*schema*/, const char* /*table*/,
 
 int register_module(sqlite3* db, const std::shared_ptr<OpenTables>& tables) {
     static const ModuleWithIntegrity module = [] {
-        sqlite3_module m{};
+        ModuleWithIntegrity made{};
+        sqlite3_module& m = made.module;
         m.iVersion = 4;
         m.xCreate = create;
         m.xConnect = connect;
@@ -281,7 +314,7 @@ int register_module(sqlite3* db, const std::shared_ptr<OpenTables>& tables) {
         m.xColumn = column;
         m.xRowid = rowid;
         m.xUpdate = update;
-        m.xBegin = forget;
+        m.xBegin = begin;
         m.xSync = sync;
         m.xCommit = forget;
         m.xRollback = forget;
@@ -291,7 +324,8 @@ int register_module(sqlite3* db, const std::shared_ptr<OpenTables>& tables) {
         m.xRelease = release;
         m.xRollbackTo = rollback_to;
         m.xShadowName = shadow_name;
-        return ModuleWithIntegrity{m, integrity};
+        made.integrity() = integrity;
+        return made;
     }();
     auto connection = std::make_unique<Connection>(Connection{sqlite3_api, tables});
     const auto destroy = [](void* data) { const std::unique_ptr<Connection> owned(static_cast<Connection*>(data)); };

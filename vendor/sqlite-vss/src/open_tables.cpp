@@ -1,5 +1,11 @@
 #include "open_tables.h"
 
+#if defined(__unix__) || defined(__APPLE__)
+#include <sys/stat.h>
+#endif
+
+#include "text.h"
+
 namespace vss {
 namespace {
 
@@ -21,6 +27,21 @@ std::shared_ptr<Table> OpenTables::find(std::string_view schema, std::string_vie
         }
     }
     return nullptr;
+}
+
+std::string OpenTables::database(sqlite3* db, const char* schema) const {
+    const char* path = sqlite3_db_filename(db, schema);
+    if (path == nullptr || *path == '\0') {
+        return cat("memory ", connection_, ' ', schema);
+    }
+#if defined(__unix__) || defined(__APPLE__)
+    // A file put in the place of another has another number.
+    struct stat file = {};
+    if (stat(path, &file) == 0) {
+        return cat("file ", static_cast<std::uint64_t>(file.st_dev), ' ', static_cast<std::uint64_t>(file.st_ino));
+    }
+#endif
+    return cat("path ", path);
 }
 
 Status OpenTables::flush_others(const Table& table) const {

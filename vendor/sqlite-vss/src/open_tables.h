@@ -4,10 +4,13 @@
 // Threads: like the connection.
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <vector>
 
+#include "cache.h"
 #include "table.h"
 
 namespace vss {
@@ -21,8 +24,12 @@ class OpenTables {
     // Writes what other objects of the same table have gathered.
     Status flush_others(const Table& table) const;
 
+    // Which database a schema of this connection is: the same for every connection to one file.
+    [[nodiscard]] std::string database(sqlite3* db, const char* schema) const;
+
   private:
     std::vector<std::weak_ptr<Table>> tables_;
+    std::uint64_t connection_ = random_version();  // of databases without a file
 };
 
 }  // namespace vss

@@ -337,6 +337,49 @@ Status Schema::parse(std::string_view table, std::span<const char* const> args, 
     return Status::ok();
 }
 
+Status Schema::check_new(std::string_view table) const {
+    struct Refusal {
+        std::string_view word;
+        std::string_view why;
+    };
+    constexpr std::string_view foreign =
+        "a foreign key is not kept: SQLite would delete or change rows behind the table's back; use a trigger on the "
+        "other table, which deletes here";
+    constexpr std::string_view generated =
+        "a generated column is not kept: compute it in the query, or store its value in an ordinary column";
+    constexpr std::array<Refusal, 9> refusals = {
+        {{"references", foreign},
+         {"foreign", foreign},
+         {"deferrable", foreign},
+         {"generated", generated},
+         {"as", generated},
+         {"default",
+          "a default is not kept: SQLite hands a virtual table NULL for what an insert does not name; name it"},
+         {"on", "a conflict clause in a declaration is not kept: write insert or replace, or insert or ignore"},
+         {"constraint", "constraints take no name here"},
+         {"autoincrement", "autoincrement is not kept: rowids of deleted rows may come again"}}};
+    for (const Column& column : columns_) {
+        // Words outside of parentheses.
+        std::string word;
+        int depth = 0;
+        for (const char c : column.declared_type + ' ') {
+            if (is_word(c)) {
+                word.push_back(c);
+                continue;
+            }
+            const auto refusal = std::find_if(refusals.begin(), refusals.end(), [&](const Refusal& r) {
+                return depth == 0 && equal_ignoring_case(r.word, word);
+            });
+            if (refusal != refusals.end()) {
+                return Status::invalid(cat("table \"", table, "\", column \"", column.name, "\": ", refusal->why));
+            }
+            word.clear();
+            depth += c == '(' ? 1 : c == ')' ? -1 : 0;
+        }
+    }
+    return Status::ok();
+}
+
 std::optional<std::size_t> Schema::vector_index(std::size_t i) const {
     const auto at = std::find(vectors_.begin(), vectors_.end(), i);
     return at == vectors_.end() ? std::nullopt : std::optional(static_cast<std::size_t>(at - vectors_.begin()));

@@ -45,6 +45,10 @@ class Schema {
     // `args`: the module arguments after the table name, as SQLite hands them over.
     static Status parse(std::string_view table, std::span<const char* const> args, Schema& out);
 
+    // Refuses what a new table could not keep of its columns' declarations, although SQLite would take them. A table
+    // that is there already is opened all the same.
+    [[nodiscard]] Status check_new(std::string_view table) const;
+
     [[nodiscard]] const std::vector<Column>& columns() const { return columns_; }
     [[nodiscard]] const Column& column(std::size_t i) const { return columns_[i]; }
     // Positions in columns() of the vector columns and of the others, in order.

@@ -45,6 +45,7 @@ class SlotCodes final : public CacheEntry {
 
     // No slot has a code.
     explicit SlotCodes(std::size_t padded);
+    [[nodiscard]] bool fits(std::size_t padded) const { return padded_ == padded; }
     [[nodiscard]] bool has(std::size_t i) const { return (live() >> i & 1) != 0; }
     [[nodiscard]] std::uint32_t live() const;
     [[nodiscard]] const std::byte* code(std::size_t i) const {

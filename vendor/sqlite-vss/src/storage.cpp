@@ -7,6 +7,7 @@
 
 #include "kernels.h"
 #include "text.h"
+#include "vector_value.h"
 
 namespace vss {
 namespace {
@@ -15,6 +16,8 @@ static_assert(std::endian::native == std::endian::little, "the file format is li
 
 constexpr std::size_t largest_block = std::size_t{1} << 16;
 constexpr std::size_t segment_target = std::size_t{2} << 20;
+// What a damaged number asks for must not be allocated.
+constexpr std::size_t largest_segment = std::size_t{16} << 20;
 
 // Bytes of the file that one block of `payload` bytes takes, by SQLite's rules for table b-tree pages.
 double file_bytes(std::size_t payload, std::size_t page) {
@@ -101,11 +104,17 @@ Geometry Geometry::choose(std::size_t vector_bytes, std::size_t page_bytes) {
 
 bool Geometry::is_valid() const {
     return vector_bytes > 0 && slot_bytes == slot_header_bytes + (vector_bytes + 7) / 8 * 8 && block_slots > 0 &&
-           block_slots <= 64 && segment_slots > 0 && segment_slots <= (1U << 20) && segment_slots % block_slots == 0;
+           block_slots <= 64 && segment_slots > 0 && segment_slots <= (1U << 20) && segment_slots % block_slots == 0 &&
+           (segment_slots == block_slots || segment_slots * slot_bytes <= largest_segment);
 }
 
 VectorStore::VectorStore(const TableName& name, const Column& column, std::size_t index, const Geometry& geometry)
-    : name_(name), column_(column), index_(index), geometry_(geometry) {}
+    : name_(name),
+      column_(column),
+      index_(index),
+      geometry_(geometry),
+      space_(cache_space(cat(name.database, '\n', name.table, '\n', index, ' ', column.dim, ' ', name_of(column.type),
+                             ' ', name_of(column.metric), ' ', geometry.block_slots, ' ', geometry.segment_slots))) {}
 
 std::vector<std::string> VectorStore::table_suffixes(std::size_t index) {
     return {cat("vectors", index), cat("segments", index), cat("free", index), cat("cells", index),
@@ -140,6 +149,12 @@ Status VectorStore::check_size(std::uint64_t block, std::size_t bytes) const {
                    cat("expected a block of ", geometry_.block_bytes(), " bytes, got ", bytes));
 }
 
+Status VectorStore::check_finite(std::uint64_t slot, std::int64_t rowid, std::span<const std::byte> vector) const {
+    return is_finite(column_.type, vector.data(), column_.dim)
+               ? Status::ok()
+               : damaged(slot, cat("the vector of row ", rowid, " has an element that is not a finite number"));
+}
+
 Status VectorStore::read_block(std::uint64_t block, std::span<std::byte> out, bool& found) {
     VSS_TRY(prepare(select_block_, cat("select data from ", name_.shadow(cat("vectors", index_)), " where block = ?")));
     const ResetAtEnd guard(select_block_);
@@ -169,6 +184,7 @@ Status VectorStore::read(std::uint64_t slot, std::int64_t rowid, std::span<std::
         if (slot_checksum(slot, rowid, SlotState::live, vector) != header.crc) {
             return damaged(slot, cat("the checksum of row ", rowid, " does not match its bytes"));
         }
+        VSS_TRY(check_finite(slot, rowid, vector));
         std::copy(vector.begin(), vector.end(), out.begin());
         return Status::ok();
     };
@@ -298,6 +314,7 @@ Status VectorStore::decode_block(std::uint64_t block, std::span<const std::byte>
         if (state == SlotState::freed) {
             continue;
         }
+        VSS_TRY(check_finite(slot, header.rowid, vector));
         const std::size_t n = segment.rowids.size();
         if (n >= capacity) {
             return damaged(slot, "the segment holds more live rows than it says");
@@ -346,15 +363,18 @@ Status VectorStore::read_slots(std::span<const std::uint32_t> slots, const SlotF
         if (slot_checksum(slot, header.rowid, SlotState::live, vector) != header.crc) {
             return damaged(slot, cat("the checksum of row ", header.rowid, " does not match its bytes"));
         }
+        VSS_TRY(check_finite(slot, header.rowid, vector));
         found(i, header.rowid, vector);
     }
     return Status::ok();
 }
 
 Status VectorStore::segment(const SegmentInfo& info, std::shared_ptr<const Segment>& out, bool keep) {
-    const CacheKey key{info.version, CacheKind::segment, static_cast<std::uint32_t>(index_), info.id};
+    const CacheKey key{info.version, CacheKind::segment, static_cast<std::uint32_t>(index_), info.id, space_};
     out = Cache::instance().get_as<Segment>(key);
-    if (out != nullptr && out->stride == geometry_.vector_bytes && out->size() == info.live) {
+    const bool by_norms = column_.type == ElementType::float32 && column_.metric == Metric::cosine;
+    if (out != nullptr && out->stride == geometry_.vector_bytes && out->size() == info.live &&
+        out->inverse_norms.size() == (by_norms ? out->size() : 0)) {
         return Status::ok();
     }
     auto decoded = std::make_shared<Segment>();

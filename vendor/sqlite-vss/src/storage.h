@@ -44,6 +44,8 @@ struct TableName {
     std::string schema;  // "main", "temp", an attached name
     std::string table;
 
+    std::string database;  // which database it is, for the process's cache; empty: nobody else's
+
     // "schema"."table_suffix"
     [[nodiscard]] std::string shadow(std::string_view suffix) const;
     // table "t"
@@ -112,6 +114,8 @@ class VectorStore {
 
     [[nodiscard]] const Geometry& geometry() const { return geometry_; }
     [[nodiscard]] const Column& column() const { return column_; }
+    // For cache keys: of the database, the table, and all that decides how the column lies in memory.
+    [[nodiscard]] std::uint64_t space() const { return space_; }
 
     // --- writing, inside a write transaction ---
     // A slot for a new vector. It counts as taken from now on; give_back() undoes it if nothing was put there, and is
@@ -181,6 +185,8 @@ class VectorStore {
     Status flush_segments();
     Status flush_free_slots();
     Status check_size(std::uint64_t block, std::size_t bytes) const;
+    // What a checksum says nothing of: no vector with such an element was ever taken.
+    Status check_finite(std::uint64_t slot, std::int64_t rowid, std::span<const std::byte> vector) const;
     Status damaged(std::uint64_t slot, std::string_view what) const;
     Status holds_another(std::uint64_t slot, std::int64_t rowid, const SlotHeader& header) const;
     Status prepare(Statement& statement, const std::string& sql) { return name_.prepare(statement, sql); }
@@ -189,6 +195,7 @@ class VectorStore {
     const Column& column_;
     std::size_t index_;
     Geometry geometry_;
+    std::uint64_t space_;
 
     // Gathered changes.
     std::map<std::uint64_t, PendingBlock> pending_;

@@ -3,11 +3,13 @@
 // Both walk the same three tables and t_rows once. A check only reports; a repair takes the slots whose checksum
 // holds as the truth, since they carry their rowid, and makes everything else agree with them.
 #include <algorithm>
+#include <set>
 #include <unordered_map>
 #include <unordered_set>
 
 #include "storage.h"
 #include "text.h"
+#include "vector_value.h"
 
 namespace vss {
 
@@ -75,6 +77,12 @@ Status VectorStore::check(const Report& report) {
                     owner.erase(slot);
                     continue;
                 }
+                if (state == SlotState::live) {
+                    const Status valid =
+                        validate_vector(column_.type, column_.metric, bytes.data() + slot_header_bytes, column_.dim,
+                                        cat(where, ": slot ", slot, " (row ", header.rowid, ')'));
+                    more = (valid.is_ok() || report(valid.message())) && more;
+                }
                 if (state == SlotState::freed) {
                     freed.insert(slot);
                     continue;
@@ -139,10 +147,40 @@ Status VectorStore::repair(const Report& report) {
     const std::string slot_column = cat("_slot", index_);
     discard();
 
+    // What is listed as free. A block without a vector has no row, and its slots stay listed.
+    std::set<std::uint64_t> listed;
+    std::int64_t last_block = -1;
+    bool free_is_sound = true;
+    {
+        Statement list;
+        VSS_TRY(list.prepare(name_.db, cat("select slot from ", name_.shadow(cat("free", index_))), false));
+        for (bool row = true;;) {
+            VSS_TRY(list.step(row));
+            if (!row) {
+                break;
+            }
+            const std::int64_t slot = list.int64(0);
+            if (slot >= 0 && slot <= static_cast<std::int64_t>(max_slots)) {
+                listed.insert(static_cast<std::uint64_t>(slot));
+            } else {
+                free_is_sound = false;
+                report(cat(where, ": slot ", slot, " was listed as free and cannot be"));
+            }
+        }
+        Statement last;
+        VSS_TRY(last.prepare(name_.db, cat("select max(block) from ", vectors), false));
+        bool row = false;
+        VSS_TRY(last.step(row));
+        const ResetAtEnd guard(last);
+        last_block = row && !last.is_null(0) ? last.int64(0) : -1;
+    }
+
     // Blocks that cannot be read as such go; slots whose checksum fails are wiped.
     std::unordered_map<std::int64_t, std::uint64_t> found;  // rowid -> slot
     std::unordered_map<std::uint64_t, std::uint64_t> live;
-    std::vector<std::uint64_t> freed;
+    std::set<std::uint64_t> freed;
+    std::set<std::uint64_t> blocks;
+    std::set<std::uint64_t> changed_segments;
     std::vector<std::pair<std::int64_t, std::vector<std::byte>>> rewritten;
     std::vector<std::int64_t> dropped;
     {
@@ -164,7 +202,17 @@ Status VectorStore::repair(const Report& report) {
             std::vector<std::byte> copy(data.begin(), data.end());
             bool changed = copy.size() != geometry_.block_bytes();
             copy.resize(geometry_.block_bytes());
+            if (changed) {
+                report(cat(where, ": block ", block, " had ", data.size(), " bytes, expected ", copy.size()));
+            }
             bool any_live = false;
+            std::size_t used = geometry_.block_slots;  // those behind, in the last block, need not be used yet
+            while (block == last_block && used > 0 &&
+                   header_at(std::span<const std::byte>(copy).subspan((used - 1) * geometry_.slot_bytes))
+                       .is(SlotState::unused)) {
+                --used;
+            }
+            blocks.insert(static_cast<std::uint64_t>(block));
             for (std::size_t i = 0; i < geometry_.block_slots; ++i) {
                 const std::uint64_t slot = static_cast<std::uint64_t>(block) * geometry_.block_slots + i;
                 const std::span<std::byte> bytes =
@@ -174,7 +222,9 @@ Status VectorStore::repair(const Report& report) {
                 const bool sound =
                     (state == SlotState::live || state == SlotState::freed) &&
                     slot_checksum(slot, header.rowid, state,
-                                  bytes.subspan(slot_header_bytes, geometry_.vector_bytes)) == header.crc;
+                                  bytes.subspan(slot_header_bytes, geometry_.vector_bytes)) == header.crc &&
+                    (state == SlotState::freed ||
+                     is_finite(column_.type, bytes.data() + slot_header_bytes, column_.dim));
                 if (sound && state == SlotState::live && found.emplace(header.rowid, slot).second) {
                     any_live = true;
                     ++live[geometry_.segment_of(slot)];
@@ -183,15 +233,26 @@ Status VectorStore::repair(const Report& report) {
                 if (!header.is(SlotState::unused) && !(sound && state == SlotState::freed)) {
                     report(cat(where, ": slot ", slot, " (row ", header.rowid, ") was unreadable and was freed"));
                 }
-                // Unused slots are freed too: a gap before used ones would be taken for the end.
-                if (!(sound && state == SlotState::freed)) {
+                // An unused slot that is not listed, before used ones, would be taken for the end.
+                const bool unused = header.is(SlotState::unused) && (listed.contains(slot) || i >= used);
+                if (unused && !listed.contains(slot)) {
+                    continue;
+                }
+                if (!unused && !(sound && state == SlotState::freed)) {
+                    if (header.is(SlotState::unused)) {
+                        report(cat(where, ": slot ", slot, " was in no list and was freed"));
+                    }
                     std::fill(bytes.begin(), bytes.end(), std::byte{0});
                     const SlotHeader empty{0, slot_checksum(slot, 0, SlotState::freed, {}),
                                            static_cast<std::uint32_t>(SlotState::freed)};
                     std::copy_n(reinterpret_cast<const std::byte*>(&empty), slot_header_bytes, bytes.begin());
                     changed = true;
                 }
-                freed.push_back(slot);
+                freed.insert(slot);
+            }
+            if (changed) {
+                changed_segments.insert(
+                    geometry_.segment_of(static_cast<std::uint64_t>(block) * geometry_.block_slots));
             }
             if (!any_live) {
                 dropped.push_back(block);
@@ -257,20 +318,67 @@ Status VectorStore::repair(const Report& report) {
         report(cat(where, ": row ", rowid, " was missing and was restored from its vector, without other values"));
     }
 
-    // What is derived.
+    // What is derived: the segments' counts, and the list of free slots.
     const std::string segment_table = name_.shadow(cat("segments", index_));
-    VSS_TRY(execute(name_.db, cat("delete from ", segment_table, " where segment <> ", state_segment)));
-    for (const auto& [id, count] : live) {
-        VSS_TRY(execute(name_.db, cat("insert into ", segment_table, "(segment, version, live) values(", id, ", ",
-                                      static_cast<std::int64_t>(random_version()), ", ", count, ")")));
+    bool segments_are_sound = changed_segments.empty();
+    {
+        std::unordered_map<std::uint64_t, std::uint64_t> missing = live;
+        Statement list;
+        VSS_TRY(list.prepare(
+            name_.db, cat("select segment, version, live from ", segment_table, " where segment <> ", state_segment),
+            false));
+        for (bool row = true;;) {
+            VSS_TRY(list.step(row));
+            if (!row) {
+                break;
+            }
+            const std::int64_t id = list.int64(0);
+            const auto at = id < 0 ? missing.end() : missing.find(static_cast<std::uint64_t>(id));
+            const std::uint64_t holds = at == missing.end() ? 0 : at->second;
+            if (list.type(1) != SQLITE_INTEGER || list.type(2) != SQLITE_INTEGER || holds == 0 ||
+                list.int64(2) != static_cast<std::int64_t>(holds)) {
+                segments_are_sound = false;
+                report(cat(where, ": segment ", id, " counted ", list.text(2), " rows and holds ", holds));
+            }
+            if (at != missing.end()) {
+                missing.erase(at);
+            }
+        }
+        for (const auto& [id, count] : missing) {
+            segments_are_sound = false;
+            report(cat(where, ": segment ", id, " holds ", count, " rows and was not listed"));
+        }
     }
-    const std::string free_table = name_.shadow(cat("free", index_));
-    VSS_TRY(execute(name_.db, cat("delete from ", free_table)));
-    Statement free_slot;
-    VSS_TRY(free_slot.prepare(name_.db, cat("insert into ", free_table, "(slot) values(?)"), false));
+    if (!segments_are_sound) {
+        VSS_TRY(execute(name_.db, cat("delete from ", segment_table, " where segment <> ", state_segment)));
+        for (const auto& [id, count] : live) {
+            VSS_TRY(execute(name_.db, cat("insert into ", segment_table, "(segment, version, live) values(", id, ", ",
+                                          static_cast<std::int64_t>(random_version()), ", ", count, ")")));
+        }
+    }
+    // Slots of blocks that have no row stay listed if they were.
+    for (const std::uint64_t slot : listed) {
+        if (!blocks.contains(geometry_.block_of(slot))) {
+            freed.insert(slot);
+        }
+    }
+    std::size_t added = 0;
     for (const std::uint64_t slot : freed) {
-        free_slot.bind(1, static_cast<std::int64_t>(slot));
-        VSS_TRY(free_slot.run());
+        added += listed.contains(slot) ? 0U : 1U;
+    }
+    const std::size_t taken = listed.size() + added - freed.size();
+    if (added > 0 || taken > 0) {
+        report(cat(where, ": ", added, " free slots were not listed, and ", taken, " were listed that are not free"));
+    }
+    if (added > 0 || taken > 0 || !free_is_sound) {
+        const std::string free_table = name_.shadow(cat("free", index_));
+        VSS_TRY(execute(name_.db, cat("delete from ", free_table)));
+        Statement free_slot;
+        VSS_TRY(free_slot.prepare(name_.db, cat("insert into ", free_table, "(slot) values(?)"), false));
+        for (const std::uint64_t slot : freed) {
+            free_slot.bind(1, static_cast<std::int64_t>(slot));
+            VSS_TRY(free_slot.run());
+        }
     }
     return Status::ok();
 }

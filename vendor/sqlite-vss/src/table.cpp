@@ -110,9 +110,76 @@ Status Table::open() {
     if (const std::shared_ptr<OpenTables> others = others_.lock(); others != nullptr) {
         VSS_TRY(others->flush_others(*this));
     }
+    VSS_TRY(check_own_tables());
     VSS_TRY(read_config());
     is_ready_ = true;
     return Status::ok();
+}
+
+std::vector<std::string> Table::own_suffixes() const {
+    std::vector<std::string> suffixes(fixed_suffixes.begin(), fixed_suffixes.end());
+    for (std::size_t c = 0; c < schema_.vectors().size(); ++c) {
+        for (std::string& suffix : VectorStore::table_suffixes(c)) {
+            suffixes.push_back(std::move(suffix));
+        }
+    }
+    return suffixes;
+}
+
+// The table's own tables must be tables. (A file is not trusted: a view among them could read anything, this table
+// included.) What triggers they have is remembered.
+Status Table::check_own_tables() {
+    std::string names;
+    for (const std::string& suffix : own_suffixes()) {
+        names += cat(names.empty() ? "" : ", ", quote_literal(cat(name_.table, '_', suffix)));
+    }
+    const std::string master = cat(quote_identifier(name_.schema), ".sqlite_master");
+    Statement statement;
+    VSS_TRY(statement.prepare(
+        name_.db,
+        cat("select type, name, tbl_name from ", master, " where tbl_name collate nocase in (", names,
+            ") and (type in ('view', 'trigger') or (type = 'table' and sql like 'create virtual table%'))"),
+        false));
+    const ResetAtEnd guard(statement);
+    std::string trigger;
+    for (bool row = true;;) {
+        VSS_TRY(statement.step(row));
+        if (!row) {
+            break;
+        }
+        if (statement.text(0) != "trigger") {
+            return Status::corrupt(cat(name_.words(), ": ", statement.text(1),
+                                       " should be one of its own tables and is a ",
+                                       statement.text(0) == "view" ? "view" : "virtual table"));
+        }
+        trigger = cat("\"", statement.text(1), "\" on ", statement.text(2));
+    }
+    trigger_ = std::move(trigger);
+    return Status::ok();
+}
+
+Status Table::refuse_triggers() {
+    VSS_TRY(schema_version_.prepare(name_.db, cat("pragma ", quote_identifier(name_.schema), ".schema_version")));
+    std::int64_t version = -1;
+    {
+        const ResetAtEnd guard(schema_version_);
+        bool row = false;
+        VSS_TRY(schema_version_.step(row));
+        version = row ? schema_version_.int64(0) : -1;
+    }
+    if (version != checked_schema_) {
+        VSS_TRY(check_own_tables());
+        checked_schema_ = version;
+    }
+    return trigger_.empty() ? Status::ok()
+                            : Status::invalid(cat(name_.words(), ": the trigger ", trigger_,
+                                                  " would change what the table keeps there; drop it, or put it on a "
+                                                  "table of your own"));
+}
+
+Status Table::leads_back() const {
+    return Status::corrupt(
+        cat(name_.words(), ": a view or a trigger among its own tables leads back to it; drop that"));
 }
 
 Status Table::read_config() {
@@ -177,12 +244,7 @@ Status Table::destroy() {
     if (Status status = ready(); status.code() == Code::unsupported) {
         return status;
     }
-    std::vector<std::string> suffixes(fixed_suffixes.begin(), fixed_suffixes.end());
-    for (std::size_t c = 0; c < schema_.vectors().size(); ++c) {
-        for (std::string& suffix : VectorStore::table_suffixes(c)) {
-            suffixes.push_back(std::move(suffix));
-        }
-    }
+    const std::vector<std::string> suffixes = own_suffixes();
     discard();
     for (const std::string& suffix : suffixes) {
         VSS_TRY(execute(name_.db, cat("drop table if exists ", name_.shadow(suffix))));
@@ -192,12 +254,7 @@ Status Table::destroy() {
 
 Status Table::rename(const std::string& new_name) {
     VSS_TRY(flush());
-    std::vector<std::string> suffixes(fixed_suffixes.begin(), fixed_suffixes.end());
-    for (std::size_t c = 0; c < schema_.vectors().size(); ++c) {
-        for (std::string& suffix : VectorStore::table_suffixes(c)) {
-            suffixes.push_back(std::move(suffix));
-        }
-    }
+    const std::vector<std::string> suffixes = own_suffixes();
     for (const std::string& suffix : suffixes) {
         VSS_TRY(execute(name_.db, cat("alter table ", name_.shadow(suffix), " rename to ",
                                       quote_identifier(cat(new_name, '_', suffix)))));

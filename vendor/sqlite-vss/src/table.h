@@ -112,6 +112,11 @@ class Table {
       private:
         Table& table_;
     };
+    [[nodiscard]] bool is_at_work() const { return at_work_ > 0; }
+    // What is refused because a view or a trigger of the table's own tables leads back to it.
+    [[nodiscard]] Status leads_back() const;
+    // Before anything is written: a trigger on the table's own tables would change them behind its back.
+    Status refuse_triggers();
     // Cursors that are open on the table.
     [[nodiscard]] int readers() const { return readers_; }
     class Reading {
@@ -141,6 +146,8 @@ class Table {
 
     Status open();
     Status read_config();
+    Status check_own_tables();
+    [[nodiscard]] std::vector<std::string> own_suffixes() const;
     Status read_new_vectors(std::span<sqlite3_value*> values, std::vector<NewVector>& out) const;
     Status read_slots(std::int64_t rowid, bool& found, Slots& out);
     Status allocate(std::optional<std::int64_t> owner, const std::vector<NewVector>& vectors, Slots& slots);
@@ -179,6 +186,9 @@ class Table {
     bool discards_after_work_ = false;
     std::vector<std::unique_ptr<VectorStore>> stores_;
     std::vector<std::unique_ptr<ColumnCells>> cells_;
+    std::int64_t checked_schema_ = -1;  // the version of the schema in which own tables were looked at last
+    std::string trigger_;               // on one of them
+    Statement schema_version_;
     Statement select_slots_;
     Statement select_key_;
     Statement insert_row_;

@@ -327,6 +327,10 @@ void decode_vector(ElementType type, const std::byte* in, std::size_t dim, float
     }
 }
 
+bool is_finite(ElementType type, const std::byte* bytes, std::size_t dim) {
+    return first_not_finite(type, bytes, dim) == dim;
+}
+
 Status validate_vector(ElementType type, Metric metric, const std::byte* bytes, std::size_t dim,
                        std::string_view what) {
     if (const std::size_t i = first_not_finite(type, bytes, dim); i < dim) {

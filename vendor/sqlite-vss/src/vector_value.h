@@ -22,6 +22,9 @@ std::string format_json_vector(std::span<const float> values);
 Status encode_vector(ElementType type, std::span<const float> values, std::byte* out);
 void decode_vector(ElementType type, const std::byte* in, std::size_t dim, float* out);
 
+// Whether every element of the stored form is a finite number.
+[[nodiscard]] bool is_finite(ElementType type, const std::byte* bytes, std::size_t dim);
+
 // Checks the stored form of a vector for a column: every element finite (float types), not all zero under cosine.
 // `what` ("table \"t\", column \"a\"") begins the message.
 Status validate_vector(ElementType type, Metric metric, const std::byte* bytes, std::size_t dim, std::string_view what);

@@ -154,7 +154,8 @@ class MemoryCells final : public CellStore {
         state_ = {};
         return Status::ok();
     }
-    Status read_codes(std::uint32_t cell, CodeBlocks& out) override {
+    Status read_codes(std::uint32_t cell, std::size_t entries, CodeBlocks& out) override {
+        out.resize(entries);
         const auto& chunks = chunks_[cell];
         const std::size_t bytes = chunk_blocks(padded_) * out.block_bytes();
         for (std::size_t b = 0; b < out.blocks(); ++b) {
@@ -231,8 +232,7 @@ class MemoryCells final : public CellStore {
         for (const auto& [cell, record] : records_) {
             std::uint32_t primaries = 0;
             CodeBlocks codes(padded_);
-            codes.resize(record.info.entries);
-            VSS_TRY(const_cast<MemoryCells*>(this)->read_codes(cell, codes));
+            VSS_TRY(const_cast<MemoryCells*>(this)->read_codes(cell, record.info.entries, codes));
             for (std::size_t i = 0; i < codes.size(); ++i) {
                 const std::uint32_t entry = codes.entry(i);
                 const bool second = (entry & second_copy) != 0;
