@@ -39,7 +39,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 from data import source_texts
 from vssnative import _core
 from vssnative.embedding import Embedder, EmbeddingService, OnnxEmbedder, get_embedder
-from vssnative.embedding.onnx_model import package_directory
+from vssnative.embedding.minilm import package_directory
 
 Vectors = npt.NDArray[np.float32]
 Encode = Callable[[list[str]], Vectors]

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from tests.fixtures.embedding.tiny_models import HIDDEN, RECIPES, TEXTS, Recipe, write_model
+from vssnative import _core
 from vssnative.embedding import (
     Chunking,
     OnnxEmbedder,
@@ -210,8 +212,8 @@ def test_each_layout_gives_the_reference_vectors(
 
 
 class TestBackends:
-    @pytest.mark.parametrize("backend", ["native", "onnxruntime"])
-    def test_both_give_the_vectors_of_sentence_transformers(
+    @pytest.mark.parametrize("backend", ["native", "onnxruntime", "openvino"])
+    def test_all_give_the_vectors_of_sentence_transformers(
         self, backend: str, texts: list[str], reference: npt.NDArray[np.float32]
     ) -> None:
         vectors = get_embedder("minilm", backend=backend).embed_documents(texts)
@@ -219,21 +221,111 @@ class TestBackends:
         np.testing.assert_allclose(vectors, reference, atol=2e-5)
 
     @pytest.mark.parametrize("name", RECIPES)
-    def test_both_give_the_same_vectors_for_each_layout(self, name: str, tmp_path: Path, cache: Path) -> None:
+    def test_all_give_the_same_vectors_for_each_layout(self, name: str, tmp_path: Path, cache: Path) -> None:
         model = write_model(tmp_path / "model", RECIPES[name])
         config = json.loads((model / "config.json").read_text())
         # One head, which is as wide as the core's kernels want it.
         (model / "config.json").write_text(json.dumps(config | {"num_attention_heads": 1}))
         native = OnnxEmbedder(model, backend="native")
-        onnxruntime = OnnxEmbedder(model, backend="onnxruntime")
-        assert native.digest == onnxruntime.digest
-        assert native.config() == onnxruntime.config()
-        for kind in ("query", "document"):
-            np.testing.assert_allclose(
-                native.encode(TEXTS, kind=kind).vectors,
-                onnxruntime.encode(TEXTS, kind=kind).vectors,
-                atol=1e-5,
+        for backend in ("onnxruntime", "openvino"):
+            other = OnnxEmbedder(model, backend=backend)
+            assert native.digest == other.digest
+            assert native.config() == other.config()
+            for kind in ("query", "document"):
+                np.testing.assert_allclose(
+                    native.encode(TEXTS, kind=kind).vectors,
+                    other.encode(TEXTS, kind=kind).vectors,
+                    atol=1e-5,
+                )
+
+    @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+    def test_onnx_files_of_others_have_the_reference_vectors(
+        self, backend: str, tmp_path: Path, cache: Path, tiny_reference: dict[str, npt.NDArray[np.float32]]
+    ) -> None:
+        model = write_model(tmp_path / "model", RECIPES["mean"])
+        graph = OnnxEmbedder(model, backend="onnxruntime")
+        (made,) = (cache / "graphs").glob("*.onnx")
+        shutil.copy(made, model / "model.onnx")
+        embedder = OnnxEmbedder(model, backend=backend, threads=3)
+        assert embedder.digest != graph.digest  # other weights' bytes
+        vectors = embedder.embed_documents(TEXTS * 40)
+        np.testing.assert_allclose(vectors, np.tile(tiny_reference["mean/document"], (40, 1)), atol=1e-5)
+
+    def test_openvino_rounds_only_when_asked(
+        self, texts: list[str], reference: npt.NDArray[np.float32]
+    ) -> None:
+        some = [number for number, text in enumerate(texts) if 0 < len(text) < 200][:60]
+        chosen = [texts[number] for number in some]
+        for precision, least in (("float32", 0.99999), ("bfloat16", 0.9999)):
+            vectors = get_embedder("minilm", backend="openvino", precision=precision).embed_documents(chosen)
+            assert (vectors.astype(np.float64) * reference[some]).sum(axis=1).min() >= least
+        if "avx512bf16" in _core.encoder_levels():
+            assert np.abs(vectors - reference[some]).max() > 1e-4
+
+    def test_threads_may_call_openvino_at_once(
+        self, texts: list[str], reference: npt.NDArray[np.float32]
+    ) -> None:
+        embedder = get_embedder("minilm", backend="openvino", threads=2)
+        with ThreadPoolExecutor(6) as pool:
+            parts = list(
+                pool.map(lambda part: embedder.embed_documents(texts[part * 8 : part * 8 + 8]), range(12))
             )
+        np.testing.assert_allclose(np.concatenate(parts), reference[:96], atol=2e-5)
+
+    def test_providers_are_onnx_runtimes(self, tmp_path: Path, cache: Path) -> None:
+        model = write_model(tmp_path / "model", RECIPES["mean"])
+        by_name = OnnxEmbedder(model, providers=["CPUExecutionProvider"])
+        with_options = OnnxEmbedder(model, providers=[("CPUExecutionProvider", {"use_arena": "0"})])
+        np.testing.assert_array_equal(by_name.embed_documents(TEXTS), with_options.embed_documents(TEXTS))
+        for missing in (["CUDAExecutionProvider", "CPUExecutionProvider"], ["NoSuchProvider"]):
+            with pytest.raises(
+                ConfigurationError, match=f"has no provider {missing[0]}; it has .*CPU.*onnxruntime-gpu"
+            ):
+                OnnxEmbedder(model, providers=missing)
+        with pytest.raises(ConfigurationError, match="has no provider named"):
+            OnnxEmbedder(model, providers=[])
+        with pytest.raises(
+            ConfigurationError, match="providers are ONNX Runtime's; backend 'openvino' has none"
+        ):
+            OnnxEmbedder(model, backend="openvino", providers=["CPUExecutionProvider"])
+
+    def test_auto_takes_what_is_installed(
+        self, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # Two heads of 8 values, which the core does not take.
+        model = write_model(tmp_path / "model", RECIPES["mean"])
+        native = write_model(tmp_path / "native", RECIPES["mean"])
+        config = json.loads((native / "config.json").read_text())
+        (native / "config.json").write_text(json.dumps(config | {"num_attention_heads": 1}))
+        find_spec = onnx_model_module.importlib.util.find_spec
+
+        def chosen(directory: Path, *missing: str) -> str:
+            monkeypatch.setattr(
+                onnx_model_module.importlib.util,
+                "find_spec",
+                lambda name, *rest: None if name in missing else find_spec(name, *rest),
+            )
+            return type(OnnxEmbedder(directory)._encoder).__name__
+
+        if _core.encoder_levels()[-1] != "scalar":
+            assert chosen(native) == "NativeEncoder"
+        assert chosen(native, "onnx", "onnxruntime", "openvino") == "NativeEncoder"
+        assert chosen(model, "openvino") == "OnnxSession"
+        assert chosen(model, "onnxruntime") == "OpenVinoSession"
+
+    def test_openvino_says_what_it_cannot_read(self, tmp_path: Path, cache: Path) -> None:
+        model = write_model(tmp_path / "model", RECIPES["mean"])
+
+        def rename(graph: onnx.ModelProto) -> None:
+            graph.graph.input[0].name = "words"
+            for node in graph.graph.node:
+                for number, name in enumerate(node.input):
+                    if name == "input_ids":
+                        node.input[number] = "words"
+
+        write_onnx(model / "model.onnx", change=rename)
+        with pytest.raises(ConfigurationError, match="unexpected graph inputs"):
+            OnnxEmbedder(model, backend="openvino")
 
     def test_the_core_needs_no_graph(self, tmp_path: Path, cache: Path) -> None:
         code = (
@@ -249,7 +341,9 @@ class TestBackends:
         model = write_model(tmp_path / "model", RECIPES["mean"])
         with pytest.raises(ConfigurationError, match="the core cannot run this model: .*sizes"):
             OnnxEmbedder(model, backend="native")
-        with pytest.raises(ConfigurationError, match='"auto", "native" or "onnxruntime", not \'torch\''):
+        with pytest.raises(
+            ConfigurationError, match='"auto", "native", "onnxruntime" or "openvino", not \'torch\''
+        ):
             OnnxEmbedder(model, backend="torch")
         write_onnx(model / "model.onnx")
         with pytest.raises(ConfigurationError, match="reads model.safetensors"):

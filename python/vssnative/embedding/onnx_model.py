@@ -30,6 +30,7 @@ from .model_digest import model_digest, preferred_weights, weights_file
 from .model_store import find_model
 from .native_encoder import NativeEncoder, takes
 from .onnx_session import OnnxSession
+from .openvino_session import OpenVinoSession
 from .precision import checked_precision, default_precision, mark
 from .protocol import Float32Matrix, Int64Vector, Truncation
 from .storage import atomic_file, cache_directory, cached_digest
@@ -71,7 +72,9 @@ class OnnxEmbedder:
             vector has a cosine of at least 0.9999 with the exact one. By default ``configure(precision=)``.
         weights: the file to read where there are several: ``"safetensors"`` or ``"onnx"``; by default ONNX.
         backend: what computes the transformer: ``"native"``, the C++ core, for BERT models given as safetensors;
-            ``"onnxruntime"``; or ``"auto"``, the faster one for this model on this machine.
+            ``"onnxruntime"``; ``"openvino"``; or ``"auto"``, the fastest of those that are installed.
+        providers: execution providers of ONNX Runtime, for example ``["CUDAExecutionProvider"]``; with these, ``"auto"`` is
+            ``"onnxruntime"``.
 
     Raises:
         ModelNotFoundError: if a file of the model is missing.
@@ -94,6 +97,7 @@ class OnnxEmbedder:
         backend: str = "auto",
         weights: str | None = None,
         precision: str | None = None,
+        providers: Sequence[Any] | None = None,
         source: dict[str, Any] | None = None,
     ) -> None:
         layout = read_layout(Path(directory))
@@ -141,7 +145,7 @@ class OnnxEmbedder:
             raise ConfigurationError(
                 f"model {self._name}: expected digest {digest}, its files give {self._digest}"
             )
-        self._encoder = _make_encoder(backend, layout, self._weights, self._precision)
+        self._encoder = self._make_encoder(backend, providers)
         self._lock = threading.Lock()
         self._truncation = Truncation()
 
@@ -317,6 +321,29 @@ class OnnxEmbedder:
         cut = padded_batches if self._encoder.padded else packed_batches
         return cut(tokens.lengths, self._encoder.batch_tokens, parts)
 
+    def _make_encoder(self, backend: str, providers: Sequence[Any] | None) -> _Encoder:
+        layout, weights = self._layout, self._weights
+        if backend not in _BACKENDS:
+            raise ConfigurationError(f"backend must be {_BACKEND_NAMES}, not {backend!r}")
+        safetensors = weights.suffix == ".safetensors"
+        if backend == "native" and not safetensors:
+            raise ConfigurationError(f"{weights}: the native backend reads model.safetensors, not ONNX files")
+        if providers is not None and backend not in ("auto", "onnxruntime"):
+            raise ConfigurationError(f"providers are ONNX Runtime's; backend {backend!r} has none")
+        if backend == "auto":
+            backend = (
+                "onnxruntime"
+                if providers is not None
+                else _best_backend(layout, safetensors, self._precision)
+            )
+        if backend == "native":
+            return NativeEncoder(layout.transformer, precision=self._precision)
+        if backend == "openvino":
+            return OpenVinoSession(
+                _graph_file(layout, weights), layout.hidden_size, self._threads, self._precision
+            )
+        return OnnxSession(_graph_file(layout, weights), layout.hidden_size, providers)
+
 
 class _Encoder(Protocol):
     """What computes the transformer: token vectors of texts, on the calling thread."""
@@ -330,6 +357,8 @@ class _Encoder(Protocol):
     def token_vectors(self, texts: Sequence[list[int]], lengths: Int64Vector) -> Float32Matrix: ...
 
 
+_BACKENDS = ("auto", "native", "onnxruntime", "openvino")
+_BACKEND_NAMES = ", ".join(f'"{name}"' for name in _BACKENDS[:-1]) + f' or "{_BACKENDS[-1]}"'
 _OPTION_KEYS = ("name", "dim", "max_tokens", "query_prompt", "document_prompt", "weights", "precision")
 
 
@@ -404,15 +433,14 @@ class _Run:
             self._progress(self._done, len(self._texts))
 
 
-def _make_encoder(backend: str, layout: ModelLayout, weights: Path, precision: str) -> _Encoder:
-    if backend not in ("auto", "native", "onnxruntime"):
-        raise ConfigurationError(f'backend must be "auto", "native" or "onnxruntime", not {backend!r}')
-    safetensors = weights.suffix == ".safetensors"
-    if backend == "native" and not safetensors:
-        raise ConfigurationError(f"{weights}: the native backend reads model.safetensors, not ONNX files")
-    if backend == "native" or (backend == "auto" and safetensors and _native_is_better(layout)):
-        return NativeEncoder(layout.transformer, precision=precision)
-    return OnnxSession(_graph_file(layout, weights), layout.hidden_size)
+def _best_backend(layout: ModelLayout, safetensors: bool, precision: str) -> str:
+    if safetensors and _native_is_better(layout):
+        return "native"
+    # Measured (docs/embedding.md): OpenVINO is the faster one where it may round; ONNX Runtime else.
+    rounded = precision == "bfloat16" and "avx512bf16" in _core.encoder_levels()
+    if importlib.util.find_spec("openvino") is None:
+        return "onnxruntime"
+    return "openvino" if rounded or importlib.util.find_spec("onnxruntime") is None else "onnxruntime"
 
 
 def _native_is_better(layout: ModelLayout) -> bool:

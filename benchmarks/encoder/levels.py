@@ -1,0 +1,246 @@
+"""Texts a second of every level, precision and backend that this machine has, in one run, and beside them its peaks.
+
+    python benchmarks/encoder/levels.py [--rounds 5] [--texts FILE] [--site DIRECTORY] [--json FILE] [--accuracy]
+
+Texts: lines of FILE, by default first lines of the standard library's docstrings. Workloads: short (a line each), eight joined,
+mixed. Rounds alternate between the variants, so a disturbance of the machine meets all alike; shown are medians, and the median
+of each round's ratio to the first variant. Peaks are those of independent instructions (peak.cpp, built by g++), measured in
+every round on all threads; the share is of all threads' peak at 21.3 MFLOP a token. `--site` names the site-packages of another
+environment with torch and sentence-transformers, which is then one more variant. `--accuracy` adds the least cosine on the
+tests' 1,100 texts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+THREADS = int(os.environ.setdefault("VSSNATIVE_THREADS", "2"))
+os.environ.setdefault("OMP_NUM_THREADS", str(THREADS))
+
+import numpy as np
+
+from vssnative import _core
+from vssnative.embedding import OnnxEmbedder, get_embedder
+from vssnative.embedding.minilm import minilm_directory
+from vssnative.embedding.native_encoder import NativeEncoder
+
+HERE = Path(__file__).parent
+FIXTURES = HERE.parents[1] / "tests" / "fixtures" / "embedding"
+FLOP_PER_TOKEN = 21.3e6
+UNITS = {"scalar": None, "avx2": "avx2", "avx512": "avx512", "avx512bf16": "avx512bf16", "amx": None}
+
+Encode = Callable[[list[str]], Any]
+
+
+def lines_of_docstrings() -> list[str]:
+    """First lines of the docstrings of the standard library's functions."""
+    found = []
+    for path in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py")):
+        try:
+            tree = ast.parse(path.read_bytes())
+        except (SyntaxError, ValueError):
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and (text := ast.get_docstring(node)):
+                found.append(" ".join(text.split("\n\n")[0].split()))
+    return found
+
+
+def workloads(lines: list[str], scale: float) -> dict[str, list[str]]:
+    chooser = np.random.default_rng(6)
+
+    def some(count: int, joined: int) -> list[str]:
+        rows = chooser.integers(len(lines), size=(int(count * scale), joined))
+        return [" ".join(lines[i] for i in row) for row in rows]
+
+    mixed = some(160, 1) + some(40, 8)
+    chooser.shuffle(mixed)  # type: ignore[arg-type]
+    return {"short": some(480, 1), "eight joined": some(96, 8), "mixed": mixed}
+
+
+def native(level: str, precision: str) -> Encode:
+    embedder = get_embedder("minilm", threads=THREADS, precision=precision)
+    assert isinstance(embedder, OnnxEmbedder)
+    embedder._encoder = NativeEncoder(minilm_directory(), level, precision)
+    return embedder.embed_documents
+
+
+def backend(name: str, precision: str) -> Encode:
+    return get_embedder("minilm", threads=THREADS, backend=name, precision=precision).embed_documents
+
+
+def sentence_transformers(_: str, __: str) -> Encode:
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    torch.set_num_threads(THREADS)
+    model = SentenceTransformer(str(minilm_directory()), device="cpu")
+    return lambda texts: model.encode(texts, batch_size=32, convert_to_numpy=True)
+
+
+MAKERS: dict[str, Callable[[str, str], Encode]] = {
+    **dict.fromkeys(("scalar", "avx2", "avx512", "avx512bf16", "amx"), native),
+    "onnxruntime": backend,
+    "openvino": backend,
+    "sentence-transformers": sentence_transformers,
+}
+
+
+def variants() -> list[tuple[str, str]]:
+    """Name and precision, the first one what the others are compared with."""
+    levels = [level for level in _core.encoder_levels() if level != "scalar"] or ["scalar"]
+    found = [(level, "float32") for level in levels if level != "avx512bf16"]
+    found += [(level, "bfloat16") for level in levels if level in ("avx512bf16", "amx")]
+    return [
+        *found,
+        ("onnxruntime", "float32"),
+        ("openvino", "float32"),
+        ("openvino", "bfloat16"),
+        ("sentence-transformers", "float32"),
+    ]
+
+
+def peaks(program: Path) -> dict[str, float]:
+    """GFLOP/s of each unit, all threads at once."""
+    children = [subprocess.Popen([program], stdout=subprocess.PIPE, text=True) for _ in range(THREADS)]
+    total: dict[str, float] = {}
+    for child in children:
+        for line in child.communicate()[0].splitlines():
+            unit, value = line.split()
+            total[unit] = total.get(unit, 0.0) + float(value)
+    return total
+
+
+def memory_of(name: str, precision: str, arguments: argparse.Namespace) -> float:
+    """MB of a new process at its largest that has embedded the short texts once."""
+    command = [sys.executable, __file__, "--alone", name, precision]
+    if arguments.site:
+        command += ["--site", str(arguments.site)]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def least_cosine(encode: Encode) -> float:
+    texts = json.loads((FIXTURES / "texts.json").read_text(encoding="utf-8"))
+    vectors = np.asarray(encode(texts), dtype=np.float64)
+    return float((vectors * np.load(FIXTURES / "vectors.npy")).sum(axis=1).min())
+
+
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    lines = (
+        arguments.texts.read_text(encoding="utf-8").splitlines() if arguments.texts else lines_of_docstrings()
+    )
+    rows = workloads([line for line in lines if line.strip()], arguments.scale)
+    tokenizer = get_embedder("minilm").tokenizer  # type: ignore[attr-defined]
+    tokens = {name: int(tokenizer.encode(texts).lengths.sum()) for name, texts in rows.items()}
+    made: dict[str, Encode] = {}
+    result: dict[str, Any] = {"cpu": cpu_name(), "threads": THREADS, "tokens": tokens, "missing": {}}
+    for name, precision in variants():
+        try:
+            made[f"{name} {precision}"] = MAKERS[name](name, precision)
+            made[f"{name} {precision}"](rows["mixed"][:64])
+        except Exception as error:  # noqa: BLE001 - whatever keeps one from running is reported
+            made.pop(f"{name} {precision}", None)
+            result["missing"][name] = (
+                f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            )
+    rates: dict[str, dict[str, list[float]]] = {label: {name: [] for name in rows} for label in made}
+    tokenizing: dict[str, list[float]] = {name: [] for name in rows}
+    units: list[dict[str, float]] = []
+    with tempfile.TemporaryDirectory() as scratch:
+        program = Path(scratch) / "peak"
+        subprocess.run(["g++", "-O2", "-std=c++20", HERE / "peak.cpp", "-o", program], check=True)
+        for _ in range(arguments.rounds):
+            units.append(peaks(program))
+            for name, texts in rows.items():
+                for label, encode in made.items():
+                    start = time.perf_counter()
+                    encode(texts)
+                    rates[label][name].append(len(texts) / (time.perf_counter() - start))
+                start = time.perf_counter()
+                tokenizer.encode(texts)
+                tokenizing[name].append(len(texts) / (time.perf_counter() - start))
+    result["peaks"] = {unit: statistics.median(one[unit] for one in units) for unit in units[0]}
+    result["tokenizing"] = {name: statistics.median(values) for name, values in tokenizing.items()}
+    result["rates"] = rates
+    result["counts"] = {name: len(texts) for name, texts in rows.items()}
+    result["memory"] = {label: memory_of(*label.rsplit(" ", 1), arguments) for label in made}
+    if arguments.accuracy:
+        result["least cosine"] = {label: least_cosine(encode) for label, encode in made.items()}
+    return result
+
+
+def cpu_name() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return "unknown"
+
+
+def show(result: dict[str, Any]) -> None:
+    print(f"{result['cpu']}, {result['threads']} threads, load {os.getloadavg()[0]:.1f} at the end")
+    print("peaks, GFLOP/s:", {unit: round(value) for unit, value in result["peaks"].items()})
+    first = next(iter(result["rates"]))
+    print("| variant |", " | ".join(result["counts"]), "| MB | least cosine |")
+    print("| --- |", " --- |" * (len(result["counts"]) + 2))
+    for label, rates in result["rates"].items():
+        cells = []
+        unit = UNITS.get(label.split()[0])
+        if unit is not None and label.endswith("float32"):
+            unit = "avx512" if unit == "avx512bf16" else unit
+        for name, values in rates.items():
+            rate = statistics.median(values)
+            ratio = statistics.median(
+                a / b for a, b in zip(values, result["rates"][first][name], strict=True)
+            )
+            cell = f"{rate:,.0f}, {ratio:.2f} x"
+            if unit in result["peaks"]:
+                flop = rate * result["tokens"][name] / result["counts"][name] * FLOP_PER_TOKEN
+                cell += f", {flop / 1e9 / result['peaks'][unit]:.2f}"
+            cells.append(cell)
+        cosine = result.get("least cosine", {}).get(label)
+        print(f"| {label} |", " | ".join(cells), f"| {result['memory'][label]:.0f} |", f"{cosine or '':.7} |")
+    print("tokenizing alone, texts a second:", {k: round(v) for k, v in result["tokenizing"].items()})
+    for name, reason in result["missing"].items():
+        print(f"left out: {name}: {reason}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--scale", type=float, default=1.0, help="times the texts of each workload")
+    parser.add_argument("--texts", type=Path)
+    parser.add_argument("--site", type=Path)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--accuracy", action="store_true")
+    parser.add_argument("--alone", nargs=2, metavar=("NAME", "PRECISION"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.site:
+        sys.path.append(str(arguments.site))
+    if arguments.alone:
+        name, precision = arguments.alone
+        MAKERS[name](name, precision)(workloads(lines_of_docstrings(), 1.0)["short"])
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        return
+    result = run(arguments)
+    show(result)
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()

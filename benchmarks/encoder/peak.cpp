@@ -1,0 +1,44 @@
+// What this machine's units can do at most: independent instructions on registers, on one thread for a short while.
+// Prints one line for each unit that the processor has: its name and GFLOP/s. Built and run by levels.py.
+#include <chrono>
+#include <cstdio>
+
+#define TWELVE(op) op(0) op(1) op(2) op(3) op(4) op(5) op(6) op(7) op(8) op(9) op(10) op(11)
+#define CLOBBERED \
+    "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm14", "xmm15"
+#define AVX2(n) "vfmadd231ps %%ymm14,%%ymm15,%%ymm" #n "\n"
+#define AVX512(n) "vfmadd231ps %%zmm14,%%zmm15,%%zmm" #n "\n"
+#define BF16(n) "vdpbf16ps %%zmm14,%%zmm15,%%zmm" #n "\n"
+
+namespace {
+
+template <typename Block>
+void report(const char* unit, double flop, Block block) {
+    using Clock = std::chrono::steady_clock;
+    constexpr long kBlocks = 2000000;
+    double best = 0.0;
+    for (int round = 0; round < 5; ++round) {
+        const auto start = Clock::now();
+        for (long i = 0; i < kBlocks; ++i) {
+            block();
+        }
+        const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+        best = flop * kBlocks / seconds > best ? flop * kBlocks / seconds : best;
+    }
+    std::printf("%s %.1f\n", unit, best / 1e9);
+}
+
+}  // namespace
+
+int main() {
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+        __asm__ volatile("vxorps %%ymm14,%%ymm14,%%ymm14\nvxorps %%ymm15,%%ymm15,%%ymm15\n" ::: CLOBBERED);
+        report("avx2", 12.0 * 16, [] { __asm__ volatile(TWELVE(AVX2)::: CLOBBERED); });
+    }
+    if (__builtin_cpu_supports("avx512f")) {
+        report("avx512", 12.0 * 32, [] { __asm__ volatile(TWELVE(AVX512)::: CLOBBERED); });
+    }
+    if (__builtin_cpu_supports("avx512bf16")) {
+        report("avx512bf16", 12.0 * 64, [] { __asm__ volatile(TWELVE(BF16)::: CLOBBERED); });
+    }
+}
