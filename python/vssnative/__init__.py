@@ -14,6 +14,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ._loading import load as load
     from ._search import Result as Result
     from ._search import Results as Results
     from ._search import search as search
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from ._sync import sync as sync
     from ._sync import verify as verify
     from .connection import connect as connect
-    from .connection import load as load
     from .connection import loadable_path as loadable_path
     from .embedding import embed as embed
     from .errors import ConfigurationError as ConfigurationError
@@ -66,7 +66,8 @@ if TYPE_CHECKING:
     __version__: str
 
 _HOMES = {
-    "connection": ("connect", "load", "loadable_path"),
+    "_loading": ("load",),
+    "connection": ("connect", "loadable_path"),
     "embedding": ("embed",),
     "errors": (
         "ConfigurationError",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich import box
-from rich.console import Group
+from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
@@ -14,6 +15,14 @@ if TYPE_CHECKING:
     from ._search import Result
 
 _LONGEST = 200
+# In a pipe a row is a line, however long.
+_PIPE_WIDTH = 20_000
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console as wide as the terminal; in a pipe, wide enough for every row."""
+    found = Console(stderr=stderr)
+    return found if found.is_terminal else Console(stderr=stderr, width=_PIPE_WIDTH)
 
 
 def hits_table(
@@ -24,10 +33,11 @@ def hits_table(
     table.add_column("rank", justify="right", min_width=4)
     table.add_column("distance", justify="right", min_width=8)
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="ellipsis", no_wrap=True)
     for hit in hits:
         cells = [_plain(hit.row.get(column)) for column in columns]
-        table.add_row(str(hit.rank), f"{hit.distance:.4f}", *cells)
+        distance = "-" if math.isinf(hit.distance) else f"{hit.distance:.4f}"
+        table.add_row(str(hit.rank), distance, *cells)
     return _titled(title if caption is None else f"{title}   ({caption})", table)
 
 
@@ -46,7 +56,7 @@ def rows_table(title: str, headers: Sequence[str], rows: Iterable[Sequence[Any]]
     """Any rows under headers."""
     table = _table()
     for header in headers:
-        table.add_column(header, overflow="fold")
+        table.add_column(header, overflow="ellipsis", no_wrap=True)
     for row in rows:
         table.add_row(*(_plain(value) for value in row))
     return _titled(title, table)

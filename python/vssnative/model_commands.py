@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from . import display
 
@@ -29,7 +28,7 @@ def list_command() -> None:
     if not rows:
         typer.echo("no models are here; vssnative model pull minilm")
         return
-    console = Console()
+    console = display.console()
     console.print(
         display.rows_table("models", ("name", "digest", "size", "from", "revision", "directory"), rows)
     )
@@ -41,7 +40,7 @@ def pull(name: Name = "minilm") -> None:
     from .embedding.manage import pull as fetch
 
     model = fetch(name)
-    Console().print(
+    display.console().print(
         f"{model.name}: {model.directory}, digest {model.digest[:12]}", highlight=False, soft_wrap=True
     )
 
@@ -60,7 +59,9 @@ def import_command(
     from .embedding.manage import import_directory
 
     model = import_directory(directory, name)
-    Console().print(f"{model.name}: imported, digest {model.digest[:12]}", highlight=False, soft_wrap=True)
+    display.console().print(
+        f"{model.name}: imported, digest {model.digest[:12]}", highlight=False, soft_wrap=True
+    )
 
 
 @app.command()
@@ -71,4 +72,4 @@ def remove(
     from .embedding.manage import remove as delete
 
     model = delete(name)
-    Console().print(f"{model.name}: removed", highlight=False)
+    display.console().print(f"{model.name}: removed", highlight=False)

@@ -408,7 +408,7 @@ def test_importing_every_module_of_the_core_brings_no_extra(machine: Machine) ->
         "typer",
     ]
     code = (
-        "import sys, vssnative, vssnative.index, vssnative.search, vssnative.sync, vssnative.migrations,"
+        "import sys, vssnative, vssnative.index, vssnative._search, vssnative._sync, vssnative.migrations,"
         " vssnative.embedding, vssnative.embedding.onnx_model, vssnative.embedding.hub, vssnative.embedding.manage,"
         f" vssnative.embedding.hosted; print([name for name in {[*extras, 'httpx']!r} if name in sys.modules])"
     )

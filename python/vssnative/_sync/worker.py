@@ -65,7 +65,7 @@ class Worker:
         A provider that fails is paused and asked again later; a table that is gone is reported by an event and
         looked for again. Errors of SQLite other than a lock are raised.
         """
-        conn = self._open()
+        conn: Any = self._open()
         try:
             require_no_transaction(conn, "a worker")
             with _signals(self.stop):

@@ -16,6 +16,7 @@ from .loading import loadable_path
 from .opening import connect, load, load_by
 from .protocol import Connection
 from .statements import (
+    create_function,
     driver_error,
     exclusive,
     execute,
@@ -31,6 +32,7 @@ from .statements import (
 __all__ = [
     "Connection",
     "connect",
+    "create_function",
     "driver_error",
     "exclusive",
     "execute",

@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from ..errors import ConnectionSetupError
-from .protocol import Connection
+from .protocol import Connection, Raw
 
 _T = TypeVar("_T")
 
@@ -32,7 +32,7 @@ class Driver:
 _drivers: dict[type[Any], Driver] = {}
 
 
-def driver_of(conn: Connection) -> Driver:
+def driver_of(conn: Raw) -> Driver:
     """The driver of an unwrapped connection, found by its class; ConnectionSetupError if it is of none
     known."""
     known = _drivers.get(type(conn))
@@ -52,7 +52,7 @@ def driver_of(conn: Connection) -> Driver:
     )
 
 
-def resolve(conn: Connection) -> tuple[Connection, Driver]:
+def resolve(conn: Connection) -> tuple[Raw, Driver]:
     """The driver's own connection inside `conn`, for use in this thread, and its driver."""
     if type(conn) in _drivers:
         return conn, _drivers[type(conn)]
@@ -68,7 +68,7 @@ def resolve(conn: Connection) -> tuple[Connection, Driver]:
 _WRAPPERS = ("sqlalchemy", "aiosqlite", "django", "sqlite_utils")
 
 
-def unwrap(conn: Connection) -> tuple[Connection, Callable[[Callable[[], _T]], _T]]:
+def unwrap(conn: Raw) -> tuple[Raw, Callable[[Callable[[], _T]], _T]]:
     """The driver's own connection inside `conn`, and how to run a function in the thread that may use it."""
     for _ in range(8):  # wrappers nest: session, connection, pool's proxy, async adapter
         cls = type(conn)
@@ -114,7 +114,7 @@ class _NoLoop:
         return True
 
 
-def _run_in_aiosqlite_thread(conn: Connection, function: Callable[[], _T]) -> _T:
+def _run_in_aiosqlite_thread(conn: Raw, function: Callable[[], _T]) -> _T:
     """Only aiosqlite's own thread may touch its connection; it takes functions from a queue."""
     results: queue.SimpleQueue[tuple[_T | None, BaseException | None]] = queue.SimpleQueue()
 

@@ -19,7 +19,7 @@ from typing import Literal, TypeAlias
 
 from ..errors import ConnectionSetupError, ExtensionLoadError
 from .drivers import Driver, driver_of
-from .protocol import Connection
+from .protocol import Raw
 from .statements import driver_error, execute
 
 Way: TypeAlias = Literal["loaded before", "by its own load_extension", "by vss0's entry point"]
@@ -49,7 +49,7 @@ def loadable_path() -> str:
     )
 
 
-def load_into(conn: Connection) -> Way:
+def load_into(conn: Raw) -> Way:
     driver = driver_of(conn)
     try:
         [(version,)] = execute(conn, "select sqlite_version()")
@@ -64,7 +64,7 @@ def load_into(conn: Connection) -> Way:
     if _is_loaded(conn):
         return "loaded before"
     tried: list[str] = []
-    ways: tuple[tuple[Way, Callable[[Connection, Driver], str | None]], ...] = (
+    ways: tuple[tuple[Way, Callable[[Raw, Driver], str | None]], ...] = (
         ("by its own load_extension", _load_by_own_loader),
         ("by vss0's entry point", _load_by_entry_point),
     )
@@ -85,7 +85,7 @@ def load_into(conn: Connection) -> Way:
     )
 
 
-def _is_loaded(conn: Connection) -> bool:
+def _is_loaded(conn: Raw) -> bool:
     from .. import _core
 
     ours = _core.vss0_version()
@@ -103,7 +103,7 @@ def _is_loaded(conn: Connection) -> bool:
     return len(present) == 2
 
 
-def _load_by_own_loader(conn: Connection, driver: Driver) -> str | None:
+def _load_by_own_loader(conn: Raw, driver: Driver) -> str | None:
     """Returns None on success, else a sentence that says what failed."""
     what = f"{driver.name}'s own load_extension"
     if not hasattr(conn, "enableloadextension" if driver.is_apsw else "enable_load_extension"):
@@ -127,7 +127,7 @@ def _load_by_own_loader(conn: Connection, driver: Driver) -> str | None:
     return None
 
 
-def _loading_is_enabled(conn: Connection, driver: Driver) -> bool:
+def _loading_is_enabled(conn: Raw, driver: Driver) -> bool:
     if driver.is_apsw:
         return bool(conn.config(_DBCONFIG_ENABLE_LOAD_EXTENSION, -1))
     if hasattr(conn, "getconfig"):  # Python 3.12
@@ -139,7 +139,7 @@ def _loading_is_enabled(conn: Connection, driver: Driver) -> bool:
     return True
 
 
-def _load_by_entry_point(conn: Connection, driver: Driver) -> str | None:
+def _load_by_entry_point(conn: Raw, driver: Driver) -> str | None:
     """Returns None on success, else a sentence that says what failed."""
     from .. import _core
 
@@ -168,7 +168,7 @@ class _Library:
     offset: int
     api: int
 
-    def handle_of(self, conn: Connection) -> int:
+    def handle_of(self, conn: Raw) -> int:
         """Address of the connection's ``sqlite3*``; `conn` must be open."""
         return _word_at(id(conn) + self.offset)
 

@@ -123,7 +123,8 @@ def connect(
     except BaseException:
         conn.close()
         raise
-    return conn
+    opened: Connection = conn
+    return opened
 
 
 def _switch_to_wal(conn: Connection, timeout: float) -> None:

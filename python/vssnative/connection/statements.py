@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 from .drivers import Driver, resolve
-from .protocol import Connection, Parameters
+from .protocol import Connection, Parameters, Raw
 from .values import bound_values
 
 _SAVEPOINT = "vssnative"
@@ -45,28 +45,28 @@ def execute_as_set(conn: Connection, sql: str, params: Parameters = ()) -> list[
 
 
 def _execute(conn: Connection, sql: str, params: Parameters, text: type[str] | None) -> list[tuple[Any, ...]]:
-    conn, driver = resolve(conn)
+    raw, driver = resolve(conn)
     if len(params):
         params = bound_values(params, driver.native)
-    with _turn(conn):
+    with _turn(raw):
         if driver.is_apsw:
-            return _execute_apsw(conn, driver, sql, params)
-        cursor = driver.connection_class.cursor(conn)
+            return _execute_apsw(raw, driver, sql, params)
+        cursor = driver.connection_class.cursor(raw)
         cursor.row_factory = None
-        text_factory = conn.text_factory
+        text_factory = raw.text_factory
         change = text is not None and text_factory is not text
         try:
             if change:
-                conn.text_factory = text
+                raw.text_factory = text
             rows: list[tuple[Any, ...]] = cursor.execute(sql, params).fetchall()
             return rows
         finally:
             if change:
-                conn.text_factory = text_factory
+                raw.text_factory = text_factory
             cursor.close()
 
 
-def _execute_apsw(conn: Connection, driver: Driver, sql: str, params: Parameters) -> list[tuple[Any, ...]]:
+def _execute_apsw(conn: Raw, driver: Driver, sql: str, params: Parameters) -> list[tuple[Any, ...]]:
     cursor = driver.native.Cursor(conn)
     try:
         # A cursor's own hook goes before the connection's; these hand on what SQLite returned.
@@ -80,10 +80,10 @@ def _execute_apsw(conn: Connection, driver: Driver, sql: str, params: Parameters
 
 def in_transaction(conn: Connection) -> bool:
     """Whether a transaction is open on the connection. Always so under Python 3.12's ``autocommit=False``."""
-    conn, driver = resolve(conn)
+    raw, driver = resolve(conn)
     if driver.is_apsw:
-        return not conn.getautocommit()
-    return bool(conn.in_transaction)
+        return not raw.getautocommit()
+    return bool(raw.in_transaction)
 
 
 def exclusive(conn: Connection) -> contextlib.AbstractContextManager[Any]:
@@ -125,11 +125,20 @@ def _transaction(conn: Connection, mode: str) -> Iterator[None]:
         raise
 
 
-def _turn(conn: Connection) -> threading.RLock:
+def _turn(conn: Raw) -> threading.RLock:
     """The lock of a driver's connection, for threads that share it. By its address: sqlite3's connections take no weak
     reference, and a lock that outlives its connection serves the next one there."""
     lock = _turns.get(id(conn))
     return _turns.setdefault(id(conn), threading.RLock()) if lock is None else lock
+
+
+def create_function(conn: Connection, name: str, function: Callable[..., Any]) -> None:
+    """Give the connection a SQL function of any number of values, that always answers the same for the same."""
+    raw, driver = resolve(conn)
+    if driver.is_apsw:
+        raw.create_scalar_function(name, function, -1, deterministic=True)
+    else:
+        raw.create_function(name, -1, function, deterministic=True)
 
 
 def driver_error(conn: Connection) -> type[Exception]:

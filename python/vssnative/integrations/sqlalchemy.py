@@ -75,7 +75,7 @@ def search(
     """
     mapper = sqlalchemy.inspect(model, raiseerr=True)
     session.flush()
-    raw = session.connection().connection.driver_connection
+    raw: Any = session.connection().connection.driver_connection
     table: Any = mapper.local_table
     found = search_table(raw, options.pop("name", table.name), query, k, **options)
     objects = [(result, session.get(model, _identity(mapper, found, result))) for result in found]

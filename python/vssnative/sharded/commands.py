@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.console import Console
 
 from .. import display
 from ..errors import ConfigurationError
@@ -134,7 +133,7 @@ def search(
     if as_json:
         typer.echo(json.dumps([dict(zip(headers, row, strict=True)) for row in rows]))
     else:
-        Console().print(display.rows_table(url, headers, [(q, r, str(i), d) for q, r, i, d in rows]))
+        display.console().print(display.rows_table(url, headers, [(q, r, str(i), d) for q, r, i, d in rows]))
 
 
 @app.command()
@@ -146,7 +145,7 @@ def status(url: Url, as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(json.dumps(dataclasses.asdict(found)))
         return
-    console = Console()
+    console = display.console()
     told: dict[str, Any] = {
         name: value
         for name, value in dataclasses.asdict(found).items()

@@ -1,0 +1,7 @@
+"""``python -m vssnative``: the command ``vssnative``."""
+
+from __future__ import annotations
+
+from .command import main
+
+main()

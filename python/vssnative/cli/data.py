@@ -1,0 +1,218 @@
+"""``vssnative import`` and ``vssnative export``: rows from and to csv, jsonl and parquet."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .. import connection
+from ..errors import ConfigurationError, MissingDependencyError
+from ..sql import quote_identifier
+from .output import AsJson, opened, tell
+
+_FORMATS = ("csv", "jsonl", "parquet")
+_PLAIN_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?\Z")
+
+Format = Annotated[
+    str | None, typer.Option("--format", help="csv, jsonl or parquet; by the file's name if left out.")
+]
+
+
+def import_command(
+    database: Annotated[Path, typer.Argument(help="The SQLite file.", show_default=False)],
+    table: Annotated[
+        str,
+        typer.Argument(
+            help="The table; made, with an id of its own, where it does not exist.", show_default=False
+        ),
+    ],
+    file: Annotated[Path, typer.Argument(help="The file to read, - for standard input.", show_default=False)],
+    form: Format = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put the rows of a file into a table, all or none.
+
+    vssnative import blog.db posts posts.csv
+    """
+    kind = _format(file, form)
+    with opened(database) as conn, connection.transaction(conn):
+        rows = _read(file, kind)
+        if kind == "csv":
+            rows = _with_numbers(list(rows))
+        columns: list[str] | None = None
+        count = 0
+        for row in rows:
+            if columns is None:
+                columns = list(row)
+                _make_table(conn, table, columns)
+            if set(row) - set(columns):
+                extra = sorted(set(row) - set(columns))[0]
+                raise ConfigurationError(f"{file}, row {count + 1}: column {extra!r} is not in the first row")
+            marks = ", ".join("?" * len(columns))
+            names = ", ".join(map(quote_identifier, columns))
+            connection.execute(
+                conn,
+                f"insert into main.{quote_identifier(table)}({names}) values ({marks})",
+                [_stored(row.get(column)) for column in columns],
+            )
+            count += 1
+        if columns is None:
+            raise ConfigurationError(f"{file}: there are no rows")
+    tell(as_json, f"{table}: {count:,} rows imported", table=table, rows=count)
+
+
+def export_command(
+    database: Annotated[
+        Path, typer.Argument(help="The SQLite file.", exists=True, dir_okay=False, show_default=False)
+    ],
+    table: Annotated[str, typer.Argument(help="The table.", show_default=False)],
+    file: Annotated[
+        Path, typer.Argument(help="The file to write, - for standard output.", show_default=False)
+    ],
+    form: Format = None,
+) -> None:
+    """Write a table's rows to a file.
+
+    vssnative export blog.db posts posts.jsonl
+    """
+    kind = _format(file, form)
+    with opened(database, write=False) as conn:
+        name = quote_identifier(table)
+        info = connection.execute(conn, f"pragma main.table_xinfo({name})")
+        columns = [row[1] for row in info if row[6] != 1]
+        if not columns:
+            raise ConfigurationError(f"there is no table {table!r}")
+        selected = ", ".join(map(quote_identifier, columns))
+        rows = connection.execute(conn, f"select {selected} from main.{name}")
+    _write(file, kind, columns, rows)
+    typer.echo(f"{file}: {len(rows):,} rows", err=str(file) == "-")
+
+
+def _format(file: Path, asked: str | None) -> str:
+    kind = asked or file.suffix.lstrip(".").lower()
+    kind = {"ndjson": "jsonl", "pq": "parquet"}.get(kind, kind)
+    if kind not in _FORMATS:
+        raise ConfigurationError(f"{file}: expected a .csv, .jsonl or .parquet file, or --format")
+    return kind
+
+
+def _make_table(conn: Any, table: str, columns: list[str]) -> None:
+    if connection.execute(conn, "select 1 from main.sqlite_master where name = ? collate nocase", (table,)):
+        return
+    # Without a declared type a value stays what it is in the file.
+    declared = ["id integer primary key"] if "id" not in map(str.lower, columns) else []
+    declared += [
+        f"{quote_identifier(c)} integer primary key" if c.lower() == "id" else quote_identifier(c)
+        for c in columns
+    ]
+    connection.execute(conn, f"create table main.{quote_identifier(table)}({', '.join(declared)})")
+
+
+def _read(file: Path, kind: str) -> Iterator[dict[str, Any]]:
+    if kind == "parquet":
+        yield from _parquet().read_table(file).to_pylist()
+        return
+    try:
+        stream = sys.stdin if str(file) == "-" else open(file, encoding="utf-8-sig", newline="")  # noqa: SIM115
+    except OSError as error:
+        raise ConfigurationError(f"{file}: {error.strerror}") from None
+    try:
+        if kind == "csv":
+            csv.field_size_limit(2**31 - 1)
+            for number, row in enumerate(csv.DictReader(stream), 1):
+                if None in row or None in row.values():
+                    raise ConfigurationError(
+                        f"{file}, row {number}: it has not as many values as the first line"
+                    )
+                yield row
+            return
+        for number, line in enumerate(stream, 1):
+            if not line.strip():
+                continue
+            record = json.loads(line)
+            if not isinstance(record, dict):
+                raise ConfigurationError(f"{file}, line {number}: expected a JSON object")
+            yield record
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{file}: expected UTF-8, {error.reason}") from None
+    except (json.JSONDecodeError, csv.Error) as error:
+        raise ConfigurationError(f"{file}: {error}") from None
+    finally:
+        if stream is not sys.stdin:
+            stream.close()
+
+
+def _with_numbers(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """A CSV file's rows, with numbers in those columns that hold nothing else; codes such as 007 stay texts."""
+    kinds: dict[str, type[int] | type[float]] = {}
+    for column in rows[0] if rows else ():
+        values = [row[column] for row in rows if row[column] != ""]
+        for kind in (int, float):
+            if values and all(_is_written_as(value, kind) for value in values):
+                kinds[column] = kind
+                break
+    for row in rows:
+        yield {
+            column: value if column not in kinds else kinds[column](value) if value != "" else None
+            for column, value in row.items()
+        }
+
+
+def _is_written_as(text: str, kind: type[int] | type[float]) -> bool:
+    try:
+        number = kind(text)
+    except ValueError:
+        return False
+    return str(number) == text or (
+        kind is float and math.isfinite(number) and _PLAIN_NUMBER.match(text) is not None
+    )
+
+
+def _write(file: Path, kind: str, columns: list[str], rows: list[tuple[Any, ...]]) -> None:
+    if kind == "parquet":
+        import pyarrow
+
+        table = pyarrow.table({name: [row[at] for row in rows] for at, name in enumerate(columns)})
+        _parquet().write_table(table, file)
+        return
+    stream = sys.stdout if str(file) == "-" else open(file, "w", encoding="utf-8", newline="")  # noqa: SIM115
+    try:
+        if kind == "csv":
+            writer = csv.writer(stream)
+            writer.writerow(columns)
+            writer.writerows(
+                [value.hex() if isinstance(value, bytes) else value for value in row] for row in rows
+            )
+            return
+        for row in rows:
+            record = dict(zip(columns, row, strict=True))
+            stream.write(json.dumps(record, ensure_ascii=False, default=bytes.hex) + "\n")
+    finally:
+        if stream is not sys.stdout:
+            stream.close()
+
+
+def _parquet() -> Any:
+    try:
+        import pyarrow.parquet
+    except ImportError:
+        raise MissingDependencyError("parquet files need pyarrow: pip install pyarrow") from None
+    return pyarrow.parquet
+
+
+def _stored(value: Any) -> Any:
+    """Lists and objects as JSON text."""
+    if isinstance(value, (list, dict)):
+        return json.dumps(value, ensure_ascii=False)
+    return value
+
+
+__all__ = ["export_command", "import_command"]
