@@ -335,6 +335,33 @@ void CellDirectory::rank_more(const CodeQuery& query, std::size_t count, For pur
     pool.erase(pool.begin(), end);
 }
 
+void CellDirectory::rank_finely(const CodeQuery& query, std::vector<RankedCell>& out) const {
+    const CodeKernels& kernels = code_kernels();
+    std::vector<float> c(padded_);
+    out.clear();
+    for (std::uint32_t cell = 0; cell < infos_.size(); ++cell) {
+        const CellInfo& info = infos_[cell];
+        if (info.version == 0) {
+            continue;
+        }
+        centroid(cell, c.data());
+        RankedCell at{0, cell, kernels.dot(query.vector.data(), c.data(), padded_)};
+        kernels.add_scaled(c.data(), query.vector.data(), -1, padded_);
+        at.square = kernels.dot(c.data(), c.data(), padded_);
+        if (spherical_) {
+            at.score = info.norm > 0 ? -at.product / info.norm : 0;
+        } else {
+            at.score = estimate_ == Estimate::l2 ? at.square - query.square : -at.product;
+        }
+        at.score = at.score == at.score ? at.score : infinity;
+        out.push_back(at);
+    }
+    std::sort(out.begin(), out.end(), [&](const RankedCell& a, const RankedCell& b) {
+        // Directions that are nearly the same differ in floats only by their distance.
+        return spherical_ && estimate_ == Estimate::l2 ? a.square < b.square : a.score < b.score;
+    });
+}
+
 void CellDirectory::rank(const CodeQuery& query, std::size_t count, For purpose, std::vector<RankedCell>& out) const {
     static thread_local CellRanking ranking;
     out.clear();

@@ -57,6 +57,8 @@ struct CellInfo {
     std::uint32_t retry_at = 0;   // splitting failed (equal vectors); not again below so many primaries
     float scale = 0;              // centroid = scale * (bytes - 128)
     float norm = 0;               // of the centroid
+    float radius = 0;             // mean distance of its rows (first copies) to the centroid; 0: not known
+    float spread = 0;             // standard deviation of it
 };
 
 // Without: what the cell's own chunks hold.
@@ -71,6 +73,7 @@ struct RankedCell {
     float score = 0;  // smaller is nearer
     std::uint32_t cell = 0;
     float product = 0;  // <q, c>
+    float square = -1;  // |q - c|^2 where it was taken of floats, else below 0
 };
 
 // A ranking under way. Reusable.
@@ -131,6 +134,14 @@ class CellDirectory final : public CacheEntry {
     void begin_ranking(const CodeQuery& query, CellRanking& ranking) const;
     void rank_more(const CodeQuery& query, std::size_t count, For purpose, CellRanking& ranking,
                    std::vector<RankedCell>& out) const;
+
+    // All cells for a query, measured in floats: where they are too close together for the rounded query to tell apart.
+    void rank_finely(const CodeQuery& query, std::vector<RankedCell>& out) const;
+    // How far off the products of measured cells may be: the deviation, for each unit of a centroid's length.
+    [[nodiscard]] static float product_deviation(const CodeQuery& query) {
+        constexpr float rounding_deviation = 0.28867513F;  // of values to whole steps
+        return rounding_deviation * query.small_step;
+    }
 
     [[nodiscard]] std::size_t bytes() const override {
         return sizeof(*this) +

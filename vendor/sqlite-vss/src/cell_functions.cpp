@@ -100,16 +100,23 @@ Status stats(Table& table, std::size_t c, std::string& out) {
         json.add("cells", directory->live()).add("entries", entries).add("largest_cell", largest);
         json.add("batched", directory->batched_entries() / 2);
         json.add("overfull_cells", overfull).add("dimensions_coded", cells->index.space().padded());
-        Json learned;
-        Json patience;
+        Json cells_needed;
+        Json share;
+        const LearnedRecall& learned = state.learned;
         for (std::size_t i = 0; i < LearnedRecall::levels.size(); ++i) {
-            learned.add(level_names[i], state.learned.cells[i]);
-            if (state.learned.patience[i] != LearnedRecall::none) {
-                patience.add(level_names[i], state.learned.patience[i]);
-            }
+            cells_needed.add(level_names[i], learned.cells[i]);
+            share.add(level_names[i], learned.scanned[i]);
         }
-        json.add_text("cells_for_recall", learned.text());
-        json.add_text("patience_for_recall", patience.text()).add("learned_at_cells", state.learned.cells_then);
+        json.add_text("cells_for_recall", cells_needed.text()).add_text("share_for_recall", share.text());
+        for (std::size_t k = 0; k < LearnedRecall::ks.size(); ++k) {
+            Json misses;
+            for (std::size_t i = 0; i < LearnedRecall::levels.size(); ++i) {
+                misses.add(level_names[i], learned.misses[k][i]);
+            }
+            json.add_text(cat("misses_for_recall_at_", LearnedRecall::ks[k]), misses.text());
+        }
+        json.add("learned_at_cells", learned.cells_then).add("learned_at_rows", learned.rows);
+        json.add("learned_from_rows", learned.samples).add("learned_when", learned.when);
     }
     json.add("cache_bytes", Cache::instance().used()).add("cache_budget", Cache::instance().budget());
     out = json.text();
@@ -155,7 +162,8 @@ Status explain(Table& table, std::size_t c, std::span<sqlite3_value*> arguments,
     for (const Neighbor& neighbor : found) {
         hits += !exact[0].empty() && neighbor.distance <= exact[0].back().distance ? 1U : 0U;
     }
-    json.add_text("plan", recall < 1 ? "\"cells: the nearest are scanned\"" : "\"exact: pruned by 4-bit codes\"");
+    json.add_text("plan", recall < 1 && !cells->search.took_all() ? "\"cells: the nearest are scanned\""
+                                                                  : "\"exact: pruned by 4-bit codes\"");
     json.add("cells", costs.cells).add("codes_scanned", costs.entries).add("candidates", costs.candidates);
     json.add("refined", costs.refined).add("reranked", costs.reranked).add("rows_read_from_pages", costs.cold_rows);
     json.add("code_chunks_read", costs.chunks_read);

@@ -322,6 +322,7 @@ Status CellIndex::gather(const std::vector<std::uint32_t>& cells, Region& region
 void CellIndex::note_moved(std::uint32_t cell) {
     changed_cells_.insert(cell);
     moved_cells_.insert(cell);
+    unmeasured_.insert(cell);
 }
 
 // `thoroughly`: the rows whose first copy is here are placed among all cells, not only these; it takes several times as

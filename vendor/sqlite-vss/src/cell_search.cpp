@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <bit>
 #include <cassert>
 #include <chrono>
@@ -15,9 +16,6 @@
 namespace vss {
 namespace {
 
-// Candidates that sign codes must leave for k = 10: in 384 dimensions the true neighbours are among the best 100 in
-// 99 of 100 cases.
-constexpr std::size_t candidates_for_ten = 90;
 // Where 4-bit codes are not kept in the tables: chunks that one query makes of their vectors at most.
 constexpr std::size_t chunks_made_per_query = 8;
 // A segment's rows are decoded whole, where memory has room for all, once so many were read one by one, and for one
@@ -39,27 +37,57 @@ void prefetch(const std::byte* from, std::size_t bytes) {
     }
 }
 
-std::size_t candidates_for(double recall, std::size_t k) {
-    const double share = static_cast<double>(k) / 10;
-    double wanted = candidates_for_ten * (k <= 10 ? std::max(share, 0.4) : std::pow(share, 0.85));
-    if (recall >= 0.985) {
-        wanted *= recall >= 0.9925 ? 2.6 : 1.9;
-    } else if (recall < 0.92) {
-        wanted *= 0.7;
+// Of the misses that a recall allows, so many are given to rows lost by their sign codes, and by all codes together. Of
+// the rows at the edge twice as many are lost, as those within it have some room.
+constexpr double lost_by_signs = 0.1;
+constexpr double lost_by_codes = 0.02;
+// Error of rounding an even spread of values to whole steps.
+constexpr float rounding_deviation = 0.28867513F;
+// Covers the float32 rounding of rotation and sums, relative to the squares that are summed.
+constexpr float rounding = 1e-6F;
+// Rows that a search gathers before it measures the best, beside half as many again as are wanted.
+constexpr std::size_t first_passed = 32;
+// Then it measures what passed whenever it has scanned half as many cells again, or so many passed.
+constexpr std::size_t most_passed = 256;
+constexpr std::size_t least_between_looks = 2;
+constexpr std::size_t cells_told_whole = 8;
+// Entries scanned before the share that passes is taken for that of the rest.
+constexpr std::uint64_t least_entries_to_tell = 2048;
+constexpr float infinity = std::numeric_limits<float>::infinity();
+
+// What the parts of a search take on this machine, in nanoseconds: what searches of this process took lately.
+class Rate {
+  public:
+    explicit constexpr Rate(float start) : ns_(start) {}
+    [[nodiscard]] double ns() const { return static_cast<double>(ns_.load(std::memory_order_relaxed)); }
+    void note(double us, std::uint64_t count) {
+        constexpr std::uint64_t enough = 16;
+        constexpr double weight = 0.02;
+        if (count >= enough) {
+            const double now = us * 1000 / static_cast<double>(count);
+            // A pause of the whole process says nothing.
+            const double bounded = std::min(now, 4 * ns());
+            ns_.store(static_cast<float>(ns() + weight * (bounded - ns())), std::memory_order_relaxed);
+        }
     }
-    return static_cast<std::size_t>(wanted) + 8;
-}
 
-std::size_t reranked_for(double recall, std::size_t k) {
-    return recall >= 0.985 ? 2 * k + 12 : k + k / 2 + 6;
-}
-
-// How many deviations nearer than its 4-bit code says a row may be that is still looked at.
-float deviations_for(double recall) {
-    return recall >= 0.985 ? 3.5F : 2.5F;
-}
+  private:
+    std::atomic<float> ns_;
+};
+// 384 dimensions, an AMD EPYC with AVX-512.
+Rate entry_rate(2.5F);      // a sign code scanned
+Rate refine_rate(120.0F);   // a 4-bit code at a random place
+Rate measure_rate(500.0F);  // a vector measured exactly
+// A 4-bit code read from the file, or made of its vector.
+constexpr double code_read_ns = 250;
+constexpr double code_made_ns = 2000;
+Rate row_rate(13.0F);  // a 4-bit code in order
 
 }  // namespace
+
+double CellSearch::width_for_codes(double recall) {
+    return normal_quantile(2 * lost_by_codes * (1 - recall));
+}
 
 double CellSearch::now_us() {
     using Clock = std::chrono::steady_clock;
@@ -142,8 +170,12 @@ Status CellSearch::refresh() {
     }
     segments_ = std::move(views);
     if (index_.state().is_celled()) {
+        const std::shared_ptr<const CellDirectory> before = directory_;
         VSS_TRY(index_.directory(directory_));
         cells_.resize(directory_->size());
+        if (directory_ != before || generation == 0) {
+            model_.use(*directory_);
+        }
     }
     generation_ = generation;
     return Status::ok();
@@ -170,8 +202,13 @@ Status CellSearch::cell_codes(std::uint32_t cell, std::shared_ptr<const CodeBloc
 }
 
 CellSearch::CellScan CellSearch::scan_of(const CodeBlocks& codes) {
-    return {codes.blocks() > 0 ? codes.block(0) : nullptr, static_cast<std::uint32_t>(codes.size()),
-            static_cast<std::uint32_t>(codes.blocks()), 0};
+    return {codes.blocks() > 0 ? codes.block(0) : nullptr,
+            static_cast<std::uint32_t>(codes.size()),
+            static_cast<std::uint32_t>(codes.blocks()),
+            0,
+            0,
+            false,
+            0};
 }
 
 // The codes of the cells ranked up to `end`, which are scanned in this order.
@@ -191,7 +228,10 @@ Status CellSearch::open_cells(std::size_t end) {
         } else if (cache_is_full_) {
             view.codes->touch();
         }
-        scan.offset = product ? -at.product : query_.square + info.norm * info.norm - 2 * at.product;
+        scan.norm = info.norm;
+        scan.fine = at.square >= 0;
+        scan.square = scan.fine ? at.square : query_.square + info.norm * info.norm - 2 * at.product;
+        scan.offset = product ? -at.product : scan.square;
         scans_.push_back(scan);
     }
     return Status::ok();
@@ -278,8 +318,8 @@ bool CellSearch::find_chunk(SegmentView& view, std::size_t number) {
 
 // The chunk stays shut where making its codes must wait.
 Status CellSearch::open_chunk(SegmentView& view, std::size_t number) {
-    // Few rows are asked to learn, and most chunks would be read for them.
-    if (find_chunk(view, number) || keeps_slots_ || (!index_.state().slot_codes && made_ >= chunks_made_per_query)) {
+    if (find_chunk(view, number) ||
+        (!index_.state().slot_codes && (trace_ != nullptr || made_ >= chunks_made_per_query))) {
         return Status::ok();
     }
     auto made = std::make_shared<SlotCodes>(index_.space().padded());
@@ -376,19 +416,43 @@ Status CellSearch::begin(const CellQuery& query) {
     costs_ = {};
     made_ = 0;
     ++queries_;
+    took_all_ = false;
     return Status::ok();
 }
 
+// An estimate errs by |rescale| sin / 2 |q - c| (the code's own error, CELLS in docs/cells.md) and by |rescale| times
+// the error of <x, q> from rounded tables; both are normal, as the rotation is random. So one number added to the
+// tables' base turns estimates into bounds.
+CellSearch::CellTerms CellSearch::terms_of(const CellScan& cell) const {
+    const bool l2 = index_.space().estimate() == Estimate::l2;
+    const float tables = query_.tables.step * rounding_deviation;
+    const float along = sign_sine / 2;
+    const std::size_t groups = index_.space().padded() / 4;
+    CellTerms out;
+    // The centroid's part is the same for all of its rows.
+    const float product = cell.fine ? 0 : CellDirectory::product_deviation(query_) * cell.norm;
+    out.common = (l2 ? 2 : 1) * product + rounding * (query_.square + cell.norm * cell.norm);
+    out.deviation = std::sqrt(along * along * (std::max(cell.square, 0.0F) + 2 * product) +
+                              tables * tables * static_cast<float>(groups));
+    out.tables = query_.tables;
+    out.tables.base += static_cast<float>(width_) * out.deviation;
+    out.slack = static_cast<float>(width_) * out.common;
+    out.offset = cell.offset - out.slack;
+    return out;
+}
+
 // `i`: which of scans_. `ahead`: the block to fetch meanwhile, some blocks further on, across pages and into the cells
-// that come next, where the processor's own prefetching does not follow.
-Status CellSearch::scan_cell(std::size_t i, BlockAt& ahead, const CellQuery& query) {
+// that come next, where the processor's own prefetching does not follow. What is not below `limit` does not pass.
+Status CellSearch::scan_cell(std::size_t i, BlockAt& ahead, const CellQuery& query, float limit) {
     const CodeKernels& kernels = code_kernels();
     const std::size_t padded = index_.space().padded();
     const std::size_t block_bytes = code_block_bytes(padded);
     const CellScan& cell = scans_[i];
-    alignas(32) std::array<float, block_rows> estimates;
+    const CellTerms terms = terms_of(cell);
+    alignas(32) std::array<float, block_rows> bounds;
     std::array<std::uint32_t, block_rows> entries;
-    const std::size_t limit = segments_.size() * rows_.segment_slots();
+    std::array<float, block_rows> rescale;
+    const std::size_t end = segments_.size() * rows_.segment_slots();
     for (std::size_t b = 0; b < cell.blocks; ++b) {
         const std::byte* block = cell.codes + b * block_bytes;
         const std::byte* next = block;
@@ -397,18 +461,25 @@ Status CellSearch::scan_cell(std::size_t i, BlockAt& ahead, const CellQuery& que
             next = scans_[ahead.scan].codes + ahead.block * block_bytes;
             ++ahead.block;
         }
-        std::uint32_t below =
-            kernels.scan(block, next, query_.tables, padded, cell.offset, best_.limit(), estimates.data());
+        std::uint32_t below = kernels.scan(block, next, terms.tables, padded, terms.offset, limit, bounds.data());
         const std::size_t n = std::min<std::size_t>(block_rows, cell.entries - b * block_rows);
+        if (b == 0 || i < cells_told_whole) {
+            // Later some rows of each cell tell enough.
+            const std::uint32_t except = trace_ != nullptr ? stranger_ : second_copy;
+            kernels.sum_cosines(block, bounds.data(), n, except,
+                                model_.terms(cell.offset, terms.slack, static_cast<float>(width_) * terms.deviation),
+                                model_.sums());
+        }
         below &= n == block_rows ? ~0U : (1U << n) - 1;
         if (below == 0) {
             continue;
         }
         std::memcpy(entries.data(), block, sizeof entries);
+        std::memcpy(rescale.data(), block + 8 * block_rows, sizeof rescale);
         for (; below != 0; below &= below - 1) {
             const auto lane = static_cast<std::size_t>(std::countr_zero(below));
             const std::uint32_t slot = entries[lane] & ~second_copy;
-            if (slot >= limit) {
+            if (slot >= end) {
                 return Status::corrupt("cell " + std::to_string(ranked_[i].cell) + " names a slot that does not exist");
             }
             std::uint64_t& word = seen_[slot / 64];
@@ -418,10 +489,16 @@ Status CellSearch::scan_cell(std::size_t i, BlockAt& ahead, const CellQuery& que
             }
             word |= bit;
             seen_slots_.push_back(slot);
-            best_.add(estimates[lane], slot);
-            brought_ |= estimates[lane] < near_;
+            if (trace_ != nullptr) {
+                if (slot == stranger_) {
+                    continue;
+                }
+                trace_->at.emplace(slot, static_cast<std::uint32_t>(i));
+            }
+            const float deviation = std::abs(rescale[lane]) * terms.deviation;
+            passed_.push_back({bounds[lane], bounds[lane] + static_cast<float>(width_) * deviation + terms.slack,
+                               deviation + terms.common, slot});
         }
-        best_.thin_out();
     }
     return Status::ok();
 }
@@ -435,64 +512,178 @@ bool CellSearch::find_block(BlockAt& at) const {
     return at.scan < scans_.size();
 }
 
-Status CellSearch::scan_cells(const CellQuery& query) {
+void CellSearch::rank_more(std::size_t count) {
+    directory_->rank_more(query_, std::min(count, directory_->live()), CellDirectory::For::query, ranking_, ranked_);
+}
+
+// Centroids are measured against a query rounded to 7 bits. Where that error is not small against their distances (rows
+// that are close together and far from the origin) they are measured in floats.
+void CellSearch::rank_finely_if_close() {
+    if (ranked_.empty()) {
+        return;
+    }
+    constexpr float small = 0.05F;
+    const RankedCell& at = ranked_[ranked_.size() / 2];
+    const float norm = directory_->info(at.cell).norm;
+    const float square = query_.square + norm * norm - 2 * at.product;
+    if (2 * CellDirectory::product_deviation(query_) * norm > small * square) {
+        directory_->rank_finely(query_, ranked_);
+        ranking_.pool.clear();
+        ranking_.measured_all = true;
+    }
+}
+
+void CellSearch::place_ranked() {
+    for (; placed_ < ranked_.size(); ++placed_) {
+        model_.place(ranked_[placed_]);
+    }
+    for (const RankedCell& at : ranking_.pool) {
+        model_.place(at);
+    }
+}
+
+// What is not nearer is of no use: the k-th best measured, or the distance asked for.
+float CellSearch::reach(const CellQuery& query, const std::vector<Neighbor>& best) const {
+    double out = query.rows != nullptr ? query.rows->distance_below : std::numeric_limits<double>::infinity();
+    if (best.size() == query.k) {
+        out = std::min(out, static_cast<double>(best.front().distance));
+    }
+    out *= metric_ == Metric::cosine ? 2 : 1;
+    return static_cast<float>(out + std::abs(out) * static_cast<double>(rounding));
+}
+
+// Whether going on to where the scan is expected to end takes longer than looking at every row would.
+bool CellSearch::costs_more_than_exact(std::size_t scanned, double target, std::uint64_t passed,
+                                       std::uint64_t from_entries, const CellQuery& query) const {
+    double entries = 0;
+    double left = expected_.left;
+    std::size_t i = scanned;
+    for (; i < ranked_.size() && left > target; ++i) {
+        left -= static_cast<double>(expected_.rows[ranked_[i].cell]);
+        entries += directory_->info(ranked_[i].cell).entries;
+    }
+    const auto rows = static_cast<double>(index_.state().rows);
+    if (left > target) {
+        entries = std::max(2 * rows - static_cast<double>(costs_.entries), entries);
+    }
+    const double passing = static_cast<double>(passed) / static_cast<double>(from_entries) * entries;
+    const double measured =
+        costs_.refined > 0 ? std::min(static_cast<double>(costs_.reranked) / static_cast<double>(costs_.refined), 1.0)
+                           : 1.0;
+    const double going_on = entries * entry_rate.ns() + passing * (refine_rate.ns() + measured * measure_rate.ns());
+    const bool filtered = query.slots != nullptr && query.slots->limited;
+    const double wanted = filtered ? static_cast<double>(query.slots->count) : rows;
+    std::size_t without = 0;
+    for (const SegmentView& view : segments_) {
+        without += view.chunks.empty() ? view.info.live : 0;
+    }
+    return going_on > wanted * (filtered ? refine_rate : row_rate).ns() +
+                          static_cast<double>(without) * (index_.state().slot_codes ? code_read_ns : code_made_ns);
+}
+
+// `exact`: looking at every row is cheaper.
+Status CellSearch::scan_cells(const CellQuery& query, std::vector<Neighbor>& out, bool& exact) {
     const bool filtered = query.slots != nullptr && query.slots->limited;
     const double rows = static_cast<double>(std::max<std::uint64_t>(index_.state().rows, 1));
     const double share = filtered ? std::min(static_cast<double>(query.slots->count) / rows, 1.0) : 1.0;
     const std::size_t live = directory_->live();
-    best_.begin(std::min(candidates_for(query.recall, query.k), segments_.size() * rows_.segment_slots()));
-    const Stopping stop = stopping_for(query.recall, query.k);
-    const std::size_t cells = query.cells > 0 ? query.cells : cells_for(query.recall, query.k);
-    const bool by_number = filtered || query.cells > 0 || !stop.is_patient;
     const double start = now_us();
-    std::size_t first = stop.least + 3 * stop.patience + 16;
-    if (by_number) {
-        // With few matches among many rows the neighbours lie farther apart, so more cells are needed.
-        first = filtered ? static_cast<std::size_t>(
-                               std::min(static_cast<double>(cells) / std::sqrt(share) + 1, static_cast<double>(live)))
-                         : cells;
-    }
+    width_ = normal_quantile(2 * lost_by_signs * (1 - query.recall));
+    fine_width_ = width_for_codes(query.recall);
+    const double misses = misses_for(query.recall, query.k);
     ranked_.clear();
-    directory_->begin_ranking(query_, ranking_);
-    const auto rank_more = [&](std::size_t count) {
-        directory_->rank_more(query_, std::min(count, live), CellDirectory::For::query, ranking_, ranked_);
-    };
-    rank_more(first);
-    if (keeps_slots_) {
-        VSS_TRY(rank_as_stranger(stranger_, ranked_));
-    }
-    double rank_us = now_us() - start;
-    const double entries_per_cell = 2 * rows / static_cast<double>(std::max<std::size_t>(live, 1));
-    const double matches_wanted = static_cast<double>(cells) * entries_per_cell * std::sqrt(share);
-    seen_.resize(segments_.size() * rows_.segment_slots() / 64 + 1);
-    Status status = Status::ok();
-    double matches = 0;
+    placed_ = 0;
     scans_.clear();
     held_.clear();
-    near_cells_.clear();
-    near_ = std::numeric_limits<float>::infinity();
-    std::size_t last_near = 0;
-    const std::size_t ranked_now = ranked_.size();
+    directory_->begin_ranking(query_, ranking_);
+    model_.begin(index_.space(), query_, ranking_.estimates);
+    if (trace_ == nullptr) {
+        const LearnedRecall& learned = index_.state().learned;
+        model_.suppose(learned.cosine_mean,
+                       learned.cells_then > 0 ? learned.cosine_variance : 1 / static_cast<float>(dim_));
+    }
+    const double cells = learned_cells(query.recall, query.k) / std::sqrt(share) + 8;
+    rank_more(query.cells > 0 ? query.cells : static_cast<std::size_t>(std::min(cells, static_cast<double>(live))));
+    rank_finely_if_close();
+    if (trace_ != nullptr) {
+        VSS_TRY(rank_as_stranger(stranger_, ranked_));
+    }
+    place_ranked();
+    double rank_us = now_us() - start;
+    seen_.resize(segments_.size() * rows_.segment_slots() / 64 + 1);
+    passed_.clear();
+    for (const std::uint32_t slot : index_.tail()) {
+        if ((query.slots == nullptr || query.slots->passes(slot)) && (trace_ == nullptr || slot != stranger_)) {
+            passed_.push_back({-infinity, 0, infinity, slot});
+        }
+    }
+    float limit = reach(query, out);
+    bool known = limit != infinity;
+    const std::size_t enough = query.k + query.k / 2 + first_passed + passed_.size();
+    std::size_t looked_at = 0;
+    std::size_t next_look = 0;
+    std::uint64_t passed_before = 0;
+    std::uint64_t entries_before = 0;
+    if (known) {
+        VSS_TRY(look_at_passed(query, false, out));
+        model_.expect(limit, expected_);
+    }
     BlockAt ahead;
-    for (std::size_t i = 0; status.is_ok(); ++i) {
-        // What a filter asks costs more than the scan, so it may wait longer.
-        const bool waits = i < stop.least || i - last_near <= (filtered ? stop.patience + 2 + last_near
-                                                                        : awaited(stop.patience, last_near));
-        if (filtered) {
-            // A filter whose rows lie far from the query: go on until enough of them were seen, and while cells still
-            // bring some.
-            if (i >= ranked_now && matches >= matches_wanted && !waits) {
-                break;
+    Status status = Status::ok();
+    for (std::size_t i = 0;; ++i) {
+        // What is expected to be missed counts once: a row's second copy was scanned as often as other entries.
+        const auto target = [&] {
+            const double found =
+                static_cast<double>(out.size() == query.k ? query.k : std::max<std::size_t>(out.size(), 1));
+            const double unseen = std::max(1 - static_cast<double>(costs_.entries) / (2 * rows), 0.0);
+            return misses * found / std::max(share * unseen, 1e-9);
+        };
+        const bool at_end = i == live || (query.cells > 0 && i == query.cells);
+        const bool ends = known && query.cells == 0 && trace_ == nullptr && expected_.left <= target();
+        if (known ? i >= next_look || passed_.size() >= most_passed || ends : passed_.size() >= enough) {
+            if (known) {
+                passed_before += passed_.size();
             }
-        } else if (by_number ? i == ranked_.size() : !waits) {
+            if (!(known && passed_.empty() && looked_at == i && i > 0)) {
+                status = look_at_passed(query, !known, out);
+                if (!status.is_ok()) {
+                    break;
+                }
+                limit = reach(query, out);
+                if (!known) {
+                    entries_before = costs_.entries;
+                }
+                known = limit != infinity;
+                looked_at = i;
+                next_look = i + std::max(least_between_looks, i / 2);
+                if (trace_ != nullptr) {
+                    expect_by_k(out);
+                } else if (known) {
+                    model_.expect(limit, expected_);
+                }
+            }
+            if (known && query.cells == 0 && trace_ == nullptr) {
+                if (expected_.left <= target()) {
+                    break;
+                }
+                const std::uint64_t entries = costs_.entries - entries_before;
+                if (entries >= least_entries_to_tell &&
+                    costs_more_than_exact(i, target(), passed_before, entries, query)) {
+                    exact = true;
+                    break;
+                }
+            }
+        }
+        if (trace_ != nullptr && i > 0 && note_expected(rows)) {
+            break;
+        }
+        if (at_end) {
             break;
         }
         if (i == ranked_.size()) {
-            if (i == live) {
-                break;
-            }
             const double more = now_us();
             rank_more(2 * i);
+            place_ranked();
             rank_us += now_us() - more;
             if (i == ranked_.size()) {
                 break;
@@ -509,44 +700,67 @@ Status CellSearch::scan_cells(const CellQuery& query) {
                 ++ahead.block;
             }
         }
-        const std::size_t seen_before = seen_slots_.size();
-        brought_ = false;
-        status = scan_cell(i, ahead, query);
-        const auto entries = static_cast<double>(scans_[i].entries);
+        const std::uint32_t cell = ranked_[i].cell;
+        model_.scanned(cell);
+        if (known) {
+            expected_.left -= static_cast<double>(expected_.rows.empty() ? 0 : expected_.rows[cell]);
+        }
+        for (Expected& expected : expected_by_k_) {
+            expected.left -= trace_ != nullptr && !expected.rows.empty() ? static_cast<double>(expected.rows[cell]) : 0;
+        }
+        status = scan_cell(i, ahead, query, limit);
+        if (!status.is_ok()) {
+            break;
+        }
         costs_.entries += scans_[i].entries;
         ++costs_.cells;
-        if (filtered) {
-            // Only what beats the threshold is known to match; the rest is taken to match as often as the whole.
-            matches += (seen_before == seen_slots_.size() ? 0.5 : 1) * share * entries;
-        }
-        if (brought_ && (filtered || !by_number)) {
-            last_near = i + 1;
-            near_ = best_.nth(stop.near);
-        } else if (brought_ && keeps_slots_) {
-            near_cells_.push_back(static_cast<std::uint32_t>(i));
-            near_ = best_.nth(stop.near);
-        }
     }
-    costs_.rank_us = rank_us;
+    if (status.is_ok() && !exact && !passed_.empty()) {
+        status = look_at_passed(query, !known, out);
+    }
     for (const std::uint32_t slot : seen_slots_) {
         seen_[slot / 64] = 0;
     }
     seen_slots_.clear();
-    best_.finish();
     held_.clear();
-    costs_.candidates = best_.numbers().size();
-    costs_.scan_us = now_us() - start - rank_us;
+    release_chunks();
+    costs_.rank_us = rank_us;
+    costs_.scan_us = now_us() - start - rank_us - costs_.refine_us - costs_.rerank_us;
+    if (trace_ == nullptr && status.is_ok() && made_ == 0 && costs_.chunks_read == 0 && costs_.cold_rows == 0) {
+        entry_rate.note(costs_.scan_us, costs_.entries);
+        refine_rate.note(costs_.refine_us, costs_.refined);
+        measure_rate.note(costs_.rerank_us, costs_.reranked);
+    }
     return status;
 }
 
-Status CellSearch::refine(const CellQuery& query) {
-    const double start = now_us();
-    slots_.assign(best_.numbers().begin(), best_.numbers().end());
-    for (const std::uint32_t slot : index_.tail()) {
-        if (query.slots == nullptr || query.slots->passes(slot)) {
-            slots_.push_back(slot);
-        }
+void CellSearch::note_exact(double us) const {
+    if (made_ == 0 && costs_.chunks_read == 0) {
+        row_rate.note(us, costs_.refined);
     }
+}
+
+// What passed so far is measured, as far as it may be among the k nearest. `is_first`: no limit is known yet; that of
+// the best k is found before the others are looked at.
+Status CellSearch::look_at_passed(const CellQuery& query, bool is_first, std::vector<Neighbor>& best) {
+    costs_.candidates += passed_.size();
+    std::size_t done = 0;
+    if (is_first && passed_.size() > query.k) {
+        done = std::min(passed_.size(), query.k + query.k / 4 + 6);
+        std::nth_element(passed_.begin(), passed_.begin() + static_cast<std::ptrdiff_t>(done - 1), passed_.end(),
+                         [](const Passed& a, const Passed& b) { return a.bound < b.bound; });
+        VSS_TRY(look_at(std::span(passed_).first(done), query, best));
+    }
+    const float limit = reach(query, best);
+    const auto behind = passed_.begin() + static_cast<std::ptrdiff_t>(done);
+    const auto end = std::remove_if(behind, passed_.end(), [&](const Passed& row) { return !(row.bound < limit); });
+    VSS_TRY(look_at(std::span(behind, end), query, best));
+    passed_.clear();
+    return Status::ok();
+}
+
+Status CellSearch::look_at(std::span<const Passed> rows, const CellQuery& query, std::vector<Neighbor>& best) {
+    const double start = now_us();
     // In three steps, so that what is needed next is on its way from memory meanwhile.
     const auto segment_slots = static_cast<std::uint32_t>(rows_.segment_slots());
     const std::size_t padded = index_.space().padded();
@@ -554,22 +768,23 @@ Status CellSearch::refine(const CellQuery& query) {
     const std::size_t code_bytes = SlotCodes::code_bytes(padded);
     places_.clear();
     cold_.clear();
-    for (const std::uint32_t slot : slots_) {
-        SegmentView* view = view_of(slot);
+    for (const Passed& row : rows) {
+        SegmentView* view = view_of(row.slot);
         if (view == nullptr) {
-            return no_vector(slot);
+            return no_vector(row.slot);
         }
-        const std::uint32_t within = slot % segment_slots;
+        const std::uint32_t within = row.slot % segment_slots;
         ChunkView& chunk = chunk_view(*view, within / chunk_slots);
         __builtin_prefetch(&chunk);
-        places_.push_back({&chunk, nullptr, slot, within % chunk_slots});
+        places_.push_back({&chunk, nullptr, row.slot, within % chunk_slots});
     }
-    for (CodePlace& place : places_) {
+    for (std::size_t i = 0; i < places_.size(); ++i) {
+        CodePlace& place = places_[i];
         if (place.chunk->first == nullptr) {
             VSS_TRY(open_chunk(*view_of(place.slot), place.slot % segment_slots / chunk_slots));
         }
         if (place.chunk->first == nullptr || (place.chunk->live >> place.at & 1) == 0) {
-            cold_.push_back(place.slot);
+            cold_.push_back(rows[i]);
             continue;
         }
         if (cache_is_full_) {
@@ -579,16 +794,72 @@ Status CellSearch::refine(const CellQuery& query) {
         prefetch(place.code, code_bytes);
     }
     refined_.clear();
+    bounds_.resize(places_.size());
+    float limit = reach(query, best);
+    const auto width = static_cast<float>(fine_width_);
     for (std::uint32_t i = 0; i < places_.size(); ++i) {
-        if (places_[i].code != nullptr) {
-            refined_.push_back(ordered_key(fine_.distance(places_[i].code), i));
+        const CodePlace& place = places_[i];
+        if (place.code == nullptr) {
+            continue;
+        }
+        // Two estimates whose errors have nothing to do with each other: each counts as it is precise.
+        const float fine = fine_.deviation(place.code);
+        const float coarse = rows[i].deviation;
+        const float weight = coarse == infinity || fine == 0 ? 1
+                             : fine == infinity              ? 0
+                                                             : coarse * coarse / (coarse * coarse + fine * fine);
+        const float estimate =
+            weight == 0 ? rows[i].estimate : weight * fine_.distance(place.code) + (1 - weight) * rows[i].estimate;
+        const float deviation = weight == 0 ? coarse : fine * std::sqrt(weight);
+        const float known =
+            fine == infinity && !(weight == 0 && coarse < infinity) ? -infinity : estimate - width * deviation;
+        bounds_[i] = known - rounding * (std::abs(estimate) + query_.square);
+        if (bounds_[i] < limit) {
+            refined_.push_back(ordered_key(estimate == estimate ? estimate : -infinity, i));
         }
     }
-    costs_.refined += refined_.size();
-    const std::size_t wanted = std::min(reranked_for(query.recall, query.k), refined_.size());
-    std::partial_sort(refined_.begin(), refined_.begin() + static_cast<std::ptrdiff_t>(wanted), refined_.end());
-    refined_.resize(wanted);
-    costs_.refine_us = now_us() - start;
+    std::sort(refined_.begin(), refined_.end());
+    const double refined = now_us();
+    costs_.refine_us += refined - start;
+    costs_.refined += places_.size() - cold_.size();
+    const auto prefetch_row = [&](std::size_t i) {
+        if (i < refined_.size()) {
+            const RowPlace row = row_in_memory(places_[key_number(refined_[i])].slot);
+            if (row.vector != nullptr) {
+                prefetch(row.vector, rows_.vector_bytes());
+            }
+        }
+    };
+    for (std::size_t i = 0; i < rows_ahead; ++i) {
+        prefetch_row(i);
+    }
+    for (std::size_t i = 0; i < refined_.size(); ++i) {
+        prefetch_row(i + rows_ahead);
+        const CodePlace& place = places_[key_number(refined_[i])];
+        if (!(bounds_[key_number(refined_[i])] < limit)) {
+            continue;
+        }
+        bool passes = false;
+        Neighbor neighbor;
+        VSS_TRY(measure(place.slot, query, passes, neighbor));
+        if (passes) {
+            offer(neighbor, query.k, best);
+            limit = reach(query, best);
+        }
+    }
+    for (const Passed& row : cold_) {
+        if (!(row.bound < limit)) {
+            continue;
+        }
+        bool passes = false;
+        Neighbor neighbor;
+        VSS_TRY(measure(row.slot, query, passes, neighbor));
+        if (passes) {
+            offer(neighbor, query.k, best);
+            limit = reach(query, best);
+        }
+    }
+    costs_.rerank_us += now_us() - refined;
     return Status::ok();
 }
 
@@ -608,9 +879,11 @@ Status CellSearch::measure(std::uint32_t slot, const CellQuery& query, bool& pas
         return no_vector(slot);
     }
     ++costs_.cold_rows;
-    if (!keeps_slots_) {
-        ++view->cold;
+    ++view->cold;
+    if (trace_ == nullptr) {
         VSS_TRY(keep_rows(*view));
+    } else if (view->cold >= cold_rows_per_segment && rows_fit()) {
+        VSS_TRY(rows_.segment(view->info, false, view->rows));
     }
     return measure(slot, vector_.data(), query, passes, out);
 }
@@ -625,66 +898,22 @@ Status CellSearch::measure(std::uint32_t slot, const std::byte* vector, const Ce
                                       : Status::corrupt("a row names slot " + std::to_string(slot) +
                                                         ", which holds the vector of row " + std::to_string(out.rowid));
     }
+    if (trace_ != nullptr) {
+        trace_->slots.emplace(out.rowid, slot);
+    }
     out.distance = static_cast<float>(exact_distance(type_, metric_, query.vector, vector, dim_));
     passes = query.rows == nullptr || query.rows->passes_distance(out.distance);
     return Status::ok();
 }
 
 // `best`: a heap of the k best, the farthest on top.
-void CellSearch::offer(const Neighbor& neighbor, std::uint32_t slot, std::size_t k, std::vector<Neighbor>& best) {
-    if (keeps_slots_) {
-        measured_slots_.emplace(neighbor.rowid, slot);
-    }
+void CellSearch::offer(const Neighbor& neighbor, std::size_t k, std::vector<Neighbor>& best) {
     best.push_back(neighbor);
     std::push_heap(best.begin(), best.end());
     if (best.size() > k) {
         std::pop_heap(best.begin(), best.end());
         best.pop_back();
     }
-}
-
-Status CellSearch::rerank(const CellQuery& query, std::vector<Neighbor>& out) {
-    const double start = now_us();
-    out.clear();
-    measured_slots_.clear();
-    for (const std::uint32_t slot : cold_) {
-        bool passes = false;
-        Neighbor neighbor;
-        VSS_TRY(measure(slot, query, passes, neighbor));
-        if (passes) {
-            offer(neighbor, slot, query.k, out);
-        }
-    }
-    const auto prefetch_row = [&](std::size_t i) {
-        if (i < refined_.size()) {
-            const RowPlace row = row_in_memory(places_[key_number(refined_[i])].slot);
-            if (row.vector != nullptr) {
-                prefetch(row.vector, rows_.vector_bytes());
-            }
-        }
-    };
-    for (std::size_t i = 0; i < rows_ahead; ++i) {
-        prefetch_row(i);
-    }
-    const float deviations = deviations_for(query.recall);
-    for (std::size_t i = 0; i < refined_.size(); ++i) {
-        prefetch_row(i + rows_ahead);
-        const CodePlace& place = places_[key_number(refined_[i])];
-        if (out.size() == query.k && !keeps_slots_ &&
-            reported(key_value(refined_[i]) - deviations * fine_.deviation(place.code)) > out.front().distance) {
-            break;  // those behind it are not nearer, most likely
-        }
-        bool passes = false;
-        Neighbor neighbor;
-        VSS_TRY(measure(place.slot, query, passes, neighbor));
-        if (passes) {
-            offer(neighbor, place.slot, query.k, out);
-        }
-    }
-    release_chunks();
-    std::sort_heap(out.begin(), out.end());
-    costs_.rerank_us = now_us() - start;
-    return Status::ok();
 }
 
 Status CellSearch::search(const CellQuery& query, std::vector<Neighbor>& out) {
@@ -697,28 +926,29 @@ Status CellSearch::search(const CellQuery& query, std::vector<Neighbor>& out) {
     if (query.k == 0 || (query.slots != nullptr && query.slots->limited && query.slots->count == 0)) {
         return Status::ok();
     }
-    bool direct = false;
     const bool filtered = query.slots != nullptr && query.slots->limited;
     if (filtered) {
         const double rows = static_cast<double>(std::max<std::uint64_t>(index_.state().rows, 1));
-        const double share = static_cast<double>(query.slots->count) / rows;
-        const double entries = static_cast<double>(cells_for(query.recall, query.k)) * 2 * rows /
-                               static_cast<double>(std::max<std::size_t>(directory_->live(), 1));
-        direct =
-            static_cast<double>(query.slots->count) * refine_cost <= std::min(entries / std::sqrt(share), 2 * rows) ||
-            query.slots->count <= 4 * query.k;
+        const auto matches = static_cast<double>(query.slots->count);
+        const double entries = learned_share(query.recall) * 2 * rows;
+        if (matches * refine_cost <= std::min(entries / std::sqrt(matches / rows), 2 * rows) ||
+            query.slots->count <= 4 * query.k) {
+            return search_all(query, out);
+        }
     }
-    if (direct) {
-        return search_exact(query, out);
-    }
-    VSS_TRY(scan_cells(query));
-    VSS_TRY(refine(query));
-    VSS_TRY(rerank(query, out));
-    const std::uint64_t there = filtered ? query.slots->count : index_.state().rows;
-    if (costs_.reranked < std::min<std::uint64_t>(query.k, there) && costs_.cells < directory_->live()) {
+    bool exact = query.cells == 0 && misses_for(query.recall, query.k) < 0;
+    if (!exact) {
+        VSS_TRY(scan_cells(query, out, exact));
+        const std::uint64_t there = filtered ? query.slots->count : index_.state().rows;
         // k holds: whatever the cells missed is found by looking at every row that may be returned.
-        return search_exact(query, out);
+        exact = exact || (costs_.reranked < std::min<std::uint64_t>(query.k, there) && query.cells == 0 &&
+                          costs_.cells < directory_->live() &&
+                          (query.rows == nullptr || query.rows->distance_below == infinity));
     }
+    if (exact) {
+        return search_all(query, out);
+    }
+    std::sort_heap(out.begin(), out.end());
     return Status::ok();
 }
 

@@ -1,11 +1,12 @@
 // Searching the cells: rank cells, scan their sign codes, refine by 4-bit codes, measure the few best exactly.
 //
-// Queries differ: the neighbours of some lie in two cells, those of others in two hundred. So a search goes on until
-// cells bring nothing near any more: it ends after a row of cells of which none had an entry that was estimated nearer
-// than the k / 2 + 15 best before it. How long that row must be is `patience` cells and half of the cells scanned up to
-// the last that brought something; the table learns the patience that a recall needs. At recall 0.99 that scans half of
-// what as many cells for every query would; for recalls that few cells are enough for, the number of cells decides.
-// (Patience on the stability of results: Busolin et al., Early exit strategies for approximate k-NN search, 2024.)
+// Rows are lost at each stage, and each has its own estimate of what it loses (docs/cells.md):
+// * cells: the scan ends when the rows expected to be nearer than the k-th found in cells not scanned (cell_model.h)
+//   are few enough for each neighbour wanted. How few is few enough for a recall the table learns (cell_learn.cpp).
+// * codes: an entry is passed over when it would have to be several deviations of its code's error nearer than
+//   estimated to come among the k best measured so far. How many deviations follows from the recall.
+// So where codes tell little more rows are measured; and where that costs more than looking at every row, every row is
+// looked at.
 //
 // Threads: like the connection.
 #pragma once
@@ -19,7 +20,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "best_of.h"
+#include "cell_model.h"
 #include "cells.h"
 #include "filter.h"
 #include "nearest.h"
@@ -92,19 +93,21 @@ class CellSearch {
     Status search(const CellQuery& query, std::vector<Neighbor>& out);
     // Every row is considered, by a bound that cannot fail: what brute force gives, ties by rowid.
     Status search_exact(const CellQuery& query, std::vector<Neighbor>& out);
-    // Measures on `samples` of the table's own rows how many cells each recall needs.
+    // Every row is considered; its code errs no more than is likely for the recall.
+    Status search_all(const CellQuery& query, std::vector<Neighbor>& out);
+    // Measures on up to `samples` of the table's own rows when a search of each recall may end.
     Status learn(std::size_t samples, LearnedRecall& out);
 
     // Slots at or beyond this number hold nothing.
     Status slots_end(std::uint64_t& out);
 
     [[nodiscard]] const SearchCosts& costs() const { return costs_; }
-    // Cells that every query scans, where it goes by their number: under a filter.
-    [[nodiscard]] std::size_t cells_for(double recall, std::size_t k) const;
-    // Cells that may bring nothing near before the search ends; `last_near`: those scanned up to the last that did.
-    [[nodiscard]] static std::size_t awaited(std::size_t patience, std::size_t last_near) {
-        return patience + last_near / 2;
+    // Codes tell next to nothing of these rows: to measure every row in order is faster than to search.
+    [[nodiscard]] bool is_brute_better(double recall, std::size_t k) const {
+        return measured_share_ > most_measured && index_.state().is_celled() && misses_for(recall, k) < 0;
     }
+    // The last search looked at every row, since that was cheaper.
+    [[nodiscard]] bool took_all() const { return took_all_; }
 
   private:
     // A chunk of 4-bit codes that the cache holds.
@@ -124,7 +127,10 @@ class CellSearch {
         const std::byte* codes = nullptr;
         std::uint32_t entries = 0;
         std::uint32_t blocks = 0;
-        float offset = 0;  // what its centroid adds to its rows' estimates
+        float offset = 0;   // what its centroid adds to its rows' estimates
+        float square = 0;   // |q - c|^2
+        bool fine = false;  // it was taken of floats
+        float norm = 0;     // |c|
     };
     struct CellView {
         std::uint64_t version = 0;
@@ -138,6 +144,22 @@ class CellSearch {
         friend bool operator<(const Candidate& a, const Candidate& b) {
             return a.distance < b.distance || (a.distance == b.distance && a.slot < b.slot);
         }
+    };
+
+    // An entry whose sign code lets it be among the k nearest.
+    struct Passed {
+        float bound = 0;  // the distance less the deviations allowed for
+        float estimate = 0;
+        float deviation = 0;  // of the estimate; infinite: nothing is known
+        std::uint32_t slot = 0;
+    };
+    // A cell's part in its entries' estimates.
+    struct CellTerms {
+        ScanTables tables;    // that give bounds
+        float offset = 0;     // the same
+        float slack = 0;      // what `offset` is less by
+        float deviation = 0;  // of an estimate, for each unit of |rescale|
+        float common = 0;     // of all of them together
     };
 
     // A block of scans_.
@@ -158,31 +180,43 @@ class CellSearch {
         std::int64_t rowid = 0;
     };
 
-    // When a search without a filter ends.
-    struct Stopping {
-        std::size_t least = 1;     // cells that are scanned whatever they bring
-        std::size_t patience = 0;  // of cells that bring nothing, beside half of those scanned before
-        std::size_t near = 20;     // an entry among so many best is near
-        bool is_patient = false;   // else every query scans equally many cells
+    // What a search that learns writes down: after each cell, the misses expected for each of LearnedRecall::ks.
+    struct Trace {
+        std::array<std::vector<float>, LearnedRecall::ks.size()> expected;
+        std::vector<std::uint64_t> entries;                     // scanned up to there
+        std::unordered_map<std::uint32_t, std::uint32_t> at;    // slots that passed: after how many cells
+        std::unordered_map<std::int64_t, std::uint32_t> slots;  // of the rowids that were measured
+        bool flooded = false;                                   // so many passed that the search was given up
     };
 
     static double now_us();
+    [[nodiscard]] static double width_for_codes(double recall);
     Status refresh();
     Status rank_as_stranger(std::uint32_t slot, std::vector<RankedCell>& ranked);
-    [[nodiscard]] Stopping stopping_for(double recall, std::size_t k) const;
-    [[nodiscard]] double least_cells(std::size_t k) const;
-    [[nodiscard]] double learned_for(float recall, const std::array<std::uint32_t, LearnedRecall::levels.size()>& of,
-                                     const std::array<std::uint32_t, LearnedRecall::levels.size()>& typical) const;
+    [[nodiscard]] double misses_for(double recall, std::size_t k) const;
+    [[nodiscard]] double learned_cells(double recall, std::size_t k) const;
+    [[nodiscard]] double learned_share(double recall) const;
     Status begin(const CellQuery& query);
-    Status scan_cells(const CellQuery& query);
+    Status scan_cells(const CellQuery& query, std::vector<Neighbor>& out, bool& exact);
+    void rank_more(std::size_t count);
+    void place_ranked();
+    void rank_finely_if_close();
+    [[nodiscard]] CellTerms terms_of(const CellScan& cell) const;
+    [[nodiscard]] float reach(const CellQuery& query, const std::vector<Neighbor>& best) const;
+    Status look_at_passed(const CellQuery& query, bool is_first, std::vector<Neighbor>& best);
+    Status look_at(std::span<const Passed> rows, const CellQuery& query, std::vector<Neighbor>& best);
+    [[nodiscard]] bool costs_more_than_exact(std::size_t scanned, double target, std::uint64_t passed,
+                                             std::uint64_t from_entries, const CellQuery& query) const;
+    void expect_by_k(const std::vector<Neighbor>& best);
+    bool note_expected(double rows);
+    void note_exact(double us) const;
+    Status consider_all(const CellQuery& query, std::vector<Neighbor>& out);
     Status open_cells(std::size_t end);
-    Status scan_cell(std::size_t i, BlockAt& ahead, const CellQuery& query);
+    Status scan_cell(std::size_t i, BlockAt& ahead, const CellQuery& query, float limit);
     static CellScan scan_of(const CodeBlocks& codes);
     bool find_block(BlockAt& at) const;
     [[nodiscard]] RowPlace row_in_memory(std::uint32_t slot);
-    Status refine(const CellQuery& query);
-    Status rerank(const CellQuery& query, std::vector<Neighbor>& out);
-    void offer(const Neighbor& neighbor, std::uint32_t slot, std::size_t k, std::vector<Neighbor>& best);
+    static void offer(const Neighbor& neighbor, std::size_t k, std::vector<Neighbor>& best);
     static Status no_vector(std::uint32_t slot);
     Status measure(std::uint32_t slot, const CellQuery& query, bool& passes, Neighbor& out);
     Status measure(std::uint32_t slot, const std::byte* vector, const CellQuery& query, bool& passes, Neighbor& out);
@@ -216,32 +250,37 @@ class CellSearch {
     std::vector<SegmentView> segments_;  // by id
     std::vector<CellView> cells_;        // by id
 
+    MissModel model_;
+
     // Scratch of one query.
     CodeQuery query_;
     SlotCodes::Query fine_;
+    double width_ = 0;       // deviations of sign codes that are allowed for
+    double fine_width_ = 0;  // of all codes together
     std::vector<RankedCell> ranked_;
+    std::size_t placed_ = 0;  // of ranked_, those whose place model_ knows
     CellRanking ranking_;
     std::vector<CellScan> scans_;  // of the first of ranked_
     std::vector<std::shared_ptr<const CodeBlocks>> held_;
-    std::vector<ChunkView*> passing_chunks_;  // that the cache did not take
-    std::vector<Candidate> candidates_;       // of an exact search
-    BestOf best_;                             // slots, by sign codes
-    std::vector<std::uint32_t> slots_;        // these and those of the tail
-    std::vector<CodePlace> places_;           // theirs
-    std::vector<std::uint32_t> cold_;         // slots of the others
-    std::vector<std::uint64_t> refined_;      // by 4-bit codes, nearest first: keys of estimate and index into places_
-    std::vector<std::uint64_t> seen_;         // bits by slot; all zero between queries
+    std::vector<Candidate> candidates_;  // of an exact search
+    std::vector<Passed> passed_;         // not looked at yet
+    Expected expected_;
+    std::array<Expected, LearnedRecall::ks.size()> expected_by_k_;  // while recall is learned
+    std::vector<ChunkView*> passing_chunks_;                        // that the cache did not take
+    std::vector<CodePlace> places_;                                 // of the rows looked at together
+    std::vector<Passed> cold_;                                      // the others
+    std::vector<float> bounds_;                                     // by all codes together, of places_
+    std::vector<std::uint64_t> refined_;  // nearest first: keys of estimate and index into places_
+    std::vector<std::uint64_t> seen_;     // bits by slot; all zero between queries
     std::vector<std::uint32_t> seen_slots_;
     std::vector<std::byte> vector_;
-    // While recall is learned: rowid to slot of the rows that the last search measured.
-    std::unordered_map<std::int64_t, std::uint32_t> measured_slots_;
-    bool keeps_slots_ = false;
-    std::uint32_t stranger_ = 0;             // meanwhile, the slot whose own pull does not count
-    std::vector<std::uint32_t> near_cells_;  // and the places in ranked_ that brought something near
-    float near_ = 0;                         // what is nearer than the best so far
-    bool brought_ = false;                   // the cell scanned last had an entry that is
-    std::size_t made_ = 0;                   // chunks whose codes this query made of vectors
-    std::uint64_t kept_at_ = 0;              // the query that a segment's rows were last decoded for
+    Trace* trace_ = nullptr;      // while recall is learned
+    std::uint32_t stranger_ = 0;  // meanwhile, the slot of the row that asks, which is no neighbour of its own
+    bool took_all_ = false;
+    static constexpr double most_measured = 0.1;
+    double measured_share_ = 0;  // of the rows that a search through all codes measured, lately
+    std::size_t made_ = 0;       // chunks whose codes this query made of vectors
+    std::uint64_t kept_at_ = 0;  // the query that a segment's rows were last decoded for
     std::uint64_t queries_ = 0;
     SearchCosts costs_;
 };

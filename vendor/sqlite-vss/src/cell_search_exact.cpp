@@ -8,6 +8,14 @@
 
 namespace vss {
 
+namespace {
+
+// Where more than one of so many rows is to be measured they are measured as they lie in memory.
+constexpr std::size_t in_order_from = 32;
+constexpr double weight_of_one = 0.1;
+
+}  // namespace
+
 // Live slots of the segment whose codes are not there.
 Status CellSearch::add_uncoded(const SegmentView& view, std::vector<std::uint32_t>& out) {
     const std::size_t chunk_slots = SlotCodes::chunk_slots(index_.space().padded());
@@ -27,6 +35,19 @@ Status CellSearch::search_exact(const CellQuery& query, std::vector<Neighbor>& o
     out.clear();
     VSS_TRY(refresh());
     VSS_TRY(begin(query));
+    return consider_all(query, out);
+}
+
+Status CellSearch::search_all(const CellQuery& query, std::vector<Neighbor>& out) {
+    out.clear();
+    VSS_TRY(refresh());
+    VSS_TRY(begin(query));
+    fine_.set_width(static_cast<float>(width_for_codes(query.recall)));
+    return consider_all(query, out);
+}
+
+Status CellSearch::consider_all(const CellQuery& query, std::vector<Neighbor>& out) {
+    took_all_ = true;
     if (query.k == 0) {
         return Status::ok();
     }
@@ -135,20 +156,44 @@ Status CellSearch::search_exact(const CellQuery& query, std::vector<Neighbor>& o
     costs_.candidates = candidates_.size() + cold.size();
     const double refined = now_us();
     costs_.refine_us = refined - start;
+    if (!limited) {
+        note_exact(costs_.refine_us);
+    }
     // Nearest lower bound first, until no lower bound can beat the k-th found.
     std::erase_if(candidates_, [&](const Candidate& c) { return c.distance > reach; });
     const auto farther = [](const Candidate& a, const Candidate& b) { return b < a; };
-    std::make_heap(candidates_.begin(), candidates_.end(), farther);
     std::vector<Neighbor> best;  // a heap, the farthest on top
-    measured_slots_.clear();
     for (const std::uint32_t slot : cold) {
         bool passes = false;
         Neighbor neighbor;
         VSS_TRY(measure(slot, query, passes, neighbor));
         if (passes) {
-            offer(neighbor, slot, query.k, best);
+            offer(neighbor, query.k, best);
         }
     }
+    if (candidates_.size() * in_order_from > index_.state().rows) {
+        // Some of the nearest first, so that there is a limit for the others.
+        const std::size_t few = std::min(candidates_.size(), 4 * query.k);
+        std::nth_element(candidates_.begin(), candidates_.begin() + static_cast<std::ptrdiff_t>(few - 1),
+                         candidates_.end());
+        std::sort(candidates_.begin() + static_cast<std::ptrdiff_t>(few), candidates_.end(),
+                  [](const Candidate& a, const Candidate& b) { return a.slot < b.slot; });
+        for (const Candidate& candidate : candidates_) {
+            const float least = reported(candidate.distance);
+            if ((best.size() == query.k && least > best.front().distance) ||
+                (query.rows != nullptr && least > query.rows->distance_below)) {
+                continue;
+            }
+            bool passes = false;
+            Neighbor neighbor;
+            VSS_TRY(measure(candidate.slot, query, passes, neighbor));
+            if (passes) {
+                offer(neighbor, query.k, best);
+            }
+        }
+        candidates_.clear();
+    }
+    std::make_heap(candidates_.begin(), candidates_.end(), farther);
     for (; !candidates_.empty(); candidates_.pop_back()) {
         std::pop_heap(candidates_.begin(), candidates_.end(), farther);
         const Candidate candidate = candidates_.back();
@@ -161,11 +206,16 @@ Status CellSearch::search_exact(const CellQuery& query, std::vector<Neighbor>& o
         Neighbor neighbor;
         VSS_TRY(measure(candidate.slot, query, passes, neighbor));
         if (passes) {
-            offer(neighbor, candidate.slot, query.k, best);
+            offer(neighbor, query.k, best);
         }
     }
     std::sort_heap(best.begin(), best.end());
     out = std::move(best);
+    if (!limited) {
+        const double share =
+            static_cast<double>(costs_.reranked) / static_cast<double>(std::max<std::uint64_t>(index_.state().rows, 1));
+        measured_share_ += weight_of_one * (share - measured_share_);
+    }
     costs_.rerank_us = now_us() - refined;
     return Status::ok();
 }

@@ -24,16 +24,22 @@
 
 namespace vss {
 
-// How far a search must go for a wanted recall, measured by the table on its own vectors.
+// When a search may end, measured by the table on its own rows (cell_learn.cpp).
 struct LearnedRecall {
     static constexpr std::array<float, 7> levels = {0.8F, 0.9F, 0.95F, 0.97F, 0.98F, 0.99F, 0.995F};
+    static constexpr std::array<std::uint32_t, 3> ks = {1, 10, 100};
     std::uint32_t cells_then = 0;  // cells when it was measured; 0: never
-    // Where every query scans equally many cells: so many.
-    std::array<std::uint32_t, levels.size()> cells = {};
-    // Where a search ends once cells bring nothing near (cell_search.h): the patience, or none where so many cells for
-    // every query are fewer.
-    static constexpr std::uint32_t none = 0xFFFFFFFF;
-    std::array<std::uint32_t, levels.size()> patience = {};
+    std::uint32_t samples = 0;     // rows asked
+    std::uint64_t rows = 0;        // of the column then
+    std::int64_t when = 0;         // seconds since 1970
+    // The misses expected for each neighbour wanted at which a search ends, for each of ks and levels.
+    std::array<std::array<float, levels.size()>, ks.size()> misses = {};
+    // Mean and variance of the cosines (cell_model.h) that the rows asked have shown.
+    float cosine_mean = 0;
+    float cosine_variance = 0;
+    // What such searches scanned, for k = 10: mean number of cells, share of all entries.
+    std::array<float, levels.size()> cells = {};
+    std::array<float, levels.size()> scanned = {};
 };
 
 // One small row; everything that a search or a write must know before it looks at any cell.

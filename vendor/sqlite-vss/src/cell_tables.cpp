@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "half.h"
 #include "kernels.h"
 #include "text.h"
 #include "vector_value.h"
@@ -11,7 +12,8 @@
 namespace vss {
 namespace {
 
-constexpr std::uint32_t state_magic = 0x31435356;  // "VSC1"
+constexpr std::uint32_t state_magic = 0x32435356;        // "VSC2"
+constexpr std::uint32_t first_state_magic = 0x31435356;  // "VSC1", of format 1: its header ends before what was learned
 constexpr std::uint32_t spherical_flag = 1;
 // Another version that knows nothing of it drops it, and then the codes are not believed.
 constexpr std::uint32_t slot_codes_flag = 2;
@@ -27,13 +29,25 @@ struct StateHeader {
     std::uint32_t offset_floats = 0;
     std::uint32_t tail_slots = 0;
     std::uint32_t learned_cells_then = 0;
-    std::array<std::uint32_t, LearnedRecall::levels.size()> learned_cells = {};
-    std::array<std::uint32_t, LearnedRecall::levels.size()> learned_patience = {};
+    std::array<std::uint32_t, 14> unused = {};  // of format 1: what searches of that time had learned
     std::uint32_t batches_begin = 0;
     std::uint32_t batches_end = 0;
     std::uint64_t parts_version = 0;
 };
 static_assert(sizeof(StateHeader) == 112);
+
+// Behind it, since format 2.
+struct StateLearned {
+    std::uint64_t rows = 0;
+    std::int64_t when = 0;
+    std::uint32_t samples = 0;
+    float cosine_mean = 0;
+    std::array<std::array<float, LearnedRecall::levels.size()>, LearnedRecall::ks.size()> misses = {};
+    std::array<float, LearnedRecall::levels.size()> cells = {};
+    std::array<float, LearnedRecall::levels.size()> scanned = {};
+    float cosine_variance = 0;
+};
+static_assert(sizeof(StateLearned) == 168);
 
 // What is counted of one cell; version 0: there is no such cell.
 struct CellFigures {
@@ -45,7 +59,8 @@ struct CellFigures {
     float norm = 0;
     std::uint32_t centroid_crc = 0;  // of the cell's number and the centroid
     std::uint32_t taken_to = 0;      // of a cell that is gone too
-    std::uint32_t reserved = 0;
+    std::uint16_t radius = 0;        // bfloat16; 0: not known
+    std::uint16_t spread = 0;
 };
 static_assert(sizeof(CellFigures) == 40);
 
@@ -143,9 +158,10 @@ Status CellTables::read_state(std::uint64_t known, CellState& state) {
         return damaged("the state of the cells is too short");
     }
     std::memcpy(&header, data.data(), sizeof header);
+    const std::size_t learned_bytes = header.magic == state_magic ? sizeof(StateLearned) : 0;
     const std::size_t expected =
-        sizeof header + (std::size_t{header.offset_floats} + std::size_t{header.tail_slots}) * 4;
-    if (header.magic != state_magic || data.size() != expected ||
+        sizeof header + learned_bytes + (std::size_t{header.offset_floats} + std::size_t{header.tail_slots}) * 4;
+    if ((header.magic != state_magic && header.magic != first_state_magic) || data.size() != expected ||
         (header.offset_floats != 0 && header.offset_floats != padded_) || header.tail_slots > rows ||
         header.batches_begin > header.batches_end || state_crc(generation, rows, data) != header.crc) {
         return damaged("the checksum of the cells' state does not match its bytes");
@@ -156,15 +172,26 @@ Status CellTables::read_state(std::uint64_t known, CellState& state) {
     state.rows = rows;
     state.spherical = (header.flags & spherical_flag) != 0;
     state.slot_codes = (header.flags & slot_codes_flag) != 0;
-    state.learned.cells_then = header.learned_cells_then;
-    state.learned.cells = header.learned_cells;
-    state.learned.patience = header.learned_patience;
+    state.learned = {};
+    if (learned_bytes > 0) {
+        StateLearned learned;
+        std::memcpy(&learned, data.data() + sizeof header, sizeof learned);
+        state.learned.cells_then = header.learned_cells_then;
+        state.learned.samples = learned.samples;
+        state.learned.rows = learned.rows;
+        state.learned.when = learned.when;
+        state.learned.misses = learned.misses;
+        state.learned.cosine_mean = learned.cosine_mean;
+        state.learned.cosine_variance = learned.cosine_variance;
+        state.learned.cells = learned.cells;
+        state.learned.scanned = learned.scanned;
+    }
     state.batches_begin = header.batches_begin;
     state.batches_end = header.batches_end;
     state.parts_version = header.parts_version;
     state.offset.resize(header.offset_floats);
     state.tail.resize(header.tail_slots);
-    const std::byte* at = data.data() + sizeof header;
+    const std::byte* at = data.data() + sizeof header + learned_bytes;
     if (!state.offset.empty()) {
         std::memcpy(state.offset.data(), at, state.offset.size() * 4);
     }
@@ -186,18 +213,27 @@ Status CellTables::write_state(const CellState& state) {
     header.offset_floats = static_cast<std::uint32_t>(state.offset.size());
     header.tail_slots = static_cast<std::uint32_t>(state.tail.size());
     header.learned_cells_then = state.learned.cells_then;
-    header.learned_cells = state.learned.cells;
-    header.learned_patience = state.learned.patience;
     header.batches_begin = state.batches_begin;
     header.batches_end = state.batches_end;
     header.parts_version = state.parts_version;
-    buffer_.resize(sizeof header + (state.offset.size() + state.tail.size()) * 4);
+    StateLearned learned;
+    learned.rows = state.learned.rows;
+    learned.when = state.learned.when;
+    learned.samples = state.learned.samples;
+    learned.misses = state.learned.misses;
+    learned.cosine_mean = state.learned.cosine_mean;
+    learned.cosine_variance = state.learned.cosine_variance;
+    learned.cells = state.learned.cells;
+    learned.scanned = state.learned.scanned;
+    constexpr std::size_t begin = sizeof header + sizeof learned;
+    buffer_.resize(begin + (state.offset.size() + state.tail.size()) * 4);
     std::memcpy(buffer_.data(), &header, sizeof header);
+    std::memcpy(buffer_.data() + sizeof header, &learned, sizeof learned);
     if (!state.offset.empty()) {
-        std::memcpy(buffer_.data() + sizeof header, state.offset.data(), state.offset.size() * 4);
+        std::memcpy(buffer_.data() + begin, state.offset.data(), state.offset.size() * 4);
     }
     if (!state.tail.empty()) {
-        std::memcpy(buffer_.data() + sizeof header + state.offset.size() * 4, state.tail.data(), state.tail.size() * 4);
+        std::memcpy(buffer_.data() + begin + state.offset.size() * 4, state.tail.data(), state.tail.size() * 4);
     }
     const std::uint32_t crc = state_crc(state.generation, state.rows, buffer_);
     std::memcpy(buffer_.data() + offsetof(StateHeader, crc), &crc, 4);
@@ -284,8 +320,15 @@ Status CellTables::read_centroids(std::int64_t part, std::span<const std::byte> 
              tagged_crc(id, centroid, padded_) != cell.centroid_crc)) {
             return damaged(cat("the checksum of cell ", id, " does not match its bytes"));
         }
-        const CellInfo info = cell.version == 0 ? CellInfo{} : CellInfo{cell.version,  cell.primaries, cell.entries,
-                                                                        cell.retry_at, cell.scale,     cell.norm};
+        const CellInfo info = cell.version == 0 ? CellInfo{}
+                                                : CellInfo{cell.version,
+                                                           cell.primaries,
+                                                           cell.entries,
+                                                           cell.retry_at,
+                                                           cell.scale,
+                                                           cell.norm,
+                                                           bfloat16_to_float(cell.radius),
+                                                           bfloat16_to_float(cell.spread)};
         out.put(static_cast<std::uint32_t>(id), info, reinterpret_cast<const std::uint8_t*>(centroid), cell.taken_to);
     }
     return Status::ok();
@@ -333,7 +376,8 @@ Status CellTables::write_directory(const CellDirectory& directory, const std::se
                         info.norm,
                         tagged_crc(id, centroid, padded_),
                         stored.taken_to,
-                        0};
+                        float_to_bfloat16(info.radius),
+                        float_to_bfloat16(info.spread)};
             }
             std::memcpy(buffer_.data() + figures_header + i * sizeof cell, &cell, sizeof cell);
         }

@@ -5,6 +5,7 @@
 #include <bit>
 #include <utility>
 
+#include "cell_model.h"
 #include "text.h"
 
 namespace vss {
@@ -133,7 +134,37 @@ Status CellIndex::load_directory() {
 
 Status CellIndex::directory(std::shared_ptr<const CellDirectory>& out) {
     VSS_TRY(load_directory());
+    measure_new_radii();
     out = directory_;
+    return Status::ok();
+}
+
+void CellIndex::measure_radius(std::uint32_t cell) {
+    if (const auto at = working_.find(cell); at != working_.end()) {
+        CellInfo& info = directory_->info(cell);
+        measure_radii(*at->second.codes, space_->estimate(), space_->padded(), info.radius, info.spread);
+    }
+}
+
+// What was clustered anew since it was last asked for; then the directory is this connection's own.
+void CellIndex::measure_new_radii() {
+    for (const std::uint32_t cell : unmeasured_) {
+        measure_radius(cell);
+    }
+    unmeasured_.clear();
+}
+
+Status CellIndex::measure_all_radii() {
+    VSS_TRY(load_directory());
+    CellDirectory& directory = changing_directory();
+    for (std::uint32_t cell = 0; cell < directory.size(); ++cell) {
+        if (directory.info(cell).version != 0) {
+            Working* changed = nullptr;
+            VSS_TRY(working(cell, changed));
+            measure_radius(cell);
+        }
+    }
+    dirty_ = true;
     return Status::ok();
 }
 
@@ -676,7 +707,9 @@ Status CellIndex::flush() {
     const std::uint64_t version = random_version();
     broken_ = true;
     VSS_TRY(write_slot_codes());
+    unmeasured_.clear();
     for (const std::uint32_t cell : changed_cells_) {
+        measure_radius(cell);
         CellInfo& info = directory_->info(cell);
         const auto at = working_.find(cell);
         if (info.version == 0) {
@@ -728,6 +761,7 @@ void CellIndex::discard() {
     working_.clear();
     changed_cells_.clear();
     moved_cells_.clear();
+    unmeasured_.clear();
     new_batches_.clear();
     erased_to_ = 0;
     slot_chunks_.clear();

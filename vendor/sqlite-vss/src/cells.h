@@ -86,6 +86,8 @@ class CellIndex {
     // Clusters anew one neighbourhood after another, starting at cell `next`; `next` is max_cells at the end.
     Status optimize_step(std::uint64_t& next);
     void set_learned(const LearnedRecall& learned);
+    // What the directory says of how far rows are from their centroids; of files of format 1, which do not tell.
+    Status measure_all_radii();
 
     // For searches. Valid after load().
     Status directory(std::shared_ptr<const CellDirectory>& out);
@@ -163,6 +165,8 @@ class CellIndex {
                             const std::function<bool(const std::string&)>& report);
     Status balance(std::size_t budget, bool merges_only);
     void note_moved(std::uint32_t cell);
+    void measure_radius(std::uint32_t cell);
+    void measure_new_radii();
     Status recluster(std::uint32_t cell, std::size_t neighbors, bool thoroughly, std::size_t& touched);
     Status gather(const std::vector<std::uint32_t>& cells, Region& region);
     Status write_region(const Region& region, const std::vector<std::uint32_t>& cells,
@@ -201,6 +205,7 @@ class CellIndex {
     std::map<std::uint32_t, Working> working_;
     std::set<std::uint32_t> changed_cells_;  // of which the directory says something else than the table
     std::set<std::uint32_t> moved_cells_;    // and has another centroid
+    std::set<std::uint32_t> unmeasured_;     // of them, those whose radius the directory does not know yet
     std::vector<std::shared_ptr<const CodeBatch>> new_batches_;        // not in the table yet
     std::uint32_t erased_to_ = 0;                                      // batches before it are gone from the table
     std::map<std::uint64_t, std::shared_ptr<SlotCodes>> slot_chunks_;  // changed, not in the table yet

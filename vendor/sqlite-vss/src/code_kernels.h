@@ -31,6 +31,33 @@ struct ScanTables {
     float base = 0;
 };
 
+// How cosines are got back from estimates of one cell's entries (cell_model.h): r = radius * |rescale|, and
+// t = (offset + square * r^2 - estimate) * scale / r, where estimate = value + slack + shift * |rescale|.
+struct CosineTerms {
+    float radius = 0;
+    float offset = 0;
+    float square = 0;  // 1: squared distances, 0: products
+    float scale = 0;
+    float slack = 0;
+    float shift = 0;
+};
+// Sums over entries, each of them counted by how well its t is known, 1 / (1 + (r / |q - c|)^2): of that weight, of t,
+// of t^2, and of what r, which is not known well, adds to the error.
+struct CosineSums {
+    float count = 0;
+    float first = 0;
+    float second = 0;
+    float blur = 0;
+};
+// Of all cells: the chance that a row is nearer than `limit`.
+struct ChanceTerms {
+    float limit = 0;
+    float square = 0;   // as above
+    float scale = 0;    // of products; that of squared distances follows from each cell's offset
+    float mean = 0;     // of the cosines
+    float inverse = 0;  // 1 / their variance
+};
+
 struct CodeKernels {
     // In place: 4 rounds of sign flips and fast Hadamard transforms. `flips`: 4 * padded bits.
     void (*rotate)(float* v, std::size_t padded, const std::uint8_t* flips);
@@ -74,6 +101,15 @@ struct CodeKernels {
     // element 0 of its vectors, then element 1 of each, and so on. masks[r] tells, as bits, which are below limits[r].
     void (*panel)(const float* const* rows, std::size_t n, const float* vectors, const float* bias, std::size_t padded,
                   const float* limits, float* values, std::uint32_t* masks);
+    // Adds what the first copies among the first `n` entries of a scanned block, but for `except`, say.
+    void (*sum_cosines)(const std::byte* block, const float* values, std::size_t n, std::uint32_t except,
+                        const CosineTerms& terms, CosineSums& sums);
+    // out[i] = constant + square * norms[i]^2 + scores[i] * (by_norm * norms[i] + plain), for n a multiple of 8.
+    void (*place_cells)(const float* scores, const float* norms, std::size_t n, const float* terms, float* out);
+    // out[i] = rows[i] times the chance that a row of cell i is nearer than the limit; returns their sum. n is a
+    // multiple of 8. Where rows[i] is 0 the rest may be anything.
+    float (*expect_near)(const float* offsets, const float* radii, const float* spreads, const float* rows,
+                         std::size_t n, const ChanceTerms& terms, float* out);
 };
 
 [[nodiscard]] const CodeKernels& code_kernels(SimdLevel level = simd_level());

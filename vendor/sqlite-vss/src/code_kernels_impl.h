@@ -465,9 +465,126 @@ inline void panel(const float* const* rows, std::size_t n, const float* vectors,
     }
 }
 
+// --- What is expected of cells ---------------------------------------------------------------------------------------
+
+inline I8 load8i(const void* from) {
+    I8 v;
+    std::memcpy(&v, from, sizeof v);
+    return v;
+}
+inline F8 select8(I8 mask, F8 yes, F8 no) {
+    return reinterpret_cast<F8>((reinterpret_cast<I8>(yes) & mask) | (reinterpret_cast<I8>(no) & ~mask));
+}
+
+inline void sum_cosines(const std::byte* block, const float* values, std::size_t n, std::uint32_t except,
+                        const CosineTerms& terms, CosineSums& sums) {
+    const auto* rescale = reinterpret_cast<const float*>(block + 8 * block_rows);
+    F8 count = {};
+    F8 first = {};
+    F8 second = {};
+    F8 blur = {};
+    const F8 ones = splat8(1);
+    for (std::size_t i = 0; i < n; i += 8) {
+        const I8 entry = load8i(block + i * 4);
+        const I8 lane = I8{0, 1, 2, 3, 4, 5, 6, 7} + static_cast<std::int32_t>(i);
+        const F8 factor = abs8(load8(rescale + i));
+        const F8 r = splat8(terms.radius) * factor;
+        const F8 estimate = load8(values + i) + splat8(terms.slack) + splat8(terms.shift) * factor;
+        const F8 by = splat8(terms.scale) / r;
+        const F8 t = (splat8(terms.offset) + splat8(terms.square) * r * r - estimate) * by;
+        const F8 size = abs8(t);
+        const I8 use = (entry >= 0) & (entry != static_cast<std::int32_t>(except)) &
+                       (lane < static_cast<std::int32_t>(n)) & (size < splat8(4));
+        const F8 ratio = splat8(2 * terms.square * terms.scale) * r;
+        const F8 weight = ones / (ones + ratio * ratio);
+        const F8 kept = select8(use, weight * t, F8{});
+        count += select8(use, weight, F8{});
+        first += kept;
+        second += select8(use, kept * t, F8{});
+        blur += select8(use, weight * ratio * ratio, F8{});
+    }
+    sums.count += sum8(count);
+    sums.first += sum8(first);
+    sums.second += sum8(second);
+    sums.blur += sum8(blur);
+}
+
+inline void place_cells(const float* scores, const float* norms, std::size_t n, const float* terms, float* out) {
+    for (std::size_t i = 0; i < n; i += 8) {
+        const F8 norm = load8(norms + i);
+        store8(out + i, splat8(terms[0]) + splat8(terms[1]) * norm * norm +
+                            load8(scores + i) * (splat8(terms[2]) * norm + splat8(terms[3])));
+    }
+}
+
+// 1 / sqrt(v) to some 5e-6.
+inline F8 inverse_root8(F8 v) {
+    F8 y = reinterpret_cast<F8>(0x5F3759DF - (reinterpret_cast<I8>(v) >> 1));
+    const F8 half = v * splat8(0.5F);
+    y = y * (splat8(1.5F) - half * y * y);
+    return y * (splat8(1.5F) - half * y * y);
+}
+
+// The chance that a normal number is above z, to some 2 % of it (0.5 exp(-0.717 z - 0.416 z^2)).
+inline F8 above8(F8 z) {
+    F8 size = abs8(z);
+    size = select8(size < splat8(13), size, splat8(13));
+    const F8 power = size * (splat8(0.717F * 1.442695F) + splat8(0.416F * 1.442695F) * size);
+    const I8 whole = __builtin_convertvector(power, I8);
+    const F8 part = power - __builtin_convertvector(whole, F8);
+    const F8 fraction = splat8(1) - part * (splat8(0.693147F) -
+                                            part * (splat8(0.240165F) - part * (splat8(0.0548F) - part * 0.00788F)));
+    const F8 scale = reinterpret_cast<F8>((126 - whole) << 23);  // half of 2^-whole
+    const F8 tail = fraction * scale;
+    return select8(z >= F8{}, tail, splat8(1) - tail);
+}
+
+// The number that a normal one of deviation 1 is above as often as a cosine of the variance 1 / inverse is above t, in
+// as many dimensions: z^2 = -log(1 - t^2) * inverse, by a rational approximation; beyond 1 it goes on rising, softly,
+// as t is not known to the last digit.
+inline F8 normal_of_cosine8(F8 t, F8 inverse) {
+    const F8 square = t * t;
+    const F8 inside = select8(square < splat8(1), square, splat8(1));
+    const F8 log = inside * (splat8(6) - inside) / (splat8(6) - splat8(4) * inside);
+    const F8 z_square = (log + splat8(4) * (square - inside)) * inverse + splat8(1e-12F);
+    const F8 z = z_square * inverse_root8(z_square);
+    return select8(t >= F8{}, z, F8{} - z);
+}
+
+inline float expect_near(const float* offsets, const float* radii, const float* spreads, const float* rows,
+                         std::size_t n, const ChanceTerms& terms, float* out) {
+    F8 sum = {};
+    for (std::size_t i = 0; i < n; i += 8) {
+        const F8 offset = max8(load8(offsets + i), splat8(terms.square > 0 ? 1e-30F : -1e30F));
+        const F8 radius = load8(radii + i);
+        const F8 spread = load8(spreads + i);
+        const F8 weight = load8(rows + i);
+        const F8 by = terms.square > 0 ? splat8(0.5F) * inverse_root8(offset) : splat8(terms.scale);
+        const F8 beyond = (offset - splat8(terms.limit)) * by;
+        const F8 along = splat8(terms.square) * by;
+        const F8 far = radius + spread;
+        const F8 near = max8(radius - spread, splat8(0.1F) * radius);
+        // Three distances stand for all, some rows far out among them, which inner products seek.
+        const F8 farthest = radius + splat8(3) * spread;
+        const F8 inverse = splat8(terms.inverse);
+        const F8 mean = splat8(terms.mean);
+        const F8 chance =
+            splat8(0.48F) * above8(normal_of_cosine8(beyond / near + along * near - mean, inverse)) +
+            splat8(0.48F) * above8(normal_of_cosine8(beyond / far + along * far - mean, inverse)) +
+            splat8(0.04F) * above8(normal_of_cosine8(beyond / farthest + along * farthest - mean, inverse));
+        // What is not a number, in a damaged table only, may be near.
+        const F8 sound = select8(chance >= F8{}, chance, splat8(1));
+        const F8 expected = select8(weight > F8{}, weight * sound, F8{});
+        store8(out + i, expected);
+        sum += expected;
+    }
+    return sum8(sum);
+}
+
 constexpr CodeKernels table = {
-    rotate,     encode_signs, make_tables, sum_entries, scan,          Simd::dot_u8, Simd::dot_u4,   dots_u4, dot,
-    add_scaled, expand_u8,    quantize,    largest,     keep_smallest, limit_of,     places_between, panel,
+    rotate, encode_signs, make_tables, sum_entries, scan,    Simd::dot_u8,  Simd::dot_u4, dots_u4,
+    dot,    add_scaled,   expand_u8,   quantize,    largest, keep_smallest, limit_of,     places_between,
+    panel,  sum_cosines,  place_cells, expect_near,
 };
 
 }  // namespace

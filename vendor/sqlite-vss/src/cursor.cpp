@@ -413,6 +413,10 @@ Status Cursor::find_unverified(std::vector<std::vector<Neighbor>>& results, bool
         took_all = true;
         return exact_search(table_.store(vector_), request_, results);
     }
+    if (approximate && !request_.filter.allowed.has_value() && cells->search.is_brute_better(recall, request_.k)) {
+        took_all = true;
+        return exact_search(table_.store(vector_), request_, results);
+    }
     SlotFilter slots;
     slots.limited = request_.filter.allowed.has_value();
     std::uint64_t slots_end = 0;

@@ -118,6 +118,7 @@ void SlotCodes::Query::prepare(const float* q, std::size_t padded, Estimate kind
     sum_ = static_cast<float>(total);
     norm_ = std::sqrt(kernels.dot(q, q, padded));
     lost_ = static_cast<float>(std::sqrt(rest)) + rounding * norm_;
+    width_ = 0;
 }
 
 void SlotCodes::Query::set_lost() {
@@ -142,9 +143,16 @@ float SlotCodes::Query::inner(std::int32_t product, const Factors& factors) cons
     return factors.scale * step_ * (static_cast<float>(product) - middle * sum_);
 }
 
+// s <x, q> falls short of <o, q>, as e leans towards o: |o|^2 = |s x|^2 + |e|^2. By this factor, on the average over
+// rotations.
+float SlotCodes::Query::unbiased(const Factors& factors) {
+    const float coded = factors.square - factors.residual * factors.residual;
+    return coded > factors.square / 2 ? factors.square / coded : 1;
+}
+
 float SlotCodes::Query::distance(const std::byte* code) const {
     const Factors of = factors(code, padded_);
-    const float inner_product = inner(product(code), of);
+    const float inner_product = inner(product(code), of) * unbiased(of);
     return kind_ == Estimate::product ? -inner_product : of.square + norm_ * norm_ - 2 * inner_product;
 }
 
@@ -161,9 +169,13 @@ void SlotCodes::Query::estimates(const std::byte* codes, std::span<Estimated> ou
                            products.data());
     for (std::size_t i = 0; i < out.size(); ++i) {
         const Factors of = factors(codes + i * stride, padded_);
-        const float inner_product = inner(products[i], of);
+        float inner_product = inner(products[i], of);
         float error = of.residual * norm_ + std::sqrt(of.square) * lost_;
         error = error == error ? error : infinity;  // nothing is known where either is infinite
+        if (width_ > 0) {
+            inner_product *= unbiased(of);
+            error *= std::min(width_ / std::sqrt(static_cast<float>(padded_)), 1.0F);
+        }
         if (kind_ == Estimate::product) {
             out[i] = {-inner_product, error};
         } else {

@@ -67,6 +67,10 @@ class SlotCodes final : public CacheEntry {
         void prepare(const float* q, std::size_t padded, Estimate kind);
         // Nothing is known of the query but its direction: no estimate is good.
         void set_lost();
+        // Where not 0, estimates() are without bias, and their errors greater as seldom as a normal number is beyond
+        // so many deviations; else they have bounds that cannot fail.
+        void set_width(float width) { width_ = width; }
+        // Without bias.
         [[nodiscard]] float distance(const std::byte* code) const;
         // Of the distance's error, which is about normal, as the rest of a rotated vector points anywhere.
         [[nodiscard]] float deviation(const std::byte* code) const;
@@ -84,6 +88,7 @@ class SlotCodes final : public CacheEntry {
         [[nodiscard]] static Factors factors(const std::byte* code, std::size_t padded);
         [[nodiscard]] std::int32_t product(const std::byte* code) const;
         [[nodiscard]] float inner(std::int32_t product, const Factors& factors) const;
+        [[nodiscard]] static float unbiased(const Factors& factors);
 
         std::vector<std::int8_t> small_;  // round(q / step), in [-127, 127]
         std::size_t padded_ = 0;
@@ -92,6 +97,7 @@ class SlotCodes final : public CacheEntry {
         float sum_ = 0;   // of `small_`
         float norm_ = 0;  // |q|
         float lost_ = 0;  // |q - step * small|
+        float width_ = 0;
     };
 
     [[nodiscard]] std::size_t bytes() const override { return sizeof(*this) + data_.size(); }

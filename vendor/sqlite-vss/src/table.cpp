@@ -14,8 +14,8 @@ namespace vss {
 namespace {
 
 constexpr std::array<std::string_view, 2> fixed_suffixes = {"config", "rows"};
-// Rows of its own that a table asks for their neighbours, to learn how many cells a recall needs.
-constexpr std::size_t learning_samples = 320;
+// Rows of its own that a table asks for their neighbours, to learn when searches may end.
+constexpr std::size_t learning_samples = 400;
 constexpr std::array<std::string_view, 5> numbered_suffixes = {"vectors", "segments", "free", "cells", "codes"};
 
 std::string_view text_of(sqlite3_value* value) {
@@ -201,6 +201,7 @@ Status Table::read_config() {
         return at == config.end() ? -1 : at->second;
     };
     const std::int64_t format = get("format");
+    is_older_format_ = format < format_version;
     if (format > format_version) {
         return {Code::unsupported, cat(name_.words(), ": written by a newer version (format ", format,
                                        "; this one reads up to ", format_version, "); please upgrade vss0")};
@@ -288,13 +289,23 @@ Status Table::flush_cells(std::size_t c) {
     std::shared_ptr<const CellDirectory> directory;
     if (index.state().is_celled() && index.is_changed()) {
         VSS_TRY(index.directory(directory));
-        if (directory->live() > index.state().learned.cells_then * 2) {
+        const std::uint64_t then = index.state().learned.cells_then;
+        if (directory->live() > then * 2 || directory->live() * 3 < then) {
+            if (then == 0) {
+                directory.reset();
+                VSS_TRY(index.measure_all_radii());
+            }
             LearnedRecall learned;
             VSS_TRY(cells_[c]->search.learn(learning_samples, learned));
             index.set_learned(learned);
         }
     }
     directory.reset();
+    if (is_older_format_) {
+        // What is written from here on an older version could not read; it must say so in words.
+        VSS_TRY(execute(name_.db, cat("update ", name_.shadow("config"), " set value = ", format_version,
+                                      " where key = 'format' and value < ", format_version)));
+    }
     return index.flush();
 }
 

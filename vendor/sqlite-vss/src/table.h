@@ -25,7 +25,7 @@
 
 namespace vss {
 
-inline constexpr int format_version = 1;
+inline constexpr int format_version = 2;
 
 // The approximate index of one vector column.
 struct ColumnCells {
@@ -181,6 +181,7 @@ class Table {
     SearchReader reader_;
     std::weak_ptr<OpenTables> others_;
     bool is_ready_ = false;
+    bool is_older_format_ = false;  // of the tables, when they were opened
     int readers_ = 0;
     int at_work_ = 0;
     bool discards_after_work_ = false;

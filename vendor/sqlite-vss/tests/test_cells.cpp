@@ -449,6 +449,9 @@ TEST_CASE("what the table learns holds for queries from outside, and more recall
     REQUIRE(world.search.learn(320, learned).is_ok());
     world.index.set_learned(learned);
     world.flush();
+    std::shared_ptr<const CellDirectory> directory;
+    REQUIRE(world.index.directory(directory).is_ok());
+    const auto live = static_cast<double>(directory->live());
     std::vector<double> cells;
     for (const double recall : {0.8, 0.95, 0.99}) {
         SplitMix asked(99);
@@ -458,7 +461,8 @@ TEST_CASE("what the table learns holds for queries from outside, and more recall
         for (int i = 0; i < queries; ++i) {
             const std::vector<float> query = clustered(asked, 96, 300, 1.3);
             found += recall_of(world.find(query, 10, recall), world.brute(query, 10)) / queries;
-            scanned += static_cast<double>(world.search.costs().cells) / queries;
+            // Where that is cheaper, every row is looked at.
+            scanned += (world.search.took_all() ? live : static_cast<double>(world.search.costs().cells)) / queries;
         }
         CHECK_MESSAGE(found >= recall - 0.02, recall, " ", found, " of ", scanned, " cells");
         CHECK((cells.empty() || scanned > cells.back()));

@@ -1,0 +1,133 @@
+"""Recall by kind of data: what was asked for, what was got, its interval, the share scanned, and the speed.
+
+    python -m benchmarks.recall.measure [--rows 20000] [--queries 500] [--k 10] [--recall 0.8 0.95 0.99] [KIND ...]
+
+Truth is brute force in the same table (a batch at recall 1). A row as near as the k-th true neighbour counts as found.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from benchmarks.recall.kinds import KINDS, Kind
+
+import vssnative
+
+DTYPES: dict[str, Any] = {"float32": np.float32, "float16": np.float16, "int8": np.int8}
+
+
+@dataclass(frozen=True)
+class Got:
+    """What searches of one k and recall reached."""
+
+    recall: float
+    interval: float  # half the width of the 95 % interval
+    scanned: float
+    speed: float  # queries a second, one at a time, one thread
+
+
+class Table:
+    """A table of one kind, and queries from outside."""
+
+    def __init__(self, kind: Kind, rows: int, queries: int, seed: int = 1, path: str | None = None) -> None:
+        self.directory = tempfile.TemporaryDirectory()
+        self.conn = vssnative.connect(path or str(Path(self.directory.name) / "recall.db"))
+        table, asked = kind.make(np.random.default_rng(seed), rows, queries)
+        self.dtype = self._dtype(kind)
+        self.rows = np.ascontiguousarray(table.astype(self.dtype))
+        self.queries = np.ascontiguousarray(asked.astype(self.dtype))
+        self.index = vssnative.Index(
+            self.conn, "t", "a", dim=table.shape[1], metric=kind.metric, type=kind.dtype
+        )
+        self.truth: dict[int, Any] = {}
+        self.exact_speed = 0.0
+
+    @staticmethod
+    def _dtype(kind: Kind) -> Any:
+        if kind.dtype == "bfloat16":
+            import ml_dtypes
+
+            return np.dtype(ml_dtypes.bfloat16)
+        return np.dtype(DTYPES[kind.dtype])
+
+    def add(self) -> float:
+        """All rows in one go; seconds."""
+        started = time.perf_counter()
+        self.index.add(np.arange(len(self.rows)), self.rows)
+        self.conn.commit()
+        return time.perf_counter() - started
+
+    def kth(self, k: int) -> Any:
+        """Of each query, the distance of the k-th true neighbour."""
+        if k not in self.truth:
+            started = time.perf_counter()
+            _, distances = self.index.search(self.queries, k, recall=1.0)
+            self.exact_speed = len(self.queries) / (time.perf_counter() - started)
+            self.truth[k] = distances[:, min(k, len(self.rows)) - 1]
+        return self.truth[k]
+
+    def ask(self, k: int, recall: float, looked_into: int = 40, **where: Any) -> Got:
+        """All queries, one at a time."""
+        kth = self.kth(k)
+        shares = np.empty(len(self.queries))
+        started = time.perf_counter()
+        for i, query in enumerate(self.queries):
+            _, distances = self.index.search(query, k, recall=recall, **where)
+            shares[i] = np.count_nonzero(distances <= kth[i]) / min(k, len(self.rows))
+        speed = len(self.queries) / (time.perf_counter() - started)
+        entries = 2.0 * len(self.rows)
+        scanned = [
+            self.index.explain(query, k, recall=recall).get("codes_scanned", entries) / entries
+            for query in self.queries[:looked_into]
+        ]
+        # A query's share is at most 1: more may count where there are ties.
+        shares = np.minimum(shares, 1)
+        return Got(
+            float(shares.mean()),
+            float(1.96 * shares.std() / np.sqrt(len(shares))),
+            float(np.mean(scanned)) if scanned else float("nan"),
+            speed,
+        )
+
+    def close(self) -> None:
+        """The file goes."""
+        self.conn.close()
+        self.directory.cleanup()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("kinds", nargs="*")
+    parser.add_argument("--rows", type=int, default=20_000)
+    parser.add_argument("--queries", type=int, default=500)
+    parser.add_argument("--k", type=int, nargs="+", default=[10])
+    parser.add_argument("--recall", type=float, nargs="+", default=[0.8, 0.95, 0.99])
+    parser.add_argument("--looked-into", type=int, default=40)
+    arguments = parser.parse_args()
+    print("| kind | k | asked | got | +- | scanned | q/s | exact q/s | add s |", flush=True)
+    for name in arguments.kinds or KINDS:
+        table = Table(KINDS[name], arguments.rows, arguments.queries)
+        added = table.add()
+        for k in arguments.k:
+            table.kth(k)
+            for recall in arguments.recall:
+                got = table.ask(k, recall, arguments.looked_into)
+                flag = " <<" if got.recall < recall - 0.01 else ""
+                print(
+                    f"| {name} | {k} | {recall} | {got.recall:.3f} | {got.interval:.3f} | {got.scanned:.3f} | "
+                    f"{got.speed:.0f} | {table.exact_speed:.0f} | {added:.1f} |{flag}",
+                    flush=True,
+                )
+        table.close()
+
+
+if __name__ == "__main__":
+    main()
