@@ -110,9 +110,9 @@ Status refuse_inside_statements(sqlite3_context* context, const std::string& fun
                                    "that writes; call it by itself: select ",
                                    function, "(...)"));
     }
-    std::shared_ptr<Table> open;
-    VSS_TRY(open_table(context, schema, table, open));
-    if (open->readers() > 0) {
+    HeldTable open;
+    VSS_TRY(open.hold(context, schema, table));
+    if ((*open).readers() > 0) {
         return Status::invalid(cat(function, " changes table \"", table,
                                    "\", which is being read: by this query, or by "
                                    "another of this connection whose rows were not all fetched; call it by itself: "

@@ -104,15 +104,15 @@ int make_table(sqlite3* db, void* aux, int argc, const char* const* argv, sqlite
         // argv: the module, the schema ("main"), the table, and then the arguments between the parentheses
         Schema schema;
         VSS_TRY(Schema::parse(argv[2], {argv + 3, static_cast<std::size_t>(argc - 3)}, schema));
+        if (is_new) {
+            VSS_TRY(schema.check_new(argv[2]));
+        }
         const int rc = sqlite3_declare_vtab(db, schema.declaration().c_str());
         if (rc != SQLITE_OK) {
             return sqlite_error(db, rc, cat("table \"", argv[2], '"'));
         }
         sqlite3_vtab_config(db, SQLITE_VTAB_CONSTRAINT_SUPPORT, 1);
         sqlite3_vtab_config(db, SQLITE_VTAB_INNOCUOUS);
-        if (is_new) {
-            VSS_TRY(schema.check_new(argv[2]));
-        }
         TableName name{db, argv[1], argv[2], connection.tables->database(db, argv[1])};
         auto table = std::make_shared<Table>(std::move(name), std::move(schema), connection.tables);
         if (is_new) {
