@@ -111,20 +111,38 @@ def _ranked(
     name = quote_identifier(words.table)
     number = embedding.row_id_sql("t")
     own_id = number if words.own else f"t.{rowid_name(conn, embedding)}"
-    sql = (
+    match = " OR ".join(_quoted(term) for term in terms)
+    select = (
         f"select (select {number} from {embedding.rows_sql('t')} where {own_id} = f.rowid) as number, f.rank"
-        f" from main.{name} as f where f.{name} match ? and number is not null"
     )
-    params: list[object] = [" OR ".join(_quoted(term) for term in terms)]
+    condition, params = "number is not null", []  # type: tuple[str, list[object]]
     if candidates is not None:
-        sql += f" and number in ({candidates[0]})"
+        condition += f" and number in ({candidates[0]})"
         params += candidates[1]
     if not stale:
-        sql += (
+        condition += (
             f" and number not in (select row_id from vssnative_queue"
             f" where embedding = {embedding.id} and priority = 0)"
         )
-    return [(row[0], row[1]) for row in execute(conn, f"{sql} order by f.rank limit {int(limit)}", params)]
+    if candidates is not None:
+        sql = f"{select} from main.{name} as f where f.{name} match ? and {condition} order by f.rank limit ?"
+        return [(row[0], row[1]) for row in execute(conn, sql, (match, *params, limit))]
+    # Nearly all rows of the index count, so that only its first ones have to be looked up.
+    first = limit
+    while True:
+        best = f"select rowid, rank from main.{name} where {name} match ? order by rank limit ?"
+        sql = f"{select} from ({best}) as f"
+        found = execute(
+            conn, f"select * from ({sql}) where {condition} order by rank", (match, first, *params)
+        )
+        [(there,)] = (
+            execute(conn, f"select count(*) from (select 1 from ({best}))", (match, first))
+            if (len(found) < limit)
+            else [(0,)]
+        )
+        if len(found) >= limit or there < first:
+            return [(row[0], row[1]) for row in found[:limit]]
+        first *= 4
 
 
 def _check_table(conn: Connection, embedding: EmbeddingConfig, name: str) -> None:
