@@ -30,6 +30,19 @@ def test_conditions_mean_what_they_mean_on_an_ordinary_table(conn: Any, seed: in
     assert told["k"] > 100  # the others are refused in words
 
 
+@pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.parametrize("key", ["integer", "text"])
+def test_conditions_on_keys(driver: str, key: str) -> None:
+    conn = vssnative.connect(":memory:", driver=importlib.import_module(driver))
+    conn.execute("begin")
+    sql_fuzz.fill(conn, key=key)
+    conn.execute("commit")
+    told = sql_fuzz.compare_conditions(conn, 1, 400, key)
+    assert told["read"] == told["limit"] == 400
+    assert told["k"] > 100
+    conn.close()
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_a_search_gives_its_rows_whatever_stands_round_it(conn: Any, seed: int) -> None:
     assert sql_fuzz.compare_shapes(conn, seed, 400)["shapes"] == 400

@@ -54,21 +54,32 @@ REFUSALS = re.compile(
 )
 
 
-def fill(conn: Any, seed: int = 0) -> None:
+def fill(conn: Any, seed: int = 0, key: str = "") -> None:
+    """`key`: "", "integer" (id is the rowid) or "text" (code is a key of the table's own)."""
     rng = random.Random(seed)
     declared = ", ".join(f"{name} {kind}".strip() for name, kind in COLUMNS.items())
-    conn.execute(f"create virtual table v using vss0(a(2), {declared})")
+    keys = {"": "", "integer": "id integer primary key, ", "text": "code text collate nocase primary key, "}[
+        key
+    ]
+    conn.execute(f"create virtual table v using vss0({keys}a(2), {declared})")
+    if key == "text":
+        declared += ", code text collate nocase unique"
     distances = ", ".join(f"d{q} real" for q in range(len(QUERIES)))
     conn.execute(f"create table o(id integer primary key, a, {distances}, {declared})")
     conn.execute("create table p(id integer primary key, pi integer, pt text, pr real, px, q integer)")
     conn.execute("create table h(hi integer, ht text, hr real, hx)")
-    marks = ", ".join("?" * len(COLUMNS))
     for row in range(1, ROWS + 1):
         point = (rng.randrange(-12, 13), rng.randrange(-12, 13)) if rng.random() < 0.93 else None
         values = [rng.choice(POOL) for _ in COLUMNS]
+        named = list(COLUMNS)
+        if key == "text":
+            values.append(f"{row}{chr(97 + row % 3) * (row % 3)}")
+            named.append("code")
+        marks = ", ".join("?" * len(values))
         text = None if point is None else f"[{point[0]}, {point[1]}]"
         conn.execute(
-            f"insert into v(rowid, a, {', '.join(COLUMNS)}) values (?, ?, {marks})", (row, text, *values)
+            f"insert into v({'id' if key == 'integer' else 'rowid'}, a, {', '.join(named)}) values (?, ?, {marks})",
+            (row, text, *values),
         )
         away = []
         for query in QUERIES:
@@ -98,8 +109,14 @@ def literal(value: Any) -> str:
 class Conditions:
     """Random conditions over the columns and the rowid, the same text for `v` and `o`."""
 
-    def __init__(self, rng: random.Random, lists_are_typed: bool = True) -> None:
+    def __init__(self, rng: random.Random, lists_are_typed: bool = True, key: str = "") -> None:
         self.rng = rng
+        self.columns = [
+            *COLUMNS,
+            *COLUMNS,
+            "rowid",
+            *{"integer": ["id"] * 4, "text": ["code"] * 6}.get(key, []),
+        ]
         self.lists_are_typed = lists_are_typed
         self.in_or = False
         self.params: list[Any] = []
@@ -122,9 +139,13 @@ class Conditions:
 
     def atom(self) -> str:
         rng = self.rng
-        column = rng.choice([*COLUMNS, *COLUMNS, "rowid"])
+        column = rng.choice(self.columns)
         left = column
-        if column != "rowid" and rng.random() < 0.12 and not (self.in_or and not self.lists_are_typed):
+        if (
+            column not in ("rowid", "id")
+            and rng.random() < 0.12
+            and not (self.in_or and not self.lists_are_typed)
+        ):
             left = f"{column} collate {rng.choice(['binary', 'nocase', 'rtrim'])}"
         kind = rng.random()
         if kind < 0.5:
@@ -140,7 +161,11 @@ class Conditions:
             return f"{left} {rng.choice(['in', 'in', 'not in'])} ({values})"
         if kind < 0.79:
             # Before 3.38 SQLite hands a virtual table the values one by one and compares text by rules of its own.
-            types = "itrx" if self.lists_are_typed else {"t": "t", "b": "x", "x": "x"}.get(column[0], "itrx")
+            types = (
+                "itrx"
+                if self.lists_are_typed
+                else {"t": "t", "c": "t", "b": "x", "x": "x"}.get(column[0], "itrx")
+            )
             return f"{left} in (select h{rng.choice(types)} from h where rowid < {rng.randrange(2, 30)})"
         if kind < 0.85:
             return f"{column} {rng.choice(['is null', 'is not null', 'notnull', 'isnull'])}"
@@ -177,14 +202,14 @@ def answer(conn: Any, sql: str, params: Any = ()) -> list[tuple[Any, ...]]:
     return [tuple(row) for row in conn.execute(sql, params)]
 
 
-def compare_conditions(conn: Any, seed: int, count: int) -> Counter[str]:
+def compare_conditions(conn: Any, seed: int, count: int, key: str = "") -> Counter[str]:
     """Random conditions: in a read, in a search by LIMIT, in a search with k, which may refuse."""
     told: Counter[str] = Counter()
     version = tuple(int(part) for part in answer(conn, "select sqlite_version()")[0][0].split("."))
     lists_are_typed = version >= (3, 38, 0)
     for case in range(count):
         rng = random.Random(seed * 1_000_003 + case)
-        conditions = Conditions(rng, lists_are_typed)
+        conditions = Conditions(rng, lists_are_typed, key)
         where, params = conditions.condition(), conditions.params
         q, k = rng.randrange(len(QUERIES)), rng.choice([1, 3, 10, 200])
         nearest = f"select id, d{q} from o where d{q} is not null and ({where}) order by d{q}, id limit {k}"
@@ -342,7 +367,7 @@ DIRECT = (
 )
 
 
-def compare_shapes(conn: Any, seed: int, count: int, only: str | None = None) -> Counter[str]:
+def compare_shapes(conn: Any, seed: int, count: int) -> Counter[str]:
     """Random queries round searches with k, against the same on the search's rows in a table of their own."""
     told: Counter[str] = Counter()
     for case in range(count):

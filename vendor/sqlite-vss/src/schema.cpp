@@ -307,7 +307,7 @@ Status Schema::parse(std::string_view table, std::span<const char* const> args, 
                                            "\" is taken by vss0 itself; choose another"));
             }
         }
-        if (column.name.starts_with("_slot")) {
+        if (equal_ignoring_case(std::string_view(column.name).substr(0, 5), "_slot")) {
             return Status::invalid(cat("table \"", table, "\": column names that begin with _slot are taken"));
         }
         for (const Column& other : schema.columns_) {
