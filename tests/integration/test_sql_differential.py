@@ -70,7 +70,7 @@ def seven(request: pytest.FixtureRequest) -> Any:
     connection.close()
 
 
-KEPT = (
+INSIDE = (
     "(kind = 'y' or year = 2005)",
     "flag is false",
     "flag is not true",
@@ -80,33 +80,84 @@ KEPT = (
     "kind not like 'x'",
     "length(kind) = 1",
     "year + 0 > 2003",
-    "exists (select 1 from p where p.id = e.rowid and draft)",
-    "year = (select year from p where p.id = e.rowid)",
     "kind || 'z' = 'yz'",
     "rowid % 2 = 0",
     "case when year > 2003 and flag then 1 else 0 end",
+    "(rowid = 6 or (year between 2002 and 2003 and not flag))",
+    "kind != 'X' collate binary and not (year = 2002)",
 )
 
 
-@pytest.mark.parametrize("condition", KEPT)
-def test_a_condition_that_sqlite_keeps_is_refused_with_k_and_right_with_limit(
-    seven: Any, condition: str
-) -> None:
-    with pytest.raises(Exception, match="after the k nearest rows are found.*order by distance limit"):
-        rows(seven, f"select rowid from e where v match '[0]' and k = 3 and {condition}")
-    with pytest.raises(Exception, match="after the k nearest rows are found"):
-        rows(seven, f"select * from (select rowid from e where {condition} and v match '[0]' and k = 3)")
-    inside = f"select rowid from e where v match '[0]' and k = 3 and rowid in (select rowid from e where {condition})"
+@pytest.mark.parametrize("condition", INSIDE)
+def test_conditions_that_sqlite_keeps_hold_before_k(seven: Any, condition: str) -> None:
     expected = rows(seven, f"select rowid from e where {condition} order by rowid limit 3")
-    assert rows(seven, inside) == expected
-    assert (
-        rows(seven, f"select rowid from e where v match '[0]' and {condition} order by distance limit 3")
-        == expected
-    )
+    assert expected
+    for sql in (
+        f"select rowid from e where v match '[0]' and k = 3 and {condition}",
+        f"select * from (select rowid from e where {condition} and v match '[0]' and k = 3)",
+        f"select rowid from e where v match '[0]' and k = 3 and rowid in (select rowid from e where {condition})",
+        f"select rowid from e where v match '[0]' and {condition} order by distance limit 3",
+    ):
+        assert rows(seven, sql) == expected
     outside = (
         f"select rowid from (select rowid, * from e where v match '[0]' and k = 3) as e where {condition}"
     )
     assert rows(seven, outside) == rows(seven, f"select rowid from e where rowid <= 3 and {condition}")
+
+
+def test_parameters_of_conditions_that_sqlite_keeps(seven: Any) -> None:
+    sql = "select rowid from e where v match ? and k = ? and (kind = ? or year = ? or rowid = ?) and flag is not ?"
+    assert rows(seven, sql, "[0]", 3, "it's?", 2005, -7, None) == [(5,)]
+    assert rows(seven, sql, "[0]", 3, "Y", 2006, 7, 1) == [(2,), (6,)]
+    assert rows(seven, sql, "[0]", 2, "Y", None, 7, b"x") == [(2,), (5,)]
+    # Another search is read meanwhile.
+    other = seven.execute(
+        "select rowid from e where v match '[7]' and k = 3 and (year = 2001 or year = ?)", (2007,)
+    )
+    first = next(iter(other))
+    assert rows(seven, sql, "[0]", 2, "Y", None, 7, b"x") == [(2,), (5,)]
+    assert rows(seven, "select rowid from e where v match '[0]' and k = 2") == [(1,), (2,)]
+    assert [tuple(first), *map(tuple, other)] == [(7,), (1,)]
+    # SQLite writes fractions out with 15 digits.
+    with pytest.raises(Exception, match="after the k nearest rows are found"):
+        rows(seven, sql, "[0]", 2, "Y", 2005.5, 7, None)
+
+
+KEPT = (
+    "exists (select 1 from p where p.id = e.rowid and draft)",
+    "year = (select year from p where p.id = e.rowid)",
+    "(flag or rowid in (select id from p where draft))",
+    "(v is null or flag)",
+    "distance * 1 < 1000",
+    "likely(flag)",
+)
+
+
+@pytest.mark.parametrize("condition", KEPT)
+def test_other_conditions_are_refused_with_k_and_right_with_limit(seven: Any, condition: str) -> None:
+    with pytest.raises(Exception, match="after the k nearest rows are found.*order by distance limit"):
+        rows(seven, f"select rowid from e where v match '[0]' and k = 3 and {condition}")
+    with pytest.raises(Exception, match="after the k nearest rows are found"):
+        rows(seven, f"select * from (select rowid from e where {condition} and v match '[0]' and k = 3)")
+    if "distance" in condition:
+        return
+    expected = rows(seven, f"select rowid from e where {condition} order by rowid limit 3")
+    inside = f"select rowid from e where v match '[0]' and k = 3 and rowid in (select rowid from e where {condition})"
+    assert rows(seven, inside) == expected
+    by_limit = f"select rowid from e where v match '[0]' and {condition} order by distance limit 3"
+    assert rows(seven, by_limit) == expected
+    outside = (
+        f"select rowid from (select rowid, * from e where v match '[0]' and k = 3) as e where {condition}"
+    )
+    assert rows(seven, outside) == rows(seven, f"select rowid from e where rowid <= 3 and {condition}")
+
+
+def test_two_searches_of_one_statement_do_not_lend_each_other_conditions(seven: Any) -> None:
+    one = "select rowid from e where v match '[0]' and k = 2"
+    sql = f"select * from ({one}) union all select * from ({one} and year > 2003)"
+    assert rows(seven, sql) == [(1,), (2,), (4,), (5,)]
+    with pytest.raises(Exception, match="after the k nearest rows are found"):  # whose is it?
+        rows(seven, f"select * from ({one}) union all select * from ({one} and not flag)")
 
 
 @pytest.mark.parametrize(

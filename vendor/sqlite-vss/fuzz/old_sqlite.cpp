@@ -89,11 +89,13 @@ constexpr Step steps[] = {
      "hands them over at once), so fewer than k rows could come back though more match. Write \"order by distance "
      "limit\" in place of k, or hand the rows over as JSON: match vss_search_params(vector, k, recall, (select "
      "json_group_array(id) from ...))"},
-    {"select rowid from t where a match '[7, 0]' and k = 3 and (n = 1 or n = 2) is true",
-     "table \"t\": SQLite checks the condition \"(n = 1 or n = 2) is true\" after the k nearest rows are found, so "
-     "fewer "
-     "than k rows could come back though more match. Write \"order by distance limit\" in place of k, or put the "
-     "condition into rowid in (select rowid from t where ...)"},
+    {"select rowid from t where a match '[7, 0]' and k = 3 and recall = 1.0 and (n = 1 or n = 2) is true", "6 5 9 "},
+    {"select rowid from t where a match '[7, 0]' and k = 3 and random() is not null",
+     "table \"t\": SQLite checks the condition \"random() is not null\" after the k nearest rows are found, so fewer "
+     "than k "
+     "rows could come back though more match. Write \"order by distance limit\" in place of k, or put the condition "
+     "into "
+     "rowid in (select rowid from t where ...)"},
     {"select id from (select rowid as id from t where a match '[7, 0]' and k = 3 and recall = 1.0) where id = 20", ""},
     {"select rowid from t where a match vss_search_params('[7, 0]', 2, 0.95, '[40, 30, 20]')", "20 30 "},
     {"select rowid from t where vss_search(a, vss_search_params('[7, 0]', 2, 1.0,"

@@ -48,6 +48,7 @@ Status Cursor::filter(const char* plan, std::span<sqlite3_value*> values) {
     is_exact_ = false;
     is_exhausted_ = false;
     readings_.clear();
+    kept_.clear();
     later_.clear();
     later_distances_ = {};
     asked_k_ = {};
@@ -184,9 +185,10 @@ Status Cursor::read_text(std::span<sqlite3_value*> values) {
                                             [](const Term& term) { return term.kind == TermKind::limit; });
     SearchReading reading;
     if (is_limited_ || !has_limit_term) {
-        VSS_TRY(table_.reader().read(table_.name(), table_.schema(), plan_, is_limited_, reading));
+        VSS_TRY(table_.reader().read(table_.name(), table_.schema(), plan_, is_limited_, this, reading));
     }
     readings_ = std::move(reading.terms);
+    kept_ = std::move(reading.kept);
     later_.assign(plan_.terms.size(), 0);
     for (std::size_t i = 0; i < plan_.terms.size(); ++i) {
         const Term& term = plan_.terms[i];
@@ -329,7 +331,7 @@ Status Cursor::filter_nearest(std::span<sqlite3_value*> values) {
     } else {
         later_.assign(plan_.terms.size(), 0);
     }
-    VSS_TRY(build_row_filter(table_, plan_, values, {readings_, later_}, vector_, rows, {}, request_));
+    VSS_TRY(build_row_filter(table_, plan_, values, {readings_, later_}, vector_, rows, kept_, request_));
     if (batch != nullptr) {
         return run_batch(batch->ticket);
     }

@@ -27,6 +27,9 @@ namespace vss {
 class Cursor {
   public:
     explicit Cursor(Table& table) : table_(table) {}
+    ~Cursor() { table_.reader().forget(this); }
+    Cursor(const Cursor&) = delete;
+    Cursor& operator=(const Cursor&) = delete;
 
     Status filter(const char* plan, std::span<sqlite3_value*> values);
     Status next();
@@ -74,6 +77,7 @@ class Cursor {
     bool is_exact_ = false;    // from the first portion on
     bool is_exhausted_ = false;
     std::vector<TermReading> readings_;  // by term, if the statement's text was read
+    std::string kept_;                   // conditions of the search that SQLite keeps, over t_rows
     std::vector<char> later_;            // by term: 1 if it is checked on the k nearest
     RowFilter later_distances_;
     int changes_ = 0;

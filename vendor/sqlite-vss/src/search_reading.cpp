@@ -22,6 +22,12 @@ std::shared_ptr<const TableWords> words_of(const TableName& name, const Schema& 
     for (const Column& column : schema.columns()) {
         (column.is_vector() ? words->vectors : words->columns).push_back(column.name);
     }
+    for (std::size_t v = 0; v < schema.values().size(); ++v) {
+        words->values.push_back(schema.value(v).name);
+    }
+    if (const auto rowid = schema.rowid_column()) {
+        words->rowid = schema.column(*rowid).name;
+    }
     for (const char* hidden : {"distance", "k", "recall", "operation"}) {
         words->columns.emplace_back(hidden);
     }
@@ -148,6 +154,9 @@ SearchReader::Probed SearchReader::probe(const TableName& name, const Search& se
             break;
         }
         const std::string_view opcode = explain.text(1);
+        if (inside && opcode.find("Func") != std::string_view::npos) {
+            probed.is_kept = true;  // random(), which is asked for every row
+        }
         if (explain.int64(2) != 0) {
             continue;
         }
@@ -175,8 +184,10 @@ SearchReader::Probed SearchReader::probe(const TableName& name, const Search& se
 }
 
 // `agreement`: how well the plan's terms fit.
-Status SearchReader::read_as(const TableName& name, const Plan& plan, bool has_k, Search& search, SearchReading& out,
-                             int& agreement) {
+Status SearchReader::read_as(const TableName& name, const Plan& plan, bool has_k, const Candidate& candidate,
+                             bool is_sure, SearchReading& out, int& agreement) {
+    Search& search = *candidate.search;
+    std::optional<std::vector<std::string>> values;
     const WrittenSearch& written = search.written;
     const std::string or_else =
         cat(", so fewer than k rows could come back though more match. Write \"order by distance limit\" in place of "
@@ -202,7 +213,8 @@ Status SearchReader::read_as(const TableName& name, const Plan& plan, bool has_k
             search.probes[i] = std::move(probed);
         }
         const Probed& probed = *search.probes[i];
-        if (has_k && condition.is_own && probed.is_known && probed.is_kept) {
+        if (has_k && condition.is_own && probed.is_known && probed.is_kept &&
+            !(is_sure && put_inside(candidate, condition, values, out.kept))) {
             return Status::invalid(cat(name.words(), ": SQLite checks the condition \"", condition.text,
                                        "\" after the k nearest rows are found", or_else,
                                        "put the condition into "
@@ -236,7 +248,7 @@ Status SearchReader::read_as(const TableName& name, const Plan& plan, bool has_k
     return Status::ok();
 }
 
-Status SearchReader::read(const TableName& name, const Schema& schema, const Plan& plan, bool has_k,
+Status SearchReader::read(const TableName& name, const Schema& schema, const Plan& plan, bool has_k, const void* reader,
                           SearchReading& out) {
     out = {};
     const Term* nearest = plan.nearest();
@@ -245,48 +257,90 @@ Status SearchReader::read(const TableName& name, const Schema& schema, const Pla
     }
     const std::string& column = schema.vector(nearest->column).name;
     const bool by_function = nearest->kind != TermKind::match;
-    std::vector<std::shared_ptr<Searches>> texts;
     const auto fits = [&](const Search& search) {
         return equal_ignoring_case(search.written.column, column) && search.written.by_function == by_function &&
                (search.written.has_k || by_function) == (has_k || by_function);
     };
-    const auto any_fits = [&] {
-        return std::any_of(texts.begin(), texts.end(), [&](const std::shared_ptr<Searches>& searches) {
-            return std::any_of(searches->begin(), searches->end(), fits);
-        });
+    std::vector<Candidate> candidates;
+    const auto offer = [&](sqlite3_stmt* statement, const std::shared_ptr<Searches>& searches) {
+        for (Search& search : *searches) {
+            if (fits(search)) {
+                candidates.push_back({statement, searches, &search});
+            }
+        }
     };
     for (sqlite3_stmt* statement = sqlite3_next_stmt(name.db, nullptr); statement != nullptr;
          statement = sqlite3_next_stmt(name.db, statement)) {
         const char* sql = sqlite3_stmt_busy(statement) != 0 ? sqlite3_sql(statement) : nullptr;
         if (sql != nullptr) {
-            texts.push_back(searches_of(name, schema, sql));
+            offer(statement, searches_of(name, schema, sql));
         }
     }
-    if (!any_fits()) {
-        Status status = from_stored_sql(name, schema, texts);
+    // Statements that other cursors read for are somebody else's, where there is another.
+    const auto is_taken = [&](const Candidate& candidate) {
+        return std::any_of(adopted_.begin(), adopted_.end(),
+                           [&](const auto& of) { return of.first != reader && of.second == candidate.statement; });
+    };
+    if (!std::all_of(candidates.begin(), candidates.end(), is_taken)) {
+        std::erase_if(candidates, is_taken);
+    }
+    if (candidates.empty()) {
+        std::vector<std::shared_ptr<Searches>> stored;
+        Status status = from_stored_sql(name, schema, stored);
         if (is_of_the_moment(status)) {
             return status;
+        }
+        for (const std::shared_ptr<Searches>& searches : stored) {
+            offer(nullptr, searches);
         }
     }
     // Where several could be meant, the one whose conditions fit the plan best.
     int best = 0;
-    for (const std::shared_ptr<Searches>& searches : texts) {
-        for (Search& search : *searches) {
-            if (!fits(search)) {
-                continue;
+    forget(reader);
+    for (const Candidate& candidate : candidates) {
+        SearchReading reading;
+        int agreement = 0;
+        VSS_TRY(read_as(name, plan, has_k, candidate, candidates.size() == 1, reading, agreement));
+        if (!out.is_known || agreement > best) {
+            best = agreement;
+            out = std::move(reading);
+            forget(reader);
+            if (candidate.statement != nullptr) {
+                adopted_.emplace_back(reader, candidate.statement);
             }
-            SearchReading reading;
-            int agreement = 0;
-            VSS_TRY(read_as(name, plan, has_k, search, reading, agreement));
-            if (!out.is_known || agreement > best) {
-                best = agreement;
-                out = std::move(reading);
-            } else {
-                out.has_limit &= reading.has_limit;
-            }
+        } else {
+            out.has_limit &= reading.has_limit;
         }
     }
     return Status::ok();
+}
+
+// A condition that SQLite keeps, with its parameters' values, for the filter.
+bool SearchReader::put_inside(const Candidate& candidate, const WrittenCondition& condition,
+                              std::optional<std::vector<std::string>>& values, std::string& out) {
+    if (condition.pieces.empty() || (candidate.statement == nullptr && !condition.parameters.empty())) {
+        return false;
+    }
+    if (!condition.parameters.empty() && !values) {
+        const std::unique_ptr<char, void (*)(void*)> expanded(sqlite3_expanded_sql(candidate.statement), sqlite3_free);
+        if (expanded == nullptr) {
+            return false;
+        }
+        values = parameter_values(sqlite3_sql(candidate.statement), expanded.get());
+        if (!values) {
+            return false;
+        }
+    }
+    std::string sql = condition.pieces[0];
+    for (std::size_t i = 0; i < condition.parameters.size(); ++i) {
+        const std::size_t place = condition.parameters[i];
+        if (place >= values->size() || (*values)[place].empty()) {
+            return false;
+        }
+        sql += cat(' ', (*values)[place], ' ', condition.pieces[i + 1]);
+    }
+    out += cat(out.empty() ? "(" : " and (", sql, ')');
+    return true;
 }
 
 }  // namespace vss

@@ -12,6 +12,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "plan.h"
@@ -33,12 +34,19 @@ struct SearchReading {
     bool is_known = false;           // the text was found and understood
     bool has_limit = false;          // a LIMIT ends the reading
     std::vector<TermReading> terms;  // one for each of the plan's
+    // Conditions over t_rows beside the terms, joined by AND: those that SQLite keeps, to be met before k all the same.
+    std::string kept;
 };
 
 class SearchReader {
   public:
-    // `has_k`: then a condition that would drop rows after the k nearest are found is refused.
-    Status read(const TableName& name, const Schema& schema, const Plan& plan, bool has_k, SearchReading& out);
+    // `has_k`: then a condition that would drop rows after the k nearest are found goes into `kept`, or is refused.
+    // `reader`: whoever asks, until it is forgotten; each has a statement of its own, if possible.
+    Status read(const TableName& name, const Schema& schema, const Plan& plan, bool has_k, const void* reader,
+                SearchReading& out);
+    void forget(const void* reader) {
+        std::erase_if(adopted_, [&](const auto& of) { return of.first == reader; });
+    }
 
   private:
     // A condition, as SQLite takes it apart.
@@ -56,9 +64,17 @@ class SearchReader {
     std::shared_ptr<Searches> searches_of(const TableName& name, const Schema& schema, std::string_view sql);
     Status from_stored_sql(const TableName& name, const Schema& schema, std::vector<std::shared_ptr<Searches>>& out);
     static Probed probe(const TableName& name, const Search& search, const std::string& condition);
-    Status read_as(const TableName& name, const Plan& plan, bool has_k, Search& search, SearchReading& out,
-                   int& agreement);
+    struct Candidate {
+        sqlite3_stmt* statement = nullptr;  // nullptr: a view or trigger
+        std::shared_ptr<Searches> searches;
+        Search* search = nullptr;
+    };
+    Status read_as(const TableName& name, const Plan& plan, bool has_k, const Candidate& candidate, bool is_sure,
+                   SearchReading& out, int& agreement);
+    static bool put_inside(const Candidate& candidate, const WrittenCondition& condition,
+                           std::optional<std::vector<std::string>>& values, std::string& out);
 
+    std::vector<std::pair<const void*, sqlite3_stmt*>> adopted_;
     std::string table_;  // whose texts are kept
     std::map<std::string, std::shared_ptr<Searches>, std::less<>> texts_;
 };

@@ -149,6 +149,15 @@ constexpr std::array<std::string_view, 16> reads_all_words = {
 // Names of the rowid that any table has.
 constexpr std::array<std::string_view, 3> rowid_words = {"rowid", "oid", "_rowid_"};
 
+// Functions whose result is decided by their arguments.
+constexpr std::array<std::string_view, 31> plain_functions = {
+    "abs",         "length", "lower",        "upper",     "coalesce",   "ifnull",
+    "nullif",      "substr", "substring",    "instr",     "replace",    "trim",
+    "ltrim",       "rtrim",  "round",        "typeof",    "hex",        "unicode",
+    "char",        "printf", "format",       "iif",       "sign",       "like",
+    "glob",        "quote",  "json_extract", "json_type", "json_valid", "json_array_length",
+    "octet_length"};
+
 struct Range {
     std::size_t begin = 0;
     std::size_t end = 0;
@@ -190,6 +199,11 @@ class TextReader {
     std::vector<WrittenSearch> read() {
         if (!pair_up()) {
             return {};
+        }
+        parameter_places_.assign(tokens_.size(), 0);
+        for (std::size_t i = 0, place = 0; i < tokens_.size(); ++i) {
+            parameter_places_[i] = place;
+            place += tokens_[i].kind == TokenKind::parameter ? 1 : 0;
         }
         reads_all_ = std::any_of(tokens_.begin(), tokens_.end(), [](const Token& token) {
             return token.kind == TokenKind::word && is_one_of(token.text, reads_all_words);
@@ -585,6 +599,7 @@ class TextReader {
         }
         out.text = words_of(range);
         out.is_whole = is_whole(range);
+        put_inside(range, alias, out);
         return out;
     }
 
@@ -614,6 +629,64 @@ class TextReader {
         std::transform(out.begin(), out.end(), out.begin(),
                        [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
         return out;
+    }
+
+    // The condition over t_rows.
+    void put_inside(Range range, const std::string& alias, WrittenCondition& out) const {
+        std::vector<std::string> pieces(1);
+        std::vector<std::size_t> parameters;
+        const auto say = [&](std::string_view words) { pieces.back() += cat(pieces.back().empty() ? "" : " ", words); };
+        for (std::size_t i = range.begin; i < range.end;) {
+            if (opens_query(i) || is(i, "match") || is(i, "regexp") || is(i, "exists") ||
+                (is(i, "in") && !is_symbol(i + 1, "("))) {
+                return;
+            }
+            if (tokens_[i].kind == TokenKind::parameter) {
+                parameters.push_back(parameter_places_[i]);
+                pieces.emplace_back();
+                ++i;
+            } else if (is(i, "as") || is(i, "collate")) {
+                // A type or a collation: words that name no column.
+                const bool is_type = is(i, "as");
+                say(tokens_[i].text);
+                for (++i; i < range.end && !is_symbol(i, ")"); i = after(i)) {
+                    if (is_symbol(i, "(")) {
+                        return;
+                    }
+                    say(tokens_[i].text);
+                    if (!is_type) {
+                        ++i;
+                        break;
+                    }
+                }
+            } else if (!is_name(i) || is_any(i, expression_words)) {
+                say(tokens_[i].text);
+                ++i;
+            } else if (is_symbol(i + 1, "(")) {
+                if (!is_any(i, plain_functions)) {
+                    return;
+                }
+                say(tokens_[i].text);
+                ++i;
+            } else {
+                std::size_t next = 0;
+                const std::vector<std::string> parts = parts_of(i, range.end, next);
+                if (parts.size() > 1 && !equal_ignoring_case(parts[parts.size() - 2], alias)) {
+                    return;
+                }
+                if (is_in(parts.back(), table_.values)) {
+                    say(quote_identifier(parts.back()));
+                } else if (is_one_of(parts.back(), rowid_words) ||
+                           (!table_.rowid.empty() && equal_ignoring_case(parts.back(), table_.rowid))) {
+                    say("_rowid");
+                } else {
+                    return;
+                }
+                i = next;
+            }
+        }
+        out.pieces = std::move(pieces);
+        out.parameters = std::move(parameters);
     }
 
     // As it stands in the text.
@@ -784,11 +857,52 @@ class TextReader {
     std::vector<Token> tokens_;
     std::vector<std::size_t> closes_;  // by '('
     std::vector<std::size_t> inside_;  // the '(' round each token
+    std::vector<std::size_t> parameter_places_;
     bool reads_all_ = false;
     std::vector<WrittenSearch> found_;
 };
 
 }  // namespace
+
+std::optional<std::vector<std::string>> parameter_values(std::string_view sql, std::string_view expanded) {
+    if (expanded.find("bytes*/") != std::string_view::npos) {
+        return std::nullopt;  // cut short by SQLite
+    }
+    const std::vector<Token> asked = tokens_of(sql);
+    const std::vector<Token> given = tokens_of(expanded);
+    std::vector<std::string> values;
+    std::size_t j = 0;
+    for (std::size_t i = 0; i < asked.size(); ++i, ++j) {
+        if (j >= given.size()) {
+            return std::nullopt;
+        }
+        if (asked[i].kind != TokenKind::parameter) {
+            if (asked[i].text != given[j].text) {
+                return std::nullopt;
+            }
+            continue;
+        }
+        std::string value;
+        if (given[j].kind == TokenKind::symbol && given[j].text == "-" && j + 1 < given.size()) {
+            value = "-";
+            ++j;
+        }
+        const Token& token = given[j];
+        const bool is_whole =
+            token.kind == TokenKind::number && token.text.find_first_not_of("0123456789") == std::string_view::npos;
+        const bool is_null = token.kind == TokenKind::word && equal_ignoring_case(token.text, "null");
+        if (!is_whole && !is_null && token.kind != TokenKind::string) {
+            // A fraction: unknown, and said so only where it is wanted.
+            values.emplace_back();
+            if (token.kind == TokenKind::word && equal_ignoring_case(token.text, "zeroblob")) {
+                j += 3;
+            }
+            continue;
+        }
+        values.push_back(value + std::string(token.text));
+    }
+    return values;
+}
 
 std::vector<WrittenSearch> searches_in(std::string_view sql, const TableWords& table) {
     return TextReader(sql, table).read();

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -19,6 +20,8 @@ struct TableWords {
     std::string table;
     std::vector<std::string> vectors;  // vector columns
     std::vector<std::string> columns;  // all others, hidden ones too
+    std::vector<std::string> values;   // those of them that t_rows has
+    std::string rowid;                 // a column that names the rowid, or empty
 };
 
 // One of the conditions that AND joins and that speaks of the searched table.
@@ -30,6 +33,10 @@ struct WrittenCondition {
     std::string collation;   // as written; empty where none is
     bool has_list = false;   // in (...)
     bool has_between = false;
+    // The same over t_rows, in pieces with a parameter of the statement between each two (by its place among all
+    // parameters); no pieces where anything but columns, literals, parameters and well-known functions is in it.
+    std::vector<std::string> pieces;
+    std::vector<std::size_t> parameters;
     bool is_whole = false;       // x is not null, x like y, x glob y: one term says all of it
     bool is_plain_value = true;  // compared with literals, parameters and functions, which have no affinity
 };
@@ -43,6 +50,10 @@ struct WrittenSearch {
     std::vector<WrittenCondition> conditions;  // in the order in which SQLite takes them
     std::vector<std::string> drops;            // on joined tables alone: they drop rows that the search found
 };
+
+// The values of the statement's parameters as literals, from what sqlite3_expanded_sql makes of it; empty for a
+// fraction, which that text does not give exactly. Nothing where the two texts do not go together.
+[[nodiscard]] std::optional<std::vector<std::string>> parameter_values(std::string_view sql, std::string_view expanded);
 
 [[nodiscard]] std::vector<WrittenSearch> searches_in(std::string_view sql, const TableWords& table);
 

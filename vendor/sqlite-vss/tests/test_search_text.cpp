@@ -1,6 +1,7 @@
 #define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,7 +13,9 @@ using vss::WrittenSearch;
 
 namespace {
 
-const vss::TableWords words{"main", "t", {"a", "b"}, {"kind", "year", "two words", "distance", "k", "recall"}};
+const vss::TableWords words{
+    "main", "t", {"a", "b"}, {"kind", "year", "two words", "distance", "k", "recall"}, {"kind", "year", "two words"},
+    "id"};
 
 std::vector<WrittenSearch> read(const std::string& sql) {
     return searches_in(sql, words);
@@ -43,6 +46,39 @@ TEST_CASE("a search and its own conditions") {
     CHECK_FALSE(found[0].has_limit);
     CHECK(own(found[0]) == Texts{"kind = 'it''s'", "year between 1 and 2", "year = 1 or kind is null"});
     CHECK(found[0].conditions[1].has_between);
+}
+
+TEST_CASE("a condition over the table's own rows") {
+    const auto inside = [](const std::string& condition) {
+        const auto found = read("select 1 from t x where x.a match ? and k = ? and " + condition);
+        std::string out;
+        for (const std::string& piece : found.at(0).conditions.at(0).pieces) {
+            out += piece + "|";
+        }
+        return out;
+    };
+    CHECK(inside("(kind = ? or x.\"two words\" is not :w)") == "\"kind\" =|or \"two words\" is not||");
+    CHECK(inside("not length(kind collate nocase) in (1, ?)") == "not length ( \"kind\" collate nocase ) in ( 1 ,|)|");
+    CHECK(inside("cast(year as varchar) || 'a' = 'b'") == "cast ( \"year\" as varchar ) || 'a' = 'b'|");
+    CHECK(inside("(id + rowid > 2 and true or x.oid = 1)") == "_rowid + _rowid > 2 and true or _rowid = 1|");
+    for (const char* condition :
+         {"random() < year", "year in (select 1)", "year in u", "exists (select 1)", "a is not ?", "distance + 1 > 2",
+          "p.year = year", "unknown = year", "kind regexp 'a'"}) {
+        CHECK_MESSAGE(inside(condition).empty(), condition);
+    }
+    CHECK(read("select ? from t where a match ? and k = ? and not year = ?").at(0).conditions.at(0).parameters ==
+          std::vector<std::size_t>{3});
+}
+
+TEST_CASE("values of parameters as SQLite writes them out") {
+    using Values = std::optional<std::vector<std::string>>;
+    CHECK(vss::parameter_values("select ?, :a -- ?\n, '?', $b, ?9 from t",
+                                "select -5, 'it''s ?' -- ?\n, '?', NULL, x'00ff' from t") ==
+          Values({"-5", "'it''s ?'", "NULL", "x'00ff'"}));
+    CHECK(vss::parameter_values("select ?, ?, ?", "select 0.5, zeroblob(3), -1e300") == Values({"", "", ""}));
+    CHECK_FALSE(vss::parameter_values("select ?", "select 'abc'/*+5 bytes*/"));
+    CHECK_FALSE(vss::parameter_values("select ?, 1", "select 1"));
+    CHECK_FALSE(vss::parameter_values("select ?", "-- select ?"));
 }
 
 TEST_CASE("no search of this table") {
