@@ -81,6 +81,14 @@ FILES = {
         assert found == Post.objects.get(title="title 7") and found.vss_distance < 0.01
         [note] = search(Note, "s3: note word3", k=1)
         assert note.slug == "s3" and note.vss_result.rank == 1
+        from django.db.models import Q
+        some = search(Post, "body word7", k=20, where=Q(title__in=["title 3", "title 5%"]) | Q(pk__lt=3))
+        assert {one.title for one in some} == {"title 0", "title 1", "title 3"}, some
+        with transaction.atomic():  # as in a TestCase
+            Post.objects.create(title="in a test", body="zebra")
+            assert vssnative.sync(connection, within=True).rows == 1
+            assert search(Post, "zebra", k=1)[0].title == "in a test"
+            transaction.set_rollback(True)
         with transaction.atomic():
             Post.objects.filter(pk=found.pk).update(body="other")
             assert search(Post, "body word7", k=1)[0].vss_result.stale

@@ -320,3 +320,34 @@ def test_a_very_long_text_is_cut_before_it_is_tokenized(tmp_path: Path) -> None:
         tokens = tokenizer.encode(["short", text])
         assert tokens.ids[1] == expected.ids
         assert tokens.truncation.tokens == pytest.approx(lost, rel=0.02)
+
+
+def test_a_child_forked_while_a_thread_loads_a_model_can_load_one() -> None:
+    code = """if True:
+        import os, threading, time
+        from vssnative._catalog import models
+        from vssnative.connection import statements
+        from vssnative.embedding import own, simple
+
+        held = [simple._lock, models._built_lock, own._given_lock]
+        ready, done = threading.Event(), threading.Event()
+
+        def hold():
+            with held[0], held[1], held[2]:
+                ready.set()
+                done.wait(20)
+
+        threading.Thread(target=hold).start()
+        ready.wait()
+        child = os.fork()
+        if child == 0:
+            threading.Timer(10, lambda: os._exit(3)).start()
+            vectors = simple.embed(["a"], "hash:8")
+            own.own_embedder(lambda texts: vectors)
+            os._exit(0 if vectors.shape == (1, 8) else 2)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        done.set()
+        print(code)
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "0\n", done.stderr

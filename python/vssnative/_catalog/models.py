@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable
 
+from ..embedding._locks import ForkSafeLock
 from ..embedding.precision import comparable
 from ..embedding.protocol import Embedder
 from ..embedding.registry import from_config
@@ -12,7 +12,7 @@ from ..errors import EmbeddingError
 from .records import Generation
 
 _built: dict[str, Embedder] = {}
-_built_lock = threading.Lock()
+_built_lock = ForkSafeLock()
 
 
 def embedder_for(

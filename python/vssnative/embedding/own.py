@@ -10,13 +10,13 @@ import hashlib
 import importlib
 import inspect
 import json
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..errors import ConfigurationError, EmbeddingError, ModelNotFoundError
+from ._locks import ForkSafeLock
 from ._texts import checked_texts
 from .protocol import Embedder, Float32Matrix, Int64Vector
 
@@ -24,7 +24,7 @@ _KIND = "python"
 _BYTES_PER_TOKEN = 4
 # Given in this process, and by no import path: digest to embedder.
 _given: dict[str, Embedder] = {}
-_given_lock = threading.Lock()
+_given_lock = ForkSafeLock()
 
 Call = Callable[[list[str]], Any]
 

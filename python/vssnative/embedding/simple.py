@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from ..errors import ConfigurationError
 from ..extras import need
+from ._locks import ForkSafeLock
 from .precision import default_precision
 from .protocol import Embedder, Float32Matrix
 from .registry import get_embedder
 
 _models: dict[tuple[str, str], Embedder] = {}
-_lock = threading.Lock()
+_lock = ForkSafeLock()
 
 
 def shared_embedder(model: Any) -> Embedder:

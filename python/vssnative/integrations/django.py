@@ -20,7 +20,9 @@ from django.db.migrations.operations.base import Operation
 
 from .._search import search as search_table
 from ..connection import load
+from ..errors import QueryError
 from ..migrations import add_embeddings, drop_embeddings
+from ..sql import quote_identifier
 
 _Model = TypeVar("_Model", bound=models.Model)
 
@@ -82,7 +84,7 @@ def search(
 
     Args:
         using: the database's alias; the one for reading the model otherwise.
-        options: as for ``vssnative.search``.
+        options: as for ``vssnative.search``; `where` can be a ``Q``.
 
     Returns:
         Objects, nearest first, each with ``vss_distance`` and ``vss_result`` (see ``Result``).
@@ -95,6 +97,10 @@ def search(
     connection.ensure_connection()
     key = model._meta.pk
     assert key is not None
+    if isinstance(options.get("where"), models.Q):
+        if options.get("params"):
+            raise QueryError("where: a Q brings its values, leave params out")
+        options["where"], options["params"] = _condition(model, alias, options["where"])
     found = search_table(connection, options.pop("name", model._meta.db_table), query, k, **options)
     keys = [key.to_python(result.key) for result in found]
     objects = model._base_manager.using(alias).in_bulk(keys)
@@ -106,6 +112,14 @@ def search(
             one.vss_result = result
             answers.append(one)
     return answers
+
+
+def _condition(model: type[_Model], alias: str, condition: models.Q) -> tuple[str, list[Any]]:
+    """A Q as SQL over the table: its rows' keys, whatever other tables it looks into."""
+    matching = model._base_manager.using(alias).filter(condition).order_by().values("pk")
+    sql, values = matching.query.get_compiler(using=alias).as_sql()
+    key = quote_identifier(model._meta.pk.column)
+    return f"{key} in ({sql % (('?',) * len(values))})", list(values)
 
 
 def _column(model: Any, name: str) -> str:
