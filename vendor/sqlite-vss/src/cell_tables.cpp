@@ -19,6 +19,11 @@ constexpr std::uint32_t spherical_flag = 1;
 constexpr std::uint32_t slot_codes_flag = 2;
 constexpr float largest_offset = 1e18F;  // rotated vectors are shorter
 
+// What a checksum says nothing of. Vectors enter the cells' space no longer than that.
+bool is_length(float x) {
+    return x >= 0 && x <= 100 * largest_offset;  // and a number
+}
+
 // The state's row beside generation and rows, which are its version and live.
 struct StateHeader {
     std::uint32_t magic = state_magic;
@@ -185,6 +190,14 @@ Status CellTables::read_state(std::uint64_t known, CellState& state) {
         state.learned.cosine_variance = learned.cosine_variance;
         state.learned.cells = learned.cells;
         state.learned.scanned = learned.scanned;
+        bool are_numbers = std::isfinite(learned.cosine_mean) && std::isfinite(learned.cosine_variance);
+        for (const auto& misses : learned.misses) {
+            are_numbers =
+                are_numbers && std::none_of(misses.begin(), misses.end(), [](float x) { return std::isnan(x); });
+        }
+        if (!are_numbers) {
+            return damaged("the state of the cells has learned what cannot be");
+        }
     }
     state.batches_begin = header.batches_begin;
     state.batches_end = header.batches_end;
@@ -316,7 +329,8 @@ Status CellTables::read_centroids(std::int64_t part, std::span<const std::byte> 
             }
         }
         if (cell.version != 0 &&
-            (cell.primaries > cell.entries || !std::isfinite(cell.scale) || !std::isfinite(cell.norm) ||
+            (cell.primaries > cell.entries || !is_length(cell.scale) || !is_length(cell.norm) ||
+             !is_length(bfloat16_to_float(cell.radius)) || !is_length(bfloat16_to_float(cell.spread)) ||
              tagged_crc(id, centroid, padded_) != cell.centroid_crc)) {
             return damaged(cat("the checksum of cell ", id, " does not match its bytes"));
         }

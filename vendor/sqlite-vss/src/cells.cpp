@@ -514,6 +514,7 @@ class CellIndex::Undo {
           working_(index.working_),
           changed_cells_(index.changed_cells_),
           moved_cells_(index.moved_cells_),
+          unmeasured_(index.unmeasured_),
           new_batches_(index.new_batches_),
           erased_to_(index.erased_to_),
           slot_chunks_(index.slot_chunks_),
@@ -541,6 +542,7 @@ class CellIndex::Undo {
         index_.working_ = std::move(working_);
         index_.changed_cells_ = std::move(changed_cells_);
         index_.moved_cells_ = std::move(moved_cells_);
+        index_.unmeasured_ = std::move(unmeasured_);
         index_.new_batches_ = std::move(new_batches_);
         index_.erased_to_ = erased_to_;
         index_.slot_chunks_ = std::move(slot_chunks_);
@@ -573,6 +575,7 @@ class CellIndex::Undo {
     std::map<std::uint32_t, Working> working_;
     std::set<std::uint32_t> changed_cells_;
     std::set<std::uint32_t> moved_cells_;
+    std::set<std::uint32_t> unmeasured_;
     std::vector<std::shared_ptr<const CodeBatch>> new_batches_;
     std::uint32_t erased_to_;
     std::map<std::uint64_t, std::shared_ptr<SlotCodes>> slot_chunks_;
