@@ -309,6 +309,8 @@ void register_buffers(py::module_& module) {
     module.def("parse_bytes", &vss0_parse_bytes, py::arg("text"));
     module.def("set_threads", &vss0_set_threads, py::arg("threads"));
     module.def("threads", &vss0_threads);
+    module.def("set_default_recall", &vss0_set_default_recall, py::arg("recall"));
+    module.def("default_recall", &vss0_default_recall);
     module.def("set_verification", &vss0_set_verification, py::arg("on"));
     module.def("verification", &vss0_verification);
     module.def("vss0_version", &vss0_version);

@@ -45,7 +45,7 @@ Distances: TypeAlias = npt.NDArray[np.float32]
 _METRICS = {
     "l2": "l2",
     "l2sq": "l2",
-    "euclidean": "l2",
+    "euclidean": "euclidean",
     "ip": "inner_product",
     "dot": "inner_product",
     "inner_product": "inner_product",
@@ -73,7 +73,7 @@ class Index:
         table: the virtual table.
         column: its vector column.
         dim: number of dimensions; None takes the table's own, or that of the first matrix added.
-        metric: ``"l2"`` (squared Euclidean distance, the default), ``"inner_product"`` (minus the inner product) or
+        metric: ``"l2"`` (squared Euclidean distance, the default), ``"euclidean"`` (its root), ``"inner_product"`` (minus the inner product) or
             ``"cosine"`` (1 - cosine), ``"l1"``, ``"hamming"``. None takes the table's own, or ``"l2"`` for a new one
             (``"hamming"`` for bits).
         type: element type of a new table: ``"float32"`` (default), ``"float16"``, ``"bfloat16"``, ``"int8"``,
@@ -137,7 +137,7 @@ class Index:
 
     @property
     def metric(self) -> str:
-        """``"l2"``, ``"inner_product"``, ``"cosine"``, ``"l1"`` or ``"hamming"``."""
+        """``"l2"``, ``"euclidean"``, ``"inner_product"``, ``"cosine"``, ``"l1"`` or ``"hamming"``."""
         known = self._look()
         return self._new_metric if known is None else str(known["metric"]).lower()
 
@@ -590,9 +590,16 @@ class Index:
     def _converted(self, queries: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """float32 queries in the column's element type, by the extension's own rules."""
         native, width = self._native()
+        scale = None if self._known is None else self._known.get("scale")
+        sql, params = f"select vss_{self._type}(?)", ()  # type: tuple[str, tuple[float, ...]]
+        if scale is not None:
+            sql, params = "select vss_quantize_int8(?, ?)", (scale,)
         out = np.empty((len(queries), width), native)
         for i, query in enumerate(queries):
-            [(blob,)] = self._execute(f"select vss_{self.type}(?)", (query.tobytes(),))
+            try:
+                [(blob,)] = self._execute(sql, (query.tobytes(), *params))
+            except driver_error(self.conn) as error:
+                raise InvalidVectorError(f"queries: row {i}: {error}") from error
             out[i] = np.frombuffer(blob, native)
         return out
 
@@ -621,15 +628,22 @@ class Index:
 
 
 def configure(
-    *, memory: str | int | None = None, threads: int | None = None, precision: str | None = None
+    *,
+    memory: str | int | None = None,
+    threads: int | None = None,
+    recall: float | None = None,
+    precision: str | None = None,
 ) -> None:
-    """Set the process's memory budget, number of threads and models' precision, for all connections.
+    """Set the process's memory budget, number of threads, default recall and models' precision, for all connections.
+
+    In SQL: ``select vss_setting('memory', '1GB'), vss_setting('threads', 4), vss_setting('recall', 0.99)``.
 
     Args:
         memory: bytes, or text like ``"256MB"`` (units are powers of 1,024), for decoded vectors and codes that are
             kept between searches. Default: the environment's ``VSSNATIVE_MEMORY``, else 256 MB.
         threads: threads for batches of queries and large loads; 0 is one for each core this process may use.
             Default: the environment's ``VSSNATIVE_THREADS``, else 0.
+        recall: of searches that ask for none. Default: 0.95.
         precision: how local models that are made from now on compute, ``"float32"`` or the faster ``"bfloat16"``.
             Default: the environment's ``VSSNATIVE_PRECISION``, else ``"float32"``. A table keeps the precision that it
             was given its embeddings with.
@@ -643,6 +657,10 @@ def configure(
         if isinstance(threads, bool) or not isinstance(threads, int) or not 0 <= threads <= 256:
             raise ConfigurationError(f"threads: expected an integer from 0 to 256, got {threads!r}")
         _core.set_threads(threads)
+    if recall is not None:
+        if not 0 < recall <= 1:
+            raise ConfigurationError(f"recall: expected a number above 0 and at most 1, got {recall!r}")
+        _core.set_default_recall(recall)
     if precision is not None:
         from .embedding.precision import set_default_precision
 
@@ -670,7 +688,9 @@ def _checked_dim(dim: int | None) -> int | None:
 
 def _checked_metric(metric: str) -> str:
     if not isinstance(metric, str) or metric.lower() not in _METRICS:
-        raise ConfigurationError(f"metric: expected l2, inner_product, cosine, l1 or hamming, got {metric!r}")
+        raise ConfigurationError(
+            f"metric: expected l2, euclidean, inner_product, cosine, l1 or hamming, got {metric!r}"
+        )
     return _METRICS[metric.lower()]
 
 

@@ -79,6 +79,9 @@ VSS0_EXPORT uint64_t vss0_memory_budget(void);
 VSS0_EXPORT int64_t vss0_parse_bytes(const char* text);
 VSS0_EXPORT void vss0_set_threads(int threads);  // 0: one per core the process may use
 VSS0_EXPORT int vss0_threads(void);
+// The recall of searches that ask for none; 0: back to 0.95.
+VSS0_EXPORT void vss0_set_default_recall(double recall);
+VSS0_EXPORT double vss0_default_recall(void);
 // Nonzero: every search is answered a second, slow way too, and fails where the two differ. For tests.
 VSS0_EXPORT void vss0_set_verification(int on);
 VSS0_EXPORT int vss0_verification(void);

@@ -218,6 +218,44 @@ Status optimize_function(sqlite3_context* context, std::span<sqlite3_value*> arg
     return Status::ok();
 }
 
+// A command: `body` gets the table and the column; what is told is how the column is searched afterwards.
+template <class Body>
+Status command(sqlite3_context* context, std::string_view function, std::span<sqlite3_value*> arguments,
+               std::size_t schema_at, Body body) {
+    std::string text;
+    std::string schema;
+    VSS_TRY(schema_argument(sqlite3_context_db_handle(context),
+                            arguments.size() > schema_at ? arguments[schema_at] : nullptr, text_of(arguments[0]),
+                            schema));
+    VSS_TRY(change_table(context, std::string(function), schema, text_of(arguments[0]), [&](Table& table) {
+        std::size_t column = 0;
+        VSS_TRY(find_column(table, text_of(arguments[1]), column));
+        VSS_TRY(body(table, column));
+        VSS_TRY(table.flush());
+        return stats(table, column, text);
+    }));
+    set_result(context, text);
+    return Status::ok();
+}
+
+Status rebuild_function(sqlite3_context* context, std::span<sqlite3_value*> arguments) {
+    return command(context, "vss_rebuild", arguments, 2, [](Table& table, std::size_t c) { return table.rebuild(c); });
+}
+
+Status relearn_function(sqlite3_context* context, std::span<sqlite3_value*> arguments) {
+    return command(context, "vss_relearn", arguments, 2, [](Table& table, std::size_t c) { return table.relearn(c); });
+}
+
+Status set_index_function(sqlite3_context* context, std::span<sqlite3_value*> arguments) {
+    const std::string index = text_of(arguments[2]);
+    const bool cells = equal_ignoring_case(index, "cells");
+    if (!cells && !equal_ignoring_case(index, "flat")) {
+        return Status::invalid(cat("vss_set_index: expected cells or flat, got \"", index, '"'));
+    }
+    return command(context, "vss_set_index", arguments, 3,
+                   [cells](Table& table, std::size_t c) { return table.set_cells(c, cells); });
+}
+
 }  // namespace
 
 int register_cell_functions(sqlite3* db, const std::shared_ptr<OpenTables>& tables) {
@@ -225,6 +263,10 @@ int register_cell_functions(sqlite3* db, const std::shared_ptr<OpenTables>& tabl
     for (const int schema : {0, 1}) {  // without and with
         rc = rc == SQLITE_OK ? register_table_function<&stats_function>(db, "vss_stats", 2 + schema, tables) : rc;
         rc = rc == SQLITE_OK ? register_table_function<&explain_function>(db, "vss_explain", 5 + schema, tables) : rc;
+        rc = rc == SQLITE_OK ? register_table_function<&rebuild_function>(db, "vss_rebuild", 2 + schema, tables) : rc;
+        rc = rc == SQLITE_OK ? register_table_function<&relearn_function>(db, "vss_relearn", 2 + schema, tables) : rc;
+        rc = rc == SQLITE_OK ? register_table_function<&set_index_function>(db, "vss_set_index", 3 + schema, tables)
+                             : rc;
         rc = rc == SQLITE_OK ? register_table_function<&optimize_function>(db, "vss_optimize", 3 + schema, tables) : rc;
     }
     return rc;

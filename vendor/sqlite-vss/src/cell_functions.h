@@ -3,6 +3,9 @@
 //   vss_explain(table, column, vector, k, recall)  what a search looks at, its time by stage, the recall it reaches
 //   vss_optimize(table, column, start)             clusters some neighbourhoods anew, from cell `start` on; "next" is
 //                                                  where to go on, or null at the end
+//   vss_rebuild(table, column)                     clusters all rows again
+//   vss_relearn(table, column)                     measures again what a recall needs
+//   vss_set_index(table, column, 'flat' | 'cells') from now on every search is exact, or goes through cells
 // A schema may follow; without it the table is found as SQLite finds it.
 #pragma once
 

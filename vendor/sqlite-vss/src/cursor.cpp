@@ -1,6 +1,7 @@
 #include "cursor.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <unordered_set>
 
@@ -19,7 +20,6 @@ namespace {
 // Without k: the first portion of neighbours, unless a LIMIT says more, and by how much each later one grows.
 constexpr std::size_t first_portion = 64;
 constexpr std::size_t portion_growth = 4;
-constexpr double default_recall = 0.95;
 // Values of IN lists in a read that go into its statement.
 constexpr std::size_t most_listed_values = 1000;
 
@@ -30,6 +30,31 @@ Status count_of(sqlite3_value* value, std::string_view words, std::string_view w
     }
     out = static_cast<std::size_t>(sqlite3_value_int64(value));
     return Status::ok();
+}
+
+// What a search tells of a row. The root is taken in double precision, in which different squares have different roots.
+double told_distance(const Column& column, float distance) {
+    return column.is_root ? std::sqrt(static_cast<double>(distance)) : static_cast<double>(distance);
+}
+
+// The least float32 whose root is at least `root` (above it, if `beyond`), as told_distance() tells it.
+double square_of_bound(double root, bool beyond) {
+    const auto reaches = [&](float square) {
+        const double told = std::sqrt(static_cast<double>(square));
+        return beyond ? told > root : told >= root;
+    };
+    constexpr float infinity = std::numeric_limits<float>::infinity();
+    if (reaches(0.0F)) {
+        return 0;
+    }
+    auto square = static_cast<float>(std::min(root * root, static_cast<double>(std::numeric_limits<float>::max())));
+    while (square < infinity && !reaches(square)) {
+        square = std::nextafter(square, infinity);
+    }
+    while (square > 0 && reaches(std::nextafter(square, 0.0F))) {
+        square = std::nextafter(square, 0.0F);
+    }
+    return square;
 }
 
 const SearchParameters* search_parameters(sqlite3_value* value) {
@@ -163,9 +188,13 @@ Status Cursor::read_distance(const Term& term, sqlite3_value* value, RowFilter& 
     }
     // vss_search reports inner products, larger is nearer; searches themselves count the other way round.
     const bool negated = is_sqlite_vss_search_ && table_.schema().vector(vector_).metric == Metric::inner_product;
-    const double bound = negated ? -sqlite3_value_double(value) : sqlite3_value_double(value);
-    const bool inclusive = term.op == SQLITE_INDEX_CONSTRAINT_GE || term.op == SQLITE_INDEX_CONSTRAINT_LE;
+    double bound = negated ? -sqlite3_value_double(value) : sqlite3_value_double(value);
+    bool inclusive = term.op == SQLITE_INDEX_CONSTRAINT_GE || term.op == SQLITE_INDEX_CONSTRAINT_LE;
     const bool above = term.op == SQLITE_INDEX_CONSTRAINT_GT || term.op == SQLITE_INDEX_CONSTRAINT_GE;
+    if (table_.schema().vector(vector_).is_root) {
+        bound = square_of_bound(bound, above != inclusive);
+        inclusive = above;
+    }
     if (above != negated) {
         if (bound > filter.distance_above || (bound == filter.distance_above && !inclusive)) {
             filter.distance_above = bound;
@@ -233,7 +262,8 @@ Status Cursor::read_query(const Term& term, sqlite3_value* value) {
         if (column.metric == Metric::inner_product) {
             request_.filter.distance_below = std::min(request_.filter.distance_below, -parameters->distance);
         } else {
-            request_.filter.distance_below = std::min(request_.filter.distance_below, parameters->distance);
+            const double bound = column.is_root ? square_of_bound(parameters->distance, false) : parameters->distance;
+            request_.filter.distance_below = std::min(request_.filter.distance_below, bound);
         }
         request_.filter.below_inclusive = false;
     } else if (const SearchParameters* parameters = search_parameters(value); parameters != nullptr) {
@@ -287,7 +317,8 @@ Status Cursor::run_batch(std::int64_t ticket) {
         for (std::size_t j = 0; j < search->k; ++j) {
             const bool any = j < results[i].size();
             ids[j] = any ? results[i][j].rowid : -1;
-            distances[j] = any ? results[i][j].distance : std::numeric_limits<float>::infinity();
+            distances[j] = any ? static_cast<float>(told_distance(column, results[i][j].distance))
+                               : std::numeric_limits<float>::infinity();
         }
     }
     if (table_.schema().key()) {
@@ -403,7 +434,7 @@ Status Cursor::find(std::vector<std::vector<Neighbor>>& results, bool exact) {
 // `took_all`: every row was considered, so that nothing can be missing.
 Status Cursor::find_unverified(std::vector<std::vector<Neighbor>>& results, bool exact, bool& took_all) {
     ColumnCells* cells = table_.cells(vector_);
-    const double recall = exact ? 1 : (recall_ > 0 ? recall_ : default_recall);
+    const double recall = exact ? 1 : (recall_ > 0 ? recall_ : default_recall());
     // Where the nearest rows are ruled out by their distance, how many to look at is not known beforehand.
     const bool ruled_out = request_.filter.distance_above != -std::numeric_limits<double>::infinity();
     if (cells != nullptr) {
@@ -569,7 +600,7 @@ Status Cursor::column(sqlite3_context* context, int column) {
     }
     if (column >= schema.distance_column()) {
         if (column == schema.distance_column() && is_nearest()) {
-            const double distance = found_[position_].distance;
+            const double distance = told_distance(schema.vector(vector_), found_[position_].distance);
             const bool negated = is_sqlite_vss_search_ && schema.vector(vector_).metric == Metric::inner_product;
             sqlite3_result_double(context, negated ? -distance : distance);
         }

@@ -152,8 +152,11 @@ std::string describe(const Schema& schema) {
                        ", \"kind\": ", json_text(kind_words(column.kind)));
         if (column.is_vector()) {
             columns += cat(", \"dim\": ", column.dim, ", \"type\": ", json_text(name_of(column.type)),
-                           ", \"metric\": ", json_text(name_of(column.metric)));
+                           ", \"metric\": ", json_text(column.metric_name()));
             columns += cat(", \"index\": ", json_text(column.has_cells ? "cells" : "flat"));
+            if (column.scale != 0) {
+                columns += cat(", \"scale\": ", column.scale);
+            }
             if (!column.factory.empty()) {
                 columns += cat(", \"factory\": ", json_text(column.factory));
             }

@@ -104,6 +104,14 @@ VSS0_EXPORT int vss0_threads(void) {
     return vss::threads();
 }
 
+VSS0_EXPORT void vss0_set_default_recall(double recall) {
+    vss::set_default_recall(recall);
+}
+
+VSS0_EXPORT double vss0_default_recall(void) {
+    return vss::default_recall();
+}
+
 VSS0_EXPORT void vss0_set_verification(int on) {
     vss::set_verification(on != 0);
 }

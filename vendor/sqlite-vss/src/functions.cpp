@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <cstring>
+#include <optional>
 
 #include "text.h"
 #include "types.h"
@@ -90,6 +91,48 @@ Status read_vector_argument(sqlite3_value* value, std::string_view what, VectorA
     return Status::ok();
 }
 
+Status read_type(sqlite3_value* type, std::string_view what, ElementType& out) {
+    out = ElementType::float32;
+    if (type == nullptr) {
+        return Status::ok();
+    }
+    const std::string name = text_of(type);
+    const std::optional<ElementType> found = parse_element_type(name);
+    if (!found) {
+        return Status::invalid(
+            cat(what, ": expected the type float32, float16, bfloat16, int8 or bit, got ",
+                sqlite3_value_type(type) == SQLITE_NULL ? std::string("null") : cat('"', name.substr(0, 40), '"')));
+    }
+    out = *found;
+    return Status::ok();
+}
+
+Status read_typed_argument(sqlite3_value* value, sqlite3_value* type, std::string_view what, VectorArgument& out) {
+    ElementType element = ElementType::float32;
+    VSS_TRY(read_type(type, what, element));
+    return read_typed_argument(value, element, what, out);
+}
+
+Status read_typed_argument(sqlite3_value* value, ElementType element, std::string_view what, VectorArgument& out) {
+    if (element == ElementType::float32 || sqlite3_value_type(value) == SQLITE_TEXT) {
+        return read_vector_argument(value, what, out);
+    }
+    const std::span<const std::byte> bytes = blob_of(value);
+    const std::size_t dim = bytes.size() * 8 / vector_bytes(element, 8);
+    if (sqlite3_value_type(value) != SQLITE_BLOB || vector_bytes(element, dim) != bytes.size()) {
+        return Status::invalid(
+            cat(what, ": expected a blob of ", name_of(element), " values or a JSON array, got ", described(value)));
+    }
+    if (dim > max_dimensions) {
+        return {Code::too_big, cat(what, ": expected at most ", max_dimensions, " dimensions, got ", dim)};
+    }
+    VSS_TRY(validate_vector(element, Metric::l2, bytes.data(), dim, what));
+    out.storage_.resize(dim);
+    decode_vector(element, bytes.data(), dim, out.storage_.data());
+    out.values_ = out.storage_;
+    return Status::ok();
+}
+
 void set_result(sqlite3_context* context, std::string_view text) {
     sqlite3_result_text64(context, text.data(), text.size(), SQLITE_TRANSIENT, SQLITE_UTF8);
 }
@@ -114,8 +157,9 @@ void set_error(sqlite3_context* context, const Status& status) {
 }
 
 int register_functions(sqlite3* db) {
-    for (const auto registration : {&register_distance_functions, &register_conversion_functions,
-                                    &register_about_functions, &register_fvecs_table}) {
+    for (const auto registration :
+         {&register_distance_functions, &register_arithmetic_functions, &register_conversion_functions,
+          &register_about_functions, &register_settings_function, &register_fvecs_table}) {
         if (const int rc = registration(db); rc != SQLITE_OK) {
             return rc;
         }

@@ -10,6 +10,7 @@
 
 #include "sqlite_api.h"
 #include "status.h"
+#include "types.h"
 
 namespace vss {
 
@@ -27,6 +28,8 @@ class VectorArgument {
   private:
     friend Status read_vector_argument(sqlite3_value* value, std::string_view what, VectorArgument& out);
     friend Status read_json_argument(sqlite3_value* value, std::string_view what, VectorArgument& out);
+    friend Status read_typed_argument(sqlite3_value* value, ElementType type, std::string_view what,
+                                      VectorArgument& out);
 
     std::span<const float> values_;  // into the SQL value or into storage_
     std::vector<float> storage_;
@@ -38,6 +41,12 @@ class VectorArgument {
 Status read_vector_argument(sqlite3_value* value, std::string_view what, VectorArgument& out);
 // JSON text only.
 Status read_json_argument(sqlite3_value* value, std::string_view what, VectorArgument& out);
+
+// The element type that an argument names; float32 where there is none (nullptr).
+Status read_type(sqlite3_value* type, std::string_view what, ElementType& out);
+// A vector of the type that `type` names, as floats: a blob of that type, or JSON text.
+Status read_typed_argument(sqlite3_value* value, sqlite3_value* type, std::string_view what, VectorArgument& out);
+Status read_typed_argument(sqlite3_value* value, ElementType type, std::string_view what, VectorArgument& out);
 
 // The two bytes that begin a blob of vector_to_blob(): 'v', and 1 for float32.
 inline constexpr std::byte vector_blob_header[] = {std::byte{'v'}, std::byte{1}};
@@ -80,7 +89,9 @@ int register_function(sqlite3* db, const char* name, int argc, int flags = pure_
 
 // One per file; each returns a SQLite code.
 int register_distance_functions(sqlite3* db);
+int register_arithmetic_functions(sqlite3* db);
 int register_conversion_functions(sqlite3* db);
+int register_settings_function(sqlite3* db);
 int register_about_functions(sqlite3* db);
 int register_fvecs_table(sqlite3* db);
 

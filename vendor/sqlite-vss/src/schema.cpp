@@ -4,6 +4,7 @@
 #include <array>
 #include <cctype>
 #include <charconv>
+#include <cmath>
 
 #include "text.h"
 
@@ -134,10 +135,11 @@ Status parse_vector_options(Reader& reader, const std::string& where, Column& ou
             return Status::invalid(cat(where, ": option ", *key, " has no value"));
         }
         if (equal_ignoring_case(*key, "metric_type") || equal_ignoring_case(*key, "metric")) {
+            out.is_root = equal_ignoring_case(*value, "euclidean");
             const std::optional<Metric> metric = parse_metric(*value);
             if (!metric) {
                 return Status::invalid(cat(where, ": unknown ", *key, " \"", *value,
-                                           "\"; expected L2, INNER_PRODUCT, COSINE, L1 or HAMMING"));
+                                           "\"; expected L2, EUCLIDEAN, INNER_PRODUCT, COSINE, L1 or HAMMING"));
             }
             out.metric = *metric;
             metric_given = true;
@@ -155,12 +157,21 @@ Status parse_vector_options(Reader& reader, const std::string& where, Column& ou
                                            "\"; expected cells (the default: approximate search where it pays) or flat "
                                            "(always exact)"));
             }
+        } else if (equal_ignoring_case(*key, "scale")) {
+            const auto [end, error] = std::from_chars(value->data(), value->data() + value->size(), out.scale);
+            if (error != std::errc() || end != value->data() + value->size() || !std::isfinite(out.scale) ||
+                !(out.scale > 0)) {
+                return Status::invalid(cat(where, ": expected scale as a number above 0, got \"", *value, '"'));
+            }
         } else if (equal_ignoring_case(*key, "factory")) {
             out.factory = *value;
         } else {
-            return Status::invalid(
-                cat(where, ": unknown option \"", *key, "\"; known options are metric_type, type, index and factory"));
+            return Status::invalid(cat(where, ": unknown option \"", *key,
+                                       "\"; known options are metric_type, type, scale, index and factory"));
         }
+    }
+    if (out.scale != 0 && out.type != ElementType::int8) {
+        return Status::invalid(cat(where, ": scale is for type=int8, not for ", name_of(out.type)));
     }
     if (out.type == ElementType::bit && !metric_given) {
         out.metric = Metric::hamming;

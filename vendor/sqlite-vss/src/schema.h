@@ -30,12 +30,16 @@ struct Column {
     std::size_t dim = 0;
     ElementType type = ElementType::float32;
     Metric metric = Metric::l2;
+    bool is_root = false;   // metric_type=EUCLIDEAN: l2, whose root is what a search tells and compares
+    double scale = 0;       // int8: floats are multiplied by it and rounded; 0: they must be whole
     bool has_cells = true;  // index=flat: searched exactly, whatever it holds
     std::string factory;    // a Faiss factory string, or empty
     // other columns
     std::string declared_type;  // "text collate nocase", as SQLite is to see it
     bool indexed = false;
 
+    // "L2", "EUCLIDEAN", ...
+    [[nodiscard]] std::string_view metric_name() const { return is_root ? "EUCLIDEAN" : name_of(metric); }
     [[nodiscard]] bool is_vector() const { return kind == ColumnKind::vector; }
     [[nodiscard]] std::size_t bytes() const { return vector_bytes(type, dim); }
 };
@@ -56,6 +60,7 @@ class Schema {
     [[nodiscard]] const std::vector<std::size_t>& values() const { return values_; }
     [[nodiscard]] const Column& vector(std::size_t c) const { return columns_[vectors_[c]]; }
     [[nodiscard]] const Column& value(std::size_t v) const { return columns_[values_[v]]; }
+    void set_cells(std::size_t c, bool has_cells) { columns_[vectors_[c]].has_cells = has_cells; }
     // Which vector (value) column the table's i-th column is, if it is one.
     [[nodiscard]] std::optional<std::size_t> vector_index(std::size_t i) const;
     [[nodiscard]] std::optional<std::size_t> value_index(std::size_t i) const;

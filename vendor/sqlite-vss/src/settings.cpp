@@ -21,6 +21,8 @@ constexpr std::uint64_t default_budget = std::uint64_t{256} << 20;
 constexpr int max_threads = 256;
 
 std::atomic<int> chosen_threads{0};
+constexpr double usual_recall = 0.95;
+std::atomic<double> chosen_recall{usual_recall};
 
 int available_cores() {
 #if defined(__linux__)
@@ -92,6 +94,14 @@ int threads() {
 void set_threads(int count) {
     chosen_threads.store(std::clamp(count, 0, max_threads));
     apply_threads_to_blas();
+}
+
+double default_recall() {
+    return chosen_recall.load();
+}
+
+void set_default_recall(double recall) {
+    chosen_recall.store(recall > 0 && recall <= 1 ? recall : usual_recall);
 }
 
 }  // namespace vss

@@ -18,4 +18,8 @@ namespace vss {
 [[nodiscard]] int threads();
 void set_threads(int count);  // 0: back to the default
 
+// The recall of a search that asks for none: 0.95 until it is set.
+[[nodiscard]] double default_recall();
+void set_default_recall(double recall);  // 0: back to the default
+
 }  // namespace vss

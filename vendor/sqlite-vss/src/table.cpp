@@ -14,8 +14,6 @@ namespace vss {
 namespace {
 
 constexpr std::array<std::string_view, 2> fixed_suffixes = {"config", "rows"};
-// Rows of its own that a table asks for their neighbours, to learn when searches may end.
-constexpr std::size_t learning_samples = 400;
 constexpr std::array<std::string_view, 5> numbered_suffixes = {"vectors", "segments", "free", "cells", "codes"};
 
 std::string_view text_of(sqlite3_value* value) {
@@ -221,6 +219,10 @@ Status Table::read_config() {
             return Status::corrupt(cat(name_.words(schema_.vector(c)), ": ", name_.table,
                                        "_config does not say how its vectors are laid out"));
         }
+        // vss_set_index() goes before the declaration.
+        if (const std::int64_t flat = get(cat("flat", c)); flat >= 0) {
+            schema_.set_cells(c, flat == 0);
+        }
         const Column& column = schema_.vector(c);
         stores.push_back(std::make_unique<VectorStore>(name_, column, c, geometry));
         const std::int64_t from = get(cat("cells_from", c));
@@ -291,13 +293,8 @@ Status Table::flush_cells(std::size_t c) {
         VSS_TRY(index.directory(directory));
         const std::uint64_t then = index.state().learned.cells_then;
         if (directory->live() > then * 2 || directory->live() * 3 < then) {
-            if (then == 0) {
-                directory.reset();
-                VSS_TRY(index.measure_all_radii());
-            }
-            LearnedRecall learned;
-            VSS_TRY(cells_[c]->search.learn(learning_samples, learned));
-            index.set_learned(learned);
+            directory.reset();
+            VSS_TRY(learn(c));
         }
     }
     directory.reset();

@@ -26,6 +26,8 @@
 namespace vss {
 
 inline constexpr int format_version = 2;
+// Rows of its own that a table asks for their neighbours, to learn when searches may end.
+inline constexpr std::size_t learning_samples = 400;
 
 // The approximate index of one vector column.
 struct ColumnCells {
@@ -82,6 +84,14 @@ class Table {
     Status check(const Report& report);
     // Mends them; inside a transaction of the caller.
     Status repair(const Report& report);
+
+    // Commands about a column's cells, inside a transaction of the caller; nothing where it has none.
+    // Clusters all rows again.
+    Status rebuild(std::size_t c);
+    // Measures again what a recall needs.
+    Status relearn(std::size_t c);
+    // Whether the column is searched through cells from now on.
+    Status set_cells(std::size_t c, bool wanted);
 
     // The transaction. flush() writes what is gathered; discard() forgets it, and what was known of the tables.
     Status flush();
@@ -156,6 +166,7 @@ class Table {
     // The row in this slot is about to lose its vector: its cells forget it.
     Status forget(std::size_t c, std::uint64_t slot);
     Status flush_cells(std::size_t c);
+    Status learn(std::size_t c);
     Status check_cells(std::size_t c, const Report& report);
     Status missing_tables(std::size_t c, std::vector<std::string>& out) const;
     Status insert_row(std::optional<std::int64_t> rowid, std::span<sqlite3_value*> values,

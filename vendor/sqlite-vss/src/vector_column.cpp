@@ -11,7 +11,11 @@ namespace {
 Status from_floats(std::span<const float> values, const Column& column, std::string_view words,
                    std::vector<std::byte>& storage) {
     storage.resize(column.bytes());
-    Status status = encode_vector(column.type, values, storage.data());
+    std::vector<float> scaled;
+    Status status = column.scale == 0 ? Status::ok() : scale_to_int8(values, column.scale, scaled);
+    if (status.is_ok()) {
+        status = encode_vector(column.type, column.scale == 0 ? values : scaled, storage.data());
+    }
     return status.is_ok() ? status : Status(status.code(), cat(words, ": ", status.message()));
 }
 

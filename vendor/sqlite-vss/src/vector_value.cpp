@@ -297,6 +297,18 @@ Status encode_vector(ElementType type, std::span<const float> values, std::byte*
     return {Code::internal, "unknown element type"};
 }
 
+Status scale_to_int8(std::span<const float> values, double scale, std::vector<float>& out) {
+    out.resize(values.size());
+    for (std::size_t i = 0; i < values.size(); ++i) {
+        const double scaled = std::nearbyint(static_cast<double>(values[i]) * scale);
+        if (!(scaled >= -128 && scaled <= 127)) {
+            return refuse_element(i, values[i], cat("a number that is within -128 and 127 when multiplied by ", scale));
+        }
+        out[i] = static_cast<float>(scaled);
+    }
+    return Status::ok();
+}
+
 void decode_vector(ElementType type, const std::byte* in, std::size_t dim, float* out) {
     switch (type) {
         case ElementType::float32:

@@ -20,6 +20,8 @@ std::string format_json_vector(std::span<const float> values);
 // Element conversions; `out` / `in` hold vector_bytes(type, values.size()) bytes. int8 and bit conversions from
 // floats refuse values out of range / not in {0, 1} (Code::invalid, naming the element).
 Status encode_vector(ElementType type, std::span<const float> values, std::byte* out);
+// Each value times `scale`, rounded to the nearest whole number (ties to even), which must be within -128 and 127.
+Status scale_to_int8(std::span<const float> values, double scale, std::vector<float>& out);
 void decode_vector(ElementType type, const std::byte* in, std::size_t dim, float* out);
 
 // Whether every element of the stored form is a finite number.
