@@ -102,3 +102,38 @@ TEST_CASE("identifiers and literals are quoted") {
     REQUIRE(parse({"\"a\"\"b\"(3)"}, schema).is_ok());
     CHECK(schema.declaration().find("\"a\"\"b\"") != std::string::npos);
 }
+
+TEST_CASE("primary keys") {
+    Schema schema;
+    REQUIRE(parse({"id integer primary key", "a(3)", "kind text"}, schema).is_ok());
+    CHECK(schema.rowid_column() == 0);
+    CHECK_FALSE(schema.key());
+    CHECK(schema.column(0).kind == ColumnKind::rowid);
+    CHECK(schema.values().size() == 1);
+    CHECK(schema.vector_index(1) == 0);
+    REQUIRE(parse({"a(3)", "kind text", "id  TEXT collate nocase  Primary\tKey not null"}, schema).is_ok());
+    CHECK_FALSE(schema.rowid_column());
+    CHECK(schema.key() == 1);
+    CHECK(schema.value(1).declared_type == "TEXT collate nocase");
+    // Words that only contain these are a type's own.
+    REQUIRE(parse({"a(3)", "x primary_keys"}, schema).is_ok());
+    CHECK_FALSE(schema.key());
+    CHECK(refusal({"a(3)", "x integer primary key autoincrement"}).find("autoincrement") != std::string::npos);
+    CHECK(refusal({"a(3)", "x text primary key", "y text primary key"}).find("second primary key") !=
+          std::string::npos);
+}
+
+TEST_CASE("the root of L2, and a scale for int8") {
+    Schema schema;
+    REQUIRE(parse({"a(3) metric_type=Euclidean", "b(3) type=int8 scale=12.5"}, schema).is_ok());
+    CHECK(schema.vector(0).metric == Metric::l2);
+    CHECK(schema.vector(0).is_root);
+    CHECK(schema.vector(0).metric_name() == "EUCLIDEAN");
+    CHECK(schema.vector(1).metric_name() == "L2");
+    CHECK(schema.vector(1).scale == 12.5);
+    for (const char* scale : {"0", "-1", "x", "1x", "inf", "nan"}) {
+        const std::string text = std::string("a(3) type=int8 scale=") + scale;
+        CHECK(refusal({text.c_str()}).find("scale as a number above 0") != std::string::npos);
+    }
+    CHECK(refusal({"a(3) scale=2"}).find("scale is for type=int8") != std::string::npos);
+}
