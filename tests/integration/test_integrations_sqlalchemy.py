@@ -191,3 +191,15 @@ def test_an_asynchronous_engine(tmp_path: Path) -> None:
         return version
 
     assert asyncio.run(run()) == f"v{vssnative.__version__}"
+
+
+def test_a_session_class_of_another_package_is_a_session(tmp_path: Path) -> None:
+    class Theirs(Session):
+        """As sqlmodel's: a subclass that lives elsewhere."""
+
+    Theirs.__module__ = "sqlmodel.orm.session"
+    engine = sa.create_engine(f"sqlite:///{tmp_path / 's.db'}")
+    with Theirs(engine) as session:
+        vssnative.load(session)
+        assert session.execute(sa.text("select vss_version()")).scalar() is not None
+    engine.dispose()

@@ -224,6 +224,18 @@ def test_a_long_pause_is_told_and_resume_ends_it(db: sqlite3.Connection) -> None
     assert vssnative.sync(db, embedder=embedder).rows == 50
 
 
+def test_patience_is_used_to_its_end(db: sqlite3.Connection) -> None:
+    began = time.monotonic()
+
+    def answer(texts: list[str]) -> httpx.Response:
+        return httpx.Response(503) if time.monotonic() - began < 2.5 else right(texts)
+
+    embedder = hosted(answer, breaker_failures=1000)
+    make_posts(db, 50, embedder)
+    began = time.monotonic()
+    assert vssnative.sync(db, embedder=embedder, patience=3).rows == 50
+
+
 def test_recovery_frees_the_rows_that_waited(db: sqlite3.Connection) -> None:
     embedder = hosted(right)
     make_posts(db, 50, embedder)

@@ -222,7 +222,8 @@ def _canary_dies(embedder: Embedder, result: Embedded, first: Exception) -> Outa
         if again is not None and again.permanent:
             return again
         if isinstance(first, ProviderError):
-            pause = max(first.retry_after or 0.0, getattr(error, "retry_after", None) or 0.0) or None
+            asked = [e.retry_after or 0.0 for e in (first, error) if isinstance(e, ProviderError) and e.asked]
+            pause = max(asked, default=0.0) or None
             return Outage(str(first), pause, not first.transient, first)
         return again or Outage(reason_of(error, []), None, False, error)
     return None

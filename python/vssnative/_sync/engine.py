@@ -230,6 +230,11 @@ class Engine:
             found.append((until, f"model {model} is paused until {clock_time(until)}: {reason}"))
         return min(found, default=None)
 
+    def ask_again(self) -> None:
+        """End the pauses of the models at work here."""
+        digests = {g.model_digest for e in self.embeddings() for g in e.live}
+        self._turns.write(partial(pauses.clear_pause, self._conn, sorted(digests)))
+
     def heal(self) -> None:
         """Free rows whose times a clock that was ahead has put out of reach."""
         now = time.time()

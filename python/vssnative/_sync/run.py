@@ -173,6 +173,10 @@ def sync(
     )
 
 
+def _pauses_by_itself(engine: Engine) -> bool:
+    return engine.outage is not None and engine.outage.retry_after is None and not engine.outage.permanent
+
+
 def _until_done(engine: Engine, bar: Progress, patience: float, *, once: bool) -> None:
     def after_batch() -> None:
         bar.advance(engine.totals.rows)
@@ -203,6 +207,12 @@ def _until_done(engine: Engine, bar: Progress, patience: float, *, once: bool) -
             until, reason = waiting
             left = patience - (0.0 if engine.down_since is None else now - engine.down_since)
             beyond = engine.deadline is not None and now + left > engine.deadline
+            if until - time.time() > left and not beyond and _pauses_by_itself(engine) and left > 0:
+                # The provider did not ask for so long a pause: it is asked once more when patience ends.
+                bar.waiting(reason)
+                time.sleep(left)
+                engine.ask_again()
+                continue
             if until - time.time() > left and not beyond:
                 cause = None if engine.outage is None else engine.outage.error
                 raise SyncError(
