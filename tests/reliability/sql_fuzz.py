@@ -252,6 +252,8 @@ OWN = (
     "{v}n between 0 and 10",
     "{v}x is not null",
     "{v}i > 0 and {v}t like 'a%'",
+    "({v}i > 3 or {v}t like 'a%')",
+    "{v}i is not true and {v}rowid % 3 < 2",
 )
 OUTSIDE = (
     "id = 6",
@@ -404,6 +406,10 @@ def compare_shapes(conn: Any, seed: int, count: int) -> Counter[str]:
         try:
             found = sorted(answer(conn, ours), key=key)
         except Exception as error:
+            # Two searches in one statement: whose the condition is cannot be told.
+            if own in OWN[-2:] and REFUSALS.search(str(error)):
+                told["refused"] += 1
+                continue
             raise AssertionError(f"seed {seed}, case {case}: {ours}: {error}") from error
         told["shapes"] += 1
         if found != expected:
