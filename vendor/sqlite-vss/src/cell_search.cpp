@@ -702,7 +702,7 @@ Status CellSearch::scan_cells(const CellQuery& query, std::vector<Neighbor>& out
         }
         const std::uint32_t cell = ranked_[i].cell;
         model_.scanned(cell);
-        if (known) {
+        if (known && trace_ == nullptr) {
             expected_.left -= static_cast<double>(expected_.rows.empty() ? 0 : expected_.rows[cell]);
         }
         for (Expected& expected : expected_by_k_) {
