@@ -15,7 +15,7 @@ DRIVERS = ["sqlite3", "pysqlite3", "apsw"]
 
 @pytest.fixture(params=DRIVERS)
 def conn(request: pytest.FixtureRequest) -> Any:
-    connection = vssnative.connect(":memory:", driver=importlib.import_module(request.param))
+    connection: Any = vssnative.connect(":memory:", driver=importlib.import_module(request.param))
     connection.execute("begin")
     sql_fuzz.fill(connection)
     connection.execute("commit")
@@ -33,7 +33,7 @@ def test_conditions_mean_what_they_mean_on_an_ordinary_table(conn: Any, seed: in
 @pytest.mark.parametrize("driver", DRIVERS)
 @pytest.mark.parametrize("key", ["integer", "text"])
 def test_conditions_on_keys(driver: str, key: str) -> None:
-    conn = vssnative.connect(":memory:", driver=importlib.import_module(driver))
+    conn: Any = vssnative.connect(":memory:", driver=importlib.import_module(driver))
     conn.execute("begin")
     sql_fuzz.fill(conn, key=key)
     conn.execute("commit")
@@ -55,7 +55,7 @@ def rows(conn: Any, sql: str, *params: Any) -> list[tuple[Any, ...]]:
 @pytest.fixture(params=DRIVERS)
 def seven(request: pytest.FixtureRequest) -> Any:
     """Seven rows at 1 to 7, posts with the same numbers, of which 2, 4 and 6 are drafts."""
-    connection = vssnative.connect(":memory:", driver=importlib.import_module(request.param))
+    connection: Any = vssnative.connect(":memory:", driver=importlib.import_module(request.param))
     connection.execute(
         "create virtual table e using vss0(v(1), kind text collate nocase, year integer, flag boolean)"
     )

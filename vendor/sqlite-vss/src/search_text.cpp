@@ -549,6 +549,8 @@ class TextReader {
                     say("collate", "collate");
                     ++i;
                     out.collation = name_of(tokens_[i]);
+                } else if (is(i, "or")) {
+                    out.has_list = true;  // of one column with several values SQLite makes an IN
                 } else if (is(i, "between")) {
                     out.has_between = true;
                 } else if (is(i, "in")) {
