@@ -7,17 +7,17 @@ a second whole matrix is never made.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from . import _core
 from .errors import DimensionError, InvalidVectorError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 __all__ = ["Keys", "Matrix", "ids_of", "matrix_of", "number_array"]
 
@@ -26,8 +26,7 @@ Keys: TypeAlias = "npt.NDArray[np.int64] | list[str] | list[bytes]"
 _ROWS_PER_PIECE = 512
 
 
-@dataclass(frozen=True)
-class Matrix:
+class Matrix(NamedTuple):
     """Rows of numbers: an array of two dimensions, or a function that gives float32 rows from a row on.
 
     Attributes:
@@ -278,6 +277,8 @@ def _from_array(ids: npt.NDArray[Any], uuids_as_text: bool) -> Keys:
 
 def _from_items(ids: Any, uuids_as_text: bool) -> Keys:
     items = list(ids) if isinstance(ids, Iterable) and not isinstance(ids, (str, bytes)) else [ids]
+    import uuid
+
     items = [(str(id) if uuids_as_text else id.bytes) if isinstance(id, uuid.UUID) else id for id in items]
     for wanted in (str, bytes):
         if items and all(isinstance(id, wanted) for id in items):

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-import uuid
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from . import _core
 from .arrays import Keys, Matrix, ids_of, matrix_of, number_array
@@ -37,10 +35,13 @@ from .errors import (
 )
 from .sql import check_params, quote_identifier
 
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
 __all__ = ["Index", "configure"]
 
-Ids: TypeAlias = npt.NDArray[Any]
-Distances: TypeAlias = npt.NDArray[np.float32]
+Ids: TypeAlias = "npt.NDArray[Any]"
+Distances: TypeAlias = "npt.NDArray[np.float32]"
 
 _METRICS = {
     "l2": "l2",
@@ -161,6 +162,8 @@ class Index:
         """Whether a row of this id has a vector in the column."""
         if self._look() is None:
             return False
+        import uuid
+
         if isinstance(id, uuid.UUID):
             id = str(id) if self._uuids_as_text else id.bytes
         if self._key is None:

@@ -112,7 +112,7 @@ def test_codes_are_written_with_the_rows_and_read_by_the_first_search(db: sqlite
     explained = index.explain(clustered(random, 1, 384)[0], 10)
     assert explained["refined"] >= 50
     assert explained["code_chunks_read"] >= 10
-    assert explained["rows_read_from_pages"] <= 25
+    assert explained["rows_read_from_pages"] < explained["refined"]  # without codes each candidate is read
     assert check(db) == "ok"
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import functools
-import queue
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from ..errors import ConnectionSetupError
 from .protocol import Connection, Raw
@@ -16,8 +14,7 @@ from .protocol import Connection, Raw
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True)
-class Driver:
+class Driver(NamedTuple):
     """What a connection belongs to: `native` is the C module that made `connection_class`."""
 
     name: str
@@ -116,6 +113,8 @@ class _NoLoop:
 
 def _run_in_aiosqlite_thread(conn: Raw, function: Callable[[], _T]) -> _T:
     """Only aiosqlite's own thread may touch its connection; it takes functions from a queue."""
+    import queue
+
     results: queue.SimpleQueue[tuple[_T | None, BaseException | None]] = queue.SimpleQueue()
 
     def work() -> None:

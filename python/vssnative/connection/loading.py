@@ -8,14 +8,13 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from ..errors import ConnectionSetupError, ExtensionLoadError
 from .drivers import Driver, driver_of
@@ -39,11 +38,11 @@ def loadable_path() -> str:
     """
     from .. import _core
 
-    folder = Path(_core.__file__).resolve().parent
+    folder = os.path.dirname(os.path.realpath(_core.__file__))
     for suffix in (".so", ".dylib", ".dll"):
-        path = folder / f"_vss0{suffix}"
-        if path.is_file():
-            return str(path)
+        path = os.path.join(folder, f"_vss0{suffix}")
+        if os.path.isfile(path):
+            return path
     raise ExtensionLoadError(
         f"vss0 is missing beside {_core.__file__}: the installation is incomplete, reinstall vssnative"
     )
@@ -151,8 +150,7 @@ def _load_by_entry_point(conn: Raw, driver: Driver) -> str | None:
     return None if code == 0 else f"{what}: {message or f'SQLite error {code}'}"
 
 
-@dataclass(frozen=True)
-class _Library:
+class _Library(NamedTuple):
     """The SQLite library inside a driver module, as learnt from one connection of that driver.
 
     A function registered with the library's ``sqlite3_auto_extension`` is handed the ``sqlite3*`` of the next

@@ -7,10 +7,8 @@ every value that is none of SQLite's own types is converted here, or refused in 
 from __future__ import annotations
 
 import datetime
-import decimal
 import enum
 import os
-import uuid
 from collections.abc import Mapping, Sequence, Set
 from types import ModuleType
 from typing import Any
@@ -53,7 +51,10 @@ def _bound(value: Any, name: str, driver: ModuleType) -> Any:
         raise QueryError(f"params[{name}]: {_shown(value)} does not fit into SQLite's 64-bit integers")
     if type(value) in _OWN_TYPES or _has_adapter(value, driver):
         return value
-    import numpy as np  # not before there is need: a connection comes without it
+    import decimal  # not before there is need: a connection comes without them
+    import uuid
+
+    import numpy as np
 
     if isinstance(value, (np.generic, np.ndarray)):
         return _from_numpy(value, name, driver)

@@ -193,7 +193,15 @@ Status CellSearch::cell_codes(std::uint32_t cell, std::shared_ptr<const CodeBloc
         return Status::ok();
     }
     bool is_cached = false;
-    VSS_TRY(index_.codes(cell, info, held, &is_cached));
+    if (in_memory_only_) {
+        held = index_.codes_in_memory(cell, info);
+        is_cached = held != nullptr;
+        if (!is_cached) {
+            return not_in_memory();
+        }
+    } else {
+        VSS_TRY(index_.codes(cell, info, held, &is_cached));
+    }
     out = held.get();
     if (generation_ != 0 && is_cached) {
         view = {info.version, held, scan_of(*out)};
@@ -318,8 +326,11 @@ bool CellSearch::find_chunk(SegmentView& view, std::size_t number) {
 
 // The chunk stays shut where making its codes must wait.
 Status CellSearch::open_chunk(SegmentView& view, std::size_t number) {
-    if (find_chunk(view, number) ||
-        (!index_.state().slot_codes && (trace_ != nullptr || made_ >= chunks_made_per_query))) {
+    const bool is_found = find_chunk(view, number);
+    if (in_memory_only_ && !is_found) {
+        return not_in_memory();
+    }
+    if (is_found || (!index_.state().slot_codes && (trace_ != nullptr || made_ >= chunks_made_per_query))) {
         return Status::ok();
     }
     auto made = std::make_shared<SlotCodes>(index_.space().padded());
@@ -873,6 +884,9 @@ Status CellSearch::measure(std::uint32_t slot, const CellQuery& query, bool& pas
         out.rowid = row.rowid;
         return measure(slot, row.vector, query, passes, out);
     }
+    if (in_memory_only_) {
+        return not_in_memory();
+    }
     bool live = false;
     VSS_TRY(rows_.read_slot(slot, live, out.rowid, vector_));
     if (!live) {
@@ -919,9 +933,16 @@ void CellSearch::offer(const Neighbor& neighbor, std::size_t k, std::vector<Neig
 Status CellSearch::search(const CellQuery& query, std::vector<Neighbor>& out) {
     out.clear();
     VSS_TRY(refresh());
-    if (!index_.state().is_celled()) {
-        return search_exact(query, out);
-    }
+    return index_.state().is_celled() ? search_seen(query, out) : search_exact(query, out);
+}
+
+Status CellSearch::not_in_memory() {
+    return {Code::internal, "what must be read from the tables is wanted on a thread that may not"};
+}
+
+// In what refresh() saw.
+Status CellSearch::search_seen(const CellQuery& query, std::vector<Neighbor>& out) {
+    const auto all = [&] { return in_memory_only_ ? not_in_memory() : search_all(query, out); };
     VSS_TRY(begin(query));
     if (query.k == 0 || (query.slots != nullptr && query.slots->limited && query.slots->count == 0)) {
         return Status::ok();
@@ -933,7 +954,7 @@ Status CellSearch::search(const CellQuery& query, std::vector<Neighbor>& out) {
         const double entries = learned_share(query.recall) * 2 * rows;
         if (matches * refine_cost <= std::min(entries / std::sqrt(matches / rows), 2 * rows) ||
             query.slots->count <= 4 * query.k) {
-            return search_all(query, out);
+            return all();
         }
     }
     bool exact = query.cells == 0 && misses_for(query.recall, query.k) < 0;
@@ -946,7 +967,7 @@ Status CellSearch::search(const CellQuery& query, std::vector<Neighbor>& out) {
                           (query.rows == nullptr || query.rows->distance_below == infinity));
     }
     if (exact) {
-        return search_all(query, out);
+        return all();
     }
     std::sort_heap(out.begin(), out.end());
     return Status::ok();

@@ -91,6 +91,9 @@ class CellSearch {
 
     // Nearest first, distances as exact_distance gives them, rounded to float32.
     Status search(const CellQuery& query, std::vector<Neighbor>& out);
+    // The same for each of `vectors`, on several threads. `check`: is asked before each, and ends it if it fails.
+    Status search_many(CellQuery query, std::span<const std::byte* const> vectors, int threads,
+                       const std::function<Status()>& check, std::vector<std::vector<Neighbor>>& out);
     // Every row is considered, by a bound that cannot fail: what brute force gives, ties by rowid.
     Status search_exact(const CellQuery& query, std::vector<Neighbor>& out);
     // Every row is considered; its code errs no more than is likely for the recall.
@@ -229,6 +232,10 @@ class CellSearch {
     Status finish_chunk(SegmentView& view, std::size_t number, const std::shared_ptr<SlotCodes>& made);
     Status complete_chunk(std::span<const std::uint32_t> slots, SlotCodes& codes);
     void release_chunks();
+    class Queue;
+    Status search_seen(const CellQuery& query, std::vector<Neighbor>& out);
+    [[nodiscard]] static Status not_in_memory();
+    void see_as(const CellSearch& other);
     Status add_uncoded(const SegmentView& view, std::vector<std::uint32_t>& out);
     Status keep_rows(SegmentView& view);
     [[nodiscard]] bool rows_fit() const;
@@ -251,6 +258,10 @@ class CellSearch {
     std::vector<CellView> cells_;        // by id
 
     MissModel model_;
+
+    // Of many queries some on other threads, which may not ask the tables.
+    std::vector<std::unique_ptr<CellSearch>> helpers_;
+    bool in_memory_only_ = false;
 
     // Scratch of one query.
     CodeQuery query_;

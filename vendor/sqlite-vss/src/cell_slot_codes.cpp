@@ -120,6 +120,7 @@ Status CellIndex::forget_slot_code(std::uint32_t slot) {
 }
 
 Status CellIndex::write_slot_codes() {
+    wrote_ = wrote_ || cleared_ || erases_slot_codes_ || !slot_chunks_.empty();
     if (cleared_) {
         VSS_TRY(store_.clear());
         cleared_ = false;
@@ -142,8 +143,18 @@ Status CellIndex::erase_slot_codes() {
 }
 
 Status CellIndex::settle_and_write(bool all) {
+    // What is in the tables is not put back with what is in memory: only a rollback does.
+    struct BrokenUnlessDone {
+        CellIndex& index;
+        bool done = false;
+        ~BrokenUnlessDone() { index.broken_ = index.broken_ || (!done && index.wrote_); }
+    };
     const FlagScope scope(may_write_);
-    return settle(all);
+    wrote_ = false;
+    BrokenUnlessDone guard{*this};
+    const Status status = settle(all);
+    guard.done = status.is_ok();
+    return status;
 }
 
 // Of all rows in cells.

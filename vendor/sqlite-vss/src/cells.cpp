@@ -210,6 +210,12 @@ Status CellIndex::codes(std::uint32_t cell, const CellInfo& info, std::shared_pt
     return Status::ok();
 }
 
+std::shared_ptr<const CodeBlocks> CellIndex::codes_in_memory(std::uint32_t cell, const CellInfo& info) const {
+    auto out =
+        Cache::instance().get_as<CodeBlocks>({info.version, CacheKind::codes, store_.column(), cell, space_key_});
+    return out != nullptr && out->fits(space_->padded(), info.entries) ? out : nullptr;
+}
+
 Status CellIndex::working(std::uint32_t cell, Working*& out) {
     if (const auto at = working_.find(cell); at != working_.end()) {
         out = &at->second;

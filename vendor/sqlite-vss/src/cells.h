@@ -94,6 +94,8 @@ class CellIndex {
     // `is_cached`: the process's cache holds them.
     Status codes(std::uint32_t cell, const CellInfo& info, std::shared_ptr<const CodeBlocks>& out,
                  bool* is_cached = nullptr);
+    // None if the tables would have to be read. May be called on several threads while nothing else is.
+    [[nodiscard]] std::shared_ptr<const CodeBlocks> codes_in_memory(std::uint32_t cell, const CellInfo& info) const;
     // 4-bit codes as the tables, and what is to be written to them, have them: without those of rows in the tail; where
     // they are not kept, without any. Calls `found` with the bytes of each chunk that is there.
     Status slot_codes(std::uint64_t first_chunk, std::size_t count, const CellStore::SlotCodesFound& found);
@@ -210,6 +212,7 @@ class CellIndex {
     std::uint32_t erased_to_ = 0;                                      // batches before it are gone from the table
     std::map<std::uint64_t, std::shared_ptr<SlotCodes>> slot_chunks_;  // changed, not in the table yet
     bool erases_slot_codes_ = false;                                   // those in the table count no more
+    bool wrote_ = false;                                               // some of it, in the work that goes on
     bool may_write_ = false;                                           // at once, what is gathered in slot_chunks_
     std::set<std::uint32_t> unbalanced_;                               // to be looked at by balance()
     Leaving leaving_;

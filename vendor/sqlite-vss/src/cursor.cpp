@@ -470,20 +470,26 @@ Status Cursor::find_unverified(std::vector<std::vector<Neighbor>>& results, bool
     query.slots = slots.limited && !by_rowid ? &slots : nullptr;
     took_all = !approximate || by_rowid;
     results.resize(request_.queries.size());
-    for (std::size_t i = 0; i < request_.queries.size(); ++i) {
-        query.vector = request_.queries[i];
-        if (i > 0) {  // the first was asked by reading the state
-            VSS_TRY(table_.store(vector_).check_interrupt());
+    Status status = Status::ok();
+    if (approximate && !by_rowid && request_.queries.size() > 1) {
+        status = cells->search.search_many(
+            query, request_.queries, request_.threads, [&] { return table_.store(vector_).check_interrupt(); },
+            results);
+    } else {
+        for (std::size_t i = 0; i < request_.queries.size() && status.is_ok(); ++i) {
+            query.vector = request_.queries[i];
+            if (i > 0) {  // the first was asked by reading the state
+                VSS_TRY(table_.store(vector_).check_interrupt());
+            }
+            status = approximate && !by_rowid ? cells->search.search(query, results[i])
+                                              : cells->search.search_exact(query, results[i]);
         }
-        const Status status = approximate && !by_rowid ? cells->search.search(query, results[i])
-                                                       : cells->search.search_exact(query, results[i]);
-        if (status.code() == Code::corrupt && !status.message().starts_with("table ")) {
-            // Search knows no names.
-            return Status::corrupt(cat(table_.name().words(table_.schema().vector(vector_)), ": ", status.message()));
-        }
-        VSS_TRY(status);
     }
-    return Status::ok();
+    if (status.code() == Code::corrupt && !status.message().starts_with("table ")) {
+        // Search knows no names.
+        return Status::corrupt(cat(table_.name().words(table_.schema().vector(vector_)), ": ", status.message()));
+    }
+    return status;
 }
 
 // Searches for the k nearest and goes on after those already handed out.

@@ -1,0 +1,127 @@
+"""Batches of queries on several threads: each query gets what it gets alone, whatever is in memory."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+
+import vssnative
+
+DIM = 384
+ROWS = 6000
+Opener = Callable[..., sqlite3.Connection]
+
+
+def clustered(seed: int, n: int) -> np.ndarray:
+    centres = np.random.default_rng(5).standard_normal((60, DIM))
+    random = np.random.default_rng(seed)
+    rows = centres[random.integers(0, 60, n)] + 0.8 * random.standard_normal((n, DIM))
+    return np.ascontiguousarray(rows, np.float32)
+
+
+@pytest.fixture
+def index(open_db: Opener) -> Iterator[vssnative.Index]:
+    vssnative.configure(memory="256MB")
+    conn = open_db(isolation_level=None)
+    conn.execute(f"create virtual table t using vss0(a({DIM}), g integer)")
+    index = vssnative.Index(conn, "t", "a")
+    index.add(np.arange(ROWS), clustered(1, ROWS))
+    conn.execute("update t set g = rowid % 10")
+    yield index
+    vssnative.configure(memory="256MB", threads=0)
+
+
+def alone(index: vssnative.Index, queries: np.ndarray, **how: object) -> list[list[int]]:
+    return [index.search(query, k=10, **how)[0].tolist() for query in queries]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("memory", ["0MB", "1MB", "5MB", "256MB"])
+def test_any_number_of_threads_finds_what_one_query_finds(index: vssnative.Index, memory: str) -> None:
+    queries = clustered(2, 70)
+    expected = alone(index, queries)
+    filtered = alone(index, queries, where="g < 5")
+    few = alone(index, queries, where="rowid between 100 and 130")
+    for threads in (1, 2, 3, 8):
+        vssnative.configure(threads=threads, memory=0)
+        vssnative.configure(memory=memory)
+        for _ in range(3):  # what was read is in memory the next time
+            assert index.search(queries, k=10)[0].tolist() == expected
+        assert index.search(queries, k=10, where="g < 5")[0].tolist() == filtered
+        assert index.search(queries, k=10, where="rowid between 100 and 130")[0].tolist() == few
+        assert index.search(queries[:3], k=10)[0].tolist() == expected[:3]
+
+
+def test_more_rows_than_cells_bring(index: vssnative.Index) -> None:
+    vssnative.configure(threads=2)
+    ids, distances = index.search(clustered(3, 12), k=ROWS + 10, recall=0.8)
+    assert (ids[:, :ROWS] >= 0).all() and (ids[:, ROWS:] == -1).all()
+    assert (np.diff(distances[:, :ROWS]) >= 0).all()
+
+
+def test_a_transaction_sees_its_own_rows(index: vssnative.Index) -> None:
+    vssnative.configure(threads=2)
+    queries = clustered(4, 40)
+    index.search(queries, k=3)
+    index.conn.execute("begin")
+    index.add(np.arange(ROWS, ROWS + 40), queries)
+    assert index.search(queries, k=1)[0][:, 0].tolist() == list(range(ROWS, ROWS + 40))
+    index.conn.execute("rollback")
+    assert (index.search(queries, k=1)[0] < ROWS).all()
+    index.add(np.arange(ROWS, ROWS + 40), queries)
+    assert index.search(queries, k=1)[0][:, 0].tolist() == list(range(ROWS, ROWS + 40))
+    index.conn.execute("delete from t where rowid >= ?", (ROWS,))
+    assert (index.search(queries, k=1)[0] < ROWS).all()
+
+
+def test_damage_is_told_from_any_thread(index: vssnative.Index) -> None:
+    queries = clustered(5, 60)
+    [chunk, data] = index.conn.execute(
+        "select chunk, data from t_codes0 where chunk >= ? order by chunk limit 1 offset 3", (1 << 55,)
+    ).fetchone()
+    index.conn.execute("update t_codes0 set data = ? where chunk = ?", (data[:-7] + b"wrong!!", chunk))
+    vssnative.configure(threads=2, memory=0)
+    vssnative.configure(memory="256MB")
+    with pytest.raises(vssnative.DamagedError, match="does not match its bytes"):
+        for seed in range(20):
+            index.search(clustered(seed, 200), k=100)
+    index.conn.execute("update t_codes0 set data = ? where chunk = ?", (data, chunk))
+    assert index.search(queries, k=10)[0].tolist() == alone(index, queries)
+
+
+def test_batches_can_be_interrupted(index: vssnative.Index) -> None:
+    vssnative.configure(threads=2)
+    queries = clustered(6, 20000)
+    timer = threading.Timer(0.05, index.conn.interrupt)
+    timer.start()
+    with pytest.raises(sqlite3.OperationalError, match="interrupt"):
+        for _ in range(50):
+            index.search(queries, k=100, recall=0.99)
+    timer.join()
+    assert index.search(queries[:20], k=5)[0].tolist() == [
+        index.search(query, k=5)[0].tolist() for query in queries[:20]
+    ]
+
+
+def test_connections_in_threads_of_their_own(index: vssnative.Index, open_db: Opener) -> None:
+    vssnative.configure(threads=2)
+    queries = clustered(7, 80)
+    expected = alone(index, queries)
+    connections = [open_db(isolation_level=None, check_same_thread=False) for _ in range(3)]
+    wrong: list[int] = []
+
+    def work(number: int) -> None:
+        own = vssnative.Index(connections[number], "t", "a")
+        for _ in range(5):
+            if own.search(queries, k=10)[0].tolist() != expected:
+                wrong.append(number)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []

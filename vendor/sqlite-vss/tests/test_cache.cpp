@@ -1,0 +1,133 @@
+// The process-wide cache: what it takes, refuses and evicts.
+#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
+#include <doctest/doctest.h>
+
+#include <memory>
+#include <vector>
+
+#include "cache.h"
+
+namespace vss {
+namespace {
+
+struct Piece final : CacheEntry {
+    explicit Piece(std::size_t size) : size(size) {}
+    [[nodiscard]] std::size_t bytes() const override { return size; }
+    std::size_t size;
+};
+
+constexpr std::size_t piece = 10000 - 256;  // as counted, ten thousand bytes
+constexpr std::uint64_t budget = 1000000;
+
+CacheKey key(CacheKind kind, std::uint64_t id) {
+    return {7, kind, 0, id};
+}
+
+bool put(CacheKind kind, std::uint64_t id) {
+    return Cache::instance().put(key(kind, id), std::make_shared<Piece>(piece));
+}
+
+std::size_t count(CacheKind kind, std::uint64_t from, std::uint64_t end) {
+    std::size_t found = 0;
+    for (std::uint64_t id = from; id < end; ++id) {
+        found += Cache::instance().get(key(kind, id)) != nullptr ? 1U : 0U;
+    }
+    return found;
+}
+
+void begin() {
+    Cache::instance().clear();
+    Cache::instance().set_budget(budget);
+}
+
+TEST_CASE("a scan of more than the budget evicts nothing of its own kind, and what was refused is asked for again") {
+    begin();
+    for (int pass = 0; pass < 2; ++pass) {
+        for (std::uint64_t id = 0; id < 140; ++id) {
+            if (Cache::instance().get(key(CacheKind::slots, id)) == nullptr) {
+                CHECK(put(CacheKind::slots, id) == (pass == 0 && id < 100));
+            }
+        }
+    }
+    CHECK(Cache::instance().is_full());
+    CHECK(Cache::instance().used() == budget);
+    CHECK(count(CacheKind::slots, 0, 100) == 100);
+}
+
+TEST_CASE("what is worth more takes the place of what is worth less, never the other way") {
+    begin();
+    for (std::uint64_t id = 0; id < 50; ++id) {
+        CHECK(put(CacheKind::segment, id));
+        CHECK(put(CacheKind::slots, id));
+    }
+    for (std::uint64_t id = 0; id < 30; ++id) {
+        CHECK(put(CacheKind::codes, id));
+    }
+    CHECK(count(CacheKind::codes, 0, 30) == 30);
+    CHECK(count(CacheKind::slots, 0, 50) == 50);
+    CHECK(count(CacheKind::segment, 0, 50) <= 20);
+    for (std::uint64_t id = 100; id < 200; ++id) {
+        put(CacheKind::segment, id);
+    }
+    CHECK(count(CacheKind::codes, 0, 30) == 30);
+    CHECK(count(CacheKind::slots, 0, 50) == 50);
+    for (std::uint64_t id = 30; id < 100; ++id) {
+        CHECK(put(CacheKind::codes, id));
+    }
+    CHECK(count(CacheKind::codes, 0, 100) == 100);
+    CHECK_FALSE(put(CacheKind::codes, 100));
+    CHECK(Cache::instance().used() <= budget);
+}
+
+TEST_CASE("entries that nobody uses any more make room in the end, those in use stay") {
+    begin();
+    for (std::uint64_t id = 0; id < 100; ++id) {
+        CHECK(put(CacheKind::codes, id));
+    }
+    // What is in use now: twenty of them, and a hundred others.
+    for (int round = 0; round < 60; ++round) {
+        CHECK(count(CacheKind::codes, 0, 20) == 20);
+        for (std::uint64_t id = 1000; id < 1100; ++id) {
+            if (Cache::instance().get(key(CacheKind::slots, id)) == nullptr) {
+                put(CacheKind::slots, id);
+            }
+        }
+    }
+    CHECK(count(CacheKind::codes, 0, 20) == 20);
+    CHECK(count(CacheKind::slots, 1000, 1100) >= 70);
+    CHECK(Cache::instance().used() <= budget);
+}
+
+TEST_CASE("a smaller budget keeps what is worth most; evictions are counted; nothing larger than the budget is taken") {
+    begin();
+    for (std::uint64_t id = 0; id < 30; ++id) {
+        CHECK(put(CacheKind::codes, id));
+        CHECK(put(CacheKind::segment, id));
+        CHECK(put(CacheKind::slots, id));
+    }
+    const std::uint64_t before = Cache::instance().evictions();
+    Cache::instance().set_budget(400000);
+    CHECK(Cache::instance().evictions() - before == 50);
+    CHECK(count(CacheKind::codes, 0, 30) == 30);
+    CHECK(count(CacheKind::slots, 0, 30) == 10);
+    CHECK(count(CacheKind::segment, 0, 30) == 0);
+    CHECK_FALSE(Cache::instance().put(key(CacheKind::codes, 99), std::make_shared<Piece>(400001)));
+    CHECK_FALSE(put(CacheKind::codes, 3));  // it is there already
+    Cache::instance().set_budget(0);
+    CHECK(Cache::instance().used() == 0);
+    CHECK_FALSE(put(CacheKind::codes, 3));
+}
+
+TEST_CASE("an entry in use outlives its eviction") {
+    begin();
+    CHECK(put(CacheKind::codes, 1));
+    const auto held = Cache::instance().get_as<Piece>(key(CacheKind::codes, 1));
+    REQUIRE(held != nullptr);
+    Cache::instance().set_budget(0);
+    CHECK(Cache::instance().get(key(CacheKind::codes, 1)) == nullptr);
+    CHECK(held->size == piece);
+    Cache::instance().set_budget(budget);
+}
+
+}  // namespace
+}  // namespace vss
