@@ -1,13 +1,14 @@
 """Texts a second of every level, precision and backend that this machine has, in one run, and beside them its peaks.
 
-    python benchmarks/encoder/levels.py [--rounds 5] [--texts FILE] [--site DIRECTORY] [--json FILE] [--accuracy]
+    python benchmarks/encoder/levels.py [--rounds 5] [--texts FILE] [--site DIRECTORY] [--json FILE] [--accuracy] [--memory]
 
 Texts: lines of FILE, by default first lines of the standard library's docstrings. Workloads: short (a line each), eight joined,
 mixed. Rounds alternate between the variants, so a disturbance of the machine meets all alike; shown are medians, and the median
-of each round's ratio to the first variant. Peaks are those of independent instructions (peak.cpp, built by g++), measured in
-every round on all threads; the share is of all threads' peak at 21.3 MFLOP a token. `--site` names the site-packages of another
+of each round's ratio to the first variant, in brackets that of the process's processor time, which others on the machine
+disturb less. Peaks are those of independent instructions (peak.cpp, built by g++), measured in
+every round on all threads; the share, of processor time, is of a thread's peak at 21.3 MFLOP a token, tokenization included. `--site` names the site-packages of another
 environment with torch and sentence-transformers, which is then one more variant. `--accuracy` adds the least cosine on the
-tests' 1,100 texts.
+tests' 1,100 texts, `--memory` the MB of a new process at its largest that embeds the short texts.
 """
 
 from __future__ import annotations
@@ -157,6 +158,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
                 f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
             )
     rates: dict[str, dict[str, list[float]]] = {label: {name: [] for name in rows} for label in made}
+    spent: dict[str, dict[str, list[float]]] = {label: {name: [] for name in rows} for label in made}
     tokenizing: dict[str, list[float]] = {name: [] for name in rows}
     units: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as scratch:
@@ -166,17 +168,19 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             units.append(peaks(program))
             for name, texts in rows.items():
                 for label, encode in made.items():
-                    start = time.perf_counter()
+                    start, busy = time.perf_counter(), time.process_time()
                     encode(texts)
                     rates[label][name].append(len(texts) / (time.perf_counter() - start))
-                start = time.perf_counter()
+                    spent[label][name].append(time.process_time() - busy)
+                busy = time.process_time()
                 tokenizer.encode(texts)
-                tokenizing[name].append(len(texts) / (time.perf_counter() - start))
+                tokenizing[name].append(time.process_time() - busy)
     result["peaks"] = {unit: statistics.median(one[unit] for one in units) for unit in units[0]}
     result["tokenizing"] = {name: statistics.median(values) for name, values in tokenizing.items()}
-    result["rates"] = rates
+    result["rates"], result["processor seconds"] = rates, spent
     result["counts"] = {name: len(texts) for name, texts in rows.items()}
-    result["memory"] = {label: memory_of(*label.rsplit(" ", 1), arguments) for label in made}
+    if arguments.memory:
+        result["memory"] = {label: memory_of(*label.rsplit(" ", 1), arguments) for label in made}
     if arguments.accuracy:
         result["least cosine"] = {label: least_cosine(encode) for label, encode in made.items()}
     return result
@@ -205,14 +209,29 @@ def show(result: dict[str, Any]) -> None:
             ratio = statistics.median(
                 a / b for a, b in zip(values, result["rates"][first][name], strict=True)
             )
-            cell = f"{rate:,.0f}, {ratio:.2f} x"
+            spent = result["processor seconds"]
+            busy = statistics.median(
+                a / b for a, b in zip(spent[first][name], spent[label][name], strict=True)
+            )
+            cell = f"{rate:,.0f}, {ratio:.2f} x ({busy:.2f} x)"
             if unit in result["peaks"]:
-                flop = rate * result["tokens"][name] / result["counts"][name] * FLOP_PER_TOKEN
-                cell += f", {flop / 1e9 / result['peaks'][unit]:.2f}"
+                # Of a second of one thread, whatever the others on the machine do.
+                flop = result["tokens"][name] * FLOP_PER_TOKEN / statistics.median(spent[label][name])
+                cell += f", {flop / 1e9 / (result['peaks'][unit] / result['threads']):.2f}"
             cells.append(cell)
         cosine = result.get("least cosine", {}).get(label)
-        print(f"| {label} |", " | ".join(cells), f"| {result['memory'][label]:.0f} |", f"{cosine or '':.7} |")
-    print("tokenizing alone, texts a second:", {k: round(v) for k, v in result["tokenizing"].items()})
+        memory = result.get("memory", {}).get(label)
+        print(
+            f"| {label} |",
+            " | ".join(cells),
+            f"| {'' if memory is None else round(memory)} |",
+            f"{cosine or '':.7} |",
+        )
+    for label, spent in result["processor seconds"].items():
+        shares = {
+            name: result["tokenizing"][name] / statistics.median(values) for name, values in spent.items()
+        }
+        print(f"tokenization's share of {label}:", {name: round(share, 3) for name, share in shares.items()})
     for name, reason in result["missing"].items():
         print(f"left out: {name}: {reason}")
 
@@ -227,6 +246,7 @@ def main() -> None:
     parser.add_argument("--site", type=Path)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--accuracy", action="store_true")
+    parser.add_argument("--memory", action="store_true")
     parser.add_argument("--alone", nargs=2, metavar=("NAME", "PRECISION"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.site:

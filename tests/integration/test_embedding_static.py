@@ -18,8 +18,10 @@ from tests.fixtures.embedding.tiny_static import (
     CROSS,
     MORE_TEXTS,
     PAIRS,
+    ROBERTA,
     STATIC,
     write_cross_encoder,
+    write_roberta,
     write_static,
 )
 from vssnative import _core
@@ -167,6 +169,30 @@ class TestStatic:
                 True,
                 np.empty(shape, dtype=np.float32),
             )
+
+
+class TestRoberta:
+    @pytest.mark.parametrize("backend", ["native", "onnxruntime", "openvino"])
+    @pytest.mark.parametrize("name", ROBERTA)
+    def test_vectors_are_those_of_sentence_transformers(
+        self,
+        name: str,
+        backend: str,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        reference: dict[str, npt.NDArray[np.float32]],
+    ) -> None:
+        monkeypatch.setenv("VSSNATIVE_CACHE", str(tmp_path / "cache"))
+        embedder = get_embedder(f"onnx:{write_roberta(tmp_path / name, name)}", backend=backend)
+        np.testing.assert_allclose(embedder.embed_documents(TEXTS), reference[f"roberta/{name}"], atol=1e-5)
+
+    def test_a_config_without_a_padding_token_is_refused(self, tmp_path: Path) -> None:
+        directory = write_roberta(tmp_path / "roberta", "roberta")
+        config = json.loads((directory / "config.json").read_text())
+        for wrong in (None, -1, "0", 40):
+            (directory / "config.json").write_text(json.dumps(config | {"pad_token_id": wrong}))
+            with pytest.raises(ConfigurationError, match="pad_token_id must be|positions, expected more"):
+                get_embedder(f"onnx:{directory}", backend="native")
 
 
 class TestReranker:

@@ -1,4 +1,4 @@
-"""The weights of a BERT encoder, as its safetensors file holds them."""
+"""The weights of a BERT or RoBERTa encoder, as its safetensors file holds them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from ..extras import need
 from .layout import read_json
 
 Array = npt.NDArray[np.float32]
+# Encoders of BERT's layers.
+MODEL_TYPES = ("bert", "roberta", "xlm-roberta", "camembert")
 
 
 class BertWeights:
@@ -22,7 +24,7 @@ class BertWeights:
         transformer: holds ``config.json`` and ``model.safetensors``.
 
     Raises:
-        ConfigurationError: if the model is no BERT encoder with absolute positions and exact GELU, or the file is no
+        ConfigurationError: if the model is no BERT or RoBERTa encoder with absolute positions and exact GELU, or the file is no
             readable safetensors file.
         MissingDependencyError: if safetensors is not installed.
     """
@@ -33,13 +35,12 @@ class BertWeights:
         from safetensors.numpy import load_file
 
         config = read_json(transformer / "config.json")
-        expected = {"model_type": "bert", "hidden_act": "gelu"}
-        for key, value in expected.items():
-            if config.get(key) != value:
-                raise ConfigurationError(
-                    f"{transformer}: the weights must be of a model with {key} {value!r}, not {config.get(key)!r}; "
-                    "use a model that comes with an ONNX file"
-                )
+        if config.get("model_type") not in MODEL_TYPES or config.get("hidden_act") != "gelu":
+            raise ConfigurationError(
+                f"{transformer}: the weights must be of a model with model_type {', '.join(MODEL_TYPES)} and hidden_act "
+                f"gelu, not {config.get('model_type')!r} and {config.get('hidden_act')!r}; use a model that comes with an "
+                "ONNX file"
+            )
         if config.get("position_embedding_type", "absolute") != "absolute":
             raise ConfigurationError(f"{transformer}: only absolute position embeddings are supported")
         self.hidden = _positive(config, "hidden_size", transformer)
@@ -57,6 +58,17 @@ class BertWeights:
         except (OSError, SafetensorError) as error:
             raise ConfigurationError(f"{path}: no readable safetensors file: {error}") from None
         self._path = path
+        # RoBERTa counts positions from the one behind the padding token's number.
+        self._first_position = (
+            0 if config["model_type"] == "bert" else _number(config, "pad_token_id", transformer) + 1
+        )
+
+    def positions(self) -> Array:
+        """The rows of the positions that tokens have, from a text's first token on."""
+        table = self.take("embeddings.position_embeddings.weight", None, self.hidden)
+        if len(table) <= self._first_position:
+            raise ConfigurationError(f"{self._path}: {len(table)} positions, expected more")
+        return np.ascontiguousarray(table[self._first_position :])
 
     def take(self, name: str, *shape: int | None) -> Array:
         """A tensor as float32, C-contiguous; None in ``shape`` allows any extent.
@@ -64,7 +76,7 @@ class BertWeights:
         Raises:
             ConfigurationError: if it is missing or has another shape.
         """
-        for prefix in ("", "bert."):
+        for prefix in ("", "bert.", "roberta."):
             if (tensor := self._tensors.get(prefix + name)) is not None:
                 break
         else:
@@ -76,6 +88,15 @@ class BertWeights:
                 f"{self._path}: weight {name} has shape {tensor.shape}, expected {shape}"
             )
         return np.ascontiguousarray(tensor, dtype=np.float32)
+
+
+def _number(config: dict[str, Any], key: str, transformer: Path) -> int:
+    value = config.get(key)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 1 << 20:
+        raise ConfigurationError(
+            f"{transformer / 'config.json'}: {key} must be an integer of 0 or more, not {value!r}"
+        )
+    return value
 
 
 def _positive(config: dict[str, Any], key: str, transformer: Path) -> int:

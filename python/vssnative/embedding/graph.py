@@ -87,7 +87,7 @@ class _Builder:
     def _embeddings(self) -> str:
         weights = self._weights
         hidden = weights.hidden
-        positions = weights.take("embeddings.position_embeddings.weight", None, hidden)
+        positions = weights.positions()
         # Every token is of type 0 here, so its embedding is a constant that the positions can carry.
         positions = positions + weights.take("embeddings.token_type_embeddings.weight", None, hidden)[0]
         inputs = [

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import _core
 from ..errors import ConfigurationError, EmbeddingError
-from .bert_weights import BertWeights
+from .bert_weights import MODEL_TYPES, BertWeights
 from .layout import read_json
 from .protocol import Float32Matrix, Int64Vector
 
@@ -63,7 +63,11 @@ def takes(transformer: Path) -> bool:
     """Whether the model in ``transformer`` is a BERT encoder of sizes that the core's kernels are made for."""
     config = read_json(transformer / "config.json")
     sizes = [config.get(key) for key in ("hidden_size", "num_attention_heads", "intermediate_size")]
-    if config.get("model_type") != "bert" or not all(isinstance(size, int) and size > 0 for size in sizes):
+    if (
+        config.get("model_type") not in MODEL_TYPES
+        or config.get("hidden_act") != "gelu"
+        or not all(isinstance(size, int) and size > 0 for size in sizes)
+    ):
         return False
     hidden, heads, inner = sizes
     return bool(hidden % heads == 0 and hidden // heads % _PANEL == 0 and inner % _PANEL == 0)
@@ -73,8 +77,9 @@ def encoder_arrays(weights: BertWeights) -> list[Float32Matrix]:
     """All weights in the order in which the core expects them."""
     hidden, inner = weights.hidden, weights.inner
     arrays = [
-        weights.take(f"embeddings.{part}_embeddings.weight", None, hidden)
-        for part in ("word", "position", "token_type")
+        weights.take("embeddings.word_embeddings.weight", None, hidden),
+        weights.positions(),
+        weights.take("embeddings.token_type_embeddings.weight", None, hidden),
     ]
 
     def norm(name: str) -> None:
