@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 import warnings
 from collections.abc import Callable
 
@@ -245,3 +246,35 @@ def test_no_warning_where_all_is_well(posts: sqlite3.Connection) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert len(vssnative.search(posts, "posts", "red", where="id < 0")) == 0
+
+
+def test_fresh_embeds_what_the_query_could_need_within_its_time(db: sqlite3.Connection) -> None:
+    class Slow(HashEmbedder):
+        seen: list[str] = []
+
+        def embed_documents(self, texts):  # type: ignore[no-untyped-def]
+            time.sleep(0.02 * len(texts))
+            Slow.seen += texts
+            return super().embed_documents(texts)
+
+        def embed_queries(self, texts):  # type: ignore[no-untyped-def]
+            return HashEmbedder(32).embed_queries(texts)
+
+    db.execute("create table t(id integer primary key, company text, body text)")
+    db.executemany(
+        "insert into t(company, body) values (?, ?)", [(f"c{n % 100}", f"item{n}") for n in range(2000)]
+    )
+    db.commit()
+    vssnative.add_embeddings(db, "t", columns=["body"], model="hash:32")
+    # Only the rows that the condition lets in: 20 of 2,000.
+    found = vssnative.search(
+        db, "t", "item7", k=50, where="company = ?", params=["c7"], fresh=10, embedder=Slow(32)
+    )
+    assert len(found) == 20 and sorted(Slow.seen) == sorted(f"item{n}" for n in range(7, 2000, 100))
+    # Edits go before the backfill, and the time is kept: all would take 40 s.
+    db.execute("update t set body = 'quite new' where id = 1500")
+    db.commit()
+    began = time.monotonic()
+    found = vssnative.search(db, "t", "quite new", k=1, fresh=1.0, embedder=Slow(32))
+    assert time.monotonic() - began < 5
+    assert found[0].key == 1500 and not found[0].stale and found.pending > 500
