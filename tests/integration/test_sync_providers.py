@@ -192,7 +192,8 @@ def test_ctrl_c_ends_a_process_that_waits_for_a_server(
         process.kill()
         process.wait()
     assert "KeyboardInterrupt" in err
-    assert time.monotonic() - began < 3  # a second, on a machine that others use as well
+    # A second; more on a machine that others use as well (3.03 s seen at load 20). A request may take 60 s.
+    assert time.monotonic() - began < 10
     assert db.execute("select count(lease) from vssnative_queue").fetchone() == (0,)
 
 

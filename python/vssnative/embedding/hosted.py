@@ -147,6 +147,7 @@ class HostedEmbedder:
         self._key = api_key or (os.environ.get("OPENAI_API_KEY") if self._base_url == trusted else None)
         self._dim = dim or _KNOWN.get(model, (None, None))[0]
         self._asked_dim = dim
+        self._dim_seen = False
         self._prompts = {"query": query_prompt, "document": document_prompt}
         self._batch_texts = batch_texts
         self._batch_tokens = batch_tokens
@@ -424,7 +425,9 @@ class HostedEmbedder:
                 f"{who}: expected {self._dim} values, got [{vectors.shape[1]}]; dim= asks for, and expects, another"
                 " length",
                 status=200,
+                transient=self._dim_seen,  # after right ones it is a passing fault, before any a wrong setting
             )
+        self._dim_seen = True
         return vectors, tokens
 
     def check_key(self) -> None:
