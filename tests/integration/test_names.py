@@ -132,3 +132,12 @@ def test_a_field_never_gets_another_ones_vector_column(db: sqlite3.Connection) -
         "é",
         "Field1_",
     ]
+
+
+def test_the_words_of_a_column_that_fts5_reserves_have_a_name_of_their_own(db: sqlite3.Connection) -> None:
+    db.execute("create table t(id integer primary key, rank text, c0 text)")
+    db.execute("insert into t values (1, 'red', 'green')")
+    db.commit()
+    vssnative.add_embeddings(db, "t", columns=["rank", "c0"], model="hash:32", full_text=True)
+    assert [row[1] for row in db.execute("pragma table_info(vss_text_t)")] == ["c0_", "c0"]
+    assert vssnative.search(db, "t", "red", mode="text")[0].key == 1

@@ -103,8 +103,13 @@ def trigger_steps(embedding: EmbeddingConfig, numbers: dict[str, str]) -> tuple[
 
 def _declared(full_text: FullText) -> str:
     """The index's columns, named as the table's where FTS5 allows it."""
+    taken = {column.lower() for column in full_text.columns}
     names = []
     for number, column in enumerate(full_text.columns):
-        plain = _PLAIN_NAME.match(column) and column.lower() not in (*_RESERVED, full_text.table.lower())
-        names.append(quote_identifier(column if plain else f"c{number}"))
+        name = column
+        if not _PLAIN_NAME.match(column) or column.lower() in (*_RESERVED, full_text.table.lower()):
+            name = f"c{number}"
+            while name in taken:
+                name += "_"
+        names.append(quote_identifier(name))
     return ", ".join(names)
