@@ -21,10 +21,11 @@ from .. import _core
 from ..errors import ConfigurationError, ModelNotFoundError
 from ._texts import checked_texts
 from .batching import packed_batches, padded_batches
+from .bert_weights import MODEL_TYPES
 from .finishing import Finisher
 from .graph import GRAPH_VERSION, build_bert_graph
 from .graph_check import check_graph
-from .layout import ModelLayout, read_layout
+from .layout import ModelLayout, read_json, read_layout
 from .minilm import PACKAGE, minilm_directory, package_directory
 from .model_digest import model_digest, preferred_weights, weights_file
 from .model_store import find_model
@@ -336,7 +337,11 @@ class OnnxEmbedder:
             return NativeEncoder(layout.transformer, precision=self._precision)
         if backend == "openvino":
             return OpenVinoSession(
-                _graph_file(layout, weights), layout.hidden_size, self._threads, self._precision
+                _graph_file(layout, weights),
+                layout.hidden_size,
+                self._threads,
+                _positions(layout),
+                self._precision,
             )
         return OnnxSession(_graph_file(layout, weights), layout.hidden_size, providers)
 
@@ -435,6 +440,16 @@ def _best_backend(layout: ModelLayout, safetensors: bool) -> str:
     # Measured on AVX-512 (docs/embedding.md): OpenVINO takes less time than ONNX Runtime; elsewhere nothing was measured.
     faster = "avx512" in _core.encoder_levels() or importlib.util.find_spec("onnxruntime") is None
     return "openvino" if faster and importlib.util.find_spec("openvino") is not None else "onnxruntime"
+
+
+def _positions(layout: ModelLayout) -> int | None:
+    """Tokens that the model's config has positions for."""
+    config = read_json(layout.transformer / "config.json")
+    stated, padding = config.get("max_position_embeddings"), config.get("pad_token_id")
+    if not isinstance(stated, int):
+        return None
+    offset = config.get("model_type") in MODEL_TYPES[1:] and isinstance(padding, int)
+    return stated - padding - 1 if offset else stated
 
 
 def _native_is_better(layout: ModelLayout) -> bool:

@@ -22,6 +22,7 @@ class OpenVinoSession:
         graph: the ONNX file, checked (``graph_check``).
         hidden_size: values of a token's vector.
         threads: batches that are computed at once, each on one core.
+        positions: longest text that the model has positions for, None where that is not known.
         precision: ``"float32"`` or ``"bfloat16"``; the latter where the processor has units for it.
         device: OpenVINO's name of a device, for example ``"CPU"``, ``"GPU"``.
 
@@ -34,7 +35,13 @@ class OpenVinoSession:
     padded = True
 
     def __init__(
-        self, graph: Path, hidden_size: int, threads: int, precision: str = "float32", device: str = "CPU"
+        self,
+        graph: Path,
+        hidden_size: int,
+        threads: int,
+        positions: int | None = None,
+        precision: str = "float32",
+        device: str = "CPU",
     ) -> None:
         openvino = need("openvino", "openvino", "models that OpenVINO computes")
         options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32"}
@@ -49,6 +56,7 @@ class OpenVinoSession:
             }
             check_inputs(self._inputs, graph)
             self._output = hidden_output([next(iter(v.names), "") for v in model.outputs], graph)
+            self._words = _rows_of_words(model)
             self._compiled = core.compile_model(model, device, options)
         except ConfigurationError:
             raise
@@ -57,11 +65,22 @@ class OpenVinoSession:
                 f"{graph}: OpenVINO cannot run this graph: {_first_line(error)}"
             ) from None
         self._hidden_size = hidden_size
+        self._positions = positions
         self._requests = threading.local()
 
     def token_vectors(self, texts: Sequence[list[int]], lengths: Int64Vector) -> Float32Matrix:
         """float32 ``(batch, sequence, hidden)`` from the token ids of each text."""
         ids, feeds = feeds_for(texts, lengths, self._inputs)
+        # OpenVINO takes zeros for a row that is not there.
+        if self._words is not None and (highest := int(ids.max())) >= self._words:
+            raise EmbeddingError(
+                f"OpenVINO failed on {len(texts)} texts: token {highest} is not among the graph's {self._words}"
+            )
+        if self._positions is not None and ids.shape[1] > self._positions:
+            raise EmbeddingError(
+                f"OpenVINO failed on {len(texts)} texts: {ids.shape[1]} tokens, where the model has {self._positions}"
+                " positions"
+            )
         request = getattr(self._requests, "one", None)
         try:
             if request is None:
@@ -76,6 +95,24 @@ class OpenVinoSession:
                 f"the model gave {hidden.dtype} {hidden.shape}; expected float32 {(*ids.shape, self._hidden_size)}"
             )
         return hidden
+
+
+def _rows_of_words(model: Any) -> int | None:
+    """Rows of the table in which the graph looks token ids up; None where that is not seen."""
+    for operation in model.get_ops():
+        if operation.get_type_name() != "Gather":
+            continue
+        source = operation.input_value(1).get_node()
+        while source.get_type_name() == "Convert":
+            source = source.input_value(0).get_node()
+        rows = operation.input_value(0).get_partial_shape()[0]
+        if (
+            source.get_type_name() == "Parameter"
+            and "input_ids" in source.output(0).get_names()
+            and rows.is_static
+        ):
+            return int(rows.get_length())
+    return None
 
 
 def _first_line(error: BaseException) -> str:
