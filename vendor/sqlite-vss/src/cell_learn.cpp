@@ -65,12 +65,12 @@ double recall_at(const std::vector<Asked>& all, double misses) {
 // The most misses to expect at which as many neighbours are found as `aim` says; -1: however few are expected, no such
 // search finds them.
 double most_misses(const std::vector<Asked>& all, double aim, double recall) {
-    double low = std::log(static_cast<double>(fewest_misses) / 4);
+    double low = std::log(1e-12);
     if (recall_at(all, std::exp(low)) < recall) {
         return -1;
     }
     double high = std::log(1e4);
-    for (int round = 0; round < 30; ++round) {
+    for (int round = 0; round < 40; ++round) {
         const double middle = (low + high) / 2;
         (recall_at(all, std::exp(middle)) >= aim ? low : high) = middle;
     }
@@ -341,8 +341,8 @@ double CellSearch::misses_for(double recall, std::size_t k) const {
     const double share = std::clamp(
         std::log(static_cast<double>(k) / ks[upper - 1]) / std::log(static_cast<double>(ks[upper]) / ks[upper - 1]),
         0.0, 1.0);
-    const double low = at(upper - 1);
-    const double high = at(upper);
+    const double low = at(share < 1 ? upper - 1 : upper);
+    const double high = at(share > 0 ? upper : upper - 1);
     return low < 0 || high < 0 ? -1 : std::exp(std::log(low) * (1 - share) + std::log(high) * share);
 }
 

@@ -142,6 +142,15 @@ bool MissModel::seen(double& mean, double& variance) const {
     return true;
 }
 
+double MissModel::rows_above(const Expected& expected, double least) const {
+    float sum = 0;
+    const auto limit = static_cast<float>(least);
+    for (std::size_t i = 0; i < expected.rows.size(); ++i) {
+        sum += expected.rows[i] > limit && offsets_[i] < far_ ? rows_[i] : 0;
+    }
+    return static_cast<double>(sum);
+}
+
 void MissModel::expect(float limit, Expected& out) {
     double mean = mean_;
     double variance = variance_;
@@ -159,6 +168,7 @@ void MissModel::expect(float limit, Expected& out) {
     out.rows.resize(norms_.size());
     out.left = code_kernels().expect_near(offsets_.data(), radii_.data(), spreads_.data(), rows_.data(), norms_.size(),
                                           terms, out.rows.data());
+    out.whole = out.left;
 }
 
 }  // namespace vss

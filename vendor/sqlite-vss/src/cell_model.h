@@ -38,6 +38,10 @@ void measure_radii(const CodeBlocks& codes, Estimate estimate, std::size_t padde
 struct Expected {
     std::vector<float> rows;  // by cell; 0 of those scanned before it was made
     double left = 0;          // in all cells not scanned
+    double whole = 0;         // the same when it was made
+
+    // So little is left of what was summed that rounding may have made it.
+    [[nodiscard]] bool is_worn() const { return left < 1e-4 * whole; }
 };
 
 class MissModel {
@@ -59,6 +63,9 @@ class MissModel {
     [[nodiscard]] CosineTerms terms(float offset, float slack, float shift) const;
     [[nodiscard]] CosineSums& sums() { return sums_; }
     void scanned(std::uint32_t cell) { offsets_[cell] = far_; }
+    // Rows, first copies, of cells in which more than `least` are expected: where these are scanned, no more than
+    // `least` times the number of cells are missed.
+    [[nodiscard]] double rows_above(const Expected& expected, double least) const;
     // Rows nearer than `limit` in the cells that were not scanned.
     void expect(float limit, Expected& out);
 

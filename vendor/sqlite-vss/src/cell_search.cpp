@@ -53,6 +53,10 @@ constexpr std::size_t least_between_looks = 2;
 constexpr std::size_t cells_told_whole = 8;
 // Entries scanned before the share that passes is taken for that of the rest.
 constexpr std::uint64_t least_entries_to_tell = 2048;
+constexpr double least_share_to_tell = 0.125;
+// Of the misses allowed, spread evenly over all cells: cells in which this many times more are expected will be
+// scanned.
+constexpr double worth_scanning = 8;
 constexpr float infinity = std::numeric_limits<float>::infinity();
 
 // What the parts of a search take on this machine, in nanoseconds: what searches of this process took lately.
@@ -564,19 +568,11 @@ float CellSearch::reach(const CellQuery& query, const std::vector<Neighbor>& bes
 }
 
 // Whether going on to where the scan is expected to end takes longer than looking at every row would.
-bool CellSearch::costs_more_than_exact(std::size_t scanned, double target, std::uint64_t passed,
-                                       std::uint64_t from_entries, const CellQuery& query) const {
-    double entries = 0;
-    double left = expected_.left;
-    std::size_t i = scanned;
-    for (; i < ranked_.size() && left > target; ++i) {
-        left -= static_cast<double>(expected_.rows[ranked_[i].cell]);
-        entries += directory_->info(ranked_[i].cell).entries;
-    }
+bool CellSearch::costs_more_than_exact(double target, std::uint64_t passed, std::uint64_t from_entries,
+                                       const CellQuery& query) const {
     const auto rows = static_cast<double>(index_.state().rows);
-    if (left > target) {
-        entries = std::max(2 * rows - static_cast<double>(costs_.entries), entries);
-    }
+    const double entries =
+        2 * model_.rows_above(expected_, worth_scanning * target / static_cast<double>(directory_->live()));
     const double passing = static_cast<double>(passed) / static_cast<double>(from_entries) * entries;
     const double measured =
         costs_.refined > 0 ? std::min(static_cast<double>(costs_.reranked) / static_cast<double>(costs_.refined), 1.0)
@@ -679,11 +675,16 @@ Status CellSearch::scan_cells(const CellQuery& query, std::vector<Neighbor>& out
                 }
                 const std::uint64_t entries = costs_.entries - entries_before;
                 if (entries >= least_entries_to_tell &&
-                    costs_more_than_exact(i, target(), passed_before, entries, query)) {
+                    static_cast<double>(costs_.entries) > least_share_to_tell * 2 * rows &&
+                    costs_more_than_exact(target(), passed_before, entries, query)) {
                     exact = true;
                     break;
                 }
             }
+        }
+        if (trace_ != nullptr && std::any_of(expected_by_k_.begin(), expected_by_k_.end(),
+                                             [](const Expected& expected) { return expected.is_worn(); })) {
+            expect_by_k(out);
         }
         if (trace_ != nullptr && i > 0 && note_expected(rows)) {
             break;

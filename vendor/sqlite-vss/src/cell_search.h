@@ -208,8 +208,8 @@ class CellSearch {
     [[nodiscard]] float reach(const CellQuery& query, const std::vector<Neighbor>& best) const;
     Status look_at_passed(const CellQuery& query, bool is_first, std::vector<Neighbor>& best);
     Status look_at(std::span<const Passed> rows, const CellQuery& query, std::vector<Neighbor>& best);
-    [[nodiscard]] bool costs_more_than_exact(std::size_t scanned, double target, std::uint64_t passed,
-                                             std::uint64_t from_entries, const CellQuery& query) const;
+    [[nodiscard]] bool costs_more_than_exact(double target, std::uint64_t passed, std::uint64_t from_entries,
+                                             const CellQuery& query) const;
     void expect_by_k(const std::vector<Neighbor>& best);
     bool note_expected(double rows);
     void note_exact(double us) const;
