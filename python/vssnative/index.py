@@ -405,6 +405,37 @@ class Index:
             (self.table, self.column, array.tobytes(), k, recall, self.schema),
         )
 
+    def measure_recall(
+        self, queries: npt.ArrayLike | None = None, k: int = 10, *, recall: float = 0.95
+    ) -> dict[str, Any]:
+        """The recall that searches reach on this table, measured beside exact ones.
+
+        Args:
+            queries: float32 (nq, dim), queries as they will be asked. Without it 500 of the table's own rows are
+                asked, each left out of what is searched: those of a table without outliers do for a first look.
+            k: how many neighbours, 1 or more.
+            recall: what searches are asked for, above 0 and at most 1.0.
+
+        Returns:
+            ``recall``, its 95 % interval ``low`` to ``high`` (of the mean over queries), ``scanned``: the share of
+            codes looked at, ``every_row``: the share of queries that looked at every row, as that was cheaper;
+            ``queries``, ``k`` and ``asked``. A row as near as the k-th true neighbour counts as found.
+
+        Raises:
+            DimensionError, InvalidVectorError: the queries cannot be compared with the column's vectors.
+            QueryError: k or recall out of range, or there is no table yet.
+        """
+        if self._look() is None:
+            raise QueryError(f"there is no table {self.table!r} in {self.schema!r}; add vectors first")
+        if not 0 < recall <= 1:
+            raise QueryError(f"recall: expected a number above 0 and at most 1, got {recall!r}")
+        if _checked_k(k) < 1:
+            raise QueryError(f"k: expected 1 or more, got {k}")
+        blob = None if queries is None else self._checked_queries(queries)[0].tobytes()
+        return self._told(
+            "vss_measure_recall(?, ?, ?, ?, ?, ?)", (self.table, self.column, blob, k, recall, self.schema)
+        )
+
     def optimize(self, *, start: int = 0, progress: Callable[[int, int], object] | None = None) -> None:
         """Clusters anew what many changes have worn. Never needed for right answers, only for fewer rows scanned.
 

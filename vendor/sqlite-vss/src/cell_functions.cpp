@@ -8,17 +8,24 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <cmath>
+#include <set>
 
 #include "describe.h"
 #include "exact_search.h"
+#include "rotation.h"
+#include "settings.h"
 #include "text.h"
 #include "vector_column.h"
+#include "vector_value.h"
 
 namespace vss {
 namespace {
 
 // Neighbourhoods that one call clusters anew: some ten milliseconds of work.
 constexpr std::size_t steps_per_call = 4;
+// Of a column's own rows, those asked where no queries are given.
+constexpr std::size_t own_rows_asked = 500;
 // LearnedRecall::levels as text.
 constexpr std::array<std::string_view, LearnedRecall::levels.size()> level_names = {"0.8",  "0.9",  "0.95", "0.97",
                                                                                     "0.98", "0.99", "0.995"};
@@ -197,12 +204,140 @@ Status optimize(Table& table, std::size_t c, std::span<sqlite3_value*> arguments
     return Status::ok();
 }
 
+// Vectors of live rows, chosen at random but the same ones as long as the table stays the same, and their rowids.
+Status own_rows(ColumnCells& cells, std::size_t bytes, std::vector<std::byte>& vectors,
+                std::vector<std::int64_t>& ids) {
+    std::uint64_t end = 0;
+    VSS_TRY(cells.search.slots_end(end));
+    const std::uint64_t rows = cells.index.state().rows;
+    SplitMix random(rows);
+    std::vector<std::byte> vector(bytes);
+    std::set<std::uint32_t> tried;
+    const std::size_t wanted = std::min<std::uint64_t>(own_rows_asked, rows);
+    for (std::size_t tries = 0; ids.size() < wanted && tries < 40 * own_rows_asked && end > 0; ++tries) {
+        const auto slot = static_cast<std::uint32_t>(random.below(end));
+        bool live = false;
+        std::int64_t id = 0;
+        if (!tried.insert(slot).second) {
+            continue;
+        }
+        VSS_TRY(cells.tables.read_slot(slot, live, id, vector));
+        if (live) {
+            ids.push_back(id);
+            vectors.insert(vectors.end(), vector.begin(), vector.end());
+        }
+    }
+    return Status::ok();
+}
+
+// Queries as one blob of vectors, or NULL: the column's own rows, each left out of what is searched.
+Status measure_recall(Table& table, std::size_t c, std::span<sqlite3_value*> arguments, std::string& out) {
+    const Column& column = table.schema().vector(c);
+    const std::string words = table.name().words(column);
+    const std::int64_t k = sqlite3_value_int64(arguments[3]);
+    const double recall = sqlite3_value_double(arguments[4]);
+    if (k < 1 || k > (1 << 20) || !(recall > 0 && recall <= 1)) {
+        return Status::invalid(
+            cat(words, ": expected k from 1 to 1048576 and recall above 0 and at most 1, got ", k, " and ", recall));
+    }
+    ColumnCells* cells = table.cells(c);
+    if (cells != nullptr) {
+        VSS_TRY(cells->index.load());
+    }
+    const bool celled = cells != nullptr && cells->index.state().is_celled();
+    std::vector<std::byte> vectors;
+    std::vector<std::int64_t> own;
+    const bool outside = sqlite3_value_type(arguments[2]) != SQLITE_NULL;
+    if (outside) {
+        const auto* bytes = static_cast<const std::byte*>(sqlite3_value_blob(arguments[2]));
+        const auto n = static_cast<std::size_t>(sqlite3_value_bytes(arguments[2]));
+        if (sqlite3_value_type(arguments[2]) != SQLITE_BLOB || n == 0 || n % column.bytes() != 0) {
+            return Status::invalid(cat(words, ": expected queries as a blob of vectors of ", column.bytes(),
+                                       " bytes each, or NULL for the column's own rows, got ",
+                                       type_words(arguments[2])));
+        }
+        vectors.assign(bytes, bytes + n);
+    } else if (celled) {
+        VSS_TRY(own_rows(*cells, column.bytes(), vectors, own));
+    }
+    const std::size_t count = vectors.size() / column.bytes();
+    SearchRequest request;
+    request.k = static_cast<std::size_t>(k) + (outside ? 0 : 1);
+    request.threads = threads();
+    for (std::size_t i = 0; i < count; ++i) {
+        request.queries.push_back(vectors.data() + i * column.bytes());
+        VSS_TRY(
+            validate_vector(column.type, column.metric, request.queries.back(), column.dim, cat(words, ", query ", i)));
+    }
+    std::vector<std::vector<Neighbor>> exact;
+    VSS_TRY(exact_search(table.store(c), request, exact));
+    double sum = 0;
+    double squares = 0;
+    double scanned = 0;
+    double all = 0;
+    std::vector<Neighbor> found;
+    for (std::size_t i = 0; i < count; ++i) {
+        const auto leave_out = [&](std::vector<Neighbor>& neighbors) {
+            if (!outside) {
+                std::erase_if(neighbors, [&](const Neighbor& neighbor) { return neighbor.rowid == own[i]; });
+                neighbors.resize(std::min<std::size_t>(neighbors.size(), static_cast<std::size_t>(k)));
+            }
+        };
+        leave_out(exact[i]);
+        double share = 1;
+        double looked_at = 1;
+        bool took_all = true;
+        if (celled && recall < 1 && !cells->search.is_brute_better(recall, static_cast<std::size_t>(k))) {
+            VSS_TRY(table.store(c).check_interrupt());
+            CellQuery query;
+            query.vector = request.queries[i];
+            query.k = request.k;
+            query.recall = recall;
+            VSS_TRY(cells->search.search(query, found));
+            leave_out(found);
+            std::size_t hits = 0;
+            for (const Neighbor& neighbor : found) {
+                hits += !exact[i].empty() && neighbor.distance <= exact[i].back().distance ? 1U : 0U;
+            }
+            share = exact[i].empty() ? 1 : static_cast<double>(hits) / static_cast<double>(exact[i].size());
+            took_all = cells->search.took_all();
+            looked_at = took_all ? 1
+                                 : static_cast<double>(cells->search.costs().entries) /
+                                       (2 * static_cast<double>(cells->index.state().rows));
+        }
+        sum += share;
+        squares += share * share;
+        scanned += looked_at;
+        all += took_all ? 1 : 0;
+    }
+    Json json;
+    json.add("queries", count).add("k", k).add("asked", recall);
+    if (count == 0) {
+        // What has no cells is searched exactly.
+        out = json.add("recall", 1).add("low", 1).add("high", 1).add("scanned", 1).add("every_row", 1).text();
+        return Status::ok();
+    }
+    const auto n = static_cast<double>(count);
+    const double mean = sum / n;
+    const double deviation = std::sqrt(std::max(squares / n - mean * mean, 0.0) / n);
+    constexpr double normal95 = 1.96;
+    json.add("recall", mean).add("low", std::max(mean - normal95 * deviation, 0.0));
+    json.add("high", std::min(mean + normal95 * deviation, 1.0));
+    out = json.add("scanned", scanned / n).add("every_row", all / n).text();
+    return Status::ok();
+}
+
 Status stats_function(sqlite3_context* context, std::span<sqlite3_value*> arguments) {
     return answer(context, arguments, 2, stats);
 }
 Status explain_function(sqlite3_context* context, std::span<sqlite3_value*> arguments) {
     return answer(context, arguments, 5,
                   [&](Table& table, std::size_t c, std::string& out) { return explain(table, c, arguments, out); });
+}
+Status measure_recall_function(sqlite3_context* context, std::span<sqlite3_value*> arguments) {
+    return answer(context, arguments, 5, [&](Table& table, std::size_t c, std::string& out) {
+        return measure_recall(table, c, arguments, out);
+    });
 }
 Status optimize_function(sqlite3_context* context, std::span<sqlite3_value*> arguments) {
     std::string text;
@@ -263,6 +398,9 @@ int register_cell_functions(sqlite3* db, const std::shared_ptr<OpenTables>& tabl
     for (const int schema : {0, 1}) {  // without and with
         rc = rc == SQLITE_OK ? register_table_function<&stats_function>(db, "vss_stats", 2 + schema, tables) : rc;
         rc = rc == SQLITE_OK ? register_table_function<&explain_function>(db, "vss_explain", 5 + schema, tables) : rc;
+        rc = rc == SQLITE_OK
+                 ? register_table_function<&measure_recall_function>(db, "vss_measure_recall", 5 + schema, tables)
+                 : rc;
         rc = rc == SQLITE_OK ? register_table_function<&rebuild_function>(db, "vss_rebuild", 2 + schema, tables) : rc;
         rc = rc == SQLITE_OK ? register_table_function<&relearn_function>(db, "vss_relearn", 2 + schema, tables) : rc;
         rc = rc == SQLITE_OK ? register_table_function<&set_index_function>(db, "vss_set_index", 3 + schema, tables)

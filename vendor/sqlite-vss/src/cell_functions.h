@@ -1,6 +1,8 @@
 // SQL functions that look into the cells of a column, each giving JSON text:
 //   vss_stats(table, column)                       cells, their sizes, tail, what was learned, the process's cache
 //   vss_explain(table, column, vector, k, recall)  what a search looks at, its time by stage, the recall it reaches
+//   vss_measure_recall(table, column, queries, k, recall)  the recall that searches reach, beside exact ones: `queries`
+//                                                  is a blob of vectors, or NULL for the column's own rows left out
 //   vss_optimize(table, column, start)             clusters some neighbourhoods anew, from cell `start` on; "next" is
 //                                                  where to go on, or null at the end
 //   vss_rebuild(table, column)                     clusters all rows again

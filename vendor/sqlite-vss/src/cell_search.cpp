@@ -610,7 +610,10 @@ Status CellSearch::scan_cells(const CellQuery& query, std::vector<Neighbor>& out
                        learned.cells_then > 0 ? learned.cosine_variance : 1 / static_cast<float>(dim_));
     }
     const double cells = learned_cells(query.recall, query.k) / std::sqrt(share) + 8;
-    rank_more(query.cells > 0 ? query.cells : static_cast<std::size_t>(std::min(cells, static_cast<double>(live))));
+    rank_more(query.cells > 0
+                  ? query.cells
+                  : static_cast<std::size_t>(cells < static_cast<double>(live) ? std::max(cells, 1.0)
+                                                                               : static_cast<double>(live)));
     rank_finely_if_close();
     if (trace_ != nullptr) {
         VSS_TRY(rank_as_stranger(stranger_, ranked_));

@@ -1,0 +1,117 @@
+"""Recall asked for is recall got: the short form of benchmarks/test_recall.py, and measuring it."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from benchmarks.recall.kinds import KINDS
+from benchmarks.recall.measure import Table
+
+import vssnative
+from tests.reliability.forge import Shadow
+
+# One of each sort: no structure, strange norms, few dimensions, precision, a dominant column, another type.
+SHORT = ["normal-64", "lognormal-128-ip", "normal-8", "curve", "milliseconds", "int8"]
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_recall_is_kept(name: str) -> None:
+    table = Table(KINDS[name], 6_000, 300)
+    table.add()
+    for k, recall in ((10, 0.8), (10, 0.95), (10, 0.99), (100, 0.95)):
+        got = table.ask(k, recall, looked_into=0)
+        # Two points: what two samples of a few hundred queries, the learned and the asked ones, may differ by.
+        assert got.recall > recall - 0.02, (k, recall, got)
+    table.close()
+
+
+def test_queries_of_another_kind_than_the_rows_get_no_less() -> None:
+    random = np.random.default_rng(3)
+    centers = random.standard_normal((40, 96), dtype=np.float32)
+    rows = centers[random.integers(0, 40, 8_000)] + 0.3 * random.standard_normal(
+        (8_000, 96), dtype=np.float32
+    )
+    conn = vssnative.connect(":memory:")
+    index = vssnative.Index(conn, dim=96)
+    index.add(np.arange(8_000), rows)
+    conn.commit()
+    for queries in (3 * random.standard_normal((300, 96), dtype=np.float32), rows[:300] - rows[300:600]):
+        assert index.measure_recall(queries, recall=0.95)["recall"] > 0.94
+
+
+def test_recall_can_be_measured() -> None:
+    random = np.random.default_rng(4)
+    conn = vssnative.connect(":memory:")
+    index = vssnative.Index(conn, dim=16)
+    index.add(np.arange(6_000), random.standard_normal((6_000, 16), dtype=np.float32))
+    conn.commit()
+    outside = random.standard_normal((200, 16), dtype=np.float32)
+    told = index.measure_recall(outside, 10, recall=0.8)
+    # The same by hand.
+    _, exact = index.search(outside, 10, recall=1.0)
+    found = np.stack([index.search(query, 10, recall=0.8)[1] for query in outside])
+    shares = (found <= exact[:, -1:]).mean(axis=1)
+    assert told["recall"] == pytest.approx(shares.mean(), abs=0.02)
+    assert told["low"] <= told["recall"] <= told["high"]
+    assert told["high"] - told["low"] == pytest.approx(2 * 1.96 * shares.std() / np.sqrt(200), abs=0.01)
+    assert 0 < told["scanned"] <= 1 and told["queries"] == 200 and told["k"] == 10 and told["asked"] == 0.8
+    own = index.measure_recall(recall=0.95)
+    assert own["queries"] == 500 and 0.92 < own["recall"] <= 1
+    assert index.measure_recall(outside, recall=1.0)["recall"] == 1
+    learned = index.stats()
+    assert learned["learned_from_rows"] > 100 and learned["learned_at_rows"] == 6_000
+    for bad in ({"k": 0}, {"recall": 0.0}, {"recall": 1.5}):
+        with pytest.raises(vssnative.QueryError):
+            index.measure_recall(outside, **bad)  # type: ignore[arg-type]
+    with pytest.raises(vssnative.DimensionError):
+        index.measure_recall(outside[:, :5])
+    with pytest.raises(Exception, match="expected queries as a blob of vectors of 64 bytes each"):
+        conn.execute("select vss_measure_recall('vss_vectors', 'embedding', x'00', 10, 0.95)")
+
+
+def test_a_table_without_cells_is_exact() -> None:
+    index = vssnative.Index(vssnative.connect(":memory:"), dim=8)
+    index.add(np.arange(100), np.random.default_rng(5).standard_normal((100, 8), dtype=np.float32))
+    assert index.measure_recall()["recall"] == 1
+
+
+def test_a_table_of_format_1_keeps_its_recall_and_learns_by_its_first_write(tmp_path: Path) -> None:
+    random = np.random.default_rng(6)
+    rows = random.standard_normal((6_100, 24), dtype=np.float32)
+    outside = random.standard_normal((200, 24), dtype=np.float32)
+    conn = vssnative.connect(tmp_path / "old.db")
+    index = vssnative.Index(conn, "t", "a", dim=24)
+    index.add(np.arange(6_000), rows[:6_000])
+    conn.commit()
+    # What that format said: no distances of rows to centroids, and a state that ends where learning begins.
+    shadow = Shadow(conn)
+    [(data,)] = conn.execute("select data from t_segments0 where segment = 4294967296").fetchall()
+    state = b"VSC1" + data[4:8] + random.bytes(8) + data[16:36] + struct.pack("<I", 66) + bytes(56)
+    conn.execute(
+        "update t_segments0 set data = ? where segment = 4294967296", (state + data[96:112] + data[280:],)
+    )
+    shadow.fix_state()
+    for part, figures in conn.execute("select cell, data from t_cells0 where cell < 4294967296").fetchall():
+        old = bytearray(figures)
+        for at in range(8, len(old), 40):
+            old[at + 36 : at + 40] = bytes(4)
+        conn.execute("update t_cells0 set data = ? where cell = ?", (bytes(old), part))
+        shadow.fix_part(part)
+    conn.execute("update t_config set value = 1 where key = 'format'")
+    conn.commit()
+    conn.close()
+
+    conn = vssnative.connect(tmp_path / "old.db")
+    index = vssnative.Index(conn, "t", "a")
+    assert index.stats()["learned_at_cells"] == 0
+    assert index.measure_recall(outside)["recall"] > 0.94
+    index.add(np.arange(6_000, 6_100), rows[6_000:])
+    conn.commit()
+    assert index.stats()["learned_at_cells"] > 0
+    assert conn.execute("select value from t_config where key = 'format'").fetchone() == (2,)
+    after = index.measure_recall(outside)
+    assert after["recall"] > 0.93 and after["scanned"] < 0.9
+    assert conn.execute("pragma integrity_check").fetchone() == ("ok",)
