@@ -17,7 +17,6 @@ import argparse
 import ast
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -254,7 +253,9 @@ def main() -> None:
     if arguments.alone:
         name, precision = arguments.alone
         MAKERS[name](name, precision)(workloads(lines_of_docstrings(), 1.0)["short"])
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        # Not ru_maxrss, which begins with what the parent had when it forked.
+        status = Path("/proc/self/status").read_text()
+        print(int(status.partition("VmHWM:")[2].split()[0]) / 1024)
         return
     result = run(arguments)
     show(result)
