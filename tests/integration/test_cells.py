@@ -215,7 +215,7 @@ def test_deleting_gives_cells_and_codes_back(open_db: Opener, random: np.random.
 def test_vectors_whose_squares_overflow(
     open_db: Opener, random: np.random.Generator, metric: str, length: float
 ) -> None:
-    """Estimates of such say nothing: they are measured. Beyond float32 distances are infinite, and ties."""
+    """Estimates of such say nothing: they are measured, and ranked beyond float32 too."""
     db = celled(open_db, f"a({DIM}) metric={metric}")
     matrix = clustered(random, 300)
     matrix[::3] *= np.float32(length)
@@ -229,7 +229,11 @@ def test_vectors_whose_squares_overflow(
         at = query.astype(np.float64)
         distances = -(exact @ at) if metric == "inner_product" else ((exact - at) ** 2).sum(axis=1)
         with np.errstate(over="ignore"):
-            expected = np.lexsort((np.arange(300), distances.astype(np.float32)))[:12].tolist()
+            rounded = distances.astype(np.float32)
+        # What float32 cannot tell apart, being too large or too small for it, double precision does.
+        tiny = np.finfo(np.float32).tiny
+        beyond = np.where(np.isfinite(rounded) & (np.abs(rounded) >= tiny), 0, distances)
+        expected = np.lexsort((np.arange(300), beyond, rounded))[:12].tolist()
         assert search(db, query, 12, 1.0) == expected
         assert len(search(db, query, 12, 0.9)) == 12
     db.execute("select vss_optimize('t', 'a', 0)")
@@ -268,7 +272,8 @@ def test_what_writes_waits_for_another_writer(
     other = open_db(isolation_level=None, check_same_thread=False)
     other.execute("begin immediate")
     other.execute("delete from t where rowid = 7")
-    other.execute("delete from t_codes0 where chunk = 0")  # something to mend
+    if "repair" in function:
+        other.execute("delete from t_codes0 where chunk = 0")  # something to mend
     started = time.monotonic()
     later = threading.Timer(0.5, lambda: other.execute("commit"))
     later.start()

@@ -17,22 +17,35 @@ constexpr std::size_t coded_by_one_ranking = 256;
 constexpr float infinity = std::numeric_limits<float>::infinity();
 // Of an element; squares of thousands such, and sums of many vectors, are still floats.
 constexpr float longest = 1e15F;
+// Vectors whose largest element lies between 2^-24 and 2^24 are taken as they are.
+constexpr int ordinary_exponent = 24;
 
 }  // namespace
 
-CellSpace::CellSpace(std::size_t dim, Metric metric, bool spherical, std::uint64_t seed, std::vector<float> offset)
+CellSpace::CellSpace(std::size_t dim, Metric metric, bool spherical, std::uint64_t seed, std::vector<float> offset,
+                     int exponent)
     : dim_(dim),
       metric_(metric),
       spherical_(spherical || metric == Metric::cosine),
       rotation_(dim, seed),
-      offset_(std::move(offset)) {}
+      offset_(std::move(offset)),
+      exponent_(metric == Metric::cosine ? 0 : exponent) {}
+
+int extreme_exponent(std::span<const float> v) {
+    float most = 0;
+    for (const float x : v) {
+        most = std::max(most, std::abs(x));
+    }
+    const int exponent = most > 0 ? -std::ilogb(most) : 0;
+    return std::abs(exponent) > ordinary_exponent ? std::clamp(exponent, -126, 126) : 0;
+}
 
 bool CellSpace::supports(ElementType type, Metric metric) {
     return type != ElementType::bit &&
            (metric == Metric::l2 || metric == Metric::inner_product || metric == Metric::cosine);
 }
 
-bool CellSpace::enter(const float* v, float* out) const {
+bool CellSpace::enter(const float* v, float* out, int exponent) const {
     bool whole = true;
     std::memcpy(out, v, dim_ * sizeof(float));
     std::memset(out + dim_, 0, (padded() - dim_) * sizeof(float));
@@ -45,9 +58,14 @@ bool CellSpace::enter(const float* v, float* out) const {
         for (std::size_t i = 0; i < dim_; ++i) {
             out[i] = static_cast<float>(out[i] * inverse);
         }
-    } else if (const float most = code_kernels().largest(out, padded()); most > longest) {
-        whole = false;
-        std::for_each(out, out + dim_, [&](float& x) { x = x / most * longest; });
+    } else {
+        const float most = code_kernels().largest(out, padded());
+        if (std::ldexp(static_cast<double>(most), exponent) > longest) {
+            whole = false;
+            std::for_each(out, out + dim_, [&](float& x) { x = x / most * longest; });
+        } else if (exponent != 0) {
+            std::for_each(out, out + dim_, [&](float& x) { x = std::ldexp(x, exponent); });
+        }
     }
     rotation_.apply(out);
     if (!offset_.empty()) {

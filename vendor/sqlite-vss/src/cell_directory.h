@@ -23,8 +23,10 @@ namespace vss {
 // How a column's vectors are looked at: rotated, and of length 1 for cosine.
 class CellSpace {
   public:
-    // `offset`: padded floats that rotated vectors are moved by (L2 of places only), or empty.
-    CellSpace(std::size_t dim, Metric metric, bool spherical, std::uint64_t seed, std::vector<float> offset = {});
+    // `offset`: padded floats that rotated vectors are moved by (L2 of places only), or empty. `exponent`: vectors are
+    // multiplied by 2 to its power, where their squares would be too large or too small for floats.
+    CellSpace(std::size_t dim, Metric metric, bool spherical, std::uint64_t seed, std::vector<float> offset = {},
+              int exponent = 0);
 
     // Metrics and element types that have codes; the others are searched exactly.
     [[nodiscard]] static bool supports(ElementType type, Metric metric);
@@ -39,7 +41,9 @@ class CellSpace {
     [[nodiscard]] bool is_spherical() const { return spherical_; }
     // `v`: dim floats; `out`: padded floats. False: the vector is so long that squares of floats could overflow, and
     // enters shortened, so that what is estimated of it means nothing.
-    bool enter(const float* v, float* out) const;
+    bool enter(const float* v, float* out) const { return enter(v, out, exponent_); }
+    bool enter(const float* v, float* out, int exponent) const;
+    [[nodiscard]] int exponent() const { return exponent_; }
 
   private:
     std::size_t dim_;
@@ -47,7 +51,11 @@ class CellSpace {
     bool spherical_;
     Rotation rotation_;
     std::vector<float> offset_;
+    int exponent_;
 };
+
+// The power of two that brings the largest element to about 1, where it is far from it; else 0.
+[[nodiscard]] int extreme_exponent(std::span<const float> v);
 
 // With what waits for the cell in batches.
 struct CellInfo {

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <string_view>
+#include <unordered_map>
 
 #include "cells.h"
 #include "cluster.h"
@@ -22,12 +24,20 @@ struct CellIndex::Region {
 namespace {
 
 constexpr std::size_t rows_at_once = 2048;
-// Memory of the rows that bulk clustering learns from, and the fewest for each cell whatever they take.
+// Memory of the rows that bulk clustering learns from, above which they are read again for each iteration, in pieces;
+// and the fewest rows for each cell.
 constexpr std::size_t most_sample_bytes = std::size_t{192} << 20;
+constexpr std::size_t most_piece_bytes = std::size_t{16} << 20;
+constexpr std::size_t asked_for_space = 8192;
 constexpr std::size_t least_sample_per_cell = 12;
 constexpr std::size_t sampled_together = 8;
+constexpr std::size_t asked_for_exponent = 512;
 constexpr std::size_t local_iterations = 5;
 constexpr std::size_t merge_neighbors = 4;
+// Of what is left beside the centroids: clustering anew at leisure must leave less.
+constexpr double worth_changing = 0.98;
+// Or so many of the rows must lie elsewhere than they would be put now.
+constexpr double worth_moving = 0.05;
 // Every so many-th cell is clustered anew with its neighbours; so each cell is, several times.
 constexpr std::uint64_t optimize_stride = 8;
 // Norms that differ less, relative to their mean, count as equal.
@@ -287,6 +297,44 @@ Status CellIndex::balance(std::size_t budget, bool merges_only) {
     return Status::ok();
 }
 
+// Rows of the region with a copy elsewhere than it would be put now.
+Status CellIndex::count_misplaced(const Region& region, std::size_t& out) {
+    const std::size_t padded = space_->padded();
+    const std::size_t choices = std::max<std::size_t>(tuning_.second_choices, 1);
+    std::vector<RankedCell> ranked(region.primaries * choices);
+    ranker_for(std::numeric_limits<std::uint32_t>::max())
+        ->rank(region.rows.data(), region.primaries, choices, ranked.data());
+    CrossProducts cross(*directory_, padded);
+    Placement at;
+    out = 0;
+    for (std::size_t i = 0; i < region.primaries; ++i) {
+        if (!place(region.rows.data() + i * padded, std::span(ranked).subspan(i * choices, choices), tuning_.copies,
+                   cross, at)) {
+            return no_near_cell();
+        }
+        std::shared_ptr<const CodeBlocks> first;
+        std::shared_ptr<const CodeBlocks> second;
+        VSS_TRY(codes(at.first, directory_->info(at.first), first));
+        VSS_TRY(codes(at.second, directory_->info(at.second), second));
+        const bool is_there = first->find(region.slots[i]) < first->size() &&
+                              (at.second == at.first || second->find(region.slots[i] | second_copy) < second->size());
+        out += is_there ? 0U : 1U;
+    }
+    return Status::ok();
+}
+
+// Rows that cells can tell apart: of equal ones no more count than a cell has.
+std::size_t CellIndex::rows_apart(const Region& region) const {
+    const std::size_t bytes = space_->padded() * sizeof(float);
+    std::unordered_map<std::size_t, std::size_t> equal;
+    std::size_t count = 0;
+    for (std::size_t i = 0; i < region.primaries; ++i) {
+        const auto* row = reinterpret_cast<const char*>(region.rows.data() + i * space_->padded());
+        count += ++equal[std::hash<std::string_view>{}({row, bytes})] <= tuning_.cell_rows ? 1U : 0U;
+    }
+    return count;
+}
+
 Status CellIndex::gather(const std::vector<std::uint32_t>& cells, Region& region) {
     std::vector<std::uint32_t> firsts;
     std::vector<std::uint32_t> seconds;
@@ -337,7 +385,9 @@ Status CellIndex::recluster(std::uint32_t cell, std::size_t neighbors, bool thor
     directory_->rank(query, neighbors + 1, CellDirectory::For::row, ranked);
     std::vector<std::uint32_t> cells = {cell};
     for (const RankedCell& near : ranked) {
-        if (near.cell != cell && cells.size() <= neighbors) {
+        // A heap of equal rows, which was found to be one, stays as it is.
+        const CellInfo& info = directory_->info(near.cell);
+        if (near.cell != cell && cells.size() <= neighbors && info.primaries >= info.retry_at) {
             cells.push_back(near.cell);
         }
     }
@@ -348,19 +398,34 @@ Status CellIndex::recluster(std::uint32_t cell, std::size_t neighbors, bool thor
     Region region;
     VSS_TRY(gather(cells, region));
     touched += region.slots.size() + 1;
-    CellDirectory& directory = changing_directory();
-    const std::size_t wanted = std::clamp<std::size_t>((region.primaries + tuning_.cell_rows / 2) / tuning_.cell_rows,
-                                                       1, std::max<std::size_t>(region.primaries, 1));
+    const std::size_t apart = rows_apart(region);
+    std::size_t wanted = std::clamp<std::size_t>((apart + tuning_.cell_rows / 2) / tuning_.cell_rows, 1,
+                                                 std::max<std::size_t>(region.primaries, 1));
+    if (thoroughly && directory_->live() > 2 * cells_wanted(state_.rows)) {
+        wanted = std::min(wanted, cells.size());  // it must come to an end, whatever the rows
+    }
+    if (thoroughly && wanted + wanted / 8 >= cells.size() && cells.size() + cells.size() / 8 >= wanted) {
+        wanted = std::min(cells.size(), std::max<std::size_t>(region.primaries, 1));  // near enough
+    }
     std::vector<float> centroids(std::min(wanted, cells.size()) * padded);
     for (std::size_t i = 0; i * padded < centroids.size(); ++i) {
-        directory.centroid(cells[i], centroids.data() + i * padded);
+        directory_->centroid(cells[i], centroids.data() + i * padded);
     }
-    Clustering clustering;
     if (region.primaries > 0) {
-        clustering = cluster(region.rows.data(), region.primaries, padded, wanted, by_direction(), local_iterations,
-                             state_.rows ^ cell, centroids);
+        Clustering clustering = cluster(region.rows.data(), region.primaries, padded, wanted, by_direction(),
+                                        local_iterations, state_.rows ^ cell, centroids);
+        if (thoroughly && clustering.sizes.size() == cells.size() &&
+            clustering.loss >= worth_changing * clustering.loss_before) {
+            std::size_t misplaced = 0;
+            VSS_TRY(count_misplaced(region, misplaced));
+            if (static_cast<double>(misplaced) <= worth_moving * static_cast<double>(region.primaries)) {
+                return Status::ok();  // as good as it gets
+            }
+        }
+        wanted = clustering.sizes.size();
         centroids = std::move(clustering.centroids);
     }
+    CellDirectory& directory = changing_directory();
     for (std::size_t i = wanted; i < cells.size(); ++i) {
         directory.erase(cells[i]);
         if (ranker_ != nullptr) {
@@ -497,6 +562,30 @@ std::size_t CellIndex::cells_wanted(std::size_t rows) const {
     return std::max<std::size_t>((rows + tuning_.cell_rows / 2) / tuning_.cell_rows, 1);
 }
 
+// What brings the sizes of most vectors near 1.
+Status CellIndex::decide_exponent(std::span<const std::uint32_t> slots) {
+    state_.exponent = 0;
+    if (metric_ == Metric::cosine || slots.empty()) {
+        return Status::ok();  // their lengths are made 1
+    }
+    const std::span<const std::uint32_t> some = slots.first(std::min(slots.size(), asked_for_exponent));
+    std::vector<float> raw(some.size() * dim_);
+    VSS_TRY(store_.read_vectors(some, raw.data()));
+    std::vector<int> exponents;
+    for (std::size_t i = 0; i < some.size(); ++i) {
+        const std::span<const float> row = std::span(raw).subspan(i * dim_, dim_);
+        if (std::any_of(row.begin(), row.end(), [](float x) { return x != 0; })) {
+            exponents.push_back(extreme_exponent(row));
+        }
+    }
+    if (!exponents.empty()) {
+        const auto middle = exponents.begin() + static_cast<std::ptrdiff_t>(exponents.size() / 2);
+        std::nth_element(exponents.begin(), middle, exponents.end());
+        state_.exponent = static_cast<std::int8_t>(*middle);
+    }
+    return Status::ok();
+}
+
 // Whether norms are equal, and what all vectors have in common.
 void CellIndex::decide_space(const std::vector<float>& rows, std::size_t n) {
     const std::size_t padded = space_->padded();
@@ -548,41 +637,91 @@ Status CellIndex::train(std::span<const std::uint32_t> slots) {
                           slots.begin() + static_cast<std::ptrdiff_t>(end));
         }
     }
-    std::vector<float> rows;
     space_is_current_ = false;
     state_.offset.clear();
     state_.spherical = false;
+    VSS_TRY(decide_exponent(sample));
     make_space();
-    VSS_TRY(rotated(sample, rows));
-    decide_space(rows, sample.size());
-    if (!state_.offset.empty()) {
+    // Rows that fit are kept; else they are read again each time, which is little beside their products with centroids.
+    const bool keeps = sample.size() <= most_sample_bytes / (padded * sizeof(float));
+    const std::size_t together = std::max(rows_at_once / 4, most_piece_bytes / (padded * sizeof(float)));
+    std::vector<float> rows;
+    std::vector<float> piece;
+    const auto read_in_pieces = [&](std::span<const std::uint32_t> wanted, std::vector<float>& out) {
+        out.reserve(wanted.size() * padded);
+        for (std::size_t i = 0; i < wanted.size(); i += together) {
+            VSS_TRY(rotated(wanted.subspan(i, std::min(together, wanted.size() - i)), piece));
+            out.insert(out.end(), piece.begin(), piece.end());
+        }
+        return Status::ok();
+    };
+    if (keeps) {
+        VSS_TRY(read_in_pieces(sample, rows));
+        decide_space(rows, sample.size());
+    } else {
+        std::vector<std::uint32_t> some;
+        for (std::size_t i = 0; i < asked_for_space; ++i) {
+            some.push_back(sample[i * sample.size() / asked_for_space]);
+        }
+        std::vector<float> asked;
+        VSS_TRY(read_in_pieces(some, asked));
+        decide_space(asked, some.size());
+    }
+    if (keeps && !state_.offset.empty()) {
         for (std::size_t i = 0; i < sample.size(); ++i) {
             code_kernels().add_scaled(rows.data() + i * padded, state_.offset.data(), -1, padded);
         }
     }
     // Cells differ in size as the rows' neighbourhoods do: to even them out here makes searches look at more rows.
-    std::vector<float> centroids;
+    std::vector<std::uint32_t> picks;
     for (std::size_t cell = 0; cell < cells; ++cell) {
-        const float* row = rows.data() + random.below(sample.size()) * padded;
-        centroids.insert(centroids.end(), row, row + padded);
+        picks.push_back(static_cast<std::uint32_t>(random.below(sample.size())));
     }
-    std::vector<std::uint32_t> assignment(sample.size());
+    std::vector<float> centroids;
+    if (keeps) {
+        for (const std::uint32_t pick : picks) {
+            centroids.insert(centroids.end(), rows.begin() + static_cast<std::ptrdiff_t>(pick * padded),
+                             rows.begin() + static_cast<std::ptrdiff_t>((pick + 1) * padded));
+        }
+    } else {
+        std::transform(picks.begin(), picks.end(), picks.begin(), [&](std::uint32_t pick) { return sample[pick]; });
+        VSS_TRY(read_in_pieces(picks, centroids));
+    }
+    std::vector<std::uint32_t> assignment(together);
     std::vector<std::uint32_t> ids(cells);
     std::iota(ids.begin(), ids.end(), 0);
     for (std::size_t iteration = 0; iteration < tuning_.iterations; ++iteration) {
         CellRanker ranker(padded, by_direction());
         ranker.build(ids, centroids.data());
-        const bool assigned = parallel_for(sample.size(), threads(), [&](std::size_t first, std::size_t last) {
-            std::vector<RankedCell> nearest(last - first);
-            ranker.rank(rows.data() + first * padded, last - first, 1, nearest.data());
-            for (std::size_t i = first; i < last; ++i) {
-                assignment[i] = nearest[i - first].cell;
+        std::vector<float> sums(ids.size() * padded);
+        std::vector<std::uint32_t> sizes(ids.size());
+        for (std::size_t i = 0; i < sample.size(); i += together) {
+            const std::size_t n = std::min(together, sample.size() - i);
+            if (!keeps) {
+                VSS_TRY(rotated(std::span(sample).subspan(i, n), piece));
             }
-        });
-        if (!assigned) {
-            return {Code::no_memory, "out of memory"};
+            const float* part = keeps ? rows.data() + i * padded : piece.data();
+            const bool assigned = parallel_for(n, threads(), [&](std::size_t first, std::size_t last) {
+                std::vector<RankedCell> nearest(last - first);
+                ranker.rank(part + first * padded, last - first, 1, nearest.data());
+                for (std::size_t j = first; j < last; ++j) {
+                    assignment[j] = nearest[j - first].cell;
+                }
+            });
+            if (!assigned) {
+                return {Code::no_memory, "out of memory"};
+            }
+            for (std::size_t j = 0; j < n; ++j) {
+                code_kernels().add_scaled(sums.data() + assignment[j] * padded, part + j * padded, 1, padded);
+                ++sizes[assignment[j]];
+            }
         }
-        centroids = means_of(rows.data(), padded, assignment, ids.size());
+        centroids.clear();
+        for (std::size_t cell = 0; cell < sizes.size(); ++cell) {
+            for (std::size_t j = 0; j < padded && sizes[cell] > 0; ++j) {
+                centroids.push_back(sums[cell * padded + j] / static_cast<float>(sizes[cell]));
+            }
+        }
         ids.resize(centroids.size() / padded);
     }
     auto trained = std::make_shared<CellDirectory>(*space_);
@@ -642,9 +781,11 @@ Status CellIndex::optimize_step(std::uint64_t& next) {
         next = max_cells;
         return Status::ok();
     }
+    dirty_ = dirty_ || !tail_.empty();
     VSS_TRY(settle_and_write(true));
     VSS_TRY(load_directory());
     if (!state_.slot_codes && may_keep_slot_codes()) {
+        dirty_ = true;
         VSS_TRY(code_all_slots());  // written by a version that knew none
     }
     while (next < directory_->size() && directory_->info(static_cast<std::uint32_t>(next)).version == 0) {
@@ -654,9 +795,9 @@ Status CellIndex::optimize_step(std::uint64_t& next) {
         next = max_cells;
         return Status::ok();
     }
-    dirty_ = true;
     std::size_t touched = 0;
     Status status = recluster(static_cast<std::uint32_t>(next), tuning_.optimize_neighbors, true, touched);
+    dirty_ = dirty_ || directory_changed_ || !status.is_ok();
     broken_ = !status.is_ok();
     next += optimize_stride;
     return status;

@@ -131,7 +131,7 @@ void CellSearch::expect_by_k(const std::vector<Neighbor>& best) {
     std::vector<float> distances;
     distances.reserve(best.size());
     for (const Neighbor& neighbor : best) {
-        distances.push_back(neighbor.distance * (metric_ == Metric::cosine ? 2 : 1));
+        distances.push_back(static_cast<float>(neighbor.reported() / unit_));
     }
     std::sort(distances.begin(), distances.end());
     for (std::size_t i = 0; i < LearnedRecall::ks.size(); ++i) {

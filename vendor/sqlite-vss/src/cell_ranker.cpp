@@ -122,16 +122,19 @@ void CellRanker::build(std::span<const std::uint32_t> cells, const float* centro
     const std::size_t wanted =
         cells.size() <= ungrouped ? 1
                                   : static_cast<std::size_t>(std::lround(std::sqrt(static_cast<double>(cells.size()))));
-    groups_.resize(wanted);
-    if (wanted == 1) {
+    Clustering clustering;
+    if (wanted > 1) {
+        clustering = cluster(centroids, cells.size(), padded_, wanted, by_direction_, group_iterations, cells.size());
+    }
+    const std::size_t groups = std::max<std::size_t>(clustering.sizes.size(), 1);
+    groups_.resize(groups);
+    if (groups == 1) {
         for (std::size_t i = 0; i < cells.size(); ++i) {
             add(cells[i], centroids + i * padded_, 0);
         }
         return;
     }
-    const Clustering clustering =
-        cluster(centroids, cells.size(), padded_, wanted, by_direction_, group_iterations, cells.size());
-    for (std::size_t g = 0; g < wanted; ++g) {
+    for (std::size_t g = 0; g < groups; ++g) {
         put(centers_, free_lane(centers_), static_cast<std::uint32_t>(g), clustering.centroids.data() + g * padded_);
     }
     for (std::size_t i = 0; i < cells.size(); ++i) {

@@ -117,8 +117,8 @@ Status CellSearch::no_vector(std::uint32_t slot) {
     return Status::corrupt("slot " + std::to_string(slot) + " is named by a cell or a row and holds no vector");
 }
 
-float CellSearch::reported(float distance) const {
-    return metric_ == Metric::cosine ? distance / 2 : distance;
+double CellSearch::reported(float distance) const {
+    return distance * unit_;
 }
 
 Status RowStore::read_slot(std::uint32_t slot, bool& live, std::int64_t& rowid, std::span<std::byte> vector) {
@@ -420,7 +420,11 @@ Status CellSearch::begin(const CellQuery& query) {
     std::vector<float> raw(dim_);
     decode_vector(type_, query.vector, dim_, raw.data());
     query_.vector.resize(padded);
-    const bool whole = index_.space().enter(raw.data(), query_.vector.data());
+    const CellSpace& space = index_.space();
+    // Under inner product the query's own length changes nothing of the order.
+    const int exponent = space.estimate() == Estimate::product ? extreme_exponent(raw) : space.exponent();
+    const bool whole = space.enter(raw.data(), query_.vector.data(), exponent);
+    unit_ = metric_ == Metric::cosine ? 0.5 : std::ldexp(1.0, -space.exponent() - exponent);
     query_.prepare(padded);
     fine_.prepare(query_.vector.data(), padded, index_.space().estimate());
     if (!whole) {
@@ -561,9 +565,9 @@ void CellSearch::place_ranked() {
 float CellSearch::reach(const CellQuery& query, const std::vector<Neighbor>& best) const {
     double out = query.rows != nullptr ? query.rows->distance_below : std::numeric_limits<double>::infinity();
     if (best.size() == query.k) {
-        out = std::min(out, static_cast<double>(best.front().distance));
+        out = std::min(out, best.front().reported());
     }
-    out *= metric_ == Metric::cosine ? 2 : 1;
+    out /= unit_;
     return static_cast<float>(out + std::abs(out) * static_cast<double>(rounding));
 }
 
@@ -919,8 +923,8 @@ Status CellSearch::measure(std::uint32_t slot, const std::byte* vector, const Ce
     if (trace_ != nullptr) {
         trace_->slots.emplace(out.rowid, slot);
     }
-    out.distance = static_cast<float>(exact_distance(type_, metric_, query.vector, vector, dim_));
-    passes = query.rows == nullptr || query.rows->passes_distance(out.distance);
+    out = Neighbor::at(exact_distance(type_, metric_, query.vector, vector, dim_), out.rowid);
+    passes = query.rows == nullptr || query.rows->passes_distance(out.reported());
     return Status::ok();
 }
 

@@ -240,7 +240,7 @@ class CellSearch {
     Status keep_rows(SegmentView& view);
     [[nodiscard]] bool rows_fit() const;
     [[nodiscard]] SegmentView* view_of(std::uint32_t slot);
-    [[nodiscard]] float reported(float distance) const;
+    [[nodiscard]] double reported(float distance) const;
 
     CellIndex& index_;
     RowStore& rows_;
@@ -264,6 +264,7 @@ class CellSearch {
     bool in_memory_only_ = false;
 
     // Scratch of one query.
+    double unit_ = 1;  // what the distance 1 between cells' vectors stands for
     CodeQuery query_;
     SlotCodes::Query fine_;
     double width_ = 0;       // deviations of sign codes that are allowed for

@@ -2,11 +2,19 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cmath>
 #include <limits>
 
 #include "cell_search.h"
 
 namespace vss {
+namespace {
+
+constexpr float infinity = std::numeric_limits<float>::infinity();
+// Squares and products of tiny numbers are off by less.
+constexpr float lost_to_underflow = 4 * std::numeric_limits<float>::min();
+
+}  // namespace
 
 namespace {
 
@@ -61,7 +69,7 @@ Status CellSearch::consider_all(const CellQuery& query, std::vector<Neighbor>& o
     std::vector<std::uint32_t> cold;
     // The k smallest upper bounds, largest first: nothing whose lower bound is beyond them can be a neighbour.
     std::vector<float> bounds;
-    float reach = std::numeric_limits<float>::infinity();
+    float reach = infinity;
     std::uint64_t wanted_in_all = 0;
     const std::size_t padded = index_.space().padded();
     const std::size_t chunk_slots = SlotCodes::chunk_slots(padded);
@@ -69,10 +77,9 @@ Status CellSearch::consider_all(const CellQuery& query, std::vector<Neighbor>& o
     std::array<SlotCodes::Estimated, SlotCodes::Query::most_together> together;
     const auto consider = [&](std::size_t slot, const SlotCodes::Estimated& estimate) {
         ++costs_.refined;
-        float least = estimate.distance - estimate.error;
-        if (!(least == least)) {
-            least = -std::numeric_limits<float>::infinity();  // nothing is known of it
-        }
+        // Where nothing is known of the distance, or it is not a number, the row is measured.
+        const bool is_known = std::isfinite(estimate.distance) && std::isfinite(estimate.error);
+        const float least = is_known ? estimate.distance - estimate.error - lost_to_underflow : -infinity;
         if (least > reach) {
             return;
         }
@@ -80,8 +87,7 @@ Status CellSearch::consider_all(const CellQuery& query, std::vector<Neighbor>& o
         if (rows_may_fail) {
             return;
         }
-        const float most = estimate.distance + estimate.error;
-        bounds.push_back(most == most ? most : std::numeric_limits<float>::infinity());
+        bounds.push_back(is_known ? estimate.distance + estimate.error + lost_to_underflow : infinity);
         std::push_heap(bounds.begin(), bounds.end());
         if (bounds.size() > query.k) {
             std::pop_heap(bounds.begin(), bounds.end());
@@ -179,8 +185,8 @@ Status CellSearch::consider_all(const CellQuery& query, std::vector<Neighbor>& o
         std::sort(candidates_.begin() + static_cast<std::ptrdiff_t>(few), candidates_.end(),
                   [](const Candidate& a, const Candidate& b) { return a.slot < b.slot; });
         for (const Candidate& candidate : candidates_) {
-            const float least = reported(candidate.distance);
-            if ((best.size() == query.k && least > best.front().distance) ||
+            const double least = reported(candidate.distance);
+            if ((best.size() == query.k && least > best.front().reported()) ||
                 (query.rows != nullptr && least > query.rows->distance_below)) {
                 continue;
             }
@@ -197,8 +203,8 @@ Status CellSearch::consider_all(const CellQuery& query, std::vector<Neighbor>& o
     for (; !candidates_.empty(); candidates_.pop_back()) {
         std::pop_heap(candidates_.begin(), candidates_.end(), farther);
         const Candidate candidate = candidates_.back();
-        const float least = reported(candidate.distance);
-        if ((best.size() == query.k && least > best.front().distance) ||
+        const double least = reported(candidate.distance);
+        if ((best.size() == query.k && least > best.front().reported()) ||
             (query.rows != nullptr && least > query.rows->distance_below)) {
             break;
         }

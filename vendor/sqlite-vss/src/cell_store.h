@@ -49,6 +49,7 @@ struct CellState {
     std::uint64_t seed = 0;               // of the rotation
     bool spherical = false;
     bool slot_codes = false;    // every live slot that is not in the tail has its 4-bit code in the tables
+    std::int8_t exponent = 0;   // vectors are multiplied by 2 to its power, as they are very long or short
     std::vector<float> offset;  // of the rotated vectors, where a common one would cost precision; or empty
     std::uint64_t rows = 0;     // live vectors of the column
     LearnedRecall learned;

@@ -17,7 +17,8 @@ constexpr std::uint32_t first_state_magic = 0x31435356;  // "VSC1", of format 1:
 constexpr std::uint32_t spherical_flag = 1;
 // Another version that knows nothing of it drops it, and then the codes are not believed.
 constexpr std::uint32_t slot_codes_flag = 2;
-constexpr float largest_offset = 1e18F;  // rotated vectors are shorter
+constexpr float largest_offset = 1e18F;       // rotated vectors are shorter
+constexpr std::uint32_t exponent_shift = 24;  // of a signed byte
 
 // What a checksum says nothing of. Vectors enter the cells' space no longer than that.
 bool is_length(float x) {
@@ -177,6 +178,7 @@ Status CellTables::read_state(std::uint64_t known, CellState& state) {
     state.rows = rows;
     state.spherical = (header.flags & spherical_flag) != 0;
     state.slot_codes = (header.flags & slot_codes_flag) != 0;
+    state.exponent = static_cast<std::int8_t>(header.flags >> exponent_shift);
     state.learned = {};
     if (learned_bytes > 0) {
         StateLearned learned;
@@ -222,7 +224,8 @@ Status CellTables::write_state(const CellState& state) {
     StateHeader header;
     header.directory_version = state.directory_version;
     header.seed = state.seed;
-    header.flags = (state.spherical ? spherical_flag : 0) | (state.slot_codes ? slot_codes_flag : 0);
+    header.flags = (state.spherical ? spherical_flag : 0) | (state.slot_codes ? slot_codes_flag : 0) |
+                   static_cast<std::uint32_t>(static_cast<std::uint8_t>(state.exponent)) << exponent_shift;
     header.offset_floats = static_cast<std::uint32_t>(state.offset.size());
     header.tail_slots = static_cast<std::uint32_t>(state.tail.size());
     header.learned_cells_then = state.learned.cells_then;

@@ -28,9 +28,11 @@ CellIndex::CellIndex(CellStore& store, std::size_t dim, Metric metric, const Cel
 }
 
 void CellIndex::make_space() {
-    space_ = std::make_shared<const CellSpace>(dim_, metric_, state_.spherical, state_.seed, state_.offset);
+    space_ =
+        std::make_shared<const CellSpace>(dim_, metric_, state_.spherical, state_.seed, state_.offset, state_.exponent);
     const std::string_view offset(reinterpret_cast<const char*>(state_.offset.data()), state_.offset.size() * 4);
-    space_key_ = cache_space(cat(store_.space(), state_.spherical ? " s " : " p ", state_.seed, ' ', offset));
+    space_key_ = cache_space(cat(store_.space(), state_.spherical ? " s " : " p ", state_.seed, ' ',
+                                 static_cast<int>(state_.exponent), ' ', offset));
     space_is_current_ = true;
 }
 
@@ -52,7 +54,7 @@ Status CellIndex::load() {
     const Before before{directory_changed_ ? nullptr : directory_, state_.parts_version, state_.batches_begin,
                         state_.batches_end};
     space_is_current_ = space_is_current_ && read.seed == state_.seed && read.spherical == state_.spherical &&
-                        read.offset == state_.offset;
+                        read.exponent == state_.exponent && read.offset == state_.offset;
     // What needs memory comes before anything is changed, or can be done again.
     std::set<std::uint32_t> tail(read.tail.begin(), read.tail.end());
     state_ = std::move(read);

@@ -170,12 +170,15 @@ class CellIndex {
     void measure_radius(std::uint32_t cell);
     void measure_new_radii();
     Status recluster(std::uint32_t cell, std::size_t neighbors, bool thoroughly, std::size_t& touched);
+    Status count_misplaced(const Region& region, std::size_t& out);
+    [[nodiscard]] std::size_t rows_apart(const Region& region) const;
     Status gather(const std::vector<std::uint32_t>& cells, Region& region);
     Status write_region(const Region& region, const std::vector<std::uint32_t>& cells,
                         const std::vector<float>& centroids);
     Status replace_region(const Region& region, const std::vector<std::uint32_t>& cells,
                           const std::vector<float>& centroids);
     Status train(std::span<const std::uint32_t> slots);
+    Status decide_exponent(std::span<const std::uint32_t> slots);
     void decide_space(const std::vector<float>& rows, std::size_t n);
     void make_space();
     [[nodiscard]] std::size_t tail_limit() const;

@@ -5,6 +5,7 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <queue>
 #include <thread>
 #include <utility>
@@ -17,6 +18,8 @@ namespace {
 
 constexpr std::size_t halving_rounds = 3;
 constexpr std::size_t most_asked_for_axis = 256;
+// Of a row's square: means of thousands of equal rows are off by less.
+constexpr double equal_within = 1e-5;
 constexpr float infinity = std::numeric_limits<float>::infinity();
 
 void scale(float* v, std::size_t padded, float by) {
@@ -134,26 +137,72 @@ void assign(Work& work) {
     }
 }
 
+// What is left of each row beside its centroid: the part of its length that is not along it, or half the square of the
+// distance from it.
+void residuals(const Work& work, std::vector<double>& out) {
+    out.resize(work.n);
+    for (std::size_t i = 0; i < work.n; ++i) {
+        const float* row = work.rows + i * work.padded;
+        const double square = code_kernels().dot(row, row, work.padded);
+        out[i] = std::max((work.by_direction ? std::sqrt(square) : square / 2) + work.cost[i], 0.0);
+    }
+}
+
+double loss_of(const Work& work) {
+    std::vector<double> left;
+    residuals(work, left);
+    return std::accumulate(left.begin(), left.end(), 0.0);
+}
+
+// Clusters without rows take those that are served worst, from clusters that have rows to spare.
 void fill_empty(Work& work) {
+    if (std::find(work.result.sizes.begin(), work.result.sizes.end(), 0U) == work.result.sizes.end()) {
+        return;
+    }
+    std::vector<double> left;
+    residuals(work, left);
+    std::vector<std::uint32_t> worst(work.n);
+    std::iota(worst.begin(), worst.end(), 0);
+    std::sort(worst.begin(), worst.end(), [&](std::uint32_t a, std::uint32_t b) { return left[a] > left[b]; });
+    auto next = worst.begin();
     for (std::size_t j = 0; j < work.k; ++j) {
         if (work.result.sizes[j] > 0) {
             continue;
         }
-        // From a cluster that has rows to spare, the one served worst.
-        std::size_t worst = work.n;
-        for (std::size_t i = 0; i < work.n; ++i) {
-            if (work.result.sizes[work.result.assignment[i]] > 1 &&
-                (worst == work.n || work.cost[i] > work.cost[worst])) {
-                worst = i;
-            }
+        while (next != worst.end() && work.result.sizes[work.result.assignment[*next]] == 1) {
+            ++next;
         }
-        if (worst == work.n) {
+        if (next == worst.end()) {
             return;
         }
-        --work.result.sizes[work.result.assignment[worst]];
-        work.result.assignment[worst] = static_cast<std::uint32_t>(j);
+        const float* row = work.rows + *next * work.padded;
+        const double square = code_kernels().dot(row, row, work.padded);
+        if (left[*next] <= equal_within * (work.by_direction ? std::sqrt(square) : square)) {
+            return;  // it is its centroid, but for rounding, and so are the rest
+        }
+        --work.result.sizes[work.result.assignment[*next]];
+        work.result.assignment[*next] = static_cast<std::uint32_t>(j);
         work.result.sizes[j] = 1;
-        work.cost[worst] = -infinity;
+        ++next;
+    }
+}
+
+void drop_empty(Work& work) {
+    Clustering& result = work.result;
+    std::vector<std::uint32_t> place(work.k);
+    std::uint32_t kept = 0;
+    for (std::size_t j = 0; j < work.k; ++j) {
+        place[j] = kept;
+        if (result.sizes[j] > 0) {
+            std::copy_n(result.centroids.data() + j * work.padded, work.padded,
+                        result.centroids.data() + kept * work.padded);
+            result.sizes[kept++] = result.sizes[j];
+        }
+    }
+    result.centroids.resize(kept * work.padded);
+    result.sizes.resize(kept);
+    for (std::uint32_t& at : result.assignment) {
+        at = place[at];
     }
 }
 
@@ -238,21 +287,23 @@ Clustering cluster(const float* rows, std::size_t n, std::size_t padded, std::si
             work.k = known;
             work.result.sizes.resize(known);
             assign(work);
-            work.k = k;
         }
+        work.k = k;
         halve_largest(work, known, random);
-        while (centroids.size() < k * padded) {  // rows that are equal
-            const float* row = rows + random.below(n) * padded;
-            centroids.insert(centroids.end(), row, row + padded);
-        }
+        work.k = centroids.size() / padded;
     }
-    work.result.sizes.resize(k);
+    work.result.sizes.resize(work.k);
     for (std::size_t i = 0; i < iterations; ++i) {
         assign(work);
+        if (i == 0) {
+            work.result.loss_before = loss_of(work);
+        }
         fill_empty(work);
         average(rows, padded, work.result.assignment, work.result.sizes, centroids);
     }
     assign(work);
+    work.result.loss = loss_of(work);
+    drop_empty(work);
     return std::move(work.result);
 }
 

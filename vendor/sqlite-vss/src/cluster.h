@@ -14,15 +14,19 @@ std::vector<float> means_of(const float* rows, std::size_t padded, std::span<con
                             std::size_t count);
 
 struct Clustering {
-    std::vector<float> centroids;           // k * padded: means of their members
+    std::vector<float> centroids;           // padded floats each: means of their members
     std::vector<std::uint32_t> assignment;  // of each row
-    std::vector<std::uint32_t> sizes;       // k
+    std::vector<std::uint32_t> sizes;       // at least 1 each
+    // What is left of the rows beside their centroids, summed: of those at the start, where k were given, and now.
+    double loss_before = 0;
+    double loss = 0;
 };
 
 // Lloyd's algorithm over `n` rows of `padded` floats. by_direction: a row belongs to the centroid of the greatest
 // cosine (spherical k-means), else to the nearest. `start` (k0 <= k rows of floats) begins with these centroids,
 // without any with the mean; the largest clusters are then halved until there are k, by `seed`. A cluster that runs
-// empty restarts at the row that its cluster serves worst.
+// empty restarts at the row that its cluster serves worst. Rows that are equal stay together, so that there may be
+// fewer than k clusters.
 Clustering cluster(const float* rows, std::size_t n, std::size_t padded, std::size_t k, bool by_direction,
                    std::size_t iterations, std::uint64_t seed, const std::vector<float>& start = {});
 

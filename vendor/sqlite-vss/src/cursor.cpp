@@ -33,8 +33,8 @@ Status count_of(sqlite3_value* value, std::string_view words, std::string_view w
 }
 
 // What a search tells of a row. The root is taken in double precision, in which different squares have different roots.
-double told_distance(const Column& column, float distance) {
-    return column.is_root ? std::sqrt(static_cast<double>(distance)) : static_cast<double>(distance);
+double told_distance(const Column& column, double distance) {
+    return column.is_root ? std::sqrt(distance) : distance;
 }
 
 // The least float32 whose root is at least `root` (above it, if `beyond`), as told_distance() tells it.
@@ -317,7 +317,7 @@ Status Cursor::run_batch(std::int64_t ticket) {
         for (std::size_t j = 0; j < search->k; ++j) {
             const bool any = j < results[i].size();
             ids[j] = any ? results[i][j].rowid : -1;
-            distances[j] = any ? static_cast<float>(told_distance(column, results[i][j].distance))
+            distances[j] = any ? static_cast<float>(told_distance(column, results[i][j].reported()))
                                : std::numeric_limits<float>::infinity();
         }
     }
@@ -393,7 +393,7 @@ bool Cursor::asks_the_same() const {
 
 // Of the k nearest, those that what comes from outside lets pass.
 Status Cursor::drop_later(std::span<sqlite3_value*> values) {
-    std::erase_if(found_, [&](const Neighbor& n) { return !later_distances_.passes_distance(n.distance); });
+    std::erase_if(found_, [&](const Neighbor& n) { return !later_distances_.passes_distance(n.reported()); });
     std::vector<char> left_out(later_.size(), 1);
     bool any = false;
     for (std::size_t i = 0; i < later_.size(); ++i) {
@@ -461,17 +461,15 @@ Status Cursor::find_unverified(std::vector<std::vector<Neighbor>>& results, bool
         }
         slots.allow(static_cast<std::uint32_t>(slot));
     }
-    // A set of rowids too large to look up: each row is asked whether it is in it.
-    const bool by_rowid = slots.limited && !request_.members_known;
     CellQuery query;
     query.k = request_.k;
     query.recall = recall;
     query.rows = &request_.filter;
-    query.slots = slots.limited && !by_rowid ? &slots : nullptr;
-    took_all = !approximate || by_rowid;
+    query.slots = slots.limited ? &slots : nullptr;
+    took_all = !approximate;
     results.resize(request_.queries.size());
     Status status = Status::ok();
-    if (approximate && !by_rowid && request_.queries.size() > 1) {
+    if (approximate && request_.queries.size() > 1) {
         status = cells->search.search_many(
             query, request_.queries, request_.threads, [&] { return table_.store(vector_).check_interrupt(); },
             results);
@@ -481,8 +479,8 @@ Status Cursor::find_unverified(std::vector<std::vector<Neighbor>>& results, bool
             if (i > 0) {  // the first was asked by reading the state
                 VSS_TRY(table_.store(vector_).check_interrupt());
             }
-            status = approximate && !by_rowid ? cells->search.search(query, results[i])
-                                              : cells->search.search_exact(query, results[i]);
+            status =
+                approximate ? cells->search.search(query, results[i]) : cells->search.search_exact(query, results[i]);
         }
     }
     if (status.code() == Code::corrupt && !status.message().starts_with("table ")) {
@@ -606,7 +604,7 @@ Status Cursor::column(sqlite3_context* context, int column) {
     }
     if (column >= schema.distance_column()) {
         if (column == schema.distance_column() && is_nearest()) {
-            const double distance = told_distance(schema.vector(vector_), found_[position_].distance);
+            const double distance = told_distance(schema.vector(vector_), found_[position_].reported());
             const bool negated = is_sqlite_vss_search_ && schema.vector(vector_).metric == Metric::inner_product;
             sqlite3_result_double(context, negated ? -distance : distance);
         }

@@ -36,8 +36,7 @@ struct RowFilter {
     bool below_inclusive = true;
 
     [[nodiscard]] bool passes(std::int64_t rowid) const { return !allowed || allowed->contains(rowid); }
-    [[nodiscard]] bool passes_distance(float distance) const {
-        const double d = distance;
+    [[nodiscard]] bool passes_distance(double d) const {
         return (above_inclusive ? d >= distance_above : d > distance_above) &&
                (below_inclusive ? d <= distance_below : d < distance_below);
     }

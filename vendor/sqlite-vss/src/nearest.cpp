@@ -10,10 +10,6 @@ namespace {
 
 constexpr std::size_t settle_at_least = 1024;
 
-bool nearer(float a, std::int64_t a_rowid, float b, std::int64_t b_rowid) {
-    return a < b || (a == b && a_rowid < b_rowid);
-}
-
 }  // namespace
 
 DistanceKernels scan_kernels(ElementType type, Metric metric) {
@@ -26,16 +22,19 @@ Nearest::Nearest(ElementType type, Metric metric, std::size_t dim, const std::by
     : type_(type), metric_(metric), dim_(dim), query_(query), k_(k), filter_(filter) {
     // Summing n products in float32, in any order, is off by at most n * 2^-24 of the sum of their magnitudes.
     rounding_ = static_cast<float>(dim + 32) * std::ldexp(1.0F, -24);
-    if (metric == Metric::cosine || metric == Metric::inner_product) {
+    if (type != ElementType::bit) {
         const std::vector<std::byte> origin(vector_bytes(type, dim));
-        query_norm_ = static_cast<float>(std::sqrt(exact_distance(type, Metric::l2, query, origin.data(), dim)));
+        const double norm = std::sqrt(exact_distance(type, Metric::l2, query, origin.data(), dim));
+        query_norm_ = static_cast<float>(norm);
+        is_extreme_ = is_extreme_norm(metric, norm * norm);
     }
     limit_ = k > std::numeric_limits<std::size_t>::max() / 4 ? k : std::max(2 * k, k + 64);
 }
 
 float Nearest::slack(float distance) const {
     switch (metric_) {
-        case Metric::inner_product: return 2.001F * rounding_ * query_norm_ * largest_norm_;
+        case Metric::inner_product:
+            return 2.001F * rounding_ * query_norm_ * largest_norm_ + std::numeric_limits<float>::min();
         case Metric::cosine: return 4 * rounding_;
         case Metric::hamming: return 0;
         case Metric::l2:
@@ -54,7 +53,7 @@ void Nearest::offer(float distance, std::int64_t rowid, const std::byte* vector)
         add_exact(rowid, vector);
         return;
     }
-    candidates_.push_back({distance, false, rowid, vector});
+    candidates_.push_back({{distance, rowid}, false, vector});
     if (candidates_.size() >= limit_) {
         prune();
     }
@@ -66,6 +65,15 @@ void Nearest::add(const Segment& segment, const float* kernel_distances) {
         largest_norm_ = segment.largest_norm;
         threshold_ = std::numeric_limits<float>::infinity();
         prune();
+    }
+    if (is_extreme_ || segment.is_extreme) {
+        // What kernels say may be infinite, not a number or zero.
+        for (std::size_t i = 0; i < segment.size(); ++i) {
+            if (filter_.passes(segment.rowids[i])) {
+                add_exact(segment.rowids[i], segment.row(i));
+            }
+        }
+        return;
     }
     const bool cosine = !segment.inverse_norms.empty();
     const float inverse_query = query_norm_ > 0 ? 1.0F / query_norm_ : 0.0F;
@@ -82,11 +90,11 @@ void Nearest::add(const Segment& segment, const float* kernel_distances) {
 }
 
 void Nearest::add_exact(std::int64_t rowid, const std::byte* vector) {
-    const auto distance = static_cast<float>(exact_distance(type_, metric_, query_, vector, dim_));
-    if (!filter_.passes_distance(distance) || distance > threshold_) {
+    const Neighbor at = Neighbor::at(exact_distance(type_, metric_, query_, vector, dim_), rowid);
+    if (!filter_.passes_distance(at.reported()) || at.distance > threshold_) {
         return;
     }
-    candidates_.push_back({distance, true, rowid, nullptr});
+    candidates_.push_back({at, true, nullptr});
     if (candidates_.size() >= limit_) {
         prune();
     }
@@ -102,12 +110,12 @@ void Nearest::prune() {
         threshold_ = -std::numeric_limits<float>::infinity();
         return;
     }
-    const auto by_distance = [](const Candidate& a, const Candidate& b) { return a.distance < b.distance; };
+    const auto by_distance = [](const Candidate& a, const Candidate& b) { return a.at.distance < b.at.distance; };
     std::nth_element(candidates_.begin(), candidates_.begin() + static_cast<std::ptrdiff_t>(k_ - 1), candidates_.end(),
                      by_distance);
-    const float kth = candidates_[k_ - 1].distance;
+    const float kth = candidates_[k_ - 1].at.distance;
     threshold_ = std::min(threshold_, kth + slack(kth));
-    std::erase_if(candidates_, [this](const Candidate& c) { return c.distance > threshold_; });
+    std::erase_if(candidates_, [this](const Candidate& c) { return c.at.distance > threshold_; });
     if (candidates_.size() >= limit_ - limit_ / 4) {
         settle();
     }
@@ -116,7 +124,8 @@ void Nearest::prune() {
 void Nearest::measure() {
     for (Candidate& candidate : candidates_) {
         if (!candidate.exact) {
-            candidate.distance = static_cast<float>(exact_distance(type_, metric_, query_, candidate.vector, dim_));
+            candidate.at =
+                Neighbor::at(exact_distance(type_, metric_, query_, candidate.vector, dim_), candidate.at.rowid);
             candidate.exact = true;
             candidate.vector = nullptr;
         }
@@ -127,12 +136,13 @@ void Nearest::measure() {
 void Nearest::settle() {
     measure();
     std::sort(candidates_.begin(), candidates_.end(),
-              [](const Candidate& a, const Candidate& b) { return nearer(a.distance, a.rowid, b.distance, b.rowid); });
+              [](const Candidate& a, const Candidate& b) { return a.at < b.at; });
     if (candidates_.size() > k_) {
         candidates_.resize(k_);
     }
     if (candidates_.size() == k_ && k_ > 0) {
-        threshold_ = std::min(threshold_, candidates_.back().distance + slack(candidates_.back().distance));
+        const float kth = candidates_.back().at.distance;
+        threshold_ = std::min(threshold_, kth + slack(kth));
     }
     limit_ = std::max(limit_, std::max(2 * k_, k_ + settle_at_least));
 }
@@ -143,7 +153,7 @@ std::vector<Neighbor> Nearest::finish() {
     std::vector<Neighbor> out;
     out.reserve(candidates_.size());
     for (const Candidate& candidate : candidates_) {
-        out.push_back({candidate.distance, candidate.rowid});
+        out.push_back(candidate.at);
     }
     candidates_.clear();
     return out;

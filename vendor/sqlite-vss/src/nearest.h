@@ -5,6 +5,7 @@
 // result is the same on every machine and equal to brute force in double precision, rounded to float32 at the end.
 #pragma once
 
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -20,10 +21,20 @@ namespace vss {
 struct Neighbor {
     float distance = 0;
     std::int64_t rowid = 0;
+    // The distance where a float cannot tell it from others, as it is too large or too small; else 0.
+    double beyond = 0;
 
+    [[nodiscard]] static Neighbor at(double distance, std::int64_t rowid) {
+        const auto rounded = static_cast<float>(distance);
+        return {rounded, rowid, std::isnormal(rounded) ? 0 : distance};
+    }
+    [[nodiscard]] double reported() const { return beyond != 0 ? beyond : distance; }
     // Nearer first; equal distances by rowid.
     friend bool operator<(const Neighbor& a, const Neighbor& b) {
-        return a.distance < b.distance || (a.distance == b.distance && a.rowid < b.rowid);
+        if (a.distance != b.distance) {
+            return a.distance < b.distance;
+        }
+        return a.beyond < b.beyond || (a.beyond == b.beyond && a.rowid < b.rowid);
     }
     friend bool operator==(const Neighbor&, const Neighbor&) = default;
 };
@@ -49,9 +60,8 @@ class Nearest {
 
   private:
     struct Candidate {
-        float distance;  // by kernel, or exact
+        Neighbor at;  // by kernel, or exact
         bool exact;
-        std::int64_t rowid;
         const std::byte* vector;  // nullptr once exact
     };
 
@@ -68,6 +78,7 @@ class Nearest {
     std::size_t k_;
     const RowFilter& filter_;
     float query_norm_ = 0;
+    bool is_extreme_ = false;  // the query: kernels cannot be trusted with it
     float largest_norm_ = 0;
     float rounding_ = 0;
     float threshold_ = std::numeric_limits<float>::infinity();

@@ -12,8 +12,8 @@ namespace {
 
 // Lists are bound as parameters, of which SQLite allows at least this many; longer ones are asked in turns.
 constexpr std::size_t marks_per_statement = 500;
-// A larger set is not worth looking up row by row.
-constexpr std::size_t most_members = 65536;
+// The rows of a larger set are found by passing over the table, not looked up one by one.
+constexpr std::size_t most_looked_up = 65536;
 
 std::string_view collation_words(char code) {
     // Said wherever it is known: it need not be the column's own.
@@ -323,15 +323,28 @@ Status build_row_filter(Table& table, const Plan& plan, std::span<sqlite3_value*
         request.members_known = true;
         request.filter.allowed.emplace(std::move(found));
     } else {
-        if (rowids->size() <= most_members) {
-            Statement statement;
+        Statement statement;
+        if (rowids->size() <= most_looked_up) {
             VSS_TRY(statement.prepare(db, select + " where _rowid = ?", false));
             for (const std::int64_t id : rowids->rowids()) {
                 statement.bind(1, id);
                 VSS_TRY(gather(statement, found, request.members));
             }
-            request.members_known = true;
+        } else {
+            VSS_TRY(statement.prepare(db, select + " where _rowid between ? and ?", false));
+            statement.bind(1, rowids->rowids().front());
+            statement.bind(2, rowids->rowids().back());
+            for (bool row = true;;) {
+                VSS_TRY(statement.step(row));
+                if (!row) {
+                    break;
+                }
+                if (!statement.is_null(1) && rowids->contains(statement.int64(0))) {
+                    request.members.emplace_back(statement.int64(0), static_cast<std::uint64_t>(statement.int64(1)));
+                }
+            }
         }
+        request.members_known = true;
         request.filter.allowed = std::move(rowids);
     }
     std::sort(request.members.begin(), request.members.end(),

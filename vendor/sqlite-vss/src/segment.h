@@ -34,6 +34,7 @@ struct Segment final : CacheEntry {
     std::size_t stride = 0;
     float largest_norm = 0;            // cosine, inner product: of the Euclidean norms
     std::vector<float> inverse_norms;  // cosine on float32: 1 / |row|
+    bool is_extreme = false;           // float32 kernels cannot be trusted with some of the rows
 
     [[nodiscard]] std::size_t size() const { return rowids.size(); }
     [[nodiscard]] const std::byte* row(std::size_t i) const { return rows.data() + i * stride; }
@@ -42,7 +43,11 @@ struct Segment final : CacheEntry {
     }
 };
 
-// Computes what is derived from the rows: largest_norm and inverse_norms.
+// Whether a vector of that squared norm is so long, or under cosine so short, that float32 sums of squares or products
+// overflow, or lose what they should tell.
+[[nodiscard]] bool is_extreme_norm(Metric metric, double square);
+
+// Computes what is derived from the rows: largest_norm, inverse_norms, is_extreme.
 void finish_segment(ElementType type, Metric metric, std::size_t dim, Segment& segment);
 
 }  // namespace vss

@@ -44,10 +44,10 @@ Status all_neighbors(Table& table, std::size_t vector, const SearchRequest& requ
         }
         VSS_TRY(store.read(static_cast<std::uint64_t>(rows.int64(1)), rowid, bytes));
         for (std::size_t q = 0; q < out.size(); ++q) {
-            const auto distance = static_cast<float>(
-                exact_distance(column.type, column.metric, request.queries[q], bytes.data(), column.dim));
-            if (request.filter.passes_distance(distance)) {
-                out[q].push_back({distance, rowid});
+            const Neighbor at = Neighbor::at(
+                exact_distance(column.type, column.metric, request.queries[q], bytes.data(), column.dim), rowid);
+            if (request.filter.passes_distance(at.reported())) {
+                out[q].push_back(at);
             }
         }
     }
