@@ -456,7 +456,7 @@ def test_a_late_replica_is_made_up_for(tmp_path: Path, random: np.random.Generat
         stopped = engine.pids()[0]
         os.kill(stopped, signal.SIGSTOP)
         try:
-            assert index.search(matrix, 1, timeout=60, recall=1.0)[0].ravel().tolist() == list(range(30))
+            assert index.search(matrix, 1, timeout=15, recall=1.0)[0].ravel().tolist() == list(range(30))
         finally:
             os.kill(stopped, signal.SIGCONT)
 

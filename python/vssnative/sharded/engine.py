@@ -31,7 +31,7 @@ class Engine(Protocol):
         ...
 
     def restart(self, shard: int, replica: int) -> None:
-        """Replace a server that died or hangs; what it was asked meanwhile fails with `WorkerDied`."""
+        """Make sure that a server whose call failed with `WorkerDied` is not asked again, but a new one."""
         ...
 
     def run(self, function: Callable[..., _T], *args: Any) -> Future[_T]:

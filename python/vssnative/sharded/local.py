@@ -78,11 +78,8 @@ class LocalEngine:
         return self._submit(self._worker_of(shard, replica), method, args)
 
     def restart(self, shard: int, replica: int) -> None:
-        at = self._worker_of(shard, replica)
-        with self._lock:
-            worker, self._workers[at] = self._workers[at], None
-        if worker is not None:
-            _end(worker)
+        # A worker that died was forgotten when it did, with all the shards that it served; the next call starts another.
+        pass
 
     def run(self, function: Callable[..., _T], *args: Any) -> Future[_T]:
         with self._lock:
@@ -127,8 +124,14 @@ class LocalEngine:
             try:
                 inner = worker.submit(_call, method, *args)
             except BrokenProcessPool as error:
+                self._workers[at] = None
                 return _failed(error)
-        return _translated(inner, None)
+        return _translated(inner, lambda: self._forget_worker(at, worker))
+
+    def _forget_worker(self, at: int, broken: ProcessPoolExecutor) -> None:
+        with self._lock:
+            if self._workers[at] is broken:
+                self._workers[at] = None
 
     def _forget_writers(self, broken: ProcessPoolExecutor) -> None:
         with self._lock:
@@ -153,7 +156,7 @@ def _failed(error: BaseException) -> Future[Any]:
     return future
 
 
-def _translated(inner: Future[_T], broken: Callable[[], None] | None) -> Future[_T]:
+def _translated(inner: Future[_T], broken: Callable[[], None]) -> Future[_T]:
     """A future that fails with `WorkerDied` where the pool broke."""
     outer: Future[_T] = Future()
 
@@ -163,8 +166,7 @@ def _translated(inner: Future[_T], broken: Callable[[], None] | None) -> Future[
             return
         error = future.exception()
         if isinstance(error, BrokenProcessPool):
-            if broken is not None:
-                broken()
+            broken()
             outer.set_exception(WorkerDied(str(error)))
         elif error is not None:
             outer.set_exception(error)
