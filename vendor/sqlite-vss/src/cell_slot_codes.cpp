@@ -152,7 +152,7 @@ Status CellIndex::settle_and_write(bool all) {
     const FlagScope scope(may_write_);
     wrote_ = false;
     BrokenUnlessDone guard{*this};
-    const Status status = settle(all);
+    Status status = settle(all);
     guard.done = status.is_ok();
     return status;
 }
