@@ -127,10 +127,11 @@ def test_texts_through_ray_data(cluster: Any, tmp_path: Path, benchmark: Any) ->
     from vssnative.embedding import get_embedder
     from vssnative.embedding.storage import cache_directory
 
-    path = cache_directory("datasets", "debian") / "texts.jsonl"
+    path = cache_directory("datasets", "debian") / "sources.json"
     if not path.is_file():
-        pytest.skip("benchmarks/data.py has made no texts")
-    texts = [json.loads(line)[1] for line in path.read_text(encoding="utf-8").splitlines()][:TEXTS]
+        pytest.skip("benchmarks/data.py has fetched no texts")
+    sources = json.loads(path.read_text(encoding="utf-8"))
+    texts = [*sources["sentence"], *sources["short"]][:TEXTS]
     embedder = get_embedder("minilm")
     embedder.embed_documents(texts[:64])
     alone = min(len(texts), 10_000)

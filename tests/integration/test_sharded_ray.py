@@ -19,6 +19,7 @@ from vssnative.sharded import ShardedIndex
 from vssnative.sharded.on_ray import RayEngine
 
 from ..conftest import brute_force, vectors
+from ..reliability.campaign import count, scaled
 
 DIM = 16
 N = 1200
@@ -102,16 +103,18 @@ def test_an_actor_that_is_killed_comes_back(index: ShardedIndex, rows: tuple[Any
     killer = threading.Thread(target=kill)
     killer.start()
     try:
-        for _ in range(5):
+        for _ in range(scaled(5, 40)):
             assert index.search(matrix[:200], 1, recall=1.0)[0].ravel().tolist() == wanted
     finally:
         stop.set()
         killer.join()
     assert killed
+    count("sharded actors", kills=len(killed), searches=scaled(5, 40))
 
 
+@pytest.mark.parametrize("run", range(scaled(1, 40)))
 def test_a_node_that_is_removed_is_made_up_for(
-    cluster: Any, index: ShardedIndex, rows: tuple[Any, Any]
+    cluster: Any, index: ShardedIndex, rows: tuple[Any, Any], run: int
 ) -> None:
     ids, matrix = rows
     node = cluster.add_node(num_cpus=1, object_store_memory=100 << 20)
