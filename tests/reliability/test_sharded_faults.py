@@ -136,3 +136,33 @@ def test_two_publishers_at_once(tmp_path: Path, run: int) -> None:
         assert batches_in(index) == list(range(8))
         works_on(index, 8)
         count("sharded publishers", publishes=8)
+
+
+# Embeds texts batch by batch; says how many are staged.
+EMBEDDER = """
+import sys
+from tests.reliability.test_sharded_faults import TEXTS
+from vssnative.sharded import ShardedIndex
+
+if __name__ == "__main__":
+    with ShardedIndex(sys.argv[1], engine="local", workers=1) as index:
+        index.embed(TEXTS, model="hash:8", batch_size=10, progress=lambda done: print(done, flush=True))
+"""
+TEXTS = [{"id": i, "text": f"text number {i}"} for i in range(3000)]
+
+
+@pytest.mark.parametrize("run", range(scaled(1, 40)))
+def test_embedding_that_is_killed_goes_on(tmp_path: Path, run: int) -> None:
+    url = tmp_path / "index"
+    with ShardedIndex.create(url, DIM, "cosine", shards=2, engine="local", workers=1) as index:
+        with start(tmp_path, EMBEDDER, url) as process:
+            assert process.stdout is not None
+            said = [int(process.stdout.readline()) for _ in range(3 + run)]
+            process.send_signal(signal.SIGKILL)
+            said += [int(line) for line in process.stdout.read().split()]
+        assert len(index) == index.refresh() == 0
+        report = index.embed(TEXTS, model="hash:8", batch_size=500)
+        assert report.embedded + report.resumed == len(index) == len(TEXTS)
+        assert said[-1] <= report.resumed <= said[-1] + 10
+        assert index.search("text number 7", 1)[0].tolist() == [7]
+        count("sharded embedding kills", kills=1, resumed=report.resumed)
