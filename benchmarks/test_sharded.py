@@ -20,11 +20,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import ray
 
 import vssnative
 from vssnative.sharded import ShardedIndex
-
-ray: Any = pytest.importorskip("ray")
 
 ROWS = int(os.environ.get("VSSNATIVE_BENCH_SHARDED", "1000000"))
 TEXTS = int(os.environ.get("VSSNATIVE_BENCH_SHARDED_TEXTS", "100000"))
@@ -34,7 +33,7 @@ QUERIES, ONE_BY_ONE = 500, 200
 pytestmark = pytest.mark.filterwarnings("default")
 
 
-def told(words: str) -> None:
+def say(words: str) -> None:
     print(words)
     if os.environ.get("VSSNATIVE_BENCH_SAVE") == "1":
         path = Path(__file__).parent / "results" / "sharded.txt"
@@ -89,33 +88,33 @@ def latencies(search: Callable[[np.ndarray], Any], queries: np.ndarray) -> str:
 def test_shards_beside_one_file(cluster: Any, tmp_path: Path, benchmark: Any) -> None:
     matrix, queries = rows()
     ids = np.arange(len(matrix), dtype=np.int64)
-    told(f"{processor()}: {len(matrix):,} x {DIM}, {SHARDS} shards on {NODES} nodes, k = {K}")
+    say(f"{processor()}: {len(matrix):,} x {DIM}, {SHARDS} shards on {NODES} nodes, k = {K}")
     conn = vssnative.connect(tmp_path / "one.db")
     one = vssnative.Index(conn, metric="cosine")
     seconds, _ = timed(lambda: (one.add(ids, matrix), conn.commit()))
-    told(f"one file: added in {seconds:.1f} s")
+    say(f"one file: added in {seconds:.1f} s")
     index = ShardedIndex.create(tmp_path / "many", DIM, "cosine", shards=SHARDS, engine="ray")
     seconds, _ = timed(lambda: index.add(ids, matrix))
-    told(
+    say(
         f"shards: added and published in {seconds:.1f} s, {index.status().bytes / matrix.nbytes:.3f} of the raw bytes"
     )
     seconds, _ = timed(lambda: index.add(ids[:1000] + len(ids), matrix[:1000]))
-    told(f"publish of 1,000 more rows: {seconds:.1f} s (all {SHARDS} files are written again)")
+    say(f"publish of 1,000 more rows: {seconds:.1f} s (all {SHARDS} files are written again)")
     index.rollback(1)
     exact_one = one.search(queries, K, recall=1.0)
     exact_many = index.search(queries, K, recall=1.0)
     assert np.array_equal(exact_one[0], exact_many[0]) and np.array_equal(exact_one[1], exact_many[1])
-    told(f"recall 1: the same {exact_one[0].size:,} ids and distances as one file")
+    say(f"recall 1: the same {exact_one[0].size:,} ids and distances as one file")
     for name, which in (("one file", one), ("shards", index)):
         which.search(queries, K)
         seconds, (_, distances) = timed(lambda w=which: w.search(queries, K))
         recall = float((distances <= exact_one[1][:, -1:]).mean())
-        told(f"{name}: recall {recall:.3f} for 0.95 asked, {len(queries) / seconds:,.0f} q/s in a batch")
-        told(f"{name}: {latencies(lambda q, w=which: w.search(q, K), queries)}")
+        say(f"{name}: recall {recall:.3f} for 0.95 asked, {len(queries) / seconds:,.0f} q/s in a batch")
+        say(f"{name}: {latencies(lambda q, w=which: w.search(q, K), queries)}")
     record = next(iter(index._version.files.values()))
     sent = len(pickle.dumps((record, queries[:1], K, None, (), None, None)))
     back = len(pickle.dumps((exact_one[0][:1], exact_one[1][:1])))
-    told(f"bytes for a query: {sent:,} to each shard and {back:,} back, {SHARDS * (sent + back):,} in all")
+    say(f"bytes for a query: {sent:,} to each shard and {back:,} back, {SHARDS * (sent + back):,} in all")
     benchmark.pedantic(lambda: index.search(queries[:1], K), rounds=50)
     index.close()
     conn.close()
@@ -136,7 +135,7 @@ def test_texts_through_ray_data(cluster: Any, tmp_path: Path, benchmark: Any) ->
     embedder.embed_documents(texts[:64])
     alone = min(len(texts), 10_000)
     seconds, _ = timed(lambda: embedder.embed_documents(texts[:alone]))
-    told(f"{processor()}: one process: {alone / seconds:,.0f} texts/s over {alone:,}")
+    say(f"{processor()}: one process: {alone / seconds:,.0f} texts/s over {alone:,}")
     ray.data.DataContext.get_current().enable_progress_bars = False
     dataset = ray.data.from_items([{"id": i, "body": text} for i, text in enumerate(texts)])
     index = ShardedIndex.create(tmp_path / "index", embedder.dim, "cosine", shards=4, engine="ray")
@@ -156,7 +155,7 @@ def test_texts_through_ray_data(cluster: Any, tmp_path: Path, benchmark: Any) ->
 
     before, _ = timed(first)
     after, report = timed(lambda: index.embed(dataset, **options))
-    told(
+    say(
         f"Ray Data: {len(texts) / (before + after):,.0f} texts/s over {len(texts):,}, stopped half-way after"
         f" {before:.0f} s; the second run resumed {report.resumed:,}, embedded {report.embedded:,} in {after:.0f} s"
     )
