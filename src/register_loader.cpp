@@ -11,7 +11,7 @@
 #include <string>
 #include <utility>
 
-#include "sqlite_api.h"
+#include "storage/sqlite_api.h"
 #include "vss0.h"
 
 namespace py = pybind11;

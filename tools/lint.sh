@@ -25,6 +25,7 @@ step "ruff check" .venv/bin/ruff check python tests benchmarks tools
 step "ruff format" .venv/bin/ruff format --check python tests benchmarks tools
 step "mypy" .venv/bin/mypy
 step "imports" .venv/bin/lint-imports
+step "includes" .venv/bin/python tools/check_includes.py
 step "binary" .venv/bin/python tools/check_binary.py build/dev
 step "clang-format" format_cpp
 step "clang-tidy" tidy

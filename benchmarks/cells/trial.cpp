@@ -19,9 +19,10 @@
 #include <string_view>
 #include <vector>
 
+#include "base/random.h"
 #include "cell_memory_store.h"
-#include "kernels.h"
-#include "rotation.h"
+#include "kernels/kernels.h"
+#include "kernels/rotation.h"
 
 namespace {
 

@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <string_view>
 
-#include "plan.h"
+#include "sqlite/plan.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     vss::Plan plan;

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "schema.h"
+#include "storage/schema.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     std::vector<std::string> lines(1);

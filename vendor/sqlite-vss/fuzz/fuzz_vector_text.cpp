@@ -7,9 +7,9 @@
 #include <string_view>
 #include <vector>
 
-#include "kernels.h"
-#include "types.h"
-#include "vector_value.h"
+#include "base/types.h"
+#include "kernels/kernels.h"
+#include "kernels/vector_value.h"
 
 namespace {
 

@@ -7,8 +7,9 @@
 #include <memory>
 #include <vector>
 
-#include "cell_search.h"
-#include "cell_store.h"
+#include "base/aligned_bytes.h"
+#include "index/cells/cell_search.h"
+#include "index/cells/cell_store.h"
 
 namespace vss {
 

@@ -9,9 +9,9 @@
 #include <string>
 #include <vector>
 
-#include "blas_builtin.h"
-#include "blas_shim.h"
-#include "settings.h"
+#include "base/settings.h"
+#include "kernels/blas_builtin.h"
+#include "kernels/blas_shim.h"
 
 extern "C" int ssyrk_(const char*, const char*, const int*, const int*, const float*, const float*, const int*,
                       const float*, float*, const int*);

@@ -5,7 +5,7 @@
 #include <memory>
 #include <vector>
 
-#include "cache.h"
+#include "base/cache.h"
 
 namespace vss {
 namespace {

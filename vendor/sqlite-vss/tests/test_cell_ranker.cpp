@@ -8,9 +8,10 @@
 #include <numeric>
 #include <vector>
 
-#include "cell_ranker.h"
-#include "code_kernels.h"
-#include "rotation.h"
+#include "base/random.h"
+#include "index/cells/cell_ranker.h"
+#include "kernels/code_kernels.h"
+#include "kernels/rotation.h"
 
 namespace vss {
 namespace {

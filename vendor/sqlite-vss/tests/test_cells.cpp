@@ -5,9 +5,10 @@
 #include <cmath>
 #include <numeric>
 
+#include "base/random.h"
 #include "cell_memory_store.h"
-#include "kernels.h"
-#include "rotation.h"
+#include "kernels/kernels.h"
+#include "kernels/rotation.h"
 
 using namespace vss;
 

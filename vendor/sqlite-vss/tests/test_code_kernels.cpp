@@ -6,9 +6,11 @@
 #include <cmath>
 #include <vector>
 
-#include "code_kernels.h"
-#include "codes.h"
-#include "rotation.h"
+#include "base/aligned_bytes.h"
+#include "base/random.h"
+#include "index/cells/codes.h"
+#include "kernels/code_kernels.h"
+#include "kernels/rotation.h"
 
 using namespace vss;
 

@@ -5,7 +5,7 @@
 #include <cstdlib>
 #include <string>
 
-#include "cpu.h"
+#include "kernels/cpu.h"
 
 using namespace vss;
 

@@ -5,8 +5,8 @@
 #include <random>
 #include <vector>
 
-#include "crc32c.h"
-#include "kernels.h"
+#include "kernels/crc32c.h"
+#include "kernels/kernels.h"
 
 using namespace vss;
 

@@ -3,7 +3,7 @@
 
 #include <limits>
 
-#include "filter.h"
+#include "index/filter.h"
 
 using vss::RowFilter;
 using vss::RowidSet;

@@ -8,8 +8,9 @@
 #include <thread>
 #include <vector>
 
-#include "huge_pages.h"
-#include "rotation.h"
+#include "base/huge_pages.h"
+#include "base/random.h"
+#include "kernels/rotation.h"
 
 using namespace vss;
 

@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "kernels.h"
-#include "vector_value.h"
+#include "kernels/kernels.h"
+#include "kernels/vector_value.h"
 
 using namespace vss;
 

@@ -6,7 +6,8 @@
 #include <deque>
 #include <random>
 
-#include "nearest.h"
+#include "base/aligned_bytes.h"
+#include "index/nearest.h"
 
 using namespace vss;  // NOLINT(google-build-using-namespace)
 

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "number_row.h"
+#include "base/number_row.h"
 
 using namespace vss;
 

@@ -3,7 +3,7 @@
 
 #include <initializer_list>
 
-#include "schema.h"
+#include "storage/schema.h"
 
 using vss::ColumnKind;
 using vss::ElementType;

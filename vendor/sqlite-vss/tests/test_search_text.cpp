@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "search_text.h"
+#include "sqlite/search_text.h"
 
 using vss::searches_in;
 using vss::WrittenCondition;

@@ -2,8 +2,8 @@
 #include <doctest/doctest.h>
 #include <sqlite3.h>
 
-#include "status.h"
-#include "types.h"
+#include "base/status.h"
+#include "base/types.h"
 
 using namespace vss;
 

@@ -7,8 +7,8 @@
 #include <limits>
 #include <random>
 
-#include "half.h"
-#include "vector_value.h"
+#include "base/half.h"
+#include "kernels/vector_value.h"
 
 using namespace vss;
 

@@ -1,0 +1,32 @@
+#include "base/parallel.h"
+
+#include <algorithm>
+#include <atomic>
+#include <thread>
+#include <vector>
+
+namespace vss {
+
+bool parallel_for(std::size_t n, int threads, const std::function<void(std::size_t, std::size_t)>& body) {
+    const auto workers =
+        std::clamp<std::size_t>(static_cast<std::size_t>(std::max(threads, 1)), 1, std::max<std::size_t>(n, 1));
+    const std::size_t share = (n + workers - 1) / workers;
+    std::atomic<bool> failed = false;
+    const auto run = [&](std::size_t first) {
+        try {
+            body(std::min(n, first), std::min(n, first + share));
+        } catch (...) {  // std::bad_alloc; it must not leave the thread
+            failed = true;
+        }
+    };
+    {
+        std::vector<std::jthread> others;
+        for (std::size_t w = 1; w < workers; ++w) {
+            others.emplace_back(run, w * share);
+        }
+        run(0);
+    }
+    return !failed;
+}
+
+}  // namespace vss

@@ -1,0 +1,12 @@
+// Loops whose parts run on several threads.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+
+namespace vss {
+
+// Calls body(first, last) for parts of [0, n) on up to `threads` threads. False if a part ran out of memory.
+bool parallel_for(std::size_t n, int threads, const std::function<void(std::size_t, std::size_t)>& body);
+
+}  // namespace vss

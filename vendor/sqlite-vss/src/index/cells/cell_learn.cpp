@@ -1,0 +1,369 @@
+// CellSearch: what a recall needs, measured on the table's own rows, and what a search makes of it.
+#include <algorithm>
+#include <bit>
+#include <chrono>
+#include <cmath>
+#include <limits>
+
+#include "base/random.h"
+#include "index/cells/cell_search.h"
+#include "kernels/rotation.h"
+
+namespace vss {
+namespace {
+
+// A row is asked for so many neighbours, with the widths of so high a recall.
+constexpr std::size_t most_wanted = LearnedRecall::ks.back();
+constexpr double truth_recall = 0.99;
+// Cells are scanned until no more misses than so many are expected for each neighbour: no recall of levels needs less.
+constexpr float fewest_misses = 2e-4F;
+// And so many in any case.
+constexpr std::size_t least_cells_scanned = 64;
+// Of the misses that a recall allows, those that are left to codes (cell_search.cpp), which the rows asked do not show.
+constexpr double lost_by_codes = 0.1;
+// Vectors measured to learn: some, and so many for each row of the table.
+constexpr std::uint64_t measured_in_all = 2'000'000;
+constexpr std::uint64_t measured_per_row = 4;
+constexpr std::size_t fewest_samples = 32;
+// The first rows asked tell what cosines are like, and no more.
+constexpr std::size_t pilots = 12;
+// What reading a row from the file's pages counts for.
+constexpr std::uint64_t cold_weight = 8;
+// Where a search of a row measures more than this share of all rows, codes tell too little to be of use.
+constexpr std::uint64_t flood_share = 2;
+constexpr std::uint64_t least_flood = 4000;
+constexpr std::size_t floods_to_tell = 8;
+
+// One row asked, for one of LearnedRecall::ks.
+struct Asked {
+    std::vector<float> expected;        // least misses expected so far, after each cell
+    std::vector<std::uint32_t> places;  // the cells, from 0, that its neighbours were found in, ascending
+};
+
+// How many cells are scanned until no more than `misses` are expected.
+std::size_t cells_until(const Asked& asked, double misses) {
+    const auto at = std::partition_point(asked.expected.begin(), asked.expected.end(),
+                                         [&](float expected) { return static_cast<double>(expected) > misses; });
+    const auto cells = static_cast<std::size_t>(at - asked.expected.begin()) + 1;
+    return std::min(cells, asked.expected.size());
+}
+
+std::size_t found_in(const Asked& asked, std::size_t cells) {
+    return static_cast<std::size_t>(std::lower_bound(asked.places.begin(), asked.places.end(), cells) -
+                                    asked.places.begin());
+}
+
+double recall_at(const std::vector<Asked>& all, double misses) {
+    std::size_t found = 0;
+    std::size_t wanted = 0;
+    for (const Asked& asked : all) {
+        found += found_in(asked, cells_until(asked, misses));
+        wanted += asked.places.size();
+    }
+    return wanted > 0 ? static_cast<double>(found) / static_cast<double>(wanted) : 1;
+}
+
+// The most misses to expect at which as many neighbours are found as `aim` says; -1: however few are expected, no such
+// search finds them.
+double most_misses(const std::vector<Asked>& all, double aim, double recall) {
+    double low = std::log(1e-12);
+    if (recall_at(all, std::exp(low)) < recall) {
+        return -1;
+    }
+    double high = std::log(1e4);
+    for (int round = 0; round < 40; ++round) {
+        const double middle = (low + high) / 2;
+        (recall_at(all, std::exp(middle)) >= aim ? low : high) = middle;
+    }
+    return std::exp(low);
+}
+
+// No more than some times what the model itself says, however easy the rows asked were: queries from outside need not
+// be.
+double most_trusted(double recall) {
+    constexpr double times = 4;
+    return times * (1 - recall);
+}
+
+// A query is no member of any cell, but a row has pulled its own cell's centroid c towards itself: in cells of a
+// hundred rows enough to move that cell forward by several places. This is its score had the row x never been there,
+// from c' = (n c - x) / (n - 1) for means of n rows. A centroid of directions is the sum of its members brought to
+// length 1; that sum is about n <x, c> long.
+float score_without(float score, const CellInfo& info, double square, Estimate estimate, bool spherical) {
+    const double n = std::max<double>(info.primaries, 2);
+    if (spherical) {
+        const double cosine = -static_cast<double>(score) / std::max(std::sqrt(square), 1e-30);
+        const double sum = n * cosine;
+        const double rest = sum * sum - 2 * sum * cosine + 1;
+        return static_cast<float>((1 - sum * cosine) / std::sqrt(std::max(rest, 1e-12)) * std::sqrt(square));
+    }
+    if (estimate == Estimate::product) {
+        return static_cast<float>((n * static_cast<double>(score) + square) / (n - 1));
+    }
+    return static_cast<float>((static_cast<double>(score) + square) * (n / (n - 1)) * (n / (n - 1)) - square);
+}
+
+}  // namespace
+
+// Moves the row's own cell back to where it would be without the row.
+Status CellSearch::rank_as_stranger(std::uint32_t slot, std::vector<RankedCell>& ranked) {
+    for (std::size_t i = 0; i < ranked.size(); ++i) {
+        RankedCell at = ranked[i];
+        std::shared_ptr<const CodeBlocks> held;
+        const CodeBlocks* codes = nullptr;
+        VSS_TRY(cell_codes(at.cell, held, codes));
+        if (codes->find(slot) == codes->size()) {
+            continue;
+        }
+        const CellSpace& space = index_.space();
+        at.score =
+            score_without(at.score, directory_->info(at.cell), query_.square, space.estimate(), space.is_spherical());
+        ranked.erase(ranked.begin() + static_cast<std::ptrdiff_t>(i));
+        ranked.insert(std::lower_bound(ranked.begin(), ranked.end(), at,
+                                       [](const RankedCell& a, const RankedCell& b) { return a.score < b.score; }),
+                      at);
+        break;
+    }
+    return Status::ok();
+}
+
+// For each of LearnedRecall::ks what is expected beyond the k-th best so far.
+void CellSearch::expect_by_k(const std::vector<Neighbor>& best) {
+    std::vector<float> distances;
+    distances.reserve(best.size());
+    for (const Neighbor& neighbor : best) {
+        distances.push_back(static_cast<float>(neighbor.reported() / unit_));
+    }
+    std::sort(distances.begin(), distances.end());
+    for (std::size_t i = 0; i < LearnedRecall::ks.size(); ++i) {
+        if (distances.size() >= LearnedRecall::ks[i]) {
+            model_.expect(distances[LearnedRecall::ks[i] - 1], expected_by_k_[i]);
+        } else {
+            expected_by_k_[i].left = std::numeric_limits<double>::infinity();
+        }
+    }
+}
+
+// True: the search that is traced has seen enough.
+bool CellSearch::note_expected(double rows) {
+    const double unseen = std::max(1 - static_cast<double>(costs_.entries) / (2 * rows), 0.0);
+    bool enough = true;
+    for (std::size_t i = 0; i < LearnedRecall::ks.size(); ++i) {
+        std::vector<float>& expected = trace_->expected[i];
+        const double now = expected_by_k_[i].left * unseen / LearnedRecall::ks[i];
+        const float least = expected.empty() ? std::numeric_limits<float>::infinity() : expected.back();
+        expected.push_back(std::min(least, static_cast<float>(std::max(now, 0.0))));
+        enough = enough && expected.back() <= fewest_misses;
+    }
+    trace_->entries.push_back(costs_.entries);
+    enough = enough && costs_.cells >= std::max(least_cells_scanned, directory_->live() / 16);
+    trace_->flooded = costs_.reranked > std::max(least_flood, index_.state().rows / flood_share);
+    return enough || trace_->flooded;
+}
+
+Status CellSearch::learn(std::size_t samples, LearnedRecall& out) {
+    out = {};
+    VSS_TRY(refresh());
+    if (!index_.state().is_celled() || segments_.empty()) {
+        return Status::ok();
+    }
+    const std::uint64_t rows = index_.state().rows;
+    SplitMix random(rows);
+    const std::size_t segment_slots = rows_.segment_slots();
+    std::vector<std::byte> vector(rows_.vector_bytes());
+    std::array<std::vector<Asked>, LearnedRecall::ks.size()> asked;
+    std::vector<std::vector<std::uint64_t>> entries;  // scanned up to each cell
+    std::uint64_t measured = 0;
+    std::size_t flooded = 0;
+    double mean_sum = 0;
+    double variance_sum = 0;
+    std::size_t told = 0;
+    std::size_t pilot = 0;
+    model_.suppose(0, 1 / static_cast<float>(dim_));
+    const std::size_t wanted = std::min<std::uint64_t>(most_wanted, rows - 1);
+    for (std::size_t tries = 0; entries.size() + flooded < samples && tries < 20 * samples; ++tries) {
+        const auto slot = static_cast<std::uint32_t>(random.below(segments_.size() * segment_slots));
+        bool live = false;
+        std::int64_t rowid = 0;
+        VSS_TRY(rows_.read_slot(slot, live, rowid, vector));
+        if (!live) {
+            continue;
+        }
+        Trace trace;
+        std::vector<Neighbor> found;
+        bool exact = false;
+        const CellQuery query{vector.data(), wanted, truth_recall, nullptr, nullptr, 0};
+        stranger_ = slot;
+        trace_ = &trace;
+        for (Expected& expected : expected_by_k_) {
+            expected.left = std::numeric_limits<double>::infinity();
+            expected.rows.clear();
+        }
+        Status status = begin(query);
+        if (status.is_ok()) {
+            status = scan_cells(query, found, exact);
+        }
+        trace_ = nullptr;
+        VSS_TRY(status);
+        measured += costs_.reranked + cold_weight * costs_.cold_rows;
+        if (pilot < pilots) {
+            double mean = 0;
+            double variance = 0;
+            if (model_.seen(mean, variance)) {
+                mean_sum += mean;
+                variance_sum += variance;
+                ++told;
+            }
+            if (++pilot == pilots && told > 0) {
+                out.cosine_mean = static_cast<float>(mean_sum / static_cast<double>(told));
+                out.cosine_variance = static_cast<float>(variance_sum / static_cast<double>(told));
+                model_.suppose(out.cosine_mean, out.cosine_variance);
+            }
+            continue;
+        }
+        if (trace.flooded) {
+            ++flooded;
+        } else {
+            std::sort_heap(found.begin(), found.end());
+            for (std::size_t i = 0; i < LearnedRecall::ks.size(); ++i) {
+                const std::size_t k = std::min<std::size_t>(LearnedRecall::ks[i], found.size());
+                Asked one{std::move(trace.expected[i]), {}};
+                for (std::size_t n = 0; n < k; ++n) {
+                    // Rows of the tail are always looked at.
+                    const auto at = trace.at.find(trace.slots.at(found[n].rowid));
+                    one.places.push_back(at == trace.at.end() ? 0 : at->second);
+                }
+                std::sort(one.places.begin(), one.places.end());
+                asked[i].push_back(std::move(one));
+            }
+            entries.push_back(std::move(trace.entries));
+        }
+        if (flooded >= floods_to_tell && flooded > entries.size()) {
+            break;
+        }
+        if (entries.size() + flooded >= fewest_samples && measured > measured_in_all + measured_per_row * rows) {
+            break;
+        }
+    }
+    for (SegmentView& view : segments_) {
+        view.cold = 0;
+        view.rows.reset();
+    }
+    out.samples = static_cast<std::uint32_t>(entries.size() + flooded);
+    if (out.samples == 0) {
+        return Status::ok();
+    }
+    out.cells_then = static_cast<std::uint32_t>(directory_->live());
+    out.rows = rows;
+    out.when =
+        std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+    if (flooded > entries.size()) {
+        for (auto& misses : out.misses) {
+            misses.fill(-1);
+        }
+        out.cells.fill(static_cast<float>(out.cells_then));
+        out.scanned.fill(1);
+        return Status::ok();
+    }
+    for (std::size_t level = 0; level < LearnedRecall::levels.size(); ++level) {
+        const double recall = static_cast<double>(LearnedRecall::levels[level]);
+        const double aim = recall + lost_by_codes * (1 - recall);
+        for (std::size_t i = 0; i < LearnedRecall::ks.size(); ++i) {
+            out.misses[i][level] =
+                static_cast<float>(std::min(most_misses(asked[i], aim, recall), most_trusted(recall)));
+        }
+        double cells = 0;
+        double scanned = 0;
+        const std::vector<Asked>& typical = asked[1];
+        for (std::size_t n = 0; n < typical.size(); ++n) {
+            const std::size_t until = cells_until(typical[n], static_cast<double>(out.misses[1][level]));
+            cells += static_cast<double>(until);
+            scanned += static_cast<double>(entries[n][until - 1]);
+        }
+        const auto count = static_cast<double>(typical.size());
+        out.cells[level] = static_cast<float>(cells / count);
+        out.scanned[level] = static_cast<float>(std::min(scanned / count / (2 * static_cast<double>(rows)), 1.0));
+    }
+    return Status::ok();
+}
+
+namespace {
+
+// Where a recall lies among LearnedRecall::levels, by the logarithm of what it lets be missed: between `first` and the
+// next, `share` of the way. Beyond the ends `factor` says how much more or less may be missed.
+struct Between {
+    std::size_t first = 0;
+    double share = 0;
+    double factor = 1;
+};
+
+Between level_of(double recall) {
+    const auto& levels = LearnedRecall::levels;
+    const double missed = std::max(1 - recall, 1e-9);
+    const auto missed_at = [&](std::size_t i) { return 1 - static_cast<double>(levels[i]); };
+    if (missed >= missed_at(0)) {
+        return {0, 0, missed / missed_at(0)};
+    }
+    for (std::size_t i = 1; i < levels.size(); ++i) {
+        if (missed >= missed_at(i)) {
+            return {i - 1, std::log(missed_at(i - 1) / missed) / std::log(missed_at(i - 1) / missed_at(i)), 1};
+        }
+    }
+    return {levels.size() - 2, 1, missed / missed_at(levels.size() - 1)};
+}
+
+double between(const std::array<float, LearnedRecall::levels.size()>& of, const Between& at) {
+    return static_cast<double>(of[at.first]) * (1 - at.share) + static_cast<double>(of[at.first + 1]) * at.share;
+}
+
+}  // namespace
+
+// The misses that may be expected for each neighbour wanted when a search of that recall ends; below 0: it should look
+// at every row.
+double CellSearch::misses_for(double recall, std::size_t k) const {
+    const LearnedRecall& learned = index_.state().learned;
+    if (learned.cells_then == 0) {
+        // Nothing was learned, as in a file of format 1: a fifth of what the model says.
+        return (1 - recall) / 5;
+    }
+    const Between level = level_of(recall);
+    const auto at = [&](std::size_t i) {
+        const double low = static_cast<double>(learned.misses[i][level.first]);
+        const double high = static_cast<double>(learned.misses[i][level.first + 1]);
+        return low <= 0 || high <= 0
+                   ? -1
+                   : level.factor * std::exp(std::log(low) * (1 - level.share) + std::log(high) * level.share);
+    };
+    const auto& ks = LearnedRecall::ks;
+    std::size_t upper = 1;
+    while (upper + 1 < ks.size() && k > ks[upper]) {
+        ++upper;
+    }
+    const double share = std::clamp(
+        std::log(static_cast<double>(k) / ks[upper - 1]) / std::log(static_cast<double>(ks[upper]) / ks[upper - 1]),
+        0.0, 1.0);
+    const double low = at(share < 1 ? upper - 1 : upper);
+    const double high = at(share > 0 ? upper : upper - 1);
+    return low < 0 || high < 0 ? -1 : std::exp(std::log(low) * (1 - share) + std::log(high) * share);
+}
+
+// Cells that such a search scans, more or less: so many are ranked at first.
+double CellSearch::learned_cells(double recall, std::size_t k) const {
+    const LearnedRecall& learned = index_.state().learned;
+    const auto live = static_cast<double>(directory_->live());
+    if (learned.cells_then == 0) {
+        return live / 8;
+    }
+    // More cells: each is smaller, and a few more are needed.
+    const double grown = std::pow(live / learned.cells_then, 0.4);
+    return between(learned.cells, level_of(recall)) * grown *
+           std::pow(std::max(static_cast<double>(k) / 10, 0.1), 0.35);
+}
+
+// Of all entries.
+double CellSearch::learned_share(double recall) const {
+    const LearnedRecall& learned = index_.state().learned;
+    return learned.cells_then == 0 ? 0.25 : between(learned.scanned, level_of(recall));
+}
+
+}  // namespace vss

@@ -1,0 +1,174 @@
+#include "index/cells/cell_model.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+namespace vss {
+namespace {
+
+// What is supposed of cosines weighs as much as so many rows.
+constexpr double supposed_rows = 48;
+
+}  // namespace
+
+// Peter Acklam's rational approximation; its relative error is below 1.2e-9.
+double normal_quantile(double chance) {
+    chance = std::clamp(chance, 1e-12, 0.5);
+    if (chance < 0.02425) {
+        const double q = std::sqrt(-2 * std::log(chance));
+        return -(((((-7.784894002430293e-03 * q - 3.223964580411365e-01) * q - 2.400758277161838e+00) * q -
+                   2.549732539343734e+00) *
+                      q +
+                  4.374664141464968e+00) *
+                     q +
+                 2.938163982698783e+00) /
+               ((((7.784695709041462e-03 * q + 3.224671290700398e-01) * q + 2.445134137142996e+00) * q +
+                 3.754408661907416e+00) *
+                    q +
+                1);
+    }
+    const double q = 0.5 - chance;
+    const double r = q * q;
+    return (((((-3.969683028665376e+01 * r + 2.209460984245205e+02) * r - 2.759285104469687e+02) * r +
+              1.383577518672690e+02) *
+                 r -
+             3.066479806614716e+01) *
+                r +
+            2.506628277459239e+00) *
+           q /
+           (((((-5.447609879822406e+01 * r + 1.615858368580409e+02) * r - 1.556989798598866e+02) * r +
+              6.680131188771972e+01) *
+                 r -
+             1.328068155288572e+01) *
+                r +
+            1);
+}
+
+// rescale = -2 |r|^2 / <r, x> (half of it for products), <r, x> = |r| |x| cos, |x| = sqrt(padded) / 2.
+float radius_per_rescale(Estimate estimate, std::size_t padded) {
+    const float root = std::sqrt(static_cast<float>(padded));
+    return sign_cosine * root / (estimate == Estimate::l2 ? 4 : 2);
+}
+
+void measure_radii(const CodeBlocks& codes, Estimate estimate, std::size_t padded, float& radius, float& spread) {
+    const double factor = radius_per_rescale(estimate, padded);
+    double count = 0;
+    double sum = 0;
+    double squares = 0;
+    for (std::size_t b = 0; b < codes.blocks(); ++b) {
+        std::array<std::uint32_t, block_rows> entries;
+        std::array<float, block_rows> rescale;
+        std::memcpy(entries.data(), codes.block(b), sizeof entries);
+        std::memcpy(rescale.data(), codes.block(b) + 8 * block_rows, sizeof rescale);
+        for (std::size_t i = 0; i < std::min(block_rows, codes.size() - b * block_rows); ++i) {
+            if ((entries[i] & second_copy) == 0) {
+                const double r = factor * std::abs(static_cast<double>(rescale[i]));
+                ++count;
+                sum += r;
+                squares += r * r;
+            }
+        }
+    }
+    radius = spread = 0;
+    if (count > 0 && std::isfinite(squares)) {
+        const double mean = sum / count;
+        // The cosine of the signs varies too.
+        const double blur = mean * sign_tangent / std::sqrt(static_cast<double>(padded));
+        radius = std::max(static_cast<float>(mean), 1e-30F);
+        spread = static_cast<float>(std::sqrt(std::max(squares / count - mean * mean - blur * blur, 0.0)));
+    }
+}
+
+void MissModel::use(const CellDirectory& directory) {
+    const std::size_t n = (directory.size() + 7) / 8 * 8;
+    for (std::vector<float>* of : {&norms_, &radii_, &spreads_, &rows_}) {
+        of->assign(n, 0);
+    }
+    for (std::uint32_t cell = 0; cell < directory.size(); ++cell) {
+        const CellInfo& info = directory.info(cell);
+        norms_[cell] = info.norm;
+        // Where nothing is known of them any row may be near: what is not a number counts in full.
+        radii_[cell] = info.radius > 0 ? info.radius : std::numeric_limits<float>::quiet_NaN();
+        spreads_[cell] = info.spread;
+        rows_[cell] = info.version != 0 ? static_cast<float>(info.primaries) : 0;
+    }
+}
+
+void MissModel::begin(const CellSpace& space, const CodeQuery& query, std::span<const float> scores) {
+    estimate_ = space.estimate();
+    padded_ = space.padded();
+    radius_factor_ = radius_per_rescale(estimate_, padded_);
+    query_norm_ = std::sqrt(query.square);
+    sums_ = {};
+    // What a score (CellDirectory::measure) says of the place.
+    const bool l2 = estimate_ == Estimate::l2;
+    place_ = space.is_spherical() ? std::array<float, 4>{l2 ? query.square : 0, l2 ? 1.0F : 0, l2 ? 2.0F : 1.0F, 0}
+                                  : std::array<float, 4>{l2 ? query.square : 0, 0, 0, 1};
+    offsets_.assign(norms_.size(), far_);
+    if (!scores.empty()) {
+        scores_.assign(norms_.size(), 0);
+        std::copy_n(scores.begin(), std::min(scores.size(), scores_.size()), scores_.begin());
+        code_kernels().place_cells(scores_.data(), norms_.data(), norms_.size(), place_.data(), offsets_.data());
+    }
+}
+
+void MissModel::place(const RankedCell& at) {
+    if (at.square >= 0 && estimate_ == Estimate::l2) {
+        offsets_[at.cell] = at.square;
+        return;
+    }
+    const float norm = norms_[at.cell];
+    offsets_[at.cell] = place_[0] + place_[1] * norm * norm + at.score * (place_[2] * norm + place_[3]);
+}
+
+CosineTerms MissModel::terms(float offset, float slack, float shift) const {
+    const bool l2 = estimate_ == Estimate::l2;
+    const float length = l2 ? 2 * std::sqrt(std::max(offset, 0.0F)) : query_norm_;
+    return {radius_factor_, offset, l2 ? 1.0F : 0.0F, length > 0 ? 1 / length : 0, slack, shift};
+}
+
+bool MissModel::seen(double& mean, double& variance) const {
+    if (!(sums_.count > 1)) {
+        return false;
+    }
+    const auto count = static_cast<double>(sums_.count);
+    mean = sums_.first / count;
+    // The error of estimates, and that of r.
+    const double error = sign_tangent * sign_tangent / static_cast<double>(padded_);
+    variance = std::max(sums_.second / count - mean * mean - error * (1 + sums_.blur / count), 0.0);
+    return true;
+}
+
+double MissModel::rows_above(const Expected& expected, double least) const {
+    float sum = 0;
+    const auto limit = static_cast<float>(least);
+    for (std::size_t i = 0; i < expected.rows.size(); ++i) {
+        sum += expected.rows[i] > limit && offsets_[i] < far_ ? rows_[i] : 0;
+    }
+    return static_cast<double>(sum);
+}
+
+void MissModel::expect(float limit, Expected& out) {
+    double mean = mean_;
+    double variance = variance_;
+    double mean_here = 0;
+    double variance_here = 0;
+    if (seen(mean_here, variance_here)) {
+        const double weight = sums_.count / (sums_.count + supposed_rows);
+        mean += weight * (mean_here - mean);
+        variance += weight * (variance_here - variance);
+    }
+    variance = std::max(variance, 0.05 / static_cast<double>(padded_));
+    const bool l2 = estimate_ == Estimate::l2;
+    const ChanceTerms terms{limit, l2 ? 1.0F : 0.0F, query_norm_ > 0 ? 1 / query_norm_ : 0, static_cast<float>(mean),
+                            static_cast<float>(1 / variance)};
+    out.rows.resize(norms_.size());
+    out.left = code_kernels().expect_near(offsets_.data(), radii_.data(), spreads_.data(), rows_.data(), norms_.size(),
+                                          terms, out.rows.data());
+    out.whole = out.left;
+}
+
+}  // namespace vss

@@ -1,0 +1,984 @@
+#include "index/cells/cell_search.h"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <bit>
+#include <cassert>
+#include <chrono>
+#include <cmath>
+#include <limits>
+
+#include "base/ordered_key.h"
+#include "kernels/kernels.h"
+#include "kernels/vector_value.h"
+
+namespace vss {
+namespace {
+
+// Where 4-bit codes are not kept in the tables: chunks that one query makes of their vectors at most.
+constexpr std::size_t chunks_made_per_query = 8;
+// A segment's rows are decoded whole, where memory has room for all, once so many were read one by one, and for one
+// query in so many: it takes ten times as long as a search.
+constexpr std::uint32_t cold_rows_per_segment = 24;
+constexpr std::uint64_t queries_per_segment = 16;
+// Above it most segments must be there: what a damaged number asks for must not be allocated.
+constexpr std::uint64_t many_segments = std::uint64_t{1} << 20;
+// What looking at one 4-bit code costs, in sign codes scanned.
+constexpr double refine_cost = 14;
+
+constexpr std::size_t blocks_ahead = 5;
+constexpr std::size_t cells_ahead = 4;
+constexpr std::size_t rows_ahead = 3;
+
+void prefetch(const std::byte* from, std::size_t bytes) {
+    for (std::size_t i = 0; i < bytes; i += 64) {
+        __builtin_prefetch(from + i);
+    }
+}
+
+// Of the misses that a recall allows, so many are given to rows lost by their sign codes, and by all codes together. Of
+// the rows at the edge twice as many are lost, as those within it have some room.
+constexpr double lost_by_signs = 0.1;
+constexpr double lost_by_codes = 0.02;
+// Error of rounding an even spread of values to whole steps.
+constexpr float rounding_deviation = 0.28867513F;
+// Covers the float32 rounding of rotation and sums, relative to the squares that are summed.
+constexpr float rounding = 1e-6F;
+// Rows that a search gathers before it measures the best, beside half as many again as are wanted.
+constexpr std::size_t first_passed = 32;
+// Then it measures what passed whenever it has scanned half as many cells again, or so many passed.
+constexpr std::size_t most_passed = 256;
+constexpr std::size_t least_between_looks = 2;
+constexpr std::size_t cells_told_whole = 8;
+// Entries scanned before the share that passes is taken for that of the rest.
+constexpr std::uint64_t least_entries_to_tell = 2048;
+constexpr double least_share_to_tell = 0.125;
+// Of the misses allowed, spread evenly over all cells: cells in which this many times more are expected will be
+// scanned.
+constexpr double worth_scanning = 8;
+constexpr float infinity = std::numeric_limits<float>::infinity();
+
+// What the parts of a search take on this machine, in nanoseconds: what searches of this process took lately.
+class Rate {
+  public:
+    explicit constexpr Rate(float start) : ns_(start) {}
+    [[nodiscard]] double ns() const { return static_cast<double>(ns_.load(std::memory_order_relaxed)); }
+    void note(double us, std::uint64_t count) {
+        constexpr std::uint64_t enough = 16;
+        constexpr double weight = 0.02;
+        if (count >= enough) {
+            const double now = us * 1000 / static_cast<double>(count);
+            // A pause of the whole process says nothing.
+            const double bounded = std::min(now, 4 * ns());
+            ns_.store(static_cast<float>(ns() + weight * (bounded - ns())), std::memory_order_relaxed);
+        }
+    }
+
+  private:
+    std::atomic<float> ns_;
+};
+// 384 dimensions, an AMD EPYC with AVX-512.
+Rate entry_rate(2.5F);      // a sign code scanned
+Rate refine_rate(120.0F);   // a 4-bit code at a random place
+Rate measure_rate(500.0F);  // a vector measured exactly
+// A 4-bit code read from the file, or made of its vector.
+constexpr double code_read_ns = 250;
+constexpr double code_made_ns = 2000;
+Rate row_rate(13.0F);  // a 4-bit code in order
+
+}  // namespace
+
+double CellSearch::width_for_codes(double recall) {
+    return normal_quantile(2 * lost_by_codes * (1 - recall));
+}
+
+double CellSearch::now_us() {
+    using Clock = std::chrono::steady_clock;
+    return std::chrono::duration<double, std::micro>(Clock::now().time_since_epoch()).count();
+}
+
+void SlotFilter::allow(std::uint32_t slot) {
+    limited = true;
+    if (slot / 64 >= bits.size()) {
+        bits.resize(std::max<std::size_t>(slot / 64 + 1, bits.size() * 2));
+    }
+    std::uint64_t& word = bits[slot / 64];
+    const std::uint64_t bit = std::uint64_t{1} << (slot % 64);
+    count += (word & bit) == 0 ? 1U : 0U;
+    word |= bit;
+}
+
+CellSearch::CellSearch(CellIndex& index, RowStore& rows, ElementType type, std::size_t dim, Metric metric)
+    : index_(index), rows_(rows), type_(type), dim_(dim), metric_(metric) {}
+
+// What cells and filters name is live, or the tables are damaged: passing over it would lose rows without a word.
+Status CellSearch::no_vector(std::uint32_t slot) {
+    return Status::corrupt("slot " + std::to_string(slot) + " is named by a cell or a row and holds no vector");
+}
+
+double CellSearch::reported(float distance) const {
+    return distance * unit_;
+}
+
+Status RowStore::read_slot(std::uint32_t slot, bool& live, std::int64_t& rowid, std::span<std::byte> vector) {
+    live = false;
+    return read_slots({&slot, 1}, [&](std::size_t /*i*/, std::int64_t id, std::span<const std::byte> bytes) {
+        live = true;
+        rowid = id;
+        std::copy(bytes.begin(), bytes.end(), vector.begin());
+    });
+}
+
+// --- what the snapshot holds -----------------------------------------------------------------------------------------
+
+Status CellSearch::refresh() {
+    release_chunks();
+    VSS_TRY(index_.load());
+    VSS_TRY(index_.settle());
+    cache_is_full_ = Cache::instance().is_full();
+    const std::uint64_t evictions = Cache::instance().evictions();
+    if (evictions != evictions_) {
+        // What was evicted must not be kept alive here.
+        evictions_ = evictions;
+        std::fill(cells_.begin(), cells_.end(), CellView{});
+        for (SegmentView& view : segments_) {
+            view.chunks.clear();
+            view.rows.reset();
+        }
+    }
+    if (index_.space_key() != space_key_) {
+        // Another rotation: what was coded by the old one says nothing.
+        space_key_ = index_.space_key();
+        segments_.clear();
+    }
+    const std::uint64_t generation = index_.is_dirty() ? 0 : index_.state().generation;
+    if (generation != 0 && generation == generation_) {
+        return Status::ok();
+    }
+    std::vector<SegmentInfo> infos;
+    VSS_TRY(rows_.segments(infos));
+    const std::uint64_t count = infos.empty() ? 0 : infos.back().id + 1;
+    if (count > many_segments && count / 64 > infos.size()) {
+        return Status::corrupt("segment " + std::to_string(count - 1) + " is out of all proportion to the " +
+                               std::to_string(infos.size()) + " that are listed");
+    }
+    std::vector<SegmentView> views(count);
+    for (const SegmentInfo& info : infos) {
+        SegmentView& view = views[info.id];
+        if (info.id < segments_.size() && segments_[info.id].info.version == info.version &&
+            segments_[info.id].info.live == info.live) {
+            view = std::move(segments_[info.id]);
+        }
+        view.info = info;
+    }
+    segments_ = std::move(views);
+    if (index_.state().is_celled()) {
+        const std::shared_ptr<const CellDirectory> before = directory_;
+        VSS_TRY(index_.directory(directory_));
+        cells_.resize(directory_->size());
+        if (directory_ != before || generation == 0) {
+            model_.use(*directory_);
+        }
+    }
+    generation_ = generation;
+    return Status::ok();
+}
+
+bool CellSearch::is_current(const CellView& view, const CellInfo& info) const {
+    return generation_ != 0 && view.codes != nullptr && view.version == info.version;
+}
+
+Status CellSearch::cell_codes(std::uint32_t cell, std::shared_ptr<const CodeBlocks>& held, const CodeBlocks*& out) {
+    const CellInfo& info = directory_->info(cell);
+    CellView& view = cells_[cell];
+    if (is_current(view, info)) {
+        out = view.codes.get();
+        return Status::ok();
+    }
+    bool is_cached = false;
+    if (in_memory_only_) {
+        held = index_.codes_in_memory(cell, info);
+        is_cached = held != nullptr;
+        if (!is_cached) {
+            return not_in_memory();
+        }
+    } else {
+        VSS_TRY(index_.codes(cell, info, held, &is_cached));
+    }
+    out = held.get();
+    if (generation_ != 0 && is_cached) {
+        view = {info.version, held, scan_of(*out)};
+    }
+    return Status::ok();
+}
+
+CellSearch::CellScan CellSearch::scan_of(const CodeBlocks& codes) {
+    return {codes.blocks() > 0 ? codes.block(0) : nullptr,
+            static_cast<std::uint32_t>(codes.size()),
+            static_cast<std::uint32_t>(codes.blocks()),
+            0,
+            0,
+            false,
+            0};
+}
+
+// The codes of the cells ranked up to `end`, which are scanned in this order.
+Status CellSearch::open_cells(std::size_t end) {
+    const bool product = index_.space().estimate() == Estimate::product;
+    for (std::size_t i = scans_.size(); i < std::min(end, ranked_.size()); ++i) {
+        const RankedCell& at = ranked_[i];
+        const CellInfo& info = directory_->info(at.cell);
+        const CellView& view = cells_[at.cell];
+        CellScan scan = view.scan;
+        if (!is_current(view, info)) {
+            std::shared_ptr<const CodeBlocks> held;
+            const CodeBlocks* codes = nullptr;
+            VSS_TRY(cell_codes(at.cell, held, codes));
+            scan = scan_of(*codes);
+            held_.push_back(std::move(held));
+        } else if (cache_is_full_) {
+            view.codes->touch();
+        }
+        scan.norm = info.norm;
+        scan.fine = at.square >= 0;
+        scan.square = scan.fine ? at.square : query_.square + info.norm * info.norm - 2 * at.product;
+        scan.offset = product ? -at.product : scan.square;
+        scans_.push_back(scan);
+    }
+    return Status::ok();
+}
+
+CellSearch::SegmentView* CellSearch::view_of(std::uint32_t slot) {
+    const std::uint32_t id = slot / static_cast<std::uint32_t>(rows_.segment_slots());
+    return id < segments_.size() && segments_[id].info.live > 0 ? &segments_[id] : nullptr;
+}
+
+// Whether the budget has room for full vectors beside all codes.
+bool CellSearch::rows_fit() const {
+    const std::uint64_t row = rows_.vector_bytes() + index_.space().padded() * 3 / 4 + 96;
+    return index_.state().rows * row < Cache::instance().budget() / 10 * 9;
+}
+
+CellSearch::ChunkView& CellSearch::chunk_view(SegmentView& view, std::size_t number) {
+    if (view.chunks.empty()) {
+        view.chunks.resize(index_.chunks_per_segment());
+    }
+    return view.chunks[number];
+}
+
+// Adds the codes of those of `slots` that are live.
+Status CellSearch::complete_chunk(std::span<const std::uint32_t> slots, SlotCodes& codes) {
+    if (slots.empty()) {
+        return Status::ok();
+    }
+    const CellSpace& space = index_.space();
+    std::vector<float> raw(dim_);
+    std::vector<float> x(space.padded());
+    std::vector<std::byte> code(SlotCodes::code_bytes(space.padded()));
+    return rows_.read_slots(slots, [&](std::size_t i, std::int64_t /*rowid*/, std::span<const std::byte> vector) {
+        decode_vector(type_, vector.data(), dim_, raw.data());
+        const bool whole = space.enter(raw.data(), x.data());
+        SlotCodes::encode(x.data(), whole, space.padded(), code.data());
+        codes.set(index_.place_of(slots[i]).at, code.data());
+    });
+}
+
+// A chunk's codes are a function of its segment's vectors, whose version stands for them: what is not in the tables,
+// since its rows are in the tail or codes are not kept, is made of the vectors.
+Status CellSearch::finish_chunk(SegmentView& view, std::size_t number, const std::shared_ptr<SlotCodes>& made) {
+    const std::size_t chunk_slots = SlotCodes::chunk_slots(index_.space().padded());
+    const auto first = static_cast<std::uint32_t>(view.info.id * rows_.segment_slots() + number * chunk_slots);
+    const auto end = static_cast<std::uint32_t>(
+        std::min(first + chunk_slots, std::size_t{view.info.id + 1} * rows_.segment_slots()));
+    std::vector<std::uint32_t> slots;
+    if (index_.state().slot_codes) {
+        const std::set<std::uint32_t>& tail = index_.tail();
+        slots.assign(tail.lower_bound(first), tail.lower_bound(end));
+    } else {
+        for (std::uint32_t slot = first; slot < end; ++slot) {
+            slots.push_back(slot);
+        }
+        ++made_;
+    }
+    VSS_TRY(complete_chunk(slots, *made));
+    ++costs_.chunks_read;
+    ChunkView& chunk = chunk_view(view, number);
+    const CacheKey key{view.info.version, CacheKind::slots, index_.column(),
+                       view.info.id * index_.chunks_per_segment() + number, space_key_};
+    if (!Cache::instance().put(key, made)) {
+        passing_chunks_.push_back(&chunk);
+    }
+    chunk = {made, made->code(0), made->live()};
+    return Status::ok();
+}
+
+bool CellSearch::find_chunk(SegmentView& view, std::size_t number) {
+    ChunkView& chunk = chunk_view(view, number);
+    if (chunk.first == nullptr) {
+        const CacheKey key{view.info.version, CacheKind::slots, index_.column(),
+                           view.info.id * index_.chunks_per_segment() + number, space_key_};
+        if (auto codes = Cache::instance().get_as<SlotCodes>(key);
+            codes != nullptr && codes->fits(index_.space().padded())) {
+            const std::byte* first = codes->code(0);
+            const std::uint32_t live = codes->live();
+            chunk = {std::move(codes), first, live};
+        }
+    }
+    return chunk.first != nullptr;
+}
+
+// The chunk stays shut where making its codes must wait.
+Status CellSearch::open_chunk(SegmentView& view, std::size_t number) {
+    const bool is_found = find_chunk(view, number);
+    if (in_memory_only_ && !is_found) {
+        return not_in_memory();
+    }
+    if (is_found || (!index_.state().slot_codes && (trace_ != nullptr || made_ >= chunks_made_per_query))) {
+        return Status::ok();
+    }
+    auto made = std::make_shared<SlotCodes>(index_.space().padded());
+    VSS_TRY(index_.slot_codes(view.info.id * index_.chunks_per_segment() + number, 1,
+                              [&](std::uint64_t /*chunk*/, std::span<const std::byte> bytes) {
+                                  std::copy(bytes.begin(), bytes.end(), made->bytes_on_disk().begin());
+                              }));
+    return finish_chunk(view, number, made);
+}
+
+// All chunks of the segment.
+Status CellSearch::open_segment(SegmentView& view) {
+    const std::size_t chunks = index_.chunks_per_segment();
+    std::size_t missing = 0;
+    for (std::size_t number = 0; number < chunks; ++number) {
+        missing += find_chunk(view, number) ? 0U : 1U;
+    }
+    if (missing == 0) {
+        return Status::ok();
+    }
+    std::vector<std::shared_ptr<SlotCodes>> made(chunks);
+    const std::uint64_t first = view.info.id * chunks;
+    VSS_TRY(index_.slot_codes(first, chunks, [&](std::uint64_t chunk, std::span<const std::byte> bytes) {
+        if (view.chunks[chunk - first].first == nullptr) {
+            made[chunk - first] = std::make_shared<SlotCodes>(index_.space().padded());
+            std::copy(bytes.begin(), bytes.end(), made[chunk - first]->bytes_on_disk().begin());
+        }
+    }));
+    for (std::size_t number = 0; number < chunks; ++number) {
+        if (view.chunks[number].first == nullptr) {
+            auto codes = made[number] != nullptr ? std::move(made[number])
+                                                 : std::make_shared<SlotCodes>(index_.space().padded());
+            VSS_TRY(finish_chunk(view, number, codes));
+        }
+    }
+    return Status::ok();
+}
+
+// Lets go of the chunks that the cache did not take.
+void CellSearch::release_chunks() {
+    for (ChunkView* chunk : passing_chunks_) {
+        *chunk = {};
+    }
+    passing_chunks_.clear();
+}
+
+CellSearch::RowPlace CellSearch::row_in_memory(std::uint32_t slot) {
+    const SegmentView* view = view_of(slot);
+    if (view == nullptr || view->rows == nullptr) {
+        return {};
+    }
+    const std::vector<std::uint32_t>& slots = view->rows->slots;
+    std::size_t at = slot % rows_.segment_slots();
+    if (at >= slots.size() || slots[at] != slot) {
+        at = static_cast<std::size_t>(std::lower_bound(slots.begin(), slots.end(), slot) - slots.begin());
+        if (at == slots.size() || slots[at] != slot) {
+            return {};
+        }
+    }
+    return {view->rows->row(at), view->rows->rowids[at]};
+}
+
+// Where memory has room for all rows, they are decoded a segment at a time.
+Status CellSearch::keep_rows(SegmentView& view) {
+    if (view.rows != nullptr || view.cold < cold_rows_per_segment || queries_ < kept_at_ + queries_per_segment) {
+        return Status::ok();
+    }
+    kept_at_ = queries_;
+    view.cold = 0;
+    return rows_fit() ? rows_.segment(view.info, true, view.rows) : Status::ok();
+}
+
+Status CellSearch::slots_end(std::uint64_t& out) {
+    VSS_TRY(refresh());
+    out = segments_.size() * rows_.segment_slots();
+    return Status::ok();
+}
+
+// --- one query -------------------------------------------------------------------------------------------------------
+
+Status CellSearch::begin(const CellQuery& query) {
+    const std::size_t padded = index_.space().padded();
+    std::vector<float> raw(dim_);
+    decode_vector(type_, query.vector, dim_, raw.data());
+    query_.vector.resize(padded);
+    const CellSpace& space = index_.space();
+    // Under inner product the query's own length changes nothing of the order.
+    const int exponent = space.estimate() == Estimate::product ? extreme_exponent(raw) : space.exponent();
+    const bool whole = space.enter(raw.data(), query_.vector.data(), exponent);
+    unit_ = metric_ == Metric::cosine ? 0.5 : std::ldexp(1.0, -space.exponent() - exponent);
+    query_.prepare(padded);
+    fine_.prepare(query_.vector.data(), padded, index_.space().estimate());
+    if (!whole) {
+        fine_.set_lost();
+    }
+    candidates_.clear();
+    vector_.resize(rows_.vector_bytes());
+    costs_ = {};
+    made_ = 0;
+    ++queries_;
+    took_all_ = false;
+    return Status::ok();
+}
+
+// An estimate errs by |rescale| sin / 2 |q - c| (the code's own error, CELLS in docs/cells.md) and by |rescale| times
+// the error of <x, q> from rounded tables; both are normal, as the rotation is random. So one number added to the
+// tables' base turns estimates into bounds.
+CellSearch::CellTerms CellSearch::terms_of(const CellScan& cell) const {
+    const bool l2 = index_.space().estimate() == Estimate::l2;
+    const float tables = query_.tables.step * rounding_deviation;
+    const float along = sign_sine / 2;
+    const std::size_t groups = index_.space().padded() / 4;
+    CellTerms out;
+    // The centroid's part is the same for all of its rows.
+    const float product = cell.fine ? 0 : CellDirectory::product_deviation(query_) * cell.norm;
+    out.common = (l2 ? 2 : 1) * product + rounding * (query_.square + cell.norm * cell.norm);
+    out.deviation = std::sqrt(along * along * (std::max(cell.square, 0.0F) + 2 * product) +
+                              tables * tables * static_cast<float>(groups));
+    out.tables = query_.tables;
+    out.tables.base += static_cast<float>(width_) * out.deviation;
+    out.slack = static_cast<float>(width_) * out.common;
+    out.offset = cell.offset - out.slack;
+    return out;
+}
+
+// `i`: which of scans_. `ahead`: the block to fetch meanwhile, some blocks further on, across pages and into the cells
+// that come next, where the processor's own prefetching does not follow. What is not below `limit` does not pass.
+Status CellSearch::scan_cell(std::size_t i, BlockAt& ahead, const CellQuery& query, float limit) {
+    const CodeKernels& kernels = code_kernels();
+    const std::size_t padded = index_.space().padded();
+    const std::size_t block_bytes = code_block_bytes(padded);
+    const CellScan& cell = scans_[i];
+    const CellTerms terms = terms_of(cell);
+    alignas(32) std::array<float, block_rows> bounds;
+    std::array<std::uint32_t, block_rows> entries;
+    std::array<float, block_rows> rescale;
+    const std::size_t end = segments_.size() * rows_.segment_slots();
+    for (std::size_t b = 0; b < cell.blocks; ++b) {
+        const std::byte* block = cell.codes + b * block_bytes;
+        const std::byte* next = block;
+        if (find_block(ahead)) {
+            assert(scans_[ahead.scan].codes != nullptr);  // as it is for a cell without blocks
+            next = scans_[ahead.scan].codes + ahead.block * block_bytes;
+            ++ahead.block;
+        }
+        std::uint32_t below = kernels.scan(block, next, terms.tables, padded, terms.offset, limit, bounds.data());
+        const std::size_t n = std::min<std::size_t>(block_rows, cell.entries - b * block_rows);
+        if (b == 0 || i < cells_told_whole) {
+            // Later some rows of each cell tell enough.
+            const std::uint32_t except = trace_ != nullptr ? stranger_ : second_copy;
+            kernels.sum_cosines(block, bounds.data(), n, except,
+                                model_.terms(cell.offset, terms.slack, static_cast<float>(width_) * terms.deviation),
+                                model_.sums());
+        }
+        below &= n == block_rows ? ~0U : (1U << n) - 1;
+        if (below == 0) {
+            continue;
+        }
+        std::memcpy(entries.data(), block, sizeof entries);
+        std::memcpy(rescale.data(), block + 8 * block_rows, sizeof rescale);
+        for (; below != 0; below &= below - 1) {
+            const auto lane = static_cast<std::size_t>(std::countr_zero(below));
+            const std::uint32_t slot = entries[lane] & ~second_copy;
+            if (slot >= end) {
+                return Status::corrupt("cell " + std::to_string(ranked_[i].cell) + " names a slot that does not exist");
+            }
+            std::uint64_t& word = seen_[slot / 64];
+            const std::uint64_t bit = std::uint64_t{1} << (slot % 64);
+            if ((word & bit) != 0 || (query.slots != nullptr && !query.slots->passes(slot))) {
+                continue;
+            }
+            word |= bit;
+            seen_slots_.push_back(slot);
+            if (trace_ != nullptr) {
+                if (slot == stranger_) {
+                    continue;
+                }
+                trace_->at.emplace(slot, static_cast<std::uint32_t>(i));
+            }
+            const float deviation = std::abs(rescale[lane]) * terms.deviation;
+            passed_.push_back({bounds[lane], bounds[lane] + static_cast<float>(width_) * deviation + terms.slack,
+                               deviation + terms.common, slot});
+        }
+    }
+    return Status::ok();
+}
+
+// Goes on, where its cell has no block there, to the first of the cells behind it; false at the end of those opened.
+bool CellSearch::find_block(BlockAt& at) const {
+    while (at.scan < scans_.size() && at.block >= scans_[at.scan].blocks) {
+        ++at.scan;
+        at.block = 0;
+    }
+    return at.scan < scans_.size();
+}
+
+void CellSearch::rank_more(std::size_t count) {
+    directory_->rank_more(query_, std::min(count, directory_->live()), CellDirectory::For::query, ranking_, ranked_);
+}
+
+// Centroids are measured against a query rounded to 7 bits. Where that error is not small against their distances (rows
+// that are close together and far from the origin) they are measured in floats.
+void CellSearch::rank_finely_if_close() {
+    if (ranked_.empty()) {
+        return;
+    }
+    constexpr float small = 0.05F;
+    const RankedCell& at = ranked_[ranked_.size() / 2];
+    const float norm = directory_->info(at.cell).norm;
+    const float square = query_.square + norm * norm - 2 * at.product;
+    if (2 * CellDirectory::product_deviation(query_) * norm > small * square) {
+        directory_->rank_finely(query_, ranked_);
+        ranking_.pool.clear();
+        ranking_.measured_all = true;
+    }
+}
+
+void CellSearch::place_ranked() {
+    for (; placed_ < ranked_.size(); ++placed_) {
+        model_.place(ranked_[placed_]);
+    }
+    for (const RankedCell& at : ranking_.pool) {
+        model_.place(at);
+    }
+}
+
+// What is not nearer is of no use: the k-th best measured, or the distance asked for.
+float CellSearch::reach(const CellQuery& query, const std::vector<Neighbor>& best) const {
+    double out = query.rows != nullptr ? query.rows->distance_below : std::numeric_limits<double>::infinity();
+    if (best.size() == query.k) {
+        out = std::min(out, best.front().reported());
+    }
+    out /= unit_;
+    return static_cast<float>(out + std::abs(out) * static_cast<double>(rounding));
+}
+
+// Whether going on to where the scan is expected to end takes longer than looking at every row would.
+bool CellSearch::costs_more_than_exact(double target, std::uint64_t passed, std::uint64_t from_entries,
+                                       const CellQuery& query) const {
+    const auto rows = static_cast<double>(index_.state().rows);
+    const double entries =
+        2 * model_.rows_above(expected_, worth_scanning * target / static_cast<double>(directory_->live()));
+    const double passing = static_cast<double>(passed) / static_cast<double>(from_entries) * entries;
+    const double measured =
+        costs_.refined > 0 ? std::min(static_cast<double>(costs_.reranked) / static_cast<double>(costs_.refined), 1.0)
+                           : 1.0;
+    const double going_on = entries * entry_rate.ns() + passing * (refine_rate.ns() + measured * measure_rate.ns());
+    const bool filtered = query.slots != nullptr && query.slots->limited;
+    const double wanted = filtered ? static_cast<double>(query.slots->count) : rows;
+    std::size_t without = 0;
+    for (const SegmentView& view : segments_) {
+        without += view.chunks.empty() ? view.info.live : 0;
+    }
+    return going_on > wanted * (filtered ? refine_rate : row_rate).ns() +
+                          static_cast<double>(without) * (index_.state().slot_codes ? code_read_ns : code_made_ns);
+}
+
+// `exact`: looking at every row is cheaper.
+Status CellSearch::scan_cells(const CellQuery& query, std::vector<Neighbor>& out, bool& exact) {
+    const bool filtered = query.slots != nullptr && query.slots->limited;
+    const double rows = static_cast<double>(std::max<std::uint64_t>(index_.state().rows, 1));
+    const double share = filtered ? std::min(static_cast<double>(query.slots->count) / rows, 1.0) : 1.0;
+    const std::size_t live = directory_->live();
+    const double start = now_us();
+    width_ = normal_quantile(2 * lost_by_signs * (1 - query.recall));
+    fine_width_ = width_for_codes(query.recall);
+    const double misses = misses_for(query.recall, query.k);
+    ranked_.clear();
+    placed_ = 0;
+    scans_.clear();
+    held_.clear();
+    directory_->begin_ranking(query_, ranking_);
+    model_.begin(index_.space(), query_, ranking_.estimates);
+    if (trace_ == nullptr) {
+        const LearnedRecall& learned = index_.state().learned;
+        model_.suppose(learned.cosine_mean,
+                       learned.cells_then > 0 ? learned.cosine_variance : 1 / static_cast<float>(dim_));
+    }
+    const double cells = learned_cells(query.recall, query.k) / std::sqrt(share) + 8;
+    rank_more(query.cells > 0
+                  ? query.cells
+                  : static_cast<std::size_t>(cells < static_cast<double>(live) ? std::max(cells, 1.0)
+                                                                               : static_cast<double>(live)));
+    rank_finely_if_close();
+    if (trace_ != nullptr) {
+        VSS_TRY(rank_as_stranger(stranger_, ranked_));
+    }
+    place_ranked();
+    double rank_us = now_us() - start;
+    seen_.resize(segments_.size() * rows_.segment_slots() / 64 + 1);
+    passed_.clear();
+    for (const std::uint32_t slot : index_.tail()) {
+        if ((query.slots == nullptr || query.slots->passes(slot)) && (trace_ == nullptr || slot != stranger_)) {
+            passed_.push_back({-infinity, 0, infinity, slot});
+        }
+    }
+    float limit = reach(query, out);
+    bool known = limit != infinity;
+    const std::size_t enough = query.k + query.k / 2 + first_passed + passed_.size();
+    std::size_t looked_at = 0;
+    std::size_t next_look = 0;
+    std::uint64_t passed_before = 0;
+    std::uint64_t entries_before = 0;
+    if (known) {
+        VSS_TRY(look_at_passed(query, false, out));
+        model_.expect(limit, expected_);
+    }
+    BlockAt ahead;
+    Status status = Status::ok();
+    for (std::size_t i = 0;; ++i) {
+        // What is expected to be missed counts once: a row's second copy was scanned as often as other entries.
+        const auto target = [&] {
+            const double found =
+                static_cast<double>(out.size() == query.k ? query.k : std::max<std::size_t>(out.size(), 1));
+            const double unseen = std::max(1 - static_cast<double>(costs_.entries) / (2 * rows), 0.0);
+            return misses * found / std::max(share * unseen, 1e-9);
+        };
+        const bool at_end = i == live || (query.cells > 0 && i == query.cells);
+        const bool ends = known && query.cells == 0 && trace_ == nullptr && expected_.left <= target();
+        if (known ? i >= next_look || passed_.size() >= most_passed || ends : passed_.size() >= enough) {
+            if (known) {
+                passed_before += passed_.size();
+            }
+            if (!(known && passed_.empty() && looked_at == i && i > 0)) {
+                status = look_at_passed(query, !known, out);
+                if (!status.is_ok()) {
+                    break;
+                }
+                limit = reach(query, out);
+                if (!known) {
+                    entries_before = costs_.entries;
+                }
+                known = limit != infinity;
+                looked_at = i;
+                next_look = i + std::max(least_between_looks, i / 2);
+                if (trace_ != nullptr) {
+                    expect_by_k(out);
+                } else if (known) {
+                    model_.expect(limit, expected_);
+                }
+            }
+            if (known && query.cells == 0 && trace_ == nullptr) {
+                if (expected_.left <= target()) {
+                    break;
+                }
+                const std::uint64_t entries = costs_.entries - entries_before;
+                if (entries >= least_entries_to_tell &&
+                    static_cast<double>(costs_.entries) > least_share_to_tell * 2 * rows &&
+                    costs_more_than_exact(target(), passed_before, entries, query)) {
+                    exact = true;
+                    break;
+                }
+            }
+        }
+        if (trace_ != nullptr && std::any_of(expected_by_k_.begin(), expected_by_k_.end(),
+                                             [](const Expected& expected) { return expected.is_worn(); })) {
+            expect_by_k(out);
+        }
+        if (trace_ != nullptr && i > 0 && note_expected(rows)) {
+            break;
+        }
+        if (at_end) {
+            break;
+        }
+        if (i == ranked_.size()) {
+            const double more = now_us();
+            rank_more(2 * i);
+            place_ranked();
+            rank_us += now_us() - more;
+            if (i == ranked_.size()) {
+                break;
+            }
+        }
+        // What is not scanned should not be read.
+        status = open_cells(i + cells_ahead);
+        if (!status.is_ok()) {
+            break;
+        }
+        if (i == 0) {
+            ahead = {0, 0};
+            for (std::size_t step = 0; step < blocks_ahead && find_block(ahead); ++step) {
+                ++ahead.block;
+            }
+        }
+        const std::uint32_t cell = ranked_[i].cell;
+        model_.scanned(cell);
+        if (known && trace_ == nullptr) {
+            expected_.left -= static_cast<double>(expected_.rows.empty() ? 0 : expected_.rows[cell]);
+        }
+        for (Expected& expected : expected_by_k_) {
+            expected.left -= trace_ != nullptr && !expected.rows.empty() ? static_cast<double>(expected.rows[cell]) : 0;
+        }
+        status = scan_cell(i, ahead, query, limit);
+        if (!status.is_ok()) {
+            break;
+        }
+        costs_.entries += scans_[i].entries;
+        ++costs_.cells;
+    }
+    if (status.is_ok() && !exact && !passed_.empty()) {
+        status = look_at_passed(query, !known, out);
+    }
+    for (const std::uint32_t slot : seen_slots_) {
+        seen_[slot / 64] = 0;
+    }
+    seen_slots_.clear();
+    held_.clear();
+    release_chunks();
+    costs_.rank_us = rank_us;
+    costs_.scan_us = now_us() - start - rank_us - costs_.refine_us - costs_.rerank_us;
+    if (trace_ == nullptr && status.is_ok() && made_ == 0 && costs_.chunks_read == 0 && costs_.cold_rows == 0) {
+        entry_rate.note(costs_.scan_us, costs_.entries);
+        refine_rate.note(costs_.refine_us, costs_.refined);
+        measure_rate.note(costs_.rerank_us, costs_.reranked);
+    }
+    return status;
+}
+
+void CellSearch::note_exact(double us) const {
+    if (made_ == 0 && costs_.chunks_read == 0) {
+        row_rate.note(us, costs_.refined);
+    }
+}
+
+// What passed so far is measured, as far as it may be among the k nearest. `is_first`: no limit is known yet; that of
+// the best k is found before the others are looked at.
+Status CellSearch::look_at_passed(const CellQuery& query, bool is_first, std::vector<Neighbor>& best) {
+    costs_.candidates += passed_.size();
+    std::size_t done = 0;
+    if (is_first && passed_.size() > query.k) {
+        done = std::min(passed_.size(), query.k + query.k / 4 + 6);
+        std::nth_element(passed_.begin(), passed_.begin() + static_cast<std::ptrdiff_t>(done - 1), passed_.end(),
+                         [](const Passed& a, const Passed& b) { return a.bound < b.bound; });
+        VSS_TRY(look_at(std::span(passed_).first(done), query, best));
+    }
+    const float limit = reach(query, best);
+    const auto behind = passed_.begin() + static_cast<std::ptrdiff_t>(done);
+    const auto end = std::remove_if(behind, passed_.end(), [&](const Passed& row) { return !(row.bound < limit); });
+    VSS_TRY(look_at(std::span(behind, end), query, best));
+    passed_.clear();
+    return Status::ok();
+}
+
+Status CellSearch::look_at(std::span<const Passed> rows, const CellQuery& query, std::vector<Neighbor>& best) {
+    const double start = now_us();
+    // In three steps, so that what is needed next is on its way from memory meanwhile.
+    const auto segment_slots = static_cast<std::uint32_t>(rows_.segment_slots());
+    const std::size_t padded = index_.space().padded();
+    const auto chunk_slots = static_cast<std::uint32_t>(SlotCodes::chunk_slots(padded));
+    const std::size_t code_bytes = SlotCodes::code_bytes(padded);
+    places_.clear();
+    cold_.clear();
+    for (const Passed& row : rows) {
+        SegmentView* view = view_of(row.slot);
+        if (view == nullptr) {
+            return no_vector(row.slot);
+        }
+        const std::uint32_t within = row.slot % segment_slots;
+        ChunkView& chunk = chunk_view(*view, within / chunk_slots);
+        __builtin_prefetch(&chunk);
+        places_.push_back({&chunk, nullptr, row.slot, within % chunk_slots});
+    }
+    for (std::size_t i = 0; i < places_.size(); ++i) {
+        CodePlace& place = places_[i];
+        if (place.chunk->first == nullptr) {
+            VSS_TRY(open_chunk(*view_of(place.slot), place.slot % segment_slots / chunk_slots));
+        }
+        if (place.chunk->first == nullptr || (place.chunk->live >> place.at & 1) == 0) {
+            cold_.push_back(rows[i]);
+            continue;
+        }
+        if (cache_is_full_) {
+            place.chunk->codes->touch();
+        }
+        place.code = place.chunk->first + place.at * code_bytes;
+        prefetch(place.code, code_bytes);
+    }
+    refined_.clear();
+    bounds_.resize(places_.size());
+    float limit = reach(query, best);
+    const auto width = static_cast<float>(fine_width_);
+    for (std::uint32_t i = 0; i < places_.size(); ++i) {
+        const CodePlace& place = places_[i];
+        if (place.code == nullptr) {
+            continue;
+        }
+        // Two estimates whose errors have nothing to do with each other: each counts as it is precise.
+        const float fine = fine_.deviation(place.code);
+        const float coarse = rows[i].deviation;
+        const float weight = coarse == infinity || fine == 0 ? 1
+                             : fine == infinity              ? 0
+                                                             : coarse * coarse / (coarse * coarse + fine * fine);
+        const float estimate =
+            weight == 0 ? rows[i].estimate : weight * fine_.distance(place.code) + (1 - weight) * rows[i].estimate;
+        const float deviation = weight == 0 ? coarse : fine * std::sqrt(weight);
+        const float known =
+            fine == infinity && !(weight == 0 && coarse < infinity) ? -infinity : estimate - width * deviation;
+        bounds_[i] = known - rounding * (std::abs(estimate) + query_.square);
+        if (bounds_[i] < limit) {
+            refined_.push_back(ordered_key(estimate == estimate ? estimate : -infinity, i));
+        }
+    }
+    std::sort(refined_.begin(), refined_.end());
+    const double refined = now_us();
+    costs_.refine_us += refined - start;
+    costs_.refined += places_.size() - cold_.size();
+    const auto prefetch_row = [&](std::size_t i) {
+        if (i < refined_.size()) {
+            const RowPlace row = row_in_memory(places_[key_number(refined_[i])].slot);
+            if (row.vector != nullptr) {
+                prefetch(row.vector, rows_.vector_bytes());
+            }
+        }
+    };
+    for (std::size_t i = 0; i < rows_ahead; ++i) {
+        prefetch_row(i);
+    }
+    for (std::size_t i = 0; i < refined_.size(); ++i) {
+        prefetch_row(i + rows_ahead);
+        const CodePlace& place = places_[key_number(refined_[i])];
+        if (!(bounds_[key_number(refined_[i])] < limit)) {
+            continue;
+        }
+        bool passes = false;
+        Neighbor neighbor;
+        VSS_TRY(measure(place.slot, query, passes, neighbor));
+        if (passes) {
+            offer(neighbor, query.k, best);
+            limit = reach(query, best);
+        }
+    }
+    for (const Passed& row : cold_) {
+        if (!(row.bound < limit)) {
+            continue;
+        }
+        bool passes = false;
+        Neighbor neighbor;
+        VSS_TRY(measure(row.slot, query, passes, neighbor));
+        if (passes) {
+            offer(neighbor, query.k, best);
+            limit = reach(query, best);
+        }
+    }
+    costs_.rerank_us += now_us() - refined;
+    return Status::ok();
+}
+
+Status CellSearch::measure(std::uint32_t slot, const CellQuery& query, bool& passes, Neighbor& out) {
+    passes = false;
+    SegmentView* view = view_of(slot);
+    if (view == nullptr) {
+        return no_vector(slot);
+    }
+    if (const RowPlace row = row_in_memory(slot); row.vector != nullptr) {
+        out.rowid = row.rowid;
+        return measure(slot, row.vector, query, passes, out);
+    }
+    if (in_memory_only_) {
+        return not_in_memory();
+    }
+    bool live = false;
+    VSS_TRY(rows_.read_slot(slot, live, out.rowid, vector_));
+    if (!live) {
+        return no_vector(slot);
+    }
+    ++costs_.cold_rows;
+    ++view->cold;
+    if (trace_ == nullptr) {
+        VSS_TRY(keep_rows(*view));
+    } else if (view->cold >= cold_rows_per_segment && rows_fit()) {
+        VSS_TRY(rows_.segment(view->info, false, view->rows));
+    }
+    return measure(slot, vector_.data(), query, passes, out);
+}
+
+// `out` has its rowid already.
+Status CellSearch::measure(std::uint32_t slot, const std::byte* vector, const CellQuery& query, bool& passes,
+                           Neighbor& out) {
+    ++costs_.reranked;
+    passes = false;
+    if (query.rows != nullptr && !query.rows->passes(out.rowid)) {
+        return query.slots == nullptr ? Status::ok()
+                                      : Status::corrupt("a row names slot " + std::to_string(slot) +
+                                                        ", which holds the vector of row " + std::to_string(out.rowid));
+    }
+    if (trace_ != nullptr) {
+        trace_->slots.emplace(out.rowid, slot);
+    }
+    out = Neighbor::at(exact_distance(type_, metric_, query.vector, vector, dim_), out.rowid);
+    passes = query.rows == nullptr || query.rows->passes_distance(out.reported());
+    return Status::ok();
+}
+
+// `best`: a heap of the k best, the farthest on top.
+void CellSearch::offer(const Neighbor& neighbor, std::size_t k, std::vector<Neighbor>& best) {
+    best.push_back(neighbor);
+    std::push_heap(best.begin(), best.end());
+    if (best.size() > k) {
+        std::pop_heap(best.begin(), best.end());
+        best.pop_back();
+    }
+}
+
+Status CellSearch::search(const CellQuery& query, std::vector<Neighbor>& out) {
+    out.clear();
+    VSS_TRY(refresh());
+    return index_.state().is_celled() ? search_seen(query, out) : search_exact(query, out);
+}
+
+Status CellSearch::not_in_memory() {
+    return {Code::internal, "what must be read from the tables is wanted on a thread that may not"};
+}
+
+// In what refresh() saw.
+Status CellSearch::search_seen(const CellQuery& query, std::vector<Neighbor>& out) {
+    const auto all = [&] { return in_memory_only_ ? not_in_memory() : search_all(query, out); };
+    VSS_TRY(begin(query));
+    if (query.k == 0 || (query.slots != nullptr && query.slots->limited && query.slots->count == 0)) {
+        return Status::ok();
+    }
+    const bool filtered = query.slots != nullptr && query.slots->limited;
+    if (filtered) {
+        const double rows = static_cast<double>(std::max<std::uint64_t>(index_.state().rows, 1));
+        const auto matches = static_cast<double>(query.slots->count);
+        const double entries = learned_share(query.recall) * 2 * rows;
+        if (matches * refine_cost <= std::min(entries / std::sqrt(matches / rows), 2 * rows) ||
+            query.slots->count <= 4 * query.k) {
+            return all();
+        }
+    }
+    bool exact = query.cells == 0 && misses_for(query.recall, query.k) < 0;
+    if (!exact) {
+        VSS_TRY(scan_cells(query, out, exact));
+        const std::uint64_t there = filtered ? query.slots->count : index_.state().rows;
+        // k holds: whatever the cells missed is found by looking at every row that may be returned.
+        exact = exact || (costs_.reranked < std::min<std::uint64_t>(query.k, there) && query.cells == 0 &&
+                          costs_.cells < directory_->live() &&
+                          (query.rows == nullptr || query.rows->distance_below == infinity));
+    }
+    if (exact) {
+        return all();
+    }
+    std::sort_heap(out.begin(), out.end());
+    return Status::ok();
+}
+
+}  // namespace vss

@@ -1,0 +1,300 @@
+// Searching the cells: rank cells, scan their sign codes, refine by 4-bit codes, measure the few best exactly.
+//
+// Rows are lost at each stage, and each has its own estimate of what it loses (docs/cells.md):
+// * cells: the scan ends when the rows expected to be nearer than the k-th found in cells not scanned (cell_model.h)
+//   are few enough for each neighbour wanted. How few is few enough for a recall the table learns (cell_learn.cpp).
+// * codes: an entry is passed over when it would have to be several deviations of its code's error nearer than
+//   estimated to come among the k best measured so far. How many deviations follows from the recall.
+// So where codes tell little more rows are measured; and where that costs more than looking at every row, every row is
+// looked at.
+//
+// Threads: like the connection.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "index/cells/cell_model.h"
+#include "index/cells/cells.h"
+#include "index/cells/slot_codes.h"
+#include "index/filter.h"
+#include "index/nearest.h"
+#include "storage/storage.h"
+
+namespace vss {
+
+// The rows behind the cells, by slot. VectorStore offers it; trials have one in memory.
+class RowStore {
+  public:
+    RowStore() = default;
+    RowStore(const RowStore&) = delete;
+    RowStore& operator=(const RowStore&) = delete;
+    virtual ~RowStore() = default;
+
+    [[nodiscard]] virtual std::size_t segment_slots() const = 0;
+    [[nodiscard]] virtual std::size_t vector_bytes() const = 0;
+    virtual Status segments(std::vector<SegmentInfo>& out) = 0;
+    // `keep`: let the process's cache hold the rows.
+    virtual Status segment(const SegmentInfo& info, bool keep, std::shared_ptr<const Segment>& out) = 0;
+    // Calls found(i, rowid, vector) for each of `slots` that is live. Neighbours cost less than others.
+    using SlotFound = std::function<void(std::size_t, std::int64_t, std::span<const std::byte>)>;
+    virtual Status read_slots(std::span<const std::uint32_t> slots, const SlotFound& found) = 0;
+    // One slot's row; rowid and vector are left alone if the slot is not live.
+    Status read_slot(std::uint32_t slot, bool& live, std::int64_t& rowid, std::span<std::byte> vector);
+};
+
+// What a search looked at; explain shows it.
+struct SearchCosts {
+    std::uint64_t cells = 0;        // scanned
+    std::uint64_t entries = 0;      // sign codes scanned
+    std::uint64_t candidates = 0;   // kept by sign codes
+    std::uint64_t refined = 0;      // by 4-bit codes
+    std::uint64_t reranked = 0;     // measured on full vectors
+    std::uint64_t cold_rows = 0;    // of them read from the file's pages
+    std::uint64_t chunks_read = 0;  // of 4-bit codes, that were not in memory
+    double rank_us = 0;
+    double scan_us = 0;
+    double refine_us = 0;
+    double rerank_us = 0;
+};
+
+// Slots that may be returned, as bits; empty: all.
+struct SlotFilter {
+    std::vector<std::uint64_t> bits;
+    std::size_t count = 0;
+    bool limited = false;
+
+    [[nodiscard]] bool passes(std::uint32_t slot) const {
+        return !limited || (slot / 64 < bits.size() && (bits[slot / 64] >> (slot % 64) & 1) != 0);
+    }
+    void allow(std::uint32_t slot);
+};
+
+struct CellQuery {
+    const std::byte* vector = nullptr;  // of the column's element type
+    std::size_t k = 0;
+    double recall = 0.95;
+    const SlotFilter* slots = nullptr;
+    const RowFilter* rows = nullptr;  // distance bounds, and rowids where `slots` is null
+    std::size_t cells = 0;            // scan exactly so many; 0: as the recall needs
+};
+
+class CellSearch {
+  public:
+    CellSearch(CellIndex& index, RowStore& rows, ElementType type, std::size_t dim, Metric metric);
+
+    // Nearest first, distances as exact_distance gives them, rounded to float32.
+    Status search(const CellQuery& query, std::vector<Neighbor>& out);
+    // The same for each of `vectors`, on several threads. `check`: is asked before each, and ends it if it fails.
+    Status search_many(CellQuery query, std::span<const std::byte* const> vectors, int threads,
+                       const std::function<Status()>& check, std::vector<std::vector<Neighbor>>& out);
+    // Every row is considered, by a bound that cannot fail: what brute force gives, ties by rowid.
+    Status search_exact(const CellQuery& query, std::vector<Neighbor>& out);
+    // Every row is considered; its code errs no more than is likely for the recall.
+    Status search_all(const CellQuery& query, std::vector<Neighbor>& out);
+    // Measures on up to `samples` of the table's own rows when a search of each recall may end.
+    Status learn(std::size_t samples, LearnedRecall& out);
+
+    // Slots at or beyond this number hold nothing.
+    Status slots_end(std::uint64_t& out);
+
+    [[nodiscard]] const SearchCosts& costs() const { return costs_; }
+    // Codes tell next to nothing of these rows: to measure every row in order is faster than to search.
+    [[nodiscard]] bool is_brute_better(double recall, std::size_t k) const {
+        return measured_share_ > most_measured && index_.state().is_celled() && misses_for(recall, k) < 0;
+    }
+    // The last search looked at every row, since that was cheaper.
+    [[nodiscard]] bool took_all() const { return took_all_; }
+
+  private:
+    // A chunk of 4-bit codes that the cache holds.
+    struct ChunkView {
+        std::shared_ptr<const SlotCodes> codes;
+        const std::byte* first = nullptr;  // code; nullptr: not looked at yet
+        std::uint32_t live = 0;
+    };
+    struct SegmentView {
+        SegmentInfo info;
+        std::vector<ChunkView> chunks;  // empty: none was looked at yet
+        std::shared_ptr<const Segment> rows;
+        std::uint32_t cold = 0;  // rows read one by one since `rows` are not there
+    };
+    // A cell to scan.
+    struct CellScan {
+        const std::byte* codes = nullptr;
+        std::uint32_t entries = 0;
+        std::uint32_t blocks = 0;
+        float offset = 0;   // what its centroid adds to its rows' estimates
+        float square = 0;   // |q - c|^2
+        bool fine = false;  // it was taken of floats
+        float norm = 0;     // |c|
+    };
+    struct CellView {
+        std::uint64_t version = 0;
+        std::shared_ptr<const CodeBlocks> codes;
+        CellScan scan;  // of `codes`
+    };
+    struct Candidate {
+        float distance = 0;
+        std::uint32_t slot = 0;
+
+        friend bool operator<(const Candidate& a, const Candidate& b) {
+            return a.distance < b.distance || (a.distance == b.distance && a.slot < b.slot);
+        }
+    };
+
+    // An entry whose sign code lets it be among the k nearest.
+    struct Passed {
+        float bound = 0;  // the distance less the deviations allowed for
+        float estimate = 0;
+        float deviation = 0;  // of the estimate; infinite: nothing is known
+        std::uint32_t slot = 0;
+    };
+    // A cell's part in its entries' estimates.
+    struct CellTerms {
+        ScanTables tables;    // that give bounds
+        float offset = 0;     // the same
+        float slack = 0;      // what `offset` is less by
+        float deviation = 0;  // of an estimate, for each unit of |rescale|
+        float common = 0;     // of all of them together
+    };
+
+    // A block of scans_.
+    struct BlockAt {
+        std::size_t scan = 0;
+        std::size_t block = 0;
+    };
+    // Where a candidate's 4-bit code is, or will be found.
+    struct CodePlace {
+        const ChunkView* chunk = nullptr;
+        const std::byte* code = nullptr;
+        std::uint32_t slot = 0;
+        std::uint32_t at = 0;  // in its chunk
+    };
+    // A row of a decoded segment.
+    struct RowPlace {
+        const std::byte* vector = nullptr;  // nullptr: not in memory
+        std::int64_t rowid = 0;
+    };
+
+    // What a search that learns writes down: after each cell, the misses expected for each of LearnedRecall::ks.
+    struct Trace {
+        std::array<std::vector<float>, LearnedRecall::ks.size()> expected;
+        std::vector<std::uint64_t> entries;                     // scanned up to there
+        std::unordered_map<std::uint32_t, std::uint32_t> at;    // slots that passed: after how many cells
+        std::unordered_map<std::int64_t, std::uint32_t> slots;  // of the rowids that were measured
+        bool flooded = false;                                   // so many passed that the search was given up
+    };
+
+    static double now_us();
+    [[nodiscard]] static double width_for_codes(double recall);
+    Status refresh();
+    Status rank_as_stranger(std::uint32_t slot, std::vector<RankedCell>& ranked);
+    [[nodiscard]] double misses_for(double recall, std::size_t k) const;
+    [[nodiscard]] double learned_cells(double recall, std::size_t k) const;
+    [[nodiscard]] double learned_share(double recall) const;
+    Status begin(const CellQuery& query);
+    Status scan_cells(const CellQuery& query, std::vector<Neighbor>& out, bool& exact);
+    void rank_more(std::size_t count);
+    void place_ranked();
+    void rank_finely_if_close();
+    [[nodiscard]] CellTerms terms_of(const CellScan& cell) const;
+    [[nodiscard]] float reach(const CellQuery& query, const std::vector<Neighbor>& best) const;
+    Status look_at_passed(const CellQuery& query, bool is_first, std::vector<Neighbor>& best);
+    Status look_at(std::span<const Passed> rows, const CellQuery& query, std::vector<Neighbor>& best);
+    [[nodiscard]] bool costs_more_than_exact(double target, std::uint64_t passed, std::uint64_t from_entries,
+                                             const CellQuery& query) const;
+    void expect_by_k(const std::vector<Neighbor>& best);
+    bool note_expected(double rows);
+    void note_exact(double us) const;
+    Status consider_all(const CellQuery& query, std::vector<Neighbor>& out);
+    Status open_cells(std::size_t end);
+    Status scan_cell(std::size_t i, BlockAt& ahead, const CellQuery& query, float limit);
+    static CellScan scan_of(const CodeBlocks& codes);
+    bool find_block(BlockAt& at) const;
+    [[nodiscard]] RowPlace row_in_memory(std::uint32_t slot);
+    static void offer(const Neighbor& neighbor, std::size_t k, std::vector<Neighbor>& best);
+    static Status no_vector(std::uint32_t slot);
+    Status measure(std::uint32_t slot, const CellQuery& query, bool& passes, Neighbor& out);
+    Status measure(std::uint32_t slot, const std::byte* vector, const CellQuery& query, bool& passes, Neighbor& out);
+    [[nodiscard]] bool is_current(const CellView& view, const CellInfo& info) const;
+    Status cell_codes(std::uint32_t cell, std::shared_ptr<const CodeBlocks>& held, const CodeBlocks*& out);
+    [[nodiscard]] ChunkView& chunk_view(SegmentView& view, std::size_t number);
+    [[nodiscard]] bool find_chunk(SegmentView& view, std::size_t number);
+    Status open_chunk(SegmentView& view, std::size_t number);
+    Status open_segment(SegmentView& view);
+    Status finish_chunk(SegmentView& view, std::size_t number, const std::shared_ptr<SlotCodes>& made);
+    Status complete_chunk(std::span<const std::uint32_t> slots, SlotCodes& codes);
+    void release_chunks();
+    class Queue;
+    Status search_seen(const CellQuery& query, std::vector<Neighbor>& out);
+    [[nodiscard]] static Status not_in_memory();
+    void see_as(const CellSearch& other);
+    Status add_uncoded(const SegmentView& view, std::vector<std::uint32_t>& out);
+    Status keep_rows(SegmentView& view);
+    [[nodiscard]] bool rows_fit() const;
+    [[nodiscard]] SegmentView* view_of(std::uint32_t slot);
+    [[nodiscard]] double reported(float distance) const;
+
+    CellIndex& index_;
+    RowStore& rows_;
+    ElementType type_;
+    std::size_t dim_;
+    Metric metric_;
+
+    // What this connection saw last, valid for one generation.
+    std::uint64_t generation_ = 0;
+    std::uint64_t evictions_ = 0;
+    bool cache_is_full_ = false;
+    std::uint64_t space_key_ = 0;
+    std::shared_ptr<const CellDirectory> directory_;
+    std::vector<SegmentView> segments_;  // by id
+    std::vector<CellView> cells_;        // by id
+
+    MissModel model_;
+
+    // Of many queries some on other threads, which may not ask the tables.
+    std::vector<std::unique_ptr<CellSearch>> helpers_;
+    bool in_memory_only_ = false;
+
+    // Scratch of one query.
+    double unit_ = 1;  // what the distance 1 between cells' vectors stands for
+    CodeQuery query_;
+    SlotCodes::Query fine_;
+    double width_ = 0;       // deviations of sign codes that are allowed for
+    double fine_width_ = 0;  // of all codes together
+    std::vector<RankedCell> ranked_;
+    std::size_t placed_ = 0;  // of ranked_, those whose place model_ knows
+    CellRanking ranking_;
+    std::vector<CellScan> scans_;  // of the first of ranked_
+    std::vector<std::shared_ptr<const CodeBlocks>> held_;
+    std::vector<Candidate> candidates_;  // of an exact search
+    std::vector<Passed> passed_;         // not looked at yet
+    Expected expected_;
+    std::array<Expected, LearnedRecall::ks.size()> expected_by_k_;  // while recall is learned
+    std::vector<ChunkView*> passing_chunks_;                        // that the cache did not take
+    std::vector<CodePlace> places_;                                 // of the rows looked at together
+    std::vector<Passed> cold_;                                      // the others
+    std::vector<float> bounds_;                                     // by all codes together, of places_
+    std::vector<std::uint64_t> refined_;  // nearest first: keys of estimate and index into places_
+    std::vector<std::uint64_t> seen_;     // bits by slot; all zero between queries
+    std::vector<std::uint32_t> seen_slots_;
+    std::vector<std::byte> vector_;
+    Trace* trace_ = nullptr;      // while recall is learned
+    std::uint32_t stranger_ = 0;  // meanwhile, the slot of the row that asks, which is no neighbour of its own
+    bool took_all_ = false;
+    static constexpr double most_measured = 0.1;
+    double measured_share_ = 0;  // of the rows that a search through all codes measured, lately
+    std::size_t made_ = 0;       // chunks whose codes this query made of vectors
+    std::uint64_t kept_at_ = 0;  // the query that a segment's rows were last decoded for
+    std::uint64_t queries_ = 0;
+    SearchCosts costs_;
+};
+
+}  // namespace vss

@@ -1,0 +1,60 @@
+// The cells' kernels for AVX512. Empty where the compiler does not target x86-64.
+#if defined(VSS_HAVE_AVX512)
+
+#if !defined(__clang__)
+// GCC 12's own intrinsics headers set these off.
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+
+#include "kernels/code_kernels_x86.h"
+
+namespace vss {
+namespace {
+
+struct Simd : Avx2 {
+    using Lanes [[gnu::vector_size(64)]] = float;
+    using LanesMask [[gnu::vector_size(64)]] = std::int32_t;
+    static constexpr std::size_t panel_rows = 8;
+
+    using Avx2::mask;
+    static unsigned mask(LanesMask m) {
+        return static_cast<unsigned>(_mm512_movepi32_mask(reinterpret_cast<__m512i>(m)));
+    }
+
+    // VNNI adds four products to 32 bits.
+    static std::int32_t dot_u8(const std::uint8_t* a, const std::int8_t* q, std::size_t padded) {
+        __m512i sum = _mm512_setzero_si512();
+        for (std::size_t i = 0; i < padded; i += 64) {
+            sum = _mm512_dpbusd_epi32(sum, _mm512_loadu_si512(a + i), _mm512_loadu_si512(q + i));
+        }
+        return sum_int32(_mm256_add_epi32(_mm512_castsi512_si256(sum), _mm512_extracti64x4_epi64(sum, 1)));
+    }
+
+    static std::int32_t dot_u4(const std::uint8_t* a, const std::int8_t* q, std::size_t padded) {
+        const __m256i nibble = _mm256_set1_epi8(15);
+        __m256i low = _mm256_setzero_si256();
+        __m256i high = _mm256_setzero_si256();
+        for (std::size_t i = 0; i < padded; i += 64) {
+            const __m256i x = load_bytes(a + i / 2);
+            low = _mm256_dpbusd_epi32(low, _mm256_and_si256(x, nibble), load_bytes(q + i));
+            high = _mm256_dpbusd_epi32(high, _mm256_and_si256(_mm256_srli_epi16(x, 4), nibble), load_bytes(q + i + 32));
+        }
+        return sum_int32(_mm256_add_epi32(low, high));
+    }
+};
+
+}  // namespace
+}  // namespace vss
+
+#include "kernels/code_kernels_impl.h"
+
+namespace vss {
+
+const CodeKernels& code_kernels_avx512() {
+    return table;
+}
+
+}  // namespace vss
+
+#endif

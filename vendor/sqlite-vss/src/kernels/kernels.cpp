@@ -1,0 +1,83 @@
+// Picks the kernels of the instruction level in force.
+#include "kernels/kernels.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/kernels_table.h"
+
+namespace vss {
+namespace {
+
+const KernelTable& table_of(SimdLevel level) {
+    switch (level) {
+#if defined(VSS_HAVE_AVX2)
+        case SimdLevel::avx2: return kernel_table_avx2();
+#endif
+#if defined(VSS_HAVE_AVX512)
+        case SimdLevel::avx512: return kernel_table_avx512();
+#endif
+#if defined(VSS_HAVE_NEON)
+        case SimdLevel::neon: return kernel_table_neon();
+#endif
+        default: return kernel_table_scalar();
+    }
+}
+
+const KernelTable& table_in_force() {
+    static const KernelTable& table = table_of(simd_level());
+    return table;
+}
+
+double hamming(const std::byte* a, const std::byte* b, std::size_t dim) {
+    float bits = 0;
+    table_in_force()
+        .distance[static_cast<std::size_t>(ElementType::bit)][static_cast<std::size_t>(Metric::hamming)]
+        .one(a, b, vector_bytes(ElementType::bit, dim), 1, dim, &bits);
+    return static_cast<double>(bits);
+}
+
+}  // namespace
+
+DistanceKernels distance_kernels(ElementType type, Metric metric, SimdLevel level) {
+    if (!cpu_supports(level)) {
+        level = SimdLevel::scalar;
+    }
+    return table_of(level).distance[static_cast<std::size_t>(type)][static_cast<std::size_t>(metric)];
+}
+
+double exact_distance(const KernelTable& table, ElementType type, Metric metric, const void* a, const void* b,
+                      std::size_t dim) {
+    const auto* x = static_cast<const std::byte*>(a);
+    const auto* y = static_cast<const std::byte*>(b);
+    if (type == ElementType::bit) {
+        return hamming(x, y, dim);
+    }
+    const auto t = static_cast<std::size_t>(type);
+    switch (metric) {
+        case Metric::l2: return table.exact_l2[t](x, y, dim);
+        case Metric::l1: return table.exact_l1[t](x, y, dim);
+        case Metric::inner_product: return 0.0 - table.exact_product[t](x, y, dim);  // never -0.0
+        case Metric::cosine: {
+            const double squares_x = table.exact_product[t](x, x, dim);
+            const double squares_y = table.exact_product[t](y, y, dim);
+            if (squares_x == 0 || squares_y == 0) {
+                return 1.0;  // no direction: as far as a right angle
+            }
+            const double cosine = table.exact_product[t](x, y, dim) / (std::sqrt(squares_x) * std::sqrt(squares_y));
+            return std::clamp(1.0 - cosine, 0.0, 2.0);
+        }
+        case Metric::hamming: break;
+    }
+    return std::nan("");
+}
+
+double exact_distance(ElementType type, Metric metric, const void* a, const void* b, std::size_t dim) {
+    return exact_distance(table_in_force(), type, metric, a, b, dim);
+}
+
+bool all_finite(const void* values, std::size_t n) {
+    return table_in_force().all_finite(values, n);
+}
+
+}  // namespace vss

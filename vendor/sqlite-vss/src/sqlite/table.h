@@ -1,0 +1,211 @@
+// One vss0 table on one connection: its rows, what writing does to them, and its share of the transaction.
+//
+// On disk: t_config(key, value) says how the other tables are laid out, t_rows(_rowid, _slot0, ..., values) holds one
+// row for each row of the table: the slot of each vector (or NULL) and the metadata and auxiliary values.
+//
+// Threads: like the connection. Callbacks (module.cpp) call in here; nothing here knows of sqlite3_vtab.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "index/cells/cell_search.h"
+#include "index/cells/cell_tables.h"
+#include "index/cells/cells.h"
+#include "sqlite/search_reading.h"
+#include "storage/schema.h"
+#include "storage/statement.h"
+#include "storage/storage.h"
+
+namespace vss {
+
+inline constexpr int format_version = 2;
+// Rows of its own that a table asks for their neighbours, to learn when searches may end.
+inline constexpr std::size_t learning_samples = 400;
+
+// The approximate index of one vector column.
+struct ColumnCells {
+    ColumnCells(const TableName& name, VectorStore& store, std::size_t c, const CellTuning& tuning)
+        : tables(name, store, c),
+          index(tables, store.column().dim, store.column().metric, tuning),
+          search(index, tables, store.column().type, store.column().dim, store.column().metric) {}
+    CellTables tables;
+    CellIndex index;
+    CellSearch search;
+};
+
+// What a write did beside its status.
+struct WriteResult {
+    std::int64_t rowid = 0;
+};
+
+class OpenTables;
+
+// SQLite lets go of a table (xDisconnect) whenever the schema changed, also in the midst of a SQL function that runs
+// statements: who works on a table outside of the table's own callbacks shares it.
+class Table {
+  public:
+    Table(TableName name, Schema schema, std::weak_ptr<OpenTables> others)
+        : name_(std::move(name)), schema_(std::move(schema)), others_(std::move(others)) {}
+    Table(const Table&) = delete;
+    Table& operator=(const Table&) = delete;
+
+    [[nodiscard]] const TableName& name() const { return name_; }
+    [[nodiscard]] const Schema& schema() const { return schema_; }
+    [[nodiscard]] VectorStore& store(std::size_t c) { return *stores_[c]; }
+    // What the texts of running statements say of searches.
+    [[nodiscard]] SearchReader& reader() { return reader_; }
+    // nullptr for a column that is always searched exactly.
+    [[nodiscard]] ColumnCells* cells(std::size_t c) { return cells_[c].get(); }
+
+    Status create();
+    // Reads how the table is laid out, once. Not in xConnect: there SQLite cannot reload a schema that another
+    // connection has changed meanwhile, so that statements fail. store() and cells() are there afterwards.
+    Status ready() { return is_ready_ ? Status::ok() : open(); }
+    Status destroy();
+    Status rename(const std::string& new_name);
+    // The names (after "t_") that shadow tables can have.
+    static bool is_shadow_name(std::string_view suffix);
+
+    // xUpdate's three jobs. `values`: one for each declared column, then the hidden ones.
+    Status insert(sqlite3_value* rowid, std::span<sqlite3_value*> values, WriteResult& result);
+    Status update(sqlite3_value* old_rowid, sqlite3_value* new_rowid, std::span<sqlite3_value*> values);
+    Status remove(sqlite3_value* rowid);
+
+    // Vectors of a column, as kept with it.
+    Status count(std::size_t c, std::uint64_t& out);
+    // Every broken invariant of the table's own tables, in words.
+    Status check(const Report& report);
+    // Mends them; inside a transaction of the caller.
+    Status repair(const Report& report);
+
+    // Commands about a column's cells, inside a transaction of the caller; nothing where it has none.
+    // Clusters all rows again.
+    Status rebuild(std::size_t c);
+    // Measures again what a recall needs.
+    Status relearn(std::size_t c);
+    // Whether the column is searched through cells from now on.
+    Status set_cells(std::size_t c, bool wanted);
+
+    // The transaction. flush() writes what is gathered; discard() forgets it, and what was known of the tables.
+    Status flush();
+    Status savepoint();
+    void discard();
+    // As SQLite begins, commits or rolls back. Where memory or the disk fails a statement of the table's own, SQLite
+    // rolls back in the midst of the table's work, which holds on to what would be forgotten: then it is when the work
+    // ends.
+    void discard_after_work();
+    class Work {
+      public:
+        explicit Work(Table& table) : table_(table) { ++table_.at_work_; }
+        ~Work();
+        Work(const Work&) = delete;
+        Work& operator=(const Work&) = delete;
+
+      private:
+        Table& table_;
+    };
+    // Forgets at the end of a scope what was known of the tables: outside of the callbacks nobody says when that ends.
+    class DiscardAtEnd {
+      public:
+        explicit DiscardAtEnd(Table& table) : table_(table) {}
+        ~DiscardAtEnd() { table_.discard(); }
+        DiscardAtEnd(const DiscardAtEnd&) = delete;
+        DiscardAtEnd& operator=(const DiscardAtEnd&) = delete;
+
+      private:
+        Table& table_;
+    };
+    [[nodiscard]] bool is_at_work() const { return at_work_ > 0; }
+    // What is refused because a view or a trigger of the table's own tables leads back to it.
+    [[nodiscard]] Status leads_back() const;
+    // Before anything is written: a trigger on the table's own tables would change them behind its back.
+    Status refuse_triggers();
+    // Cursors that are open on the table.
+    [[nodiscard]] int readers() const { return readers_; }
+    class Reading {
+      public:
+        explicit Reading(Table& table) : table_(table) { ++table_.readers_; }
+        ~Reading() { --table_.readers_; }
+        Reading(const Reading&) = delete;
+        Reading& operator=(const Reading&) = delete;
+
+      private:
+        Table& table_;
+    };
+
+    // `select _rowid, _slot0, ..., values from t_rows`, for cursors; the columns by position.
+    [[nodiscard]] std::string select_rows() const;
+    [[nodiscard]] int slot_position(std::size_t c) const { return static_cast<int>(1 + c); }
+    [[nodiscard]] int value_position(std::size_t v) const { return static_cast<int>(1 + schema_.vectors().size() + v); }
+
+  private:
+    struct NewVector {
+        bool given = false;  // the statement says something about this column
+        bool is_null = true;
+        std::vector<std::byte> storage;
+        std::span<const std::byte> bytes;
+    };
+    using Slots = std::vector<std::optional<std::uint64_t>>;
+
+    Status open();
+    Status read_config();
+    Status check_own_tables();
+    [[nodiscard]] std::vector<std::string> own_suffixes() const;
+    Status read_new_vectors(std::span<sqlite3_value*> values, std::vector<NewVector>& out) const;
+    Status read_slots(std::int64_t rowid, bool& found, Slots& out);
+    Status allocate(std::optional<std::int64_t> owner, const std::vector<NewVector>& vectors, Slots& slots);
+    void give_back(const std::vector<NewVector>& vectors, const Slots& slots);
+    Status put(std::int64_t rowid, const std::vector<NewVector>& vectors, const Slots& slots, const Slots& old_slots);
+    // The row in this slot is about to lose its vector: its cells forget it.
+    Status forget(std::size_t c, std::uint64_t slot);
+    Status flush_cells(std::size_t c);
+    Status learn(std::size_t c);
+    Status check_cells(std::size_t c, const Report& report);
+    Status missing_tables(std::size_t c, std::vector<std::string>& out) const;
+    Status insert_row(std::optional<std::int64_t> rowid, std::span<sqlite3_value*> values,
+                      const std::vector<NewVector>& vectors, bool& exists, std::int64_t& out);
+    Status change_row(std::int64_t old_rowid, std::int64_t new_rowid, std::span<sqlite3_value*> values,
+                      const std::vector<NewVector>& vectors, const Slots& old_slots);
+    Status remove_row(std::int64_t rowid, const Slots& slots);
+    Status run_operation(std::string_view operation, sqlite3_value* rowid, std::span<sqlite3_value*> values,
+                         WriteResult& result);
+    Status duplicate(std::int64_t rowid) const;
+    Status duplicate_key(sqlite3_value* key) const;
+    // The rowid that a statement names by `rowid`, by the column that stands for it, or by both.
+    Status read_rowid(sqlite3_value* rowid, std::span<sqlite3_value*> values, std::optional<std::int64_t>& out) const;
+    // The value of the key of the table's own, and the row that has it; nothing where there is no such key or row, or
+    // the statement leaves the key as it is.
+    Status find_key(std::span<sqlite3_value*> values, sqlite3_value*& key, std::optional<std::int64_t>& holder);
+    Status replace_row(std::int64_t rowid, std::span<sqlite3_value*> values, const std::vector<NewVector>& vectors);
+    Status refuse_hidden_columns(std::span<sqlite3_value*> values, bool is_update) const;
+    Status in_words(const Status& status) const;
+
+    TableName name_;
+    Schema schema_;
+    SearchReader reader_;
+    std::weak_ptr<OpenTables> others_;
+    bool is_ready_ = false;
+    bool is_older_format_ = false;  // of the tables, when they were opened
+    int readers_ = 0;
+    int at_work_ = 0;
+    bool discards_after_work_ = false;
+    std::vector<std::unique_ptr<VectorStore>> stores_;
+    std::vector<std::unique_ptr<ColumnCells>> cells_;
+    std::int64_t checked_schema_ = -1;  // the version of the schema in which own tables were looked at last
+    std::string trigger_;               // on one of them
+    Statement schema_version_;
+    Statement select_slots_;
+    Statement select_key_;
+    Statement insert_row_;
+    Statement delete_row_;
+    std::map<std::string, Statement> updates_;
+};
+
+}  // namespace vss
