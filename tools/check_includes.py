@@ -35,7 +35,9 @@ def main() -> int:
             checked += 1
             if not is_allowed(relative, Path(name)):
                 faults.append(f"{relative} includes {name}")
-    print("\n".join([*faults, f"{checked} includes, {len(faults)} against the layers ({' -> '.join(LAYERS)})"]))
+    print(
+        "\n".join([*faults, f"{checked} includes, {len(faults)} against the layers ({' -> '.join(LAYERS)})"])
+    )
     return 1 if faults else 0
 
 
