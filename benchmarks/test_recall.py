@@ -27,7 +27,7 @@ def test_recall_is_kept(name: str) -> None:
             got = table.ask(k, recall, looked_into=20)
             print(
                 f"| {name} | {k} | {recall} | {got.recall:.3f} | {got.interval:.3f} | {got.scanned:.3f} | "
-                f"{got.speed:.0f} | {table.exact_speed:.0f} |"
+                f"{got.speed:.0f} | {table.exact_speed(k):.0f} |"
             )
             # What chance alone explains is no miss: the interval is that of this sample of queries.
             if got.recall + got.interval < recall - POINT:

@@ -81,6 +81,8 @@ class Index:
             ``"bit"``. None takes the table's own.
         index: of a new table: ``"cells"`` (default: approximate search once it has 4,096 rows) or ``"flat"`` (every
             search is exact, and adding costs what storing costs). None takes the table's own.
+        recall: of a new table: the recall of searches that ask for none, above 0 and at most 1. None: the process's
+            default (``configure(recall=)``), or the table's own.
         schema: the database that the table is in: ``"main"``, ``"temp"`` or the name of an attached one.
 
     Attributes:
@@ -100,6 +102,7 @@ class Index:
         *,
         type: str | None = None,
         index: str | None = None,
+        recall: float | None = None,
         schema: str = "main",
     ) -> None:
         self.conn = conn
@@ -112,6 +115,7 @@ class Index:
         self._wanted_metric = None if metric is None else _checked_metric(metric)
         self._wanted_type = None if type is None else _checked_type(type)
         self._wanted_index = None if index is None else _checked_index(index)
+        self._wanted_recall = None if recall is None else _checked_recall(recall)
         self._known: dict[str, Any] | None = None
         # A query that can be taken as it is; known with the table.
         self._dtype: np.dtype[Any] | None = None
@@ -381,7 +385,7 @@ class Index:
             return {"search": "exact", "rows": 0}
         return self._told("vss_stats(?, ?, ?)", (self.table, self.column, self.schema))
 
-    def explain(self, query: npt.ArrayLike, k: int = 10, *, recall: float = 0.95) -> dict[str, Any]:
+    def explain(self, query: npt.ArrayLike, k: int = 10, *, recall: float | None = None) -> dict[str, Any]:
         """What a search of one query looks at, its time by stage in microseconds, and the recall it reaches.
 
         The recall is measured against brute force, so this takes as long as an exact search.
@@ -389,7 +393,7 @@ class Index:
         Args:
             query: float32 (dim,), or of the column's element type.
             k: how many neighbours, 1 or more.
-            recall: above 0 and at most 1.0, which is exact.
+            recall: above 0 and at most 1.0, which is exact. None: that of a search that asks for none.
 
         Raises:
             DimensionError, InvalidVectorError: the query cannot be compared with the column's vectors.
@@ -406,7 +410,7 @@ class Index:
         )
 
     def measure_recall(
-        self, queries: npt.ArrayLike | None = None, k: int = 10, *, recall: float = 0.95
+        self, queries: npt.ArrayLike | None = None, k: int = 10, *, recall: float | None = None
     ) -> dict[str, Any]:
         """The recall that searches reach on this table, measured beside exact ones.
 
@@ -414,7 +418,7 @@ class Index:
             queries: float32 (nq, dim), queries as they will be asked. Without it 500 of the table's own rows are
                 asked, each left out of what is searched: those of a table without outliers do for a first look.
             k: how many neighbours, 1 or more.
-            recall: what searches are asked for, above 0 and at most 1.0.
+            recall: what searches are asked for, above 0 and at most 1.0. None: that of a search that asks for none.
 
         Returns:
             ``recall``, its 95 % interval ``low`` to ``high`` (of the mean over queries), ``scanned``: the share of
@@ -427,7 +431,7 @@ class Index:
         """
         if self._look() is None:
             raise QueryError(f"there is no table {self.table!r} in {self.schema!r}; add vectors first")
-        if not 0 < recall <= 1:
+        if recall is not None and not 0 < recall <= 1:
             raise QueryError(f"recall: expected a number above 0 and at most 1, got {recall!r}")
         if _checked_k(k) < 1:
             raise QueryError(f"k: expected 1 or more, got {k}")
@@ -483,8 +487,10 @@ class Index:
             ("metric", self._wanted_metric),
             ("type", self._wanted_type),
             ("index", self._wanted_index),
+            ("recall", self._wanted_recall),
         ):
-            is_there = known[name].lower() if isinstance(known[name], str) else known[name]
+            is_there = known.get(name)
+            is_there = is_there.lower() if isinstance(is_there, str) else is_there
             if wanted is not None and wanted != is_there:
                 raise ConfigurationError(
                     f"{where}, column {self.column!r} exists with {name}={is_there!r}, not {wanted!r}"
@@ -508,11 +514,12 @@ class Index:
         key = ""
         if declared != "integer":
             key = f"{'key' if self.column.lower() == 'id' else 'id'} {declared} primary key, "
+        recall = "" if self._wanted_recall is None else f" recall={self._wanted_recall!r}"
         execute(
             self.conn,
             f"create virtual table {self._table_sql} using vss0({key}"
             f"{self._column_sql}({self._dim_of(matrix)}) type={self._wanted_type or 'float32'}"
-            f" metric_type={self._new_metric.upper()} index={self._wanted_index or 'cells'})",
+            f" metric_type={self._new_metric.upper()} index={self._wanted_index or 'cells'}{recall})",
         )
         self._look()
         return True
@@ -738,6 +745,12 @@ def _checked_index(index: str) -> str:
     if not isinstance(index, str) or index.lower() not in _INDEXES:
         raise ConfigurationError(f"index: expected {', '.join(_INDEXES)}, got {index!r}")
     return index.lower()
+
+
+def _checked_recall(recall: float) -> float:
+    if isinstance(recall, bool) or not isinstance(recall, (int, float, np.number)) or not 0 < recall <= 1:
+        raise ConfigurationError(f"recall: expected a number above 0 and at most 1, got {recall!r}")
+    return float(recall)
 
 
 def _checked_k(k: object) -> int:

@@ -115,3 +115,38 @@ def test_a_table_of_format_1_keeps_its_recall_and_learns_by_its_first_write(tmp_
     after = index.measure_recall(outside)
     assert after["recall"] > 0.93 and after["scanned"] < 0.9
     assert conn.execute("pragma integrity_check").fetchone() == ("ok",)
+
+
+def test_a_column_has_a_default_recall_of_its_own(tmp_path: Path) -> None:
+    random = np.random.default_rng(7)
+    rows = random.standard_normal((6_000, 32), dtype=np.float32)
+    conn = vssnative.connect(tmp_path / "own.db")
+    exact = vssnative.Index(conn, "e", "a", recall=1.0)
+    loose = vssnative.Index(conn, "l", "a", recall=0.8)
+    usual = vssnative.Index(conn, "u", "a")
+    for index in (exact, loose, usual):
+        index.add(np.arange(6_000), rows)
+    conn.commit()
+    told = [vssnative.Index(conn, name, "a").stats()["default_recall"] for name in "elu"]
+    assert told == [1.0, 0.8, 0.95]
+    query = random.standard_normal(32, dtype=np.float32)
+    sql = "select rowid from {} where a match ? and k = 10"
+    for name, recall in (("e", 1.0), ("l", 0.8), ("u", 0.95)):
+        asked = conn.execute(sql.format(name), (query.tobytes(),)).fetchall()
+        said = conn.execute(sql.format(name) + " and recall = ?", (query.tobytes(), recall)).fetchall()
+        assert asked == said
+    # What the query says goes before it, and the process's default behind it.
+    assert loose.explain(query)["codes_scanned"] < loose.explain(query, recall=0.99)["codes_scanned"]
+    assert loose.measure_recall()["asked"] == 0.8
+    assert exact.explain(query)["plan"].startswith("exact")
+    assert not exact.explain(query, recall=0.8)["plan"].startswith("exact")
+    vssnative.configure(recall=0.9)
+    try:
+        assert [index.stats()["default_recall"] for index in (exact, loose, usual)] == [1.0, 0.8, 0.9]
+    finally:
+        vssnative.configure(recall=0.95)
+    with pytest.raises(vssnative.ConfigurationError, match=r"exists with recall=1, not 0\.9"):
+        vssnative.Index(conn, "e", "a", recall=0.9)
+    assert vssnative.Index(conn, "l", "a", recall=0.8).dim == 32
+    with pytest.raises(vssnative.ConfigurationError, match="recall: expected a number above 0 and at most 1"):
+        vssnative.Index(conn, "n", "a", recall=1.5)

@@ -138,3 +138,15 @@ TEST_CASE("the root of L2, and a scale for int8") {
     }
     CHECK(refusal({"a(3) scale=2"}).find("scale is for type=int8") != std::string::npos);
 }
+
+TEST_CASE("a default recall of the column's own") {
+    Schema schema;
+    REQUIRE(parse({"a(3) recall=0.99", "b(3) RECALL=1", "c(3)"}, schema).is_ok());
+    CHECK(schema.vector(0).recall == 0.99);
+    CHECK(schema.vector(1).recall == 1);
+    CHECK(schema.vector(2).recall == 0);
+    for (const char* recall : {"0", "-1", "1.01", "x", "0.9x", "inf", "nan"}) {
+        const std::string text = std::string("a(3) recall=") + recall;
+        CHECK(refusal({text.c_str()}).find("recall as a number above 0 and at most 1") != std::string::npos);
+    }
+}

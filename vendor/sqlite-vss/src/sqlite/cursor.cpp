@@ -434,7 +434,7 @@ Status Cursor::find(std::vector<std::vector<Neighbor>>& results, bool exact) {
 // `took_all`: every row was considered, so that nothing can be missing.
 Status Cursor::find_unverified(std::vector<std::vector<Neighbor>>& results, bool exact, bool& took_all) {
     ColumnCells* cells = table_.cells(vector_);
-    const double recall = exact ? 1 : (recall_ > 0 ? recall_ : default_recall());
+    const double recall = exact ? 1 : wanted_recall(table_.schema().vector(vector_), recall_);
     // Where the nearest rows are ruled out by their distance, how many to look at is not known beforehand.
     const bool ruled_out = request_.filter.distance_above != -std::numeric_limits<double>::infinity();
     if (cells != nullptr) {

@@ -157,6 +157,9 @@ std::string describe(const Schema& schema) {
             if (column.scale != 0) {
                 columns += cat(", \"scale\": ", column.scale);
             }
+            if (column.recall != 0) {
+                columns += cat(", \"recall\": ", column.recall);
+            }
             if (!column.factory.empty()) {
                 columns += cat(", \"factory\": ", json_text(column.factory));
             }

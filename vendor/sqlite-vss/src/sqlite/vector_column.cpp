@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "base/settings.h"
 #include "base/text.h"
 #include "kernels/vector_value.h"
 
@@ -45,6 +46,10 @@ Status read_blob(std::span<const std::byte> bytes, const Column& column, std::st
 }
 
 }  // namespace
+
+double wanted_recall(const Column& column, double asked) {
+    return asked > 0 ? asked : column.recall > 0 ? column.recall : default_recall();
+}
 
 std::string_view type_words(sqlite3_value* value) {
     switch (sqlite3_value_type(value)) {

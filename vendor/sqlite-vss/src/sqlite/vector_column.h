@@ -17,6 +17,10 @@ namespace vss {
 Status read_vector(sqlite3_value* value, const Column& column, std::string_view words, std::vector<std::byte>& storage,
                    std::span<const std::byte>& out);
 
+// The recall of a search that asks for `asked`; 0: it asks for none. The column's own default goes before the
+// process's.
+[[nodiscard]] double wanted_recall(const Column& column, double asked);
+
 // "integer", "real", "text", "blob", "null"
 [[nodiscard]] std::string_view type_words(sqlite3_value* value);
 

@@ -163,11 +163,17 @@ Status parse_vector_options(Reader& reader, const std::string& where, Column& ou
                 !(out.scale > 0)) {
                 return Status::invalid(cat(where, ": expected scale as a number above 0, got \"", *value, '"'));
             }
+        } else if (equal_ignoring_case(*key, "recall")) {
+            const auto [end, error] = std::from_chars(value->data(), value->data() + value->size(), out.recall);
+            if (error != std::errc() || end != value->data() + value->size() || !(out.recall > 0 && out.recall <= 1)) {
+                return Status::invalid(
+                    cat(where, ": expected recall as a number above 0 and at most 1, got \"", *value, '"'));
+            }
         } else if (equal_ignoring_case(*key, "factory")) {
             out.factory = *value;
         } else {
             return Status::invalid(cat(where, ": unknown option \"", *key,
-                                       "\"; known options are metric_type, type, scale, index and factory"));
+                                       "\"; known options are metric_type, type, scale, recall, index and factory"));
         }
     }
     if (out.scale != 0 && out.type != ElementType::int8) {

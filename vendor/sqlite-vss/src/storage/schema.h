@@ -32,6 +32,7 @@ struct Column {
     Metric metric = Metric::l2;
     bool is_root = false;   // metric_type=EUCLIDEAN: l2, whose root is what a search tells and compares
     double scale = 0;       // int8: floats are multiplied by it and rounded; 0: they must be whole
+    double recall = 0;      // of searches that ask for none; 0: the process's default
     bool has_cells = true;  // index=flat: searched exactly, whatever it holds
     std::string factory;    // a Faiss factory string, or empty
     // other columns

@@ -54,6 +54,11 @@ class Json {
     std::string text_;
 };
 
+// NULL: what a search of the column has that asks for none.
+double recall_argument(sqlite3_value* value, const Column& column) {
+    return sqlite3_value_type(value) == SQLITE_NULL ? wanted_recall(column, 0) : sqlite3_value_double(value);
+}
+
 Status find_column(const Table& table, const std::string& name, std::size_t& out) {
     const Schema& schema = table.schema();
     for (std::size_t c = 0; c < schema.vectors().size(); ++c) {
@@ -85,6 +90,7 @@ Status answer(sqlite3_context* context, std::span<sqlite3_value*> arguments, std
 Status stats(Table& table, std::size_t c, std::string& out) {
     Json json;
     ColumnCells* cells = table.cells(c);
+    json.add("default_recall", wanted_recall(table.schema().vector(c), 0));
     if (cells == nullptr) {
         out = json.add_text("search", "\"exact\"").text();
         return Status::ok();
@@ -137,7 +143,7 @@ Status explain(Table& table, std::size_t c, std::span<sqlite3_value*> arguments,
     std::span<const std::byte> vector;
     VSS_TRY(read_vector(arguments[2], column, table.name().words(column), storage, vector));
     const std::int64_t k = sqlite3_value_int64(arguments[3]);
-    const double recall = sqlite3_value_double(arguments[4]);
+    const double recall = recall_argument(arguments[4], column);
     if (k < 1 || !(recall > 0 && recall <= 1)) {
         return Status::invalid(cat(table.name().words(column),
                                    ": expected k of 1 or more and recall above 0 and at most "
@@ -236,7 +242,7 @@ Status measure_recall(Table& table, std::size_t c, std::span<sqlite3_value*> arg
     const Column& column = table.schema().vector(c);
     const std::string words = table.name().words(column);
     const std::int64_t k = sqlite3_value_int64(arguments[3]);
-    const double recall = sqlite3_value_double(arguments[4]);
+    const double recall = recall_argument(arguments[4], column);
     if (k < 1 || k > (1 << 20) || !(recall > 0 && recall <= 1)) {
         return Status::invalid(
             cat(words, ": expected k from 1 to 1048576 and recall above 0 and at most 1, got ", k, " and ", recall));
