@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ._sync import status as status
     from ._sync import sync as sync
     from ._sync import verify as verify
+    from .connection import Pool as Pool
     from .connection import connect as connect
     from .connection import loadable_path as loadable_path
     from .embedding import embed as embed
@@ -67,7 +68,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "_loading": ("load",),
-    "connection": ("connect", "loadable_path"),
+    "connection": ("Pool", "connect", "loadable_path"),
     "embedding": ("embed",),
     "errors": (
         "ConfigurationError",
@@ -112,7 +113,7 @@ _HOMES = {
         "verify",
     ),
 }
-_SUBPACKAGES = ("embedding", "migrations")
+_SUBPACKAGES = ("aio", "embedding", "migrations")
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [*_HOME_OF, "__version__"]  # noqa: PLE0604  (they are strings, all of them)
 

@@ -23,7 +23,7 @@ from .._catalog.enqueue import EDIT_PRIORITY
 from .._catalog.generations import switch_if_complete
 from .._catalog.models import embedder_for
 from .._catalog.records import EmbeddingConfig, Generation, load_embeddings
-from ..connection import Connection, execute
+from ..connection import Connection, check_cancelled, execute, shielded
 from ..embedding.chunking import Passage, spans_of, split_text
 from ..embedding.daemons import DaemonPool
 from ..embedding.protocol import Embedder
@@ -160,10 +160,13 @@ class Engine:
         self._native_pool.close(wait=False)
         if self._registered:
             self._registered = False
-            write(
-                self._conn,
-                lambda: execute(self._conn, "delete from vssnative_workers where id = ?", (self._worker_id,)),
-            )
+            with shielded():
+                write(
+                    self._conn,
+                    lambda: execute(
+                        self._conn, "delete from vssnative_workers where id = ?", (self._worker_id,)
+                    ),
+                )
 
     def embeddings(self) -> list[EmbeddingConfig]:
         """What this engine works on, as recorded now; without those whose numbers are in ``skip``."""
@@ -195,7 +198,8 @@ class Engine:
         finally:
             for one in running:
                 one.future.cancel()
-            self._give_back(self._held())
+            with shielded():
+                self._give_back(self._held())
             running.clear()
             self._waiting.clear()
 
@@ -382,6 +386,7 @@ class Engine:
             wait_for([future], timeout=max(0.0, min(_LOOK_SECONDS, self._renew_at - time.monotonic())))
             if future.done():
                 return future.result()
+            check_cancelled()
             now = time.monotonic()
             if self.stop.is_set() or (self.deadline is not None and now >= self.deadline):
                 over_since = over_since or now

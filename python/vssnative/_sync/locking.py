@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from ..connection import Connection, driver_error, in_transaction, is_busy, transaction
+from ..connection import Connection, driver_error, in_transaction, is_busy, sleep, transaction
 from ..errors import SyncError
 
 _T = TypeVar("_T")
@@ -51,7 +51,7 @@ def write(conn: Connection, work: Callable[[], _T]) -> _T:
         except driver_error(conn) as error:
             if not is_busy(error) or time.monotonic() >= deadline:
                 raise
-        time.sleep(random.uniform(0.002, 0.02))
+        sleep(random.uniform(0.002, 0.02))
 
 
 def read(conn: Connection, work: Callable[[], _T]) -> _T:
@@ -64,7 +64,7 @@ def read(conn: Connection, work: Callable[[], _T]) -> _T:
         except driver_error(conn) as error:
             if not is_busy(error) or time.monotonic() >= deadline:
                 raise
-        time.sleep(random.uniform(0.002, 0.02))
+        sleep(random.uniform(0.002, 0.02))
 
 
 class Turns:
@@ -86,7 +86,7 @@ class Turns:
         courtesy = min(self._held, _LONGEST_COURTESY) * random.uniform(1.0, 2.0)
         pause = self._released + courtesy - time.monotonic()
         if pause > 0:
-            time.sleep(pause)
+            sleep(pause)
         began = 0.0
 
         def timed() -> _T:

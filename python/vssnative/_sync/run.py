@@ -10,7 +10,7 @@ from typing import Any
 
 from .._catalog.conditions import check_condition, condition_of
 from .._catalog.records import load_embeddings
-from ..connection import Connection, load
+from ..connection import Connection, load, sleep
 from ..embedding.registry import get_embedder
 from ..errors import ConfigurationError, MigrationError, SyncError
 from .engine import Engine, Settings, surface
@@ -210,7 +210,7 @@ def _until_done(engine: Engine, bar: Progress, patience: float, *, once: bool) -
             if until - time.time() > left and not beyond and _pauses_by_itself(engine) and left > 0:
                 # The provider did not ask for so long a pause: it is asked once more when patience ends.
                 bar.waiting(reason)
-                time.sleep(left)
+                sleep(left)
                 engine.ask_again()
                 continue
             if until - time.time() > left and not beyond:
@@ -225,4 +225,4 @@ def _until_done(engine: Engine, bar: Progress, patience: float, *, once: bool) -
             pause = min(pause, max(0.0, engine.deadline - now))
         if engine.down_since is not None:
             pause = min(pause, max(0.0, engine.down_since + patience - now))
-        time.sleep(min(pause, _LOOK_AGAIN_SECONDS))
+        sleep(min(pause, _LOOK_AGAIN_SECONDS))

@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any
 
 from .._catalog.records import load_embeddings
-from ..connection import Connection, connect, driver_error, execute
+from ..connection import Connection, Pool, connect, driver_error, execute
 from ..embedding.registry import get_embedder
 from ..errors import MigrationError
 from .engine import Engine, Settings
@@ -27,8 +27,8 @@ class Worker:
     """Keeps vectors in step with rows until it is told to stop. Any number of them may work on one file.
 
     Args:
-        path: the database file; or a function that opens a connection with vss0 loaded, called in the thread that
-            runs the worker.
+        path: the database file; a ``Pool``, whose other threads it shares turns of writing with; or a function that
+            opens a connection with vss0 loaded, called in the thread that runs the worker.
         table: embeddings by their name, or all those of a table; None for all of the file, also later ones.
         poll: seconds between looks at the queue while there is nothing to do.
         settings: batch sizes, leases, attempts, rate limit.
@@ -38,7 +38,7 @@ class Worker:
 
     def __init__(
         self,
-        path: str | os.PathLike[str] | Callable[[], Connection],
+        path: str | os.PathLike[str] | Pool | Callable[[], Connection],
         table: str | None = None,
         *,
         poll: float = 0.5,
@@ -65,19 +65,21 @@ class Worker:
         A provider that fails is paused and asked again later; a table that is gone is reported by an event and
         looked for again. Errors of SQLite other than a lock are raised.
         """
-        conn: Any = self._open()
-        try:
+        with self._connection() as conn:
             require_no_transaction(conn, "a worker")
             with _signals(self.stop):
                 self._work(conn)
-        finally:
-            conn.close()
 
-    def _open(self) -> Connection:
-        if callable(self._path):
-            return self._path()
+    def _connection(self) -> contextlib.AbstractContextManager[Any]:
+        if isinstance(self._path, Pool):
+            return self._path.connection()
+        return contextlib.closing(self._open(self._path))
+
+    def _open(self, path: str | os.PathLike[str] | Callable[[], Connection]) -> Any:
+        if callable(path):
+            return path()
         # An existing file keeps its journal mode: that is its owner's to choose. Only in WAL is NORMAL safe.
-        conn = connect(self._path, wal=False, synchronous=None)
+        conn = connect(path, wal=False, synchronous=None)
         if execute(conn, "pragma journal_mode") == [("wal",)]:
             execute(conn, "pragma synchronous = normal")
         return conn

@@ -8,12 +8,18 @@ to one of those.
     loading       the two ways in which vss0 gets into a connection
     drivers       what a connection belongs to, and what is wrapped round it
     statements    statements, transactions and errors, the same for every driver
+    pool          one connection for each thread, one writer at a time
+    turns         the writers' queue
+    cancellation  ending the work of another thread
 """
 
 from __future__ import annotations
 
+from .cancellation import Cancellation, Cancelled, check_cancelled, shielded, sleep
+from .drivers import send_to_aiosqlite
 from .loading import loadable_path
 from .opening import connect, load, load_by
+from .pool import Pool, is_in_memory
 from .protocol import Connection
 from .statements import (
     create_function,
@@ -30,7 +36,11 @@ from .statements import (
 )
 
 __all__ = [
+    "Cancellation",
+    "Cancelled",
     "Connection",
+    "Pool",
+    "check_cancelled",
     "connect",
     "create_function",
     "driver_error",
@@ -40,10 +50,14 @@ __all__ = [
     "in_transaction",
     "is_busy",
     "is_corrupt",
+    "is_in_memory",
     "lists_arrive_whole",
     "load",
     "load_by",
     "loadable_path",
+    "send_to_aiosqlite",
+    "shielded",
+    "sleep",
     "sqlite_version",
     "transaction",
 ]

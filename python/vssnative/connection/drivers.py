@@ -56,8 +56,8 @@ def resolve(conn: Connection) -> tuple[Raw, Driver]:
     raw, run = unwrap(conn)
     if isinstance(run, functools.partial):
         raise ConnectionSetupError(
-            "an aiosqlite connection can only be used by its own thread: load(conn) works, and SQL through it; for"
-            " all else open a connection of your own with vssnative.connect in a worker thread"
+            "an aiosqlite connection can only be used by its own thread: load(conn) works, and SQL through it; all else"
+            " is awaited, vssnative.aio.search(conn, ...), also for an AsyncSession around one"
         )
     return raw, driver_of(raw)
 
@@ -111,6 +111,19 @@ class _NoLoop:
         return True
 
 
+def send_to_aiosqlite(conn: Raw, function: Callable[[], None]) -> None:
+    """Have the thread of an aiosqlite connection call a function, after what it was told before.
+
+    Raises:
+        ConnectionSetupError: the connection is closed, or not awaited yet.
+    """
+    try:
+        _ = conn._conn
+    except ValueError as error:
+        raise ConnectionSetupError(f"the aiosqlite connection cannot be used: {error}") from error
+    conn._tx.put_nowait((_NoLoop(), function))
+
+
 def _run_in_aiosqlite_thread(conn: Raw, function: Callable[[], _T]) -> _T:
     """Only aiosqlite's own thread may touch its connection; it takes functions from a queue."""
     import queue
@@ -123,7 +136,7 @@ def _run_in_aiosqlite_thread(conn: Raw, function: Callable[[], _T]) -> _T:
         except BaseException as error:  # noqa: BLE001  (raised again in the caller's thread)
             results.put((None, error))
 
-    conn._tx.put_nowait((_NoLoop(), work))
+    send_to_aiosqlite(conn, work)
     result, error = results.get()
     if error is not None:
         raise error

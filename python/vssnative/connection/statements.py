@@ -6,18 +6,23 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Literal
 
+from .cancellation import current, shielded
 from .drivers import Driver, resolve
 from .protocol import Connection, Parameters, Raw
+from .turns import WriteTurn
 from .values import bound_values
 
 _SAVEPOINT = "vssnative"
 _turns: dict[int, threading.RLock] = {}
+_write_turns: dict[int, WriteTurn] = {}
 
 
 def _forget_turns() -> None:
     _turns.clear()
+    _write_turns.clear()
 
 
 # A lock that another thread held at the fork would stay held in the child for ever.
@@ -48,6 +53,16 @@ def _execute(conn: Connection, sql: str, params: Parameters, text: type[str] | N
     raw, driver = resolve(conn)
     if len(params):
         params = bound_values(params, driver.native)
+    cancellation = current()
+    if cancellation is None:
+        return _run(raw, driver, sql, params, text)
+    with cancellation.statement(driver.native.Error):
+        return _run(raw, driver, sql, params, text)
+
+
+def _run(
+    raw: Raw, driver: Driver, sql: str, params: Parameters, text: type[str] | None
+) -> list[tuple[Any, ...]]:
     with _turn(raw):
         if driver.is_apsw:
             return _execute_apsw(raw, driver, sql, params)
@@ -104,25 +119,51 @@ def transaction(
         mode: how to begin where no transaction is open. IMMEDIATE takes the write lock at once, waiting as
             long as the connection's busy timeout says, so that nothing later in the block fails for a lock.
     """
-    with _turn(resolve(conn)[0]):
-        yield from _transaction(conn, mode)
+    raw = resolve(conn)[0]
+    with _turn(raw):
+        nested = in_transaction(conn)
+        writers = None if nested or mode == "DEFERRED" else _write_turns.get(id(raw))
+        with contextlib.nullcontext() if writers is None else writers.taken(partial(_locked, conn)):
+            yield from _transaction(conn, mode, nested)
 
 
-def _transaction(conn: Connection, mode: str) -> Iterator[None]:
-    nested = in_transaction(conn)
+def _transaction(conn: Connection, mode: str, nested: bool) -> Iterator[None]:
     execute(conn, f"SAVEPOINT {_SAVEPOINT}" if nested else f"BEGIN {mode}")
     try:
         yield
         execute(conn, f"RELEASE {_SAVEPOINT}" if nested else "COMMIT")
     except BaseException:
         # Some errors (a full disk, an I/O error) make SQLite roll back the whole transaction by itself.
-        if in_transaction(conn):
-            if nested:
+        with shielded():
+            if in_transaction(conn) and nested:
                 execute(conn, f"ROLLBACK TO {_SAVEPOINT}")
                 execute(conn, f"RELEASE {_SAVEPOINT}")
-            else:
+            elif in_transaction(conn):
                 execute(conn, "ROLLBACK")
         raise
+
+
+def join_turns(conn: Connection, writers: WriteTurn, statements: threading.RLock | None) -> None:
+    """From now on the connection's write transactions take turns with those of others, and all its statements too where
+    `statements` is a lock that others share."""
+    raw = resolve(conn)[0]
+    _write_turns[id(raw)] = writers
+    if statements is not None:
+        _turns[id(raw)] = statements
+
+
+def leave_turns(conn: Connection) -> None:
+    """The connection is about to be closed: the next one at its address has turns of its own."""
+    raw = resolve(conn)[0]
+    _write_turns.pop(id(raw), None)
+    _turns.pop(id(raw), None)
+
+
+def _locked(conn: Connection, message: str) -> BaseException:
+    """What the driver raises where a lock is not to be had."""
+    native = resolve(conn)[1].native
+    error: type[BaseException] = getattr(native, "OperationalError", None) or native.BusyError
+    return error(message)
 
 
 def _turn(conn: Raw) -> threading.RLock:
