@@ -105,6 +105,10 @@ extern const EncoderKernels kEncoderKernelsAvx512;
 #endif
 #if defined(VSS_HAVE_AVX512BF16)
 extern const EncoderKernels kEncoderKernelsAvx512Bf16;
+// The models beside the other kernels of AVX-512: a level's results, to the bit, where it has the instructions.
+extern const EncoderKernels kEncoderKernelsAvx512PairsModel;
+extern const EncoderKernels kEncoderKernelsAvx512TilesModel;
+extern const EncoderKernels kEncoderKernelsAvx512TilesModelSplit;
 #endif
 #if defined(VSS_HAVE_AMX)
 extern const EncoderKernels kEncoderKernelsAmx;

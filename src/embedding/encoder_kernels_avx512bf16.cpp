@@ -3,6 +3,9 @@
 #include "encoder_halves_avx512bf16.h"
 //
 #include "encoder_kernels_impl.h"
+#include "encoder_tiles_impl.h"
+//
+#include "encoder_models_impl.h"
 
 namespace vss::embedding {
 namespace {
@@ -26,6 +29,13 @@ struct Pairs {
 
 const EncoderKernels kEncoderKernelsAvx512Bf16{&multiply, &layer_norm, &softmax,
                                                1,         &halve<1>,   &multiply_by<Pairs, HalfProduct>};
+// The models of the instructions beside the other kernels of AVX-512.
+const EncoderKernels kEncoderKernelsAvx512PairsModel{
+    &multiply, &layer_norm, &softmax, 1, &halve_by_model<1>, &multiply_by<ModelPairs, HalfProduct>};
+const EncoderKernels kEncoderKernelsAvx512TilesModel{&multiply, &layer_norm,        &softmax,
+                                                     1,         &halve_by_model<1>, &multiply_in_tiles<ModelTiles, 1>};
+const EncoderKernels kEncoderKernelsAvx512TilesModelSplit{
+    &multiply, &layer_norm, &softmax, 2, &halve_by_model<2>, &multiply_in_tiles<ModelTiles, 2>};
 
 }  // namespace vss::embedding
 

@@ -102,6 +102,10 @@ std::vector<std::string> find_levels() {
     return levels;
 }
 
+// Models of the instructions beside the other kernels of AVX-512.
+constexpr std::string_view kPairsBeside = "avx512 pairs model";
+constexpr std::string_view kTilesBeside = "avx512 tiles model";
+
 const EncoderKernels* find_kernels(std::string_view level, Precision precision) {
     const bool halves = precision == Precision::bfloat16;
     if (level == "pairs model") {
@@ -111,6 +115,14 @@ const EncoderKernels* find_kernels(std::string_view level, Precision precision) 
         return halves ? &kEncoderKernelsTilesModel : &kEncoderKernelsTilesModelSplit;
     }
     const std::vector<std::string> levels = encoder_levels();
+#if defined(VSS_HAVE_AVX512BF16)
+    if (level == kPairsBeside && std::find(levels.begin(), levels.end(), "avx512bf16") != levels.end()) {
+        return halves ? &kEncoderKernelsAvx512PairsModel : &kEncoderKernelsAvx512;
+    }
+    if (level == kTilesBeside && std::find(levels.begin(), levels.end(), "avx512bf16") != levels.end()) {
+        return halves ? &kEncoderKernelsAvx512TilesModel : &kEncoderKernelsAvx512TilesModelSplit;
+    }
+#endif
     if (std::find(levels.begin(), levels.end(), level) == levels.end()) {
         return nullptr;
     }
@@ -145,7 +157,13 @@ std::vector<std::string> encoder_levels() {
 }
 
 std::vector<std::string> encoder_models() {
-    return {"pairs model", "tiles model"};
+    std::vector<std::string> models{"pairs model", "tiles model"};
+    const std::vector<std::string> levels = encoder_levels();
+    if (std::find(levels.begin(), levels.end(), "avx512bf16") != levels.end()) {
+        models.emplace_back(kPairsBeside);
+        models.emplace_back(kTilesBeside);
+    }
+    return models;
 }
 
 const EncoderKernels& encoder_kernels(std::string_view level, Precision precision) {

@@ -17,7 +17,9 @@ enum class Precision { float32, bfloat16 };
 // Levels that can be used here, the best one last.
 [[nodiscard]] std::vector<std::string> encoder_levels();
 
-// Names of the models of instructions, which run everywhere and are slow: "pairs model", "tiles model".
+// Names of the models of instructions, which are slow: "pairs model" and "tiles model" run everywhere; "avx512 pairs
+// model" and "avx512 tiles model", where the level avx512bf16 is, have AVX-512's kernels for all else, so that they
+// give the same bits as the levels avx512bf16 and amx.
 [[nodiscard]] std::vector<std::string> encoder_models();
 
 // The kernels of a level or model. Throws std::invalid_argument if there are none of this name here.
