@@ -12,6 +12,9 @@
 
 namespace vss {
 
+// The two bytes that begin a blob of vector_to_blob(): 'v', and 1 for float32.
+inline constexpr std::byte vector_blob_header[] = {std::byte{'v'}, std::byte{1}};
+
 // Parses a JSON array of numbers ("[1, 2.5e-3, -4]"); anything else is Code::invalid with the byte offset in words.
 Status parse_json_vector(std::string_view text, std::vector<float>& out);
 // Shortest text that reads back to the same floats, whole numbers as "1.0". The values are finite.

@@ -32,6 +32,31 @@ Status count_of(sqlite3_value* value, std::string_view words, std::string_view w
     return Status::ok();
 }
 
+constexpr std::string_view bare_not_a_vector = "2nd argument to vss_search() must be a vector: ";
+
+// Puts the words that sqlite-vss has for it before an error about the query. `is_bare`: no vss_search_params(...).
+Status in_words_of_sqlite_vss(const Status& status, sqlite3_value* query, const Column& column, bool is_bare) {
+    std::optional<std::size_t> size;
+    std::vector<float> values;
+    const auto bytes = static_cast<std::size_t>(sqlite3_value_bytes(query));
+    if (sqlite3_value_type(query) == SQLITE_TEXT) {
+        const auto* text = reinterpret_cast<const char*>(sqlite3_value_text(query));
+        if (text != nullptr && parse_json_vector({text, bytes}, values).is_ok()) {
+            size = values.size();
+        }
+    } else if (sqlite3_value_type(query) == SQLITE_BLOB && column.type == ElementType::float32 &&
+               bytes % sizeof(float) == 0) {
+        size = bytes / sizeof(float);
+    }
+    if (size && *size == column.dim) {
+        return status;
+    }
+    const std::string theirs =
+        size ? cat("Input query size doesn't match index dimensions: ", *size, " != ", column.dim, ": ")
+             : std::string(is_bare ? bare_not_a_vector : "1st argument is not a vector: ");
+    return {status.code(), cat(theirs, status.message()), status.extended_code()};
+}
+
 // What a search tells of a row. The root is taken in double precision, in which different squares have different roots.
 double told_distance(const Column& column, double distance) {
     return column.is_root ? std::sqrt(distance) : distance;
@@ -273,10 +298,13 @@ Status Cursor::read_query(const Term& term, sqlite3_value* value) {
         recall_ = parameters->recall > 0 ? parameters->recall : recall_;
     } else if (is_sqlite_vss_search_ && sqlite3_value_type(value) == SQLITE_NULL) {
         // sqlite-vss also takes a bare vector, with LIMIT in place of k.
-        return Status::invalid(cat(words, ": vss_search takes vss_search_params(vector, k) or a vector"));
+        return Status::invalid(
+            cat(bare_not_a_vector, words, ": vss_search takes vss_search_params(vector, k) or a vector"));
     }
     std::span<const std::byte> bytes;
-    VSS_TRY(read_vector(query, column, words, query_, bytes));
+    if (const Status status = read_vector(query, column, words, query_, bytes); !status.is_ok()) {
+        return is_sqlite_vss_search_ ? in_words_of_sqlite_vss(status, query, column, query == value) : status;
+    }
     if (bytes.data() != query_.data()) {
         query_.assign(bytes.begin(), bytes.end());
     }

@@ -43,8 +43,9 @@ bool keep_rows(sqlite3_context* context, sqlite3_value* value, KeptValue& out) {
 
 // vss_search_params(vector, k [, recall [, rows]])
 void search_params(sqlite3_context* context, int argc, sqlite3_value** argv) {
-    if (sqlite3_value_type(argv[1]) != SQLITE_INTEGER || sqlite3_value_int64(argv[1]) < 0) {
-        fail(context, "vss_search_params(vector, k): expected k as an integer of 0 or more");
+    if (sqlite3_value_numeric_type(argv[1]) != SQLITE_INTEGER || sqlite3_value_int64(argv[1]) < 0) {
+        fail(context, cat("Limit must be greater than 0, got ", sqlite3_value_int64(argv[1]),
+                          ": vss_search_params(vector, k): expected k as an integer of 0 or more"));
         return;
     }
     double recall = -1;
@@ -72,7 +73,7 @@ void search_params(sqlite3_context* context, int argc, sqlite3_value** argv) {
 
 // vss_range_search_params(vector, distance)
 void range_params(sqlite3_context* context, int /*argc*/, sqlite3_value** argv) {
-    const int type = sqlite3_value_type(argv[1]);
+    const int type = sqlite3_value_numeric_type(argv[1]);
     if (type != SQLITE_INTEGER && type != SQLITE_FLOAT) {
         fail(context, "vss_range_search_params(vector, distance): expected distance as a number");
         return;

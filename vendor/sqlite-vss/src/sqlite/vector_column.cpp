@@ -1,6 +1,8 @@
 #include "sqlite/vector_column.h"
 
+#include <algorithm>
 #include <cstring>
+#include <iterator>
 
 #include "base/settings.h"
 #include "base/text.h"
@@ -20,8 +22,17 @@ Status from_floats(std::span<const float> values, const Column& column, std::str
     return status.is_ok() ? status : Status(status.code(), cat(words, ": ", status.message()));
 }
 
+// A blob of vector_to_blob() is two bytes longer than its float32 values.
+std::span<const std::byte> without_vector_header(std::span<const std::byte> bytes, const Column& column) {
+    const bool has_header = bytes.size() == column.dim * sizeof(float) + sizeof vector_blob_header &&
+                            bytes.size() != column.bytes() &&
+                            std::equal(std::begin(vector_blob_header), std::end(vector_blob_header), bytes.begin());
+    return has_header ? bytes.subspan(sizeof vector_blob_header) : bytes;
+}
+
 Status read_blob(std::span<const std::byte> bytes, const Column& column, std::string_view words,
                  std::vector<std::byte>& storage, std::span<const std::byte>& out) {
+    bytes = without_vector_header(bytes, column);
     if (bytes.size() == column.bytes()) {
         out = bytes;
         return Status::ok();

@@ -132,14 +132,17 @@ Status parse_vector_options(Reader& reader, const std::string& where, Column& ou
         }
         const std::optional<std::string> value = reader.value();
         if (!value || value->empty()) {
+            if (equal_ignoring_case(*key, "metric_type")) {
+                return Status::invalid(cat("invalid metric_type value: ", where, ": it has none"));
+            }
             return Status::invalid(cat(where, ": option ", *key, " has no value"));
         }
         if (equal_ignoring_case(*key, "metric_type") || equal_ignoring_case(*key, "metric")) {
             out.is_root = equal_ignoring_case(*value, "euclidean");
             const std::optional<Metric> metric = parse_metric(*value);
             if (!metric) {
-                return Status::invalid(cat(where, ": unknown ", *key, " \"", *value,
-                                           "\"; expected L2, EUCLIDEAN, INNER_PRODUCT, COSINE, L1 or HAMMING"));
+                return Status::invalid(cat("unknown metric type: ", *value, ": ", where,
+                                           ": expected L2, EUCLIDEAN, INNER_PRODUCT, COSINE, L1 or HAMMING"));
             }
             out.metric = *metric;
             metric_given = true;
@@ -171,9 +174,16 @@ Status parse_vector_options(Reader& reader, const std::string& where, Column& ou
             }
         } else if (equal_ignoring_case(*key, "factory")) {
             out.factory = *value;
+        } else if (equal_ignoring_case(*key, "storage_type")) {
+            // sqlite-vss passes over it; later versions of it know these two. Here there is one kind of storage.
+            if (!equal_ignoring_case(*value, "faiss_shadow") && !equal_ignoring_case(*value, "faiss_ondisk")) {
+                return Status::invalid(cat(where, ": unknown storage_type \"", *value,
+                                           "\"; expected faiss_shadow or faiss_ondisk, which mean the same here"));
+            }
         } else {
-            return Status::invalid(cat(where, ": unknown option \"", *key,
-                                       "\"; known options are metric_type, type, scale, recall, index and factory"));
+            return Status::invalid(
+                cat(where, ": unknown option \"", *key,
+                    "\"; known options are metric_type, type, scale, recall, index, factory and storage_type"));
         }
     }
     if (out.scale != 0 && out.type != ElementType::int8) {

@@ -10,6 +10,7 @@
 
 #include "base/status.h"
 #include "base/types.h"
+#include "kernels/vector_value.h"
 #include "storage/sqlite_api.h"
 
 namespace vss {
@@ -47,9 +48,6 @@ Status read_type(sqlite3_value* type, std::string_view what, ElementType& out);
 // A vector of the type that `type` names, as floats: a blob of that type, or JSON text.
 Status read_typed_argument(sqlite3_value* value, sqlite3_value* type, std::string_view what, VectorArgument& out);
 Status read_typed_argument(sqlite3_value* value, ElementType type, std::string_view what, VectorArgument& out);
-
-// The two bytes that begin a blob of vector_to_blob(): 'v', and 1 for float32.
-inline constexpr std::byte vector_blob_header[] = {std::byte{'v'}, std::byte{1}};
 
 // "integer", "real", "text", "blob of 3 bytes", "null": what came, for a message.
 [[nodiscard]] std::string described(sqlite3_value* value);
