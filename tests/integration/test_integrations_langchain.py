@@ -1,16 +1,27 @@
-"""LangChain's vector store."""
+"""LangChain: the vector store, retriever, embeddings, record manager. (Its standard suite: test_langchain_standard.py.)"""
 
 from __future__ import annotations
 
+import inspect
+import json
 import sqlite3
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
+import aiosqlite
 import numpy as np
 import pytest
+from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
+from langchain_core.indexing import aindex, index
 
+import vssnative
 from vssnative.embedding.hashing import HashEmbedder
 from vssnative.errors import ConfigurationError
-from vssnative.integrations.langchain import VssVectorStore
+from vssnative.integrations.langchain import VssEmbeddings, VssRecordManager, VssRetriever, VssVectorStore
 
 
 class Words(Embeddings):
@@ -76,3 +87,265 @@ def test_made_from_texts(db: sqlite3.Connection) -> None:
     with pytest.raises(ConfigurationError, match="got 1 texts, 2 ids"):
         store.add_texts(["x"], ids=["a", "b"])
     assert np.isfinite(store.similarity_search_with_relevance_scores("two", k=1)[0][1])
+
+
+ABOUT: list[dict[str, Any]] = [
+    {"kind": "a", "n": 1, "x": 0.5, "tags": ["p", "q"], "deep": {"u": 1}},
+    {"kind": "b", "n": 2, "x": None, "flag": True},
+    {"kind": "A%", "n": 3, "x": -1, "flag": False, "a.b": 1},
+    {"kind": None, "n": "4", "é\n": "ü", 'q"': 1},
+    {},
+]
+FILTERS: list[tuple[Any, list[int]]] = [
+    (None, [0, 1, 2, 3, 4]),
+    ({}, [0, 1, 2, 3, 4]),
+    ({"kind": "a"}, [0]),
+    ({"kind": None}, [3, 4]),
+    ({"kind": {"$eq": None}}, [3, 4]),
+    ({"kind": {"$ne": None}}, [0, 1, 2]),
+    ({"kind": {"$ne": "a"}}, [1, 2, 3, 4]),
+    ({"kind": {"$in": ["a", "b"]}}, [0, 1]),
+    ({"kind": {"$in": ["a", None]}}, [0, 3, 4]),
+    ({"kind": {"$in": []}}, []),
+    ({"kind": {"$nin": ["a", "b"]}}, [2, 3, 4]),
+    ({"kind": {"$nin": ["a", None]}}, [1, 2]),
+    ({"n": 4}, []),
+    ({"n": "4"}, [3]),
+    ({"n": {"$in": [1, "4", 2.0]}}, [0, 1, 3]),
+    ({"n": {"$gt": 1}}, [1, 2]),
+    ({"n": {"$gte": 1, "$lt": 3}}, [0, 1]),
+    ({"n": {"$lte": 2}}, [0, 1]),
+    ({"n": {"$gt": "3"}}, [3]),
+    ({"n": {"$not": {"$gt": 1}}}, [0, 3, 4]),
+    ({"x": {"$lt": 0.25}}, [2]),
+    ({"x": {"$exists": True}}, [0, 1, 2]),
+    ({"x": {"$exists": False}}, [3, 4]),
+    ({"flag": True}, [1]),
+    ({"flag": False}, [2]),
+    ({"tags": ["p", "q"]}, [0]),
+    ({"tags": '["p","q"]'}, []),
+    ({"tags": {"$ne": ["p"]}}, [0, 1, 2, 3, 4]),
+    ({"deep": {"u": 1}}, [0]),
+    ({"a.b": 1}, [2]),
+    ({"é\n": "ü"}, [3]),
+    ({'q"': {"$gte": 1}}, [3]),
+    ({"kind": {"$like": "a%"}}, [0, 2]),
+    ({"kind": {"$like": "_"}}, [0, 1]),
+    ({"$and": [{"kind": "a"}, {"n": 1}]}, [0]),
+    ({"$or": [{"kind": "a"}, {"n": {"$gte": 3}}]}, [0, 2]),
+    ({"$or": []}, []),
+    ({"$not": {"kind": "a"}}, [1, 2, 3, 4]),
+    ({"$not": [{"kind": "a"}, {"kind": "b"}]}, [2, 3, 4]),
+    ({"$and": [{"$or": [{"n": 1}, {"n": 2}]}, {"$not": {"flag": {"$exists": True}}}]}, [0]),
+    ({"n": {"$or": [{"$lt": 2}, {"$gt": 2}]}}, [0, 2]),
+]
+
+
+@pytest.fixture(scope="module")
+def filtered() -> Iterator[VssVectorStore]:
+    with vssnative.Pool(":memory:") as pool:
+        store = VssVectorStore(pool, Words())
+        store.add_texts([f"word{n}" for n in range(5)], ABOUT, ids=[str(n) for n in range(5)])
+        yield store
+
+
+@pytest.mark.parametrize(("filter", "expected"), FILTERS, ids=lambda value: json.dumps(value)[:60])
+def test_filters(filtered: VssVectorStore, filter: Any, expected: list[int]) -> None:
+    found = filtered.similarity_search("word0", k=10, filter=filter)
+    assert sorted(int(document.id or "") for document in found) == expected
+    nearest = filtered.similarity_search("word0", k=2, filter=filter)
+    assert len(nearest) == min(2, len(expected))
+
+
+@pytest.mark.parametrize(
+    ("filter", "message"),
+    [
+        ({"$xor": []}, r"expected \$and, \$or, \$not or a name, got \$xor"),
+        ({"n": {"$near": 1}}, r"got \$near"),
+        ({"n": {"$gt": None}}, "expects a number or a text, got NoneType"),
+        ({"n": {"$in": "ab"}}, "expects a list, got str"),
+        ({"n": {"$like": 1}}, "like expects a text"),
+        ({"n": {"$exists": 1}}, "expects True or False"),
+        ({"$or": {"n": 1}}, "expects a list of filters, got dict"),
+        ("kind = 'a'", "expected a dict, got str"),
+        ({1: 2}, "expected names as keys"),
+    ],
+)
+def test_filters_that_mean_nothing(filtered: VssVectorStore, filter: Any, message: str) -> None:
+    with pytest.raises(vssnative.QueryError, match=message):
+        filtered.similarity_search("x", filter=filter)
+
+
+def test_metadata_that_json_cannot_hold(filtered: VssVectorStore) -> None:
+    for value in (float("nan"), {1, 2}, b"x"):
+        with pytest.raises(vssnative.QueryError, match="expected what JSON can hold"):
+            filtered.add_texts(["x"], [{"a": value}], ids=["new"])
+    assert filtered.get_by_ids(["new"]) == []
+
+
+def test_delete_by_filter(store: VssVectorStore) -> None:
+    store.delete(filter={"kind": "odd"})
+    assert {d.metadata["kind"] for d in store.similarity_search("note", k=20)} == {"even"}
+    with pytest.raises(ConfigurationError, match="either ids or filter"):
+        store.delete(["a"], filter={})
+
+
+async def test_diverse_results(tmp_path: Path) -> None:
+    with vssnative.Pool(tmp_path / "a.db") as pool:
+        store = VssVectorStore(pool, Words())
+        await store.aadd_texts(["red shoes", "red shoes!", "red shoes?", "red boats"], ids=list("abcd"))
+        near = [d.id for d in store.max_marginal_relevance_search("red shoes", k=2, lambda_mult=1)]
+        far = [d.id for d in store.max_marginal_relevance_search("red shoes", k=2, lambda_mult=0.1)]
+        assert near[0] == far[0] == "a" and near[1] in "bc" and far[1] == "d"
+        assert far == [
+            d.id for d in await store.amax_marginal_relevance_search("red shoes", k=2, lambda_mult=0.1)
+        ]
+        vector = Words().embed_query("red shoes")
+        by_vector = await store.amax_marginal_relevance_search_by_vector(vector, k=2, lambda_mult=0.1)
+        assert [d.id for d in by_vector] == far
+        assert store.max_marginal_relevance_search("red shoes", k=2, fetch_k=2, lambda_mult=0.1)[1].id != "d"
+        assert store.max_marginal_relevance_search("x", filter={"no": 1}) == []
+        retriever = store.as_retriever(search_type="mmr", search_kwargs={"k": 2, "lambda_mult": 0.1})
+        assert [d.id for d in await retriever.ainvoke("red shoes")] == far
+
+
+@pytest.mark.parametrize("metric", ["cosine", "l2", "inner_product"])
+async def test_relevance_is_between_0_and_1(tmp_path: Path, metric: str) -> None:
+    with vssnative.Pool(tmp_path / "a.db") as pool:
+        store = VssVectorStore(pool, Words(), metric=metric)
+        await store.aadd_texts([f"text {n}" for n in range(20)])
+        found = store.similarity_search_with_relevance_scores("text 3", k=20)
+        scores = [score for _, score in found]
+        assert found[0][0].page_content == "text 3" and scores == sorted(scores, reverse=True)
+        assert all(0 <= score <= 1 for score in scores) and scores[0] == pytest.approx(1)
+        assert found == await store.asimilarity_search_with_relevance_scores("text 3", k=20)
+
+
+async def test_made_from_texts_in_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    store = await VssVectorStore.afrom_texts(["one"], Words(), [{"n": 1}], ids=["1"], path=path)
+    store.close()
+    store = VssVectorStore.from_texts(["two"], Words(), ids=["2"], path=path)
+    assert [d.id for d in await store.asimilarity_search("two", k=5)] == ["2", "1"]
+    store.close()
+    from_documents = VssVectorStore.from_documents([Document("three", id="3")], Words())
+    assert from_documents.similarity_search("three")[0].id == "3"
+    from_documents.close()
+
+
+def test_threads_share_a_store(tmp_path: Path) -> None:
+    with vssnative.Pool(tmp_path / "a.db") as pool:
+        store = VssVectorStore(pool, Words())
+
+        def work(number: int) -> str | None:
+            store.add_texts([f"text {number}"], ids=[str(number)])
+            return store.as_retriever(search_kwargs={"k": 1}).batch([f"text {number}"])[0][0].id
+
+        with ThreadPoolExecutor(8) as threads:
+            assert list(threads.map(work, range(40))) == [str(number) for number in range(40)]
+
+
+async def test_on_an_aiosqlite_connection(tmp_path: Path) -> None:
+    async with aiosqlite.connect(tmp_path / "a.db") as conn:
+        store = VssVectorStore(conn, Words())
+        await store.aadd_texts(["one", "two"], ids=["1", "2"])
+        assert [d.id for d in await store.asimilarity_search("two", k=1)] == ["2"]
+        with pytest.raises(vssnative.ConnectionSetupError, match="its own thread"):
+            store.similarity_search("two")
+
+
+async def test_a_retriever_over_a_table(tmp_path: Path) -> None:
+    with vssnative.Pool(tmp_path / "a.db") as pool:
+        with pool.transaction() as conn:
+            conn.execute("create table posts(slug text primary key, title text, body text, year int)")
+            conn.executemany(
+                "insert into posts values (?, ?, ?, ?)",
+                [
+                    ("a", "red shoes", "to walk", 2020),
+                    ("b", "blue sea", None, 2021),
+                    ("c", "sea", "deep", 2022),
+                ],
+            )
+            vssnative.add_embeddings(conn, "posts", ["title", "body"], model="hash:64")
+        with pool.connection() as conn:
+            vssnative.sync(conn)
+        retriever = VssRetriever(source=pool, table="posts", k=2)
+        found = retriever.invoke("blue sea")
+        assert (found[0].id, found[0].page_content) == ("b", "blue sea")
+        assert found[0].metadata == {
+            "slug": "b",
+            "year": 2021,
+            "distance": pytest.approx(0, abs=1e-6),
+            "score": pytest.approx(1, abs=1e-6),
+        }
+        assert await retriever.ainvoke("blue sea") == found
+        later = VssRetriever(
+            source=tmp_path / "a.db",
+            table="posts",
+            content=["title"],
+            search_options={"where": "year > ?", "params": [2020]},
+        )
+        assert {d.page_content for d in await later.ainvoke("red shoes")} == {"blue sea", "sea"}
+        assert [d.id for d in later.invoke("sea", k=1)] == ["c"]
+        later.close()
+
+
+async def test_models_go_both_ways(db: sqlite3.Connection) -> None:
+    ours = VssEmbeddings("hash:64")
+    assert ours.embed_documents(["x", "y"]) == Words().embed_documents(["x", "y"])
+    assert await ours.aembed_query("x") == ours.embed_query("x")
+    assert await ours.aembed_documents(["x"]) == ours.embed_documents(["x"])
+    db.execute("create table posts(id integer primary key, title text)")
+    db.execute("insert into posts values (1, 'x')")
+    db.commit()
+    vssnative.add_embeddings(db, "posts", ["title"], model=Words())
+    db.commit()
+    vssnative.sync(db)
+    assert vssnative.search(db, "posts", "x")[0].distance == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_langchains_indexing(tmp_path: Path, asynchronous: bool) -> None:
+    def document(source: str, text: str) -> Document:
+        return Document(page_content=text, metadata={"source": source})
+
+    with vssnative.Pool(tmp_path / "a.db") as pool:
+        store, records = VssVectorStore(pool, Words()), VssRecordManager(pool, "notes")
+        other = VssRecordManager(pool, "other")
+
+        async def run(documents: list[Document], cleanup: Any) -> Any:
+            options: dict[str, Any] = {"cleanup": cleanup, "source_id_key": "source"}
+            if "key_encoder" in inspect.signature(index).parameters:
+                options["key_encoder"] = "sha256"
+            if asynchronous:
+                return await aindex(documents, records, store, **options)
+            return index(documents, records, store, **options)
+
+        def counts(result: Any) -> tuple[int, int, int]:
+            return result["num_added"], result["num_skipped"], result["num_deleted"]
+
+        if asynchronous:
+            await records.acreate_schema()
+        records.create_schema()
+        first = [document("a", "one"), document("a", "two"), document("b", "three")]
+        assert counts(await run(first, "incremental")) == (3, 0, 0)
+        assert counts(await run(first, "incremental")) == (0, 3, 0)
+        time.sleep(0.005)  # the clock's step is a millisecond
+        changed = [document("a", "one"), document("a", "two, changed")]
+        assert counts(await run(changed, "incremental")) == (1, 1, 1)
+        time.sleep(0.005)
+        assert counts(await run([document("b", "three")], "full")) == (0, 1, 2)
+        assert [d.page_content for d in store.similarity_search("three", k=9)] == ["three"]
+        [key] = records.list_keys()
+        assert records.exists([key, "no"]) == await records.aexists([key, "no"]) == [True, False]
+        assert records.list_keys(group_ids=["b"], limit=5) == await records.alist_keys(after=1.0) == [key]
+        assert records.list_keys(group_ids=["a"]) == records.list_keys(before=1.0) == other.list_keys() == []
+        assert abs(records.get_time() - time.time()) < 5 and await records.aget_time() > 1e9
+        with pytest.raises(ValueError, match="the database's clock says"):
+            records.update(["x"], time_at_least=records.get_time() + 1000)
+        with pytest.raises(ValueError, match="got 2 and 1"):
+            await records.aupdate(["x"], group_ids=["a", "b"])
+        other.update([key])
+        await records.adelete_keys([key])
+        records.delete_keys(["no"])
+        assert (records.list_keys(), other.list_keys()) == ([], [key])

@@ -99,6 +99,12 @@ def text_places(
         raise QueryError(f"full_text={words.table!r}: {error}") from error
 
 
+def any_word(query: str) -> str | None:
+    """FTS5's expression for "any of these words", cut at white space; None where there is none."""
+    terms = list(dict.fromkeys(form for word in query.split() for form in _forms(word)))
+    return " OR ".join(_quoted(term) for term in terms) if terms else None
+
+
 def _ranked(
     conn: Connection,
     embedding: EmbeddingConfig,

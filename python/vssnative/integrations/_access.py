@@ -1,0 +1,57 @@
+"""How the stores of other worlds reach a database: by a path, a pool, or a connection of the caller's."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from .. import aio
+from ..connection import Pool, load, transaction
+
+_T = TypeVar("_T")
+
+
+class Access:
+    """Runs functions with a connection, from any thread and any event loop where `source` allows it.
+
+    Args:
+        source: a path or a ``Pool``: for threads and asyncio. A connection: for the thread that it belongs to, where
+            asynchronous calls hold up the event loop. An aiosqlite connection, ``AsyncSession`` or ``AsyncConnection``: for
+            asynchronous calls. Transactions of a connection are the caller's, if one is open.
+    """
+
+    def __init__(self, source: Any) -> None:
+        self._own = isinstance(source, (str, os.PathLike))
+        self.source: Any = Pool(source) if self._own else source
+        self._is_async = any(hasattr(source, name) for name in ("_execute_fetchall", "run_sync"))
+        if not self._is_async and not isinstance(self.source, Pool):
+            load(self.source)
+
+    def call(self, function: Callable[[Any], _T], *, write: bool = False) -> _T:
+        """``function(conn)``, with `write` in a transaction, or a savepoint of the caller's."""
+        source = self.source
+        if isinstance(source, Pool):
+            with source.transaction() if write else source.connection() as conn:
+                return function(conn)
+        with transaction(source) if write else contextlib.nullcontext():
+            return function(source)
+
+    async def acall(self, function: Callable[[Any], _T], *, write: bool = False) -> _T:
+        """``call``, awaited: in a thread, but for a connection of this one's."""
+        if isinstance(self.source, Pool):
+            return await aio.run(self.source, function, write=write)
+        if not self._is_async:
+            return self.call(function, write=write)
+
+        def work(conn: Any) -> _T:
+            with transaction(conn) if write else contextlib.nullcontext():
+                return function(conn)
+
+        return await aio.run(self.source, work)
+
+    def close(self) -> None:
+        """Close the pool that was made for a path; what was handed over stays open."""
+        if self._own:
+            self.source.close()

@@ -1,0 +1,201 @@
+"""Texts with metadata and vectors under text ids: the tables of the stores that other worlds ask for.
+
+An ordinary table holds id, text and metadata (JSON); a vss0 table beside it, ``vss_<table>``, the vectors under the same
+rowids; and, where words are searched too, an FTS5 table, ``vss_words_<table>``, kept by triggers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from .._search.full_text import any_word
+from ..connection import Connection, create_function, execute
+from ..index import Index
+from ..sql import quote_identifier, quote_text
+from ._metadata import EVERY, LOWER, Condition, to_json
+
+Vectors = npt.NDArray[np.float32]
+
+
+class Row(NamedTuple):
+    """A stored text. `number` is its rowid."""
+
+    number: int
+    key: str
+    text: str
+    metadata: dict[str, Any]
+
+
+class Documents:
+    """One table of texts.
+
+    Args:
+        table: its name; made at the first ``add``.
+        metric: of a new table.
+        words: keep an FTS5 table too.
+        indexed: a key of the metadata that has an index.
+    """
+
+    def __init__(self, table: str, metric: str, *, words: bool = False, indexed: str | None = None) -> None:
+        self.table = table
+        self._metric = metric
+        self._has_words = words
+        self._indexed = indexed
+        self._sql = quote_identifier(table)
+        self._vectors = f"vss_{table}"
+        self._words = quote_identifier(f"vss_words_{table}")
+
+    def add(
+        self,
+        conn: Connection,
+        keys: Sequence[str],
+        texts: Sequence[str],
+        metadatas: Sequence[dict[str, Any]],
+        matrix: Vectors,
+    ) -> None:
+        """Store texts with their vectors, float32 (n, dim); an id that is there is replaced, of one that comes twice the last
+        counts. To be called within a transaction.
+
+        Raises:
+            QueryError: metadata that JSON cannot hold.
+            DimensionError, InvalidVectorError: vectors that the table cannot hold.
+        """
+        self._make(conn)
+        places: dict[int, int] = {}  # row number to its last place
+        for place, (key, text, metadata) in enumerate(zip(keys, texts, metadatas, strict=True)):
+            execute(
+                conn,
+                f"insert into {self._sql}(key, text, metadata) values (?, ?, ?) on conflict(key) do update"
+                " set text = excluded.text, metadata = excluded.metadata",
+                (key, text, to_json(metadata)),
+            )
+            [(number,)] = execute(conn, f"select id from {self._sql} where key = ?", (key,))
+            places[number] = place
+        self.index(conn).add(list(places), matrix[list(places.values())], replace=True)
+
+    def delete(self, conn: Connection, condition: Condition) -> int:
+        """Delete the texts for which it holds; how many there were. To be called within a transaction."""
+        if not self._is_there(conn):
+            return 0
+        where = f"where {condition.sql}"
+        self._prepare(conn, condition)
+        numbers = [row[0] for row in execute(conn, f"select id from {self._sql} {where}", condition.params)]
+        self.index(conn).remove(numbers)
+        execute(conn, f"delete from {self._sql} {where}", condition.params)
+        return len(numbers)
+
+    def select(self, conn: Connection, condition: Condition) -> list[Row]:
+        """The texts for which it holds, in the order of their adding."""
+        if not self._is_there(conn):
+            return []
+        self._prepare(conn, condition)
+        sql = f"select id, key, text, metadata from {self._sql} where {condition.sql} order by id"
+        return [_row(row) for row in execute(conn, sql, condition.params)]
+
+    def nearest(
+        self, conn: Connection, vector: Any, k: int, condition: Condition = EVERY, recall: float | None = None
+    ) -> list[tuple[Row, float]]:
+        """The k nearest texts for which it holds, with their distances; k come back whenever k match."""
+        if not self._is_there(conn) or k < 1:
+            return []
+        where, params = None, ()  # type: tuple[str | None, tuple[Any, ...]]
+        if condition != EVERY:
+            self._prepare(conn, condition)
+            where, params = f"rowid in (select id from {self._sql} where {condition.sql})", condition.params
+        index = self.index(conn)
+        if index.dim is None or not len(index):
+            return []
+        found, distances = index.search(
+            np.asarray(vector, np.float32), k, where=where, params=params, recall=recall
+        )
+        there = found >= 0
+        rows = self._by_number(conn, found[there].tolist())
+        return [
+            (rows[number], distance)
+            for number, distance in zip(found[there].tolist(), distances[there].tolist(), strict=True)
+            if number in rows
+        ]
+
+    def by_words(
+        self, conn: Connection, query: str, k: int, condition: Condition = EVERY
+    ) -> list[tuple[Row, float]]:
+        """The k texts that hold any of the words, best first, with BM25 as SQLite counts it: smaller is better."""
+        match = any_word(query)
+        if not self._is_there(conn) or k < 1 or match is None:
+            return []
+        self._prepare(conn, condition)
+        found = execute(
+            conn,
+            f"select rowid, rank from {self._words} where {self._words} match ?"
+            f" and rowid in (select id from {self._sql} where {condition.sql}) order by rank, rowid limit ?",
+            (match, *condition.params, k),
+        )
+        rows = self._by_number(conn, [row[0] for row in found])
+        return [(rows[number], rank) for number, rank in found if number in rows]
+
+    def vectors(self, conn: Connection, rows: Sequence[Row]) -> Vectors:
+        """The stored vectors of rows: float32 (n, dim)."""
+        return np.asarray(self.index(conn).get([row.number for row in rows]), np.float32)
+
+    def index(self, conn: Connection) -> Index:
+        """The vectors, under the rows' numbers."""
+        known = execute(conn, "select 1 from sqlite_master where name = ? collate nocase", (self._vectors,))
+        return Index(conn, self._vectors, metric=None if known else self._metric)
+
+    def _by_number(self, conn: Connection, numbers: Sequence[int]) -> dict[int, Row]:
+        rows = execute(
+            conn,
+            f"select id, key, text, metadata from {self._sql} where id in (select value from json_each(?))",
+            (json.dumps(list(numbers)),),
+        )
+        return {row[0]: _row(row) for row in rows}
+
+    def _is_there(self, conn: Connection) -> bool:
+        sql = "select 1 from sqlite_master where type = 'table' and name = ? collate nocase"
+        return bool(execute(conn, sql, (self.table,)))
+
+    def _prepare(self, conn: Connection, condition: Condition) -> None:
+        if LOWER in condition.sql:
+            create_function(conn, LOWER, str.lower)
+
+    def _make(self, conn: Connection) -> None:
+        if not self._is_there(conn):
+            execute(
+                conn,
+                f"create table if not exists {self._sql}"
+                "(id integer primary key, key text not null unique, text text not null, metadata text not null)",
+            )
+            if self._indexed is not None:
+                path = quote_text(f'$."{self._indexed}"')
+                name = quote_identifier(f"vss_{self._indexed}_{self.table}")
+                execute(
+                    conn, f"create index if not exists {name} on {self._sql}(json_extract(metadata, {path}))"
+                )
+        if self._has_words and not execute(
+            conn, "select 1 from sqlite_master where name = ? collate nocase", (f"vss_words_{self.table}",)
+        ):
+            self._make_words(conn)
+
+    def _make_words(self, conn: Connection) -> None:
+        words, content = self._words, quote_text(self.table)
+        execute(conn, f"create virtual table {words} using fts5(text, content={content}, content_rowid=id)")
+        add = f"insert into {words}(rowid, text) values (new.id, new.text);"
+        remove = f"insert into {words}({words}, rowid, text) values ('delete', old.id, old.text);"
+        for event, body in (("insert", add), ("delete", remove), ("update", remove + add)):
+            name = quote_identifier(f"vss_words_{self.table}_{event}")
+            execute(conn, f"create trigger {name} after {event} on {self._sql} begin {body} end")
+        execute(conn, f"insert into {words}({words}) values ('rebuild')")
+
+
+def with_key(keys: Sequence[str]) -> Condition:
+    """The texts of these ids."""
+    return Condition("key in (select value from json_each(?))", (json.dumps(list(keys)),))
+
+
+def _row(row: Sequence[Any]) -> Row:
+    return Row(row[0], row[1], row[2], json.loads(row[3]))
