@@ -28,7 +28,7 @@ with vssnative.Pool("blog.db") as pool, pool.transaction() as conn:
 with vssnative.Pool("blog.db") as pool, pool.connection() as conn:
     vssnative.sync(conn)
 def function(conn):
-    return vssnative.pause(conn, "posts")
+    return conn.execute("update posts set title = title").rowcount
 """,
     "langchain.md": "",
 }
