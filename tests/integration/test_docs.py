@@ -31,6 +31,7 @@ def function(conn):
     return conn.execute("update posts set title = title").rowcount
 """,
     "langchain.md": "",
+    "llamaindex.md": "",
 }
 _BLOCK = re.compile(r"(?P<skip><!-- not run -->\s*)?^```python\n(?P<code>.*?)^```", re.DOTALL | re.MULTILINE)
 

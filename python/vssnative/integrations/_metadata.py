@@ -152,6 +152,14 @@ def has_part(name: str, part: Any, *, any_case: bool = False) -> Condition:
     )
 
 
+def is_part_of(name: str, whole: str) -> Condition:
+    """A text that is a part of `whole`."""
+    kind, kind_params = _type_of(name)
+    item, item_params = _value_of(name)
+    sql = f"({kind} is 'text' and ({item} = '' or instr(?, {item}) > 0))"
+    return Condition(sql, (*kind_params, *item_params, whole, *item_params))
+
+
 def is_empty(name: str) -> Condition:
     """Null, missing, an empty text or an empty list."""
     return any_of([is_null(name), equal(name, ""), equal(name, [])])
