@@ -32,6 +32,7 @@ def function(conn):
 """,
     "langchain.md": "",
     "llamaindex.md": "",
+    "llm.md": "",
 }
 _BLOCK = re.compile(r"(?P<skip><!-- not run -->\s*)?^```python\n(?P<code>.*?)^```", re.DOTALL | re.MULTILINE)
 
@@ -39,6 +40,7 @@ _BLOCK = re.compile(r"(?P<skip><!-- not run -->\s*)?^```python\n(?P<code>.*?)^``
 @pytest.mark.parametrize("page", PAGES)
 async def test_the_code_of_a_page_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LLM_USER_PATH", str(tmp_path / "llm"))
     text = (DOCS / page).read_text()
     blocks = [found for found in _BLOCK.finditer(text) if not found["skip"]]
     assert blocks

@@ -36,16 +36,19 @@ class OwnEmbedder:
         documents, queries: functions from a list of texts to as many vectors.
         name: for people.
         path: ``"module:attribute"`` from which the object can be had again, or None.
+        keep: remember one without a path for this process.
     """
 
-    def __init__(self, documents: Call, queries: Call, name: str, path: str | None) -> None:
+    def __init__(
+        self, documents: Call, queries: Call, name: str, path: str | None, *, keep: bool = True
+    ) -> None:
         self._calls = {"document": documents, "query": queries}
         self._name = name
         self._path = path
         self._dim = int(self._call("document", ["dimension"], None).shape[1])
         facts = json.dumps([_KIND, path or f"given:{name}", self._dim])
         self._digest = hashlib.sha256(facts.encode()).hexdigest()
-        if path is None:
+        if path is None and keep:
             with _given_lock:
                 _given[self._digest] = self
 
@@ -129,6 +132,10 @@ def own_embedder(model: Any, path: str | None = None) -> Embedder:
     """
     if isinstance(model, Embedder) and not isinstance(model, type):
         return model
+    from .of_llm import LlmEmbedder, is_of_llm
+
+    if path is None and is_of_llm(model):
+        return LlmEmbedder(model)
     found = _calls_of(model)
     if found is None:
         raise ConfigurationError(

@@ -23,7 +23,7 @@ def get_embedder(model: Any = "minilm", **options: Any) -> Embedder:
     Args:
         model: ``"minilm"`` (all-MiniLM-L6-v2), ``"onnx:/path/to/directory"``, ``"hf:owner/name"`` or
             ``"hf:owner/name@revision"``, ``"local:name"`` (imported under that name),
-            ``"static:/path/to/directory"`` or ``"static:hf:owner/name"`` (Model2Vec, StaticEmbedding), ``"openai:model"`` (any OpenAI-compatible server: ``base_url=``), ``"hash"``
+            ``"static:/path/to/directory"`` or ``"static:hf:owner/name"`` (Model2Vec, StaticEmbedding), ``"openai:model"`` (any OpenAI-compatible server: ``base_url=``), ``"llm:name"`` (a model of ``llm``), ``"hash"``
             or ``"hash:64"``, or the name of an entry point in the group ``vssnative.embedders``, with or without
             ``":argument"`` behind it; ``"module:attribute"``, which leads to any of the following. An ``Embedder`` is
             returned as it is. A function from a list of texts to their vectors (with ``kind=`` if it tells queries
@@ -84,6 +84,10 @@ def from_config(config: Config) -> Embedder:
         from .hosted import HostedEmbedder
 
         return HostedEmbedder.from_config(dict(config))
+    if kind == "llm":
+        from .of_llm import LlmEmbedder
+
+        return LlmEmbedder.from_config(dict(config))
     if kind == "python":
         from .own import from_own_config
 
@@ -150,6 +154,12 @@ def _hub(argument: str, **options: Any) -> Embedder:
     return HubEmbedder(repository, **options)
 
 
+def _llm(argument: str) -> Embedder:
+    from .of_llm import LlmEmbedder
+
+    return LlmEmbedder(argument)
+
+
 def _openai(argument: str, **options: Any) -> Embedder:
     from .hosted import HostedEmbedder
 
@@ -159,6 +169,7 @@ def _openai(argument: str, **options: Any) -> Embedder:
 _NAMED: dict[str, Factory] = {
     "hash": _hash,
     "hf": _hub,
+    "llm": _llm,
     "local": _local,
     "minilm": _minilm,
     "onnx": _onnx,
