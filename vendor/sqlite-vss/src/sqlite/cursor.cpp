@@ -454,68 +454,11 @@ Status Cursor::drop_later(std::span<sqlite3_value*> values) {
 }
 
 Status Cursor::find(std::vector<std::vector<Neighbor>>& results, bool exact) {
-    bool took_all = false;
-    VSS_TRY(find_unverified(results, exact, took_all));
-    return verification() ? verify_search(table_, vector_, request_, took_all, results) : Status::ok();
-}
-
-// `took_all`: every row was considered, so that nothing can be missing.
-Status Cursor::find_unverified(std::vector<std::vector<Neighbor>>& results, bool exact, bool& took_all) {
-    ColumnCells* cells = table_.cells(vector_);
-    const double recall = exact ? 1 : wanted_recall(table_.schema().vector(vector_), recall_);
-    // Where the nearest rows are ruled out by their distance, how many to look at is not known beforehand.
-    const bool ruled_out = request_.filter.distance_above != -std::numeric_limits<double>::infinity();
-    if (cells != nullptr) {
-        VSS_TRY(cells->index.load());
-    }
-    const bool approximate = recall < 1 && !ruled_out;
-    if (cells == nullptr || !cells->index.state().is_celled() || request_.k == 0 ||
-        (!approximate && request_.queries.size() > 1)) {
-        took_all = true;
-        return exact_search(table_.store(vector_), request_, results);
-    }
-    if (approximate && !request_.filter.allowed.has_value() && cells->search.is_brute_better(recall, request_.k)) {
-        took_all = true;
-        return exact_search(table_.store(vector_), request_, results);
-    }
-    SlotFilter slots;
-    slots.limited = request_.filter.allowed.has_value();
-    std::uint64_t slots_end = 0;
-    VSS_TRY(cells->search.slots_end(slots_end));
-    for (const auto& [rowid, slot] : request_.members) {
-        if (slot >= slots_end) {
-            return Status::corrupt(cat(table_.name().words(table_.schema().vector(vector_)), ": row ", rowid,
-                                       " names slot ", static_cast<std::int64_t>(slot), ", which does not exist"));
-        }
-        slots.allow(static_cast<std::uint32_t>(slot));
-    }
-    CellQuery query;
-    query.k = request_.k;
-    query.recall = recall;
-    query.rows = &request_.filter;
-    query.slots = slots.limited ? &slots : nullptr;
-    took_all = !approximate;
-    results.resize(request_.queries.size());
-    Status status = Status::ok();
-    if (approximate && request_.queries.size() > 1) {
-        status = cells->search.search_many(
-            query, request_.queries, request_.threads, [&] { return table_.store(vector_).check_interrupt(); },
-            results);
-    } else {
-        for (std::size_t i = 0; i < request_.queries.size() && status.is_ok(); ++i) {
-            query.vector = request_.queries[i];
-            if (i > 0) {  // the first was asked by reading the state
-                VSS_TRY(table_.store(vector_).check_interrupt());
-            }
-            status =
-                approximate ? cells->search.search(query, results[i]) : cells->search.search_exact(query, results[i]);
-        }
-    }
-    if (status.code() == Code::corrupt && !status.message().starts_with("table ")) {
-        // Search knows no names.
-        return Status::corrupt(cat(table_.name().words(table_.schema().vector(vector_)), ": ", status.message()));
-    }
-    return status;
+    request_.recall = exact ? 1 : wanted_recall(table_.schema().vector(vector_), recall_);
+    SearchAnswer answer;
+    VSS_TRY(table_.index(vector_).search(request_, answer));
+    results = std::move(answer.neighbors);
+    return verification() ? verify_search(table_, vector_, request_, answer.is_exact, results) : Status::ok();
 }
 
 // Searches for the k nearest and goes on after those already handed out.

@@ -17,7 +17,7 @@
 #include <string_view>
 #include <vector>
 
-#include "index/flat/exact_search.h"
+#include "index/search_request.h"
 #include "sqlite/parameters.h"
 #include "sqlite/plan.h"
 #include "sqlite/table.h"
@@ -51,9 +51,8 @@ class Cursor {
     void give_distinct(const std::vector<std::vector<Neighbor>>& results);
     Status run_batch(std::int64_t ticket);
     Status fetch(std::size_t k);
-    // Through the column's cells where it has any, else by brute force.
+    // Through the column's index.
     Status find(std::vector<std::vector<Neighbor>>& results, bool exact);
-    Status find_unverified(std::vector<std::vector<Neighbor>>& results, bool exact, bool& took_all);
     Status result_vector(sqlite3_context* context, std::size_t c, const Statement& row, std::int64_t rowid);
     // Whether this connection wrote anything since the search.
     [[nodiscard]] bool is_changed() const;

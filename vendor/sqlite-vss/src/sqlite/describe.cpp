@@ -2,6 +2,7 @@
 
 #include <string_view>
 
+#include "base/json.h"
 #include "base/text.h"
 #include "sqlite/functions/functions.h"
 #include "sqlite/maintenance.h"
@@ -10,21 +11,6 @@
 
 namespace vss {
 namespace {
-
-std::string json_text(std::string_view text) {
-    std::string out = "\"";
-    for (const char c : text) {
-        if (c == '"' || c == '\\') {
-            out += cat('\\', c);
-        } else if (static_cast<unsigned char>(c) < 0x20) {
-            constexpr std::string_view hex = "0123456789abcdef";
-            out += cat("\\u00", hex[static_cast<unsigned char>(c) >> 4], hex[static_cast<unsigned char>(c) & 15]);
-        } else {
-            out += c;
-        }
-    }
-    return out + '"';
-}
 
 std::string_view kind_words(ColumnKind kind) {
     switch (kind) {
@@ -99,7 +85,7 @@ Status count_function(sqlite3_context* context, std::span<sqlite3_value*> argume
     for (std::size_t c = 0; c < schema.vectors().size(); ++c) {
         if (equal_ignoring_case(schema.vector(c).name, column)) {
             std::uint64_t count = 0;
-            VSS_TRY(table.count(c, count));
+            VSS_TRY(table.index(c).count(count));
             sqlite3_result_int64(context, static_cast<sqlite3_int64>(count));
             return Status::ok();
         }
@@ -153,7 +139,8 @@ std::string describe(const Schema& schema) {
         if (column.is_vector()) {
             columns += cat(", \"dim\": ", column.dim, ", \"type\": ", json_text(name_of(column.type)),
                            ", \"metric\": ", json_text(column.metric_name()));
-            columns += cat(", \"index\": ", json_text(column.has_cells ? "cells" : "flat"));
+            columns +=
+                cat(", \"index\": ", json_text(column.index.empty() ? index_kinds().front()->name() : column.index));
             if (column.scale != 0) {
                 columns += cat(", \"scale\": ", column.scale);
             }

@@ -10,8 +10,8 @@
 #include "sqlite/cursor.h"
 #include "sqlite/describe.h"
 #include "sqlite/functions/buffer_table.h"
-#include "sqlite/functions/cell_functions.h"
 #include "sqlite/functions/functions.h"
+#include "sqlite/functions/index_functions.h"
 #include "sqlite/maintenance.h"
 #include "sqlite/parameters.h"
 #include "sqlite/plan.h"
@@ -348,7 +348,7 @@ extern "C" VSS0_EXPORT int vss0_init(sqlite3* db, char** error, const sqlite3_ap
             rc = vss::register_maintenance(db, tables);
         }
         if (rc == SQLITE_OK) {
-            rc = vss::register_cell_functions(db, tables);
+            rc = vss::register_index_functions(db, tables);
         }
         if (rc == SQLITE_OK) {
             rc = vss::register_buffer_table(db);

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "index/flat/exact_search.h"
+#include "index/search_request.h"
 #include "sqlite/parameters.h"
 #include "sqlite/plan.h"
 #include "sqlite/search_reading.h"

@@ -15,7 +15,17 @@ namespace vss {
 namespace {
 
 constexpr std::array<std::string_view, 2> fixed_suffixes = {"config", "rows"};
-constexpr std::array<std::string_view, 5> numbered_suffixes = {"vectors", "segments", "free", "cells", "codes"};
+
+// Words that the column's number follows in the name of a table.
+std::vector<std::string> numbered_suffixes(std::size_t c) {
+    std::vector<std::string> suffixes = VectorStore::table_suffixes(c);
+    for (const IndexKind* kind : index_kinds()) {
+        for (const std::string_view table : kind->tables()) {
+            suffixes.push_back(cat(table, c));
+        }
+    }
+    return suffixes;
+}
 
 std::string_view text_of(sqlite3_value* value) {
     const auto* text = reinterpret_cast<const char*>(sqlite3_value_text(value));
@@ -37,6 +47,22 @@ Status page_size(const TableName& name, std::size_t& out) {
     return Status::ok();
 }
 
+// The kind that a new column gets: by name, which must be one.
+Status kind_of_new(const TableName& name, const Column& column, const IndexKind*& out) {
+    if (!column.index.empty() && find_kind(column.index) == nullptr) {
+        std::string known;
+        for (const IndexKind* kind : index_kinds()) {
+            known += cat(known.empty()                  ? ""
+                         : kind == index_kinds().back() ? " or "
+                                                        : ", ",
+                         kind->name(), kind == index_kinds().front() ? " (the default: " : " (", kind->words(), ')');
+        }
+        return Status::invalid(cat(name.words(column), ": unknown index \"", column.index, "\"; expected ", known));
+    }
+    out = &kind_of(column);
+    return Status::ok();
+}
+
 }  // namespace
 
 bool Table::is_shadow_name(std::string_view suffix) {
@@ -47,13 +73,22 @@ bool Table::is_shadow_name(std::string_view suffix) {
     if (digits == std::string_view::npos || suffix.find_first_not_of("0123456789", digits) != std::string_view::npos) {
         return false;
     }
-    const std::string_view word = suffix.substr(0, digits);
-    return std::find(numbered_suffixes.begin(), numbered_suffixes.end(), word) != numbered_suffixes.end();
+    const std::string first = cat(suffix.substr(0, digits), 0);
+    const std::vector<std::string> known = numbered_suffixes(0);
+    return std::find(known.begin(), known.end(), first) != known.end();
 }
 
 // --- the table's life ------------------------------------------------------------------------------------------------
 
 Status Table::create() {
+    int format = 0;
+    for (std::size_t c = 0; c < schema_.vectors().size(); ++c) {
+        const IndexKind* kind = nullptr;
+        VSS_TRY(kind_of_new(name_, schema_.vector(c), kind));
+        VSS_TRY(kind->check_new(schema_.vector(c), name_.words(schema_.vector(c))));
+        kinds_.push_back(kind);
+        format = std::max(format, kind->format());
+    }
     std::size_t page = 0;
     VSS_TRY(page_size(name_, page));
     std::string rows = cat("create table ", name_.shadow("rows"), "(_rowid integer primary key");
@@ -75,30 +110,18 @@ Status Table::create() {
                                           quote_identifier(schema_.value(v).name), ')')));
         }
     }
-    VSS_TRY(execute(name_.db, cat("create table ", name_.shadow("config"), "(key text primary key, value)")));
-    Statement set;
-    VSS_TRY(set.prepare(name_.db, cat("insert into ", name_.shadow("config"), "(key, value) values(?, ?)")));
-    const auto put_text = [&](const std::string& key, const std::string& value) {
-        set.bind_text(1, key);
-        set.bind_text(2, value);
-        return set.run();
-    };
-    VSS_TRY(put_text("columns", describe(schema_)));
-    const auto put = [&](const std::string& key, std::size_t value) {
-        set.bind_text(1, key);
-        set.bind(2, static_cast<std::int64_t>(value));
-        return set.run();
-    };
-    VSS_TRY(put("format", format_version));
+    VSS_TRY(ConfigWriter::create_table(name_));
+    ConfigWriter config(name_);
+    VSS_TRY(config.put(config_keys::columns, describe(schema_)));
+    VSS_TRY(config.put(config_keys::format, std::int64_t{format}));
     for (std::size_t c = 0; c < schema_.vectors().size(); ++c) {
         const Geometry geometry = Geometry::choose(schema_.vector(c).bytes(), page);
         VSS_TRY(VectorStore::create_tables(name_, c));
-        VSS_TRY(CellTables::create_tables(name_, c));
-        VSS_TRY(put_text(cat("name", c), schema_.vector(c).name));
-        VSS_TRY(put(cat("block_slots", c), geometry.block_slots));
-        VSS_TRY(put(cat("segment_slots", c), geometry.segment_slots));
-        VSS_TRY(put(cat("cells_from", c), CellTuning{}.first_cells_at));
-        VSS_TRY(put(cat("cell_rows", c), CellTuning{}.cell_rows));
+        VSS_TRY(kinds_[c]->create_tables(name_, c, false));
+        VSS_TRY(config.put(config_keys::name, c, schema_.vector(c).name));
+        VSS_TRY(config.put(config_keys::block_slots, c, static_cast<std::int64_t>(geometry.block_slots)));
+        VSS_TRY(config.put(config_keys::segment_slots, c, static_cast<std::int64_t>(geometry.segment_slots)));
+        VSS_TRY(kinds_[c]->write_settings(config, c));
     }
     return Status::ok();
 }
@@ -115,21 +138,41 @@ Status Table::open() {
     return Status::ok();
 }
 
-std::vector<std::string> Table::own_suffixes() const {
+std::vector<std::string> Table::possible_suffixes() const {
     std::vector<std::string> suffixes(fixed_suffixes.begin(), fixed_suffixes.end());
     for (std::size_t c = 0; c < schema_.vectors().size(); ++c) {
-        for (std::string& suffix : VectorStore::table_suffixes(c)) {
+        for (std::string& suffix : numbered_suffixes(c)) {
             suffixes.push_back(std::move(suffix));
         }
     }
     return suffixes;
 }
 
+Status Table::find_own_tables(std::vector<std::string>& suffixes) const {
+    suffixes.clear();
+    Statement statement;
+    VSS_TRY(statement.prepare(name_.db,
+                              cat("select 1 from ", quote_identifier(name_.schema),
+                                  ".sqlite_master where type = 'table' and name = ? collate nocase"),
+                              false));
+    for (std::string& suffix : possible_suffixes()) {
+        const ResetAtEnd guard(statement);
+        const std::string table = cat(name_.table, '_', suffix);
+        statement.bind_text(1, table);
+        bool row = false;
+        VSS_TRY(statement.step(row));
+        if (row) {
+            suffixes.push_back(std::move(suffix));
+        }
+    }
+    return Status::ok();
+}
+
 // The table's own tables must be tables. (A file is not trusted: a view among them could read anything, this table
 // included.) What triggers they have is remembered.
 Status Table::check_own_tables() {
     std::string names;
-    for (const std::string& suffix : own_suffixes()) {
+    for (const std::string& suffix : possible_suffixes()) {
         names += cat(names.empty() ? "" : ", ", quote_literal(cat(name_.table, '_', suffix)));
     }
     const std::string master = cat(quote_identifier(name_.schema), ".sqlite_master");
@@ -182,25 +225,9 @@ Status Table::leads_back() const {
 }
 
 Status Table::read_config() {
-    std::map<std::string, std::int64_t, std::less<>> config;
-    {
-        Statement statement;
-        VSS_TRY(statement.prepare(name_.db, cat("select key, value from ", name_.shadow("config")), false));
-        bool row = true;
-        while (true) {
-            VSS_TRY(statement.step(row));
-            if (!row) {
-                break;
-            }
-            config.emplace(statement.text(0), statement.int64(1));
-        }
-    }
-    const auto get = [&](std::string_view key) -> std::int64_t {
-        const auto at = config.find(key);
-        return at == config.end() ? -1 : at->second;
-    };
-    const std::int64_t format = get("format");
-    is_older_format_ = format < format_version;
+    TableConfig config;
+    VSS_TRY(config.read(name_));
+    const std::int64_t format = config.number(config_keys::format);
     if (format > format_version) {
         return {Code::unsupported, cat(name_.words(), ": written by a newer version (format ", format,
                                        "; this one reads up to ", format_version, "); please upgrade vss0")};
@@ -209,36 +236,32 @@ Status Table::read_config() {
         return Status::corrupt(cat(name_.words(), ": ", name_.table, "_config names no format"));
     }
     std::vector<std::unique_ptr<VectorStore>> stores;
-    std::vector<std::unique_ptr<ColumnCells>> cells;
+    std::vector<const IndexKind*> kinds;
+    std::vector<std::unique_ptr<ColumnIndex>> indexes;
     for (std::size_t c = 0; c < schema_.vectors().size(); ++c) {
         Geometry geometry;
         geometry.vector_bytes = schema_.vector(c).bytes();
         geometry.slot_bytes = Geometry::choose(geometry.vector_bytes, 4096).slot_bytes;
-        geometry.block_slots = static_cast<std::size_t>(get(cat("block_slots", c)));
-        geometry.segment_slots = static_cast<std::size_t>(get(cat("segment_slots", c)));
+        geometry.block_slots = static_cast<std::size_t>(config.number(config_keys::block_slots, c));
+        geometry.segment_slots = static_cast<std::size_t>(config.number(config_keys::segment_slots, c));
         if (!geometry.is_valid()) {
             return Status::corrupt(cat(name_.words(schema_.vector(c)), ": ", name_.table,
                                        "_config does not say how its vectors are laid out"));
         }
-        // vss_set_index() goes before the declaration.
-        if (const std::int64_t flat = get(cat("flat", c)); flat >= 0) {
-            schema_.set_cells(c, flat == 0);
+        // What the config says of the index goes before the declaration.
+        if (const std::string index = config.text(config_keys::index, c); !index.empty()) {
+            schema_.set_index(c, index);
+        } else if (const std::int64_t flat = config.number(config_keys::flat, c); flat >= 0) {
+            schema_.set_index(c, flat == 0 ? "cells" : "flat");  // of format 2
         }
         const Column& column = schema_.vector(c);
         stores.push_back(std::make_unique<VectorStore>(name_, column, c, geometry));
-        const std::int64_t from = get(cat("cells_from", c));
-        const std::int64_t rows = get(cat("cell_rows", c));
-        CellTuning tuning = from > 0 && rows > 0
-                                ? cell_tuning(static_cast<std::size_t>(from), static_cast<std::size_t>(rows))
-                                : CellTuning{};
-        if (const std::int64_t kept = get(cat("slot_codes", c)); kept >= 0) {
-            tuning.slot_codes = kept != 0;
-        }
-        cells.push_back(column.has_cells && CellSpace::supports(column.type, column.metric)
-                            ? std::make_unique<ColumnCells>(name_, *stores[c], c, tuning)
-                            : nullptr);
+        kinds.push_back(&kind_of(column));
+        indexes.push_back(kinds[c]->make({name_, *stores[c], c, config}));
     }
-    cells_ = std::move(cells);
+    format_ = static_cast<int>(format);
+    indexes_ = std::move(indexes);
+    kinds_ = std::move(kinds);
     stores_ = std::move(stores);
     return Status::ok();
 }
@@ -248,9 +271,8 @@ Status Table::destroy() {
     if (Status status = ready(); status.code() == Code::unsupported) {
         return status;
     }
-    const std::vector<std::string> suffixes = own_suffixes();
     discard();
-    for (const std::string& suffix : suffixes) {
+    for (const std::string& suffix : possible_suffixes()) {
         VSS_TRY(execute(name_.db, cat("drop table if exists ", name_.shadow(suffix))));
     }
     return Status::ok();
@@ -258,7 +280,8 @@ Status Table::destroy() {
 
 Status Table::rename(const std::string& new_name) {
     VSS_TRY(flush());
-    const std::vector<std::string> suffixes = own_suffixes();
+    std::vector<std::string> suffixes;
+    VSS_TRY(find_own_tables(suffixes));
     for (const std::string& suffix : suffixes) {
         VSS_TRY(execute(name_.db, cat("alter table ", name_.shadow(suffix), " rename to ",
                                       quote_identifier(cat(new_name, '_', suffix)))));
@@ -278,33 +301,16 @@ Status Table::flush() {
     const KeepLastRowid keep(name_.db);
     for (std::size_t c = 0; c < stores_.size(); ++c) {
         VSS_TRY(stores_[c]->flush());
-        VSS_TRY(flush_cells(c));
+        if (!indexes_[c]->is_dirty()) {
+            continue;
+        }
+        if (format_ < kinds_[c]->format()) {
+            // What is written from here on an older version could not read; it must say so in words.
+            VSS_TRY(ConfigWriter(name_).raise_format(kinds_[c]->format()));
+        }
+        VSS_TRY(indexes_[c]->flush());
     }
     return Status::ok();
-}
-
-Status Table::flush_cells(std::size_t c) {
-    if (cells_[c] == nullptr || !cells_[c]->index.is_dirty()) {
-        return Status::ok();
-    }
-    CellIndex& index = cells_[c]->index;
-    VSS_TRY(index.settle_and_write());
-    std::shared_ptr<const CellDirectory> directory;
-    if (index.state().is_celled() && index.is_changed()) {
-        VSS_TRY(index.directory(directory));
-        const std::uint64_t then = index.state().learned.cells_then;
-        if (directory->live() > then * 2 || directory->live() * 3 < then) {
-            directory.reset();
-            VSS_TRY(learn(c));
-        }
-    }
-    directory.reset();
-    if (is_older_format_) {
-        // What is written from here on an older version could not read; it must say so in words.
-        VSS_TRY(execute(name_.db, cat("update ", name_.shadow("config"), " set value = ", format_version,
-                                      " where key = 'format' and value < ", format_version)));
-    }
-    return index.flush();
 }
 
 Status Table::savepoint() {
@@ -319,10 +325,8 @@ void Table::discard() {
     for (auto& store : stores_) {
         store->discard();
     }
-    for (auto& cells : cells_) {
-        if (cells != nullptr) {
-            cells->index.discard();
-        }
+    for (auto& index : indexes_) {
+        index->discard();
     }
 }
 
@@ -338,21 +342,6 @@ Table::Work::~Work() {
     if (--table_.at_work_ == 0 && std::exchange(table_.discards_after_work_, false)) {
         table_.discard();
     }
-}
-
-Status Table::count(std::size_t c, std::uint64_t& out) {
-    if (cells_[c] != nullptr) {
-        VSS_TRY(cells_[c]->index.load());
-        out = cells_[c]->index.state().rows;
-        return Status::ok();
-    }
-    std::vector<SegmentInfo> segments;
-    VSS_TRY(stores_[c]->segments(segments));
-    out = 0;
-    for (const SegmentInfo& segment : segments) {
-        out += segment.live;
-    }
-    return Status::ok();
 }
 
 std::string Table::select_rows() const {
@@ -558,19 +547,13 @@ Status Table::put(std::int64_t rowid, const std::vector<NewVector>& vectors, con
     for (std::size_t c = 0; c < vectors.size(); ++c) {
         if (vectors[c].given && !vectors[c].is_null) {
             if (old_slots[c]) {
-                VSS_TRY(forget(c, *old_slots[c]));
+                VSS_TRY(indexes_[c]->removing(*old_slots[c]));
             }
             VSS_TRY(stores_[c]->put(*slots[c], rowid, vectors[c].bytes));
-            if (cells_[c] != nullptr) {
-                VSS_TRY(cells_[c]->index.add(*slots[c]));
-            }
+            VSS_TRY(indexes_[c]->inserted(*slots[c]));
         }
     }
     return Status::ok();
-}
-
-Status Table::forget(std::size_t c, std::uint64_t slot) {
-    return cells_[c] == nullptr ? Status::ok() : cells_[c]->index.remove(slot);
 }
 
 Status Table::insert_row(std::optional<std::int64_t> rowid, std::span<sqlite3_value*> values,
@@ -674,13 +657,11 @@ Status Table::change_row(std::int64_t old_rowid, std::int64_t new_rowid, std::sp
     }
     for (std::size_t c = 0; c < vectors.size(); ++c) {
         if (vectors[c].given && vectors[c].is_null && old_slots[c]) {
-            VSS_TRY(forget(c, *old_slots[c]));
+            VSS_TRY(indexes_[c]->removing(*old_slots[c]));
             VSS_TRY(stores_[c]->release(*old_slots[c], old_rowid));
         } else if (!vectors[c].given && old_slots[c] && new_rowid != old_rowid) {
             VSS_TRY(stores_[c]->rename(*old_slots[c], old_rowid, new_rowid));
-            if (cells_[c] != nullptr) {
-                VSS_TRY(cells_[c]->index.note_change());
-            }
+            VSS_TRY(indexes_[c]->rows_changed());
         }
     }
     return put(new_rowid, vectors, slots, old_slots);
@@ -697,7 +678,7 @@ Status Table::remove_row(std::int64_t rowid, const Slots& slots) {
     VSS_TRY(delete_row_.run());
     for (std::size_t c = 0; c < slots.size(); ++c) {
         if (slots[c]) {
-            VSS_TRY(forget(c, *slots[c]));
+            VSS_TRY(indexes_[c]->removing(*slots[c]));
             VSS_TRY(stores_[c]->release(*slots[c], rowid));
         }
     }

@@ -15,9 +15,7 @@
 #include <vector>
 
 #include "base/status.h"
-#include "index/cells/cell_search.h"
-#include "index/cells/cell_tables.h"
-#include "index/cells/cells.h"
+#include "index/column_index.h"
 #include "sqlite/search_reading.h"
 #include "storage/schema.h"
 #include "storage/statement.h"
@@ -25,20 +23,8 @@
 
 namespace vss {
 
-inline constexpr int format_version = 2;
-// Rows of its own that a table asks for their neighbours, to learn when searches may end.
-inline constexpr std::size_t learning_samples = 400;
-
-// The approximate index of one vector column.
-struct ColumnCells {
-    ColumnCells(const TableName& name, VectorStore& store, std::size_t c, const CellTuning& tuning)
-        : tables(name, store, c),
-          index(tables, store.column().dim, store.column().metric, tuning),
-          search(index, tables, store.column().type, store.column().dim, store.column().metric) {}
-    CellTables tables;
-    CellIndex index;
-    CellSearch search;
-};
+// The latest that is known; a table has the least that its indexes ask for.
+inline constexpr int format_version = 3;
 
 // What a write did beside its status.
 struct WriteResult {
@@ -61,12 +47,11 @@ class Table {
     [[nodiscard]] VectorStore& store(std::size_t c) { return *stores_[c]; }
     // What the texts of running statements say of searches.
     [[nodiscard]] SearchReader& reader() { return reader_; }
-    // nullptr for a column that is always searched exactly.
-    [[nodiscard]] ColumnCells* cells(std::size_t c) { return cells_[c].get(); }
+    [[nodiscard]] ColumnIndex& index(std::size_t c) { return *indexes_[c]; }
 
     Status create();
     // Reads how the table is laid out, once. Not in xConnect: there SQLite cannot reload a schema that another
-    // connection has changed meanwhile, so that statements fail. store() and cells() are there afterwards.
+    // connection has changed meanwhile, so that statements fail. store() and index() are there afterwards.
     Status ready() { return is_ready_ ? Status::ok() : open(); }
     Status destroy();
     Status rename(const std::string& new_name);
@@ -78,20 +63,13 @@ class Table {
     Status update(sqlite3_value* old_rowid, sqlite3_value* new_rowid, std::span<sqlite3_value*> values);
     Status remove(sqlite3_value* rowid);
 
-    // Vectors of a column, as kept with it.
-    Status count(std::size_t c, std::uint64_t& out);
     // Every broken invariant of the table's own tables, in words.
     Status check(const Report& report);
     // Mends them; inside a transaction of the caller.
     Status repair(const Report& report);
 
-    // Commands about a column's cells, inside a transaction of the caller; nothing where it has none.
-    // Clusters all rows again.
-    Status rebuild(std::size_t c);
-    // Measures again what a recall needs.
-    Status relearn(std::size_t c);
-    // Whether the column is searched through cells from now on.
-    Status set_cells(std::size_t c, bool wanted);
+    // Gives the column another kind of index, made from its rows; inside a transaction of the caller.
+    Status set_index(std::size_t c, const IndexKind& kind);
 
     // The transaction. flush() writes what is gathered; discard() forgets it, and what was known of the tables.
     Status flush();
@@ -157,17 +135,16 @@ class Table {
     Status open();
     Status read_config();
     Status check_own_tables();
-    [[nodiscard]] std::vector<std::string> own_suffixes() const;
+    // Names (after "t_") that the table's own tables can have, whatever its indexes.
+    [[nodiscard]] std::vector<std::string> possible_suffixes() const;
+    // Those of them that are there.
+    Status find_own_tables(std::vector<std::string>& suffixes) const;
     Status read_new_vectors(std::span<sqlite3_value*> values, std::vector<NewVector>& out) const;
     Status read_slots(std::int64_t rowid, bool& found, Slots& out);
     Status allocate(std::optional<std::int64_t> owner, const std::vector<NewVector>& vectors, Slots& slots);
     void give_back(const std::vector<NewVector>& vectors, const Slots& slots);
     Status put(std::int64_t rowid, const std::vector<NewVector>& vectors, const Slots& slots, const Slots& old_slots);
-    // The row in this slot is about to lose its vector: its cells forget it.
-    Status forget(std::size_t c, std::uint64_t slot);
-    Status flush_cells(std::size_t c);
-    Status learn(std::size_t c);
-    Status check_cells(std::size_t c, const Report& report);
+    Status check_index(std::size_t c, const Report& report);
     Status missing_tables(std::size_t c, std::vector<std::string>& out) const;
     Status insert_row(std::optional<std::int64_t> rowid, std::span<sqlite3_value*> values,
                       const std::vector<NewVector>& vectors, bool& exists, std::int64_t& out);
@@ -192,12 +169,13 @@ class Table {
     SearchReader reader_;
     std::weak_ptr<OpenTables> others_;
     bool is_ready_ = false;
-    bool is_older_format_ = false;  // of the tables, when they were opened
+    int format_ = 0;  // of the tables, when they were opened
     int readers_ = 0;
     int at_work_ = 0;
     bool discards_after_work_ = false;
     std::vector<std::unique_ptr<VectorStore>> stores_;
-    std::vector<std::unique_ptr<ColumnCells>> cells_;
+    std::vector<const IndexKind*> kinds_;
+    std::vector<std::unique_ptr<ColumnIndex>> indexes_;
     std::int64_t checked_schema_ = -1;  // the version of the schema in which own tables were looked at last
     std::string trigger_;               // on one of them
     Statement schema_version_;

@@ -4,10 +4,14 @@
 
 namespace vss {
 
-// Shadow tables of column c that are not there: dropped, or never made by a version that knew no cells.
+// Shadow tables of column c that are not there.
 Status Table::missing_tables(std::size_t c, std::vector<std::string>& out) const {
     out.clear();
-    for (const std::string& suffix : VectorStore::table_suffixes(c)) {
+    std::vector<std::string> suffixes = VectorStore::table_suffixes(c);
+    for (const std::string_view table : kinds_[c]->tables()) {
+        suffixes.push_back(cat(table, c));
+    }
+    for (const std::string& suffix : suffixes) {
         Statement statement;
         const Status status = statement.prepare(name_.db, cat("select 1 from ", name_.shadow(suffix)), false);
         if (status.extended_code() == SQLITE_ERROR) {
@@ -32,19 +36,15 @@ Status Table::check(const Report& report) {
         }
         if (missing.empty()) {
             VSS_TRY(stores_[c]->check(report));
-            VSS_TRY(check_cells(c, report));
+            VSS_TRY(check_index(c, report));
         }
     }
     return Status::ok();
 }
 
-Status Table::check_cells(std::size_t c, const Report& report) {
-    if (cells_[c] == nullptr) {
-        return Status::ok();
-    }
+Status Table::check_index(std::size_t c, const Report& report) {
     const std::string words = name_.words(schema_.vector(c));
-    Status status =
-        cells_[c]->index.check([&](const std::string& sentence) { return report(cat(words, ": ", sentence)); });
+    Status status = indexes_[c]->check([&](const std::string& sentence) { return report(cat(words, ": ", sentence)); });
     if (status.code() == Code::corrupt) {
         report(status.message());
         return Status::ok();
@@ -72,28 +72,26 @@ Status Table::repair(const Report& report) {
     std::vector<bool> mended(stores_.size());
     for (std::size_t c = 0; c < stores_.size(); ++c) {
         VSS_TRY(VectorStore::create_tables(name_, c, true));
-        VSS_TRY(CellTables::create_tables(name_, c, true));
+        VSS_TRY(kinds_[c]->create_tables(name_, c, true));
         VSS_TRY(stores_[c]->repair([&](const std::string& sentence) {
             mended[c] = true;
             return report(sentence);
         }));
     }
-    for (std::size_t c = 0; c < cells_.size(); ++c) {
-        if (cells_[c] == nullptr) {
-            continue;
-        }
-        // What is in the cells is derived: where it is wrong, it is made anew from the rows.
+    for (std::size_t c = 0; c < indexes_.size(); ++c) {
+        // An index is derived: where it is wrong, it is made anew from the rows.
         bool is_sound = true;
-        cells_[c]->index.discard();
-        VSS_TRY(check_cells(c, [&](const std::string& sentence) {
+        indexes_[c]->discard();
+        VSS_TRY(check_index(c, [&](const std::string& sentence) {
             is_sound = false;
             return report(sentence);
         }));
         if (!is_sound) {
-            VSS_TRY(cells_[c]->index.restart());
-            report(cat(name_.words(schema_.vector(c)), ": its rows were clustered anew"));
+            VSS_TRY(indexes_[c]->restart([&](const std::string& sentence) {
+                return report(cat(name_.words(schema_.vector(c)), ": ", sentence));
+            }));
         } else if (mended[c]) {
-            VSS_TRY(cells_[c]->index.note_change());
+            VSS_TRY(indexes_[c]->rows_changed());
         }
     }
     return Status::ok();

@@ -9,7 +9,7 @@
 #include <cstddef>
 #include <vector>
 
-#include "index/flat/exact_search.h"
+#include "index/search_request.h"
 #include "sqlite/table.h"
 
 namespace vss {

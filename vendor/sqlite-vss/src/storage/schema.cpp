@@ -154,12 +154,7 @@ Status parse_vector_options(Reader& reader, const std::string& where, Column& ou
             }
             out.type = *type;
         } else if (equal_ignoring_case(*key, "index")) {
-            out.has_cells = equal_ignoring_case(*value, "cells");
-            if (!out.has_cells && !equal_ignoring_case(*value, "flat")) {
-                return Status::invalid(cat(where, ": unknown index \"", *value,
-                                           "\"; expected cells (the default: approximate search where it pays) or flat "
-                                           "(always exact)"));
-            }
+            out.index = *value;
         } else if (equal_ignoring_case(*key, "scale")) {
             const auto [end, error] = std::from_chars(value->data(), value->data() + value->size(), out.scale);
             if (error != std::errc() || end != value->data() + value->size() || !std::isfinite(out.scale) ||

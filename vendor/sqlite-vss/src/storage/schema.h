@@ -30,11 +30,11 @@ struct Column {
     std::size_t dim = 0;
     ElementType type = ElementType::float32;
     Metric metric = Metric::l2;
-    bool is_root = false;   // metric_type=EUCLIDEAN: l2, whose root is what a search tells and compares
-    double scale = 0;       // int8: floats are multiplied by it and rounded; 0: they must be whole
-    double recall = 0;      // of searches that ask for none; 0: the process's default
-    bool has_cells = true;  // index=flat: searched exactly, whatever it holds
-    std::string factory;    // a Faiss factory string, or empty
+    bool is_root = false;  // metric_type=EUCLIDEAN: l2, whose root is what a search tells and compares
+    double scale = 0;      // int8: floats are multiplied by it and rounded; 0: they must be whole
+    double recall = 0;     // of searches that ask for none; 0: the process's default
+    std::string index;     // the kind of index by name, as declared or set; empty: the default one
+    std::string factory;   // a Faiss factory string, or empty
     // other columns
     std::string declared_type;  // "text collate nocase", as SQLite is to see it
     bool indexed = false;
@@ -61,7 +61,7 @@ class Schema {
     [[nodiscard]] const std::vector<std::size_t>& values() const { return values_; }
     [[nodiscard]] const Column& vector(std::size_t c) const { return columns_[vectors_[c]]; }
     [[nodiscard]] const Column& value(std::size_t v) const { return columns_[values_[v]]; }
-    void set_cells(std::size_t c, bool has_cells) { columns_[vectors_[c]].has_cells = has_cells; }
+    void set_index(std::size_t c, std::string_view index) { columns_[vectors_[c]].index = index; }
     // Which vector (value) column the table's i-th column is, if it is one.
     [[nodiscard]] std::optional<std::size_t> vector_index(std::size_t i) const;
     [[nodiscard]] std::optional<std::size_t> value_index(std::size_t i) const;

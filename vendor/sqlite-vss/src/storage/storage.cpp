@@ -118,8 +118,7 @@ VectorStore::VectorStore(const TableName& name, const Column& column, std::size_
                              ' ', name_of(column.metric), ' ', geometry.block_slots, ' ', geometry.segment_slots))) {}
 
 std::vector<std::string> VectorStore::table_suffixes(std::size_t index) {
-    return {cat("vectors", index), cat("segments", index), cat("free", index), cat("cells", index),
-            cat("codes", index)};
+    return {cat("vectors", index), cat("segments", index), cat("free", index)};
 }
 
 Status VectorStore::create_tables(const TableName& name, std::size_t index, bool where_missing) {
@@ -284,6 +283,16 @@ Status VectorStore::segments(std::vector<SegmentInfo>& out) {
     VSS_TRY(check_no_block(seen, end));
     for (auto& [id, known] : segment_states_) {
         known.unread = false;
+    }
+    return Status::ok();
+}
+
+Status VectorStore::count(std::uint64_t& out) {
+    std::vector<SegmentInfo> infos;
+    VSS_TRY(segments(infos));
+    out = 0;
+    for (const SegmentInfo& segment : infos) {
+        out += segment.live;
     }
     return Status::ok();
 }

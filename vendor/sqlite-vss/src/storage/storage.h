@@ -3,8 +3,7 @@
 // On disk, for vector column c of table t (FORMAT.md has it byte by byte):
 //   t_vectors<c>(block INTEGER PRIMARY KEY, data BLOB)      fixed-size blocks of block_slots slots
 //   t_segments<c>(segment INTEGER PRIMARY KEY, version, live, data)   segment_slots consecutive slots each; the last
-//   row
-//                                                           is the cells' state (cell_tables.h)
+//                                                           row is for the column's index
 //   t_free<c>(slot INTEGER PRIMARY KEY)                     slots whose row was deleted, to be used again
 // A slot is a 16-byte header (rowid i64, crc32c u32, state u32) and the vector's bytes, little-endian.
 //
@@ -96,8 +95,8 @@ static_assert(sizeof(SlotHeader) == slot_header_bytes);
 // Slots are numbered in 32 bits: 4,294,967,295 vectors a column.
 inline constexpr std::uint64_t max_slots = 0xFFFFFFFF;
 
-// The row of t_segments after the last segment that can be: the state of the cells. Every commit changes it and,
-// mostly, the newest segment's row, which lies in the same page.
+// The row of t_segments after the last segment that can be: the column's index may keep its state there. Every commit
+// changes such a state and, mostly, the newest segment's row, which lies in the same page.
 inline constexpr std::int64_t state_segment = std::int64_t{1} << 32;
 
 // Takes one sentence; false asks the caller to stop.
@@ -140,6 +139,8 @@ class VectorStore {
     Status read(std::uint64_t slot, std::int64_t rowid, std::span<std::byte> out);
     // Every segment of the column in the snapshot of the running statement, by id.
     Status segments(std::vector<SegmentInfo>& out);
+    // Live vectors, by what the segments say.
+    Status count(std::uint64_t& out);
     // Code::interrupted if sqlite3_interrupt() was called meanwhile.
     Status check_interrupt();
     // A segment's decoded rows, from the cache or from the tables. `keep`: the cache is to hold them.

@@ -1,5 +1,5 @@
-// SQL functions that look into the cells of a column, each giving JSON text:
-//   vss_stats(table, column)                       cells, their sizes, tail, what was learned, the process's cache
+// SQL functions about the index of a column, each giving JSON text:
+//   vss_stats(table, column)                       what the index holds and has learned, the process's cache
 //   vss_explain(table, column, vector, k, recall)  what a search looks at, its time by stage, the recall it reaches
 //   vss_measure_recall(table, column, queries, k, recall)  the recall that searches reach, beside exact ones: `queries`
 //                                                  is a blob of vectors, or NULL for the column's own rows left out
@@ -7,7 +7,7 @@
 //                                                  where to go on, or null at the end
 //   vss_rebuild(table, column)                     clusters all rows again
 //   vss_relearn(table, column)                     measures again what a recall needs
-//   vss_set_index(table, column, 'flat' | 'cells') from now on every search is exact, or goes through cells
+//   vss_set_index(table, column, kind)             gives the column another kind of index: 'flat' (exact), 'cells', ...
 // A schema may follow; without it the table is found as SQLite finds it.
 #pragma once
 
@@ -17,6 +17,6 @@
 
 namespace vss {
 
-int register_cell_functions(sqlite3* db, const std::shared_ptr<OpenTables>& tables);
+int register_index_functions(sqlite3* db, const std::shared_ptr<OpenTables>& tables);
 
 }  // namespace vss

@@ -3,19 +3,17 @@
 #pragma GCC diagnostic ignored "-Wrestrict"
 #endif
 
-#include "sqlite/functions/cell_functions.h"
+#include "sqlite/functions/index_functions.h"
 
 #include <algorithm>
-#include <array>
-#include <charconv>
 #include <cmath>
 #include <set>
 
+#include "base/json.h"
 #include "base/random.h"
 #include "base/settings.h"
 #include "base/text.h"
-#include "index/flat/exact_search.h"
-#include "kernels/rotation.h"
+#include "index/exact_search.h"
 #include "kernels/vector_value.h"
 #include "sqlite/describe.h"
 #include "sqlite/vector_column.h"
@@ -23,36 +21,8 @@
 namespace vss {
 namespace {
 
-// Neighbourhoods that one call clusters anew: some ten milliseconds of work.
-constexpr std::size_t steps_per_call = 4;
 // Of a column's own rows, those asked where no queries are given.
 constexpr std::size_t own_rows_asked = 500;
-// LearnedRecall::levels as text.
-constexpr std::array<std::string_view, LearnedRecall::levels.size()> level_names = {"0.8",  "0.9",  "0.95", "0.97",
-                                                                                    "0.98", "0.99", "0.995"};
-
-// {"name": number, ...}
-class Json {
-  public:
-    template <class Number>
-    Json& add(std::string_view name, Number value) {
-        begin(name);
-        std::array<char, 64> digits;
-        const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), value);
-        text_.append(digits.data(), end.ptr);
-        return *this;
-    }
-    Json& add_text(std::string_view name, std::string_view json) {
-        begin(name);
-        text_ += json;
-        return *this;
-    }
-    [[nodiscard]] std::string text() const { return cat(text_.empty() ? "{" : text_, '}'); }
-
-  private:
-    void begin(std::string_view name) { text_.append(text_.empty() ? "{\"" : ", \"").append(name).append("\": "); }
-    std::string text_;
-};
 
 // NULL: what a search of the column has that asks for none.
 double recall_argument(sqlite3_value* value, const Column& column) {
@@ -89,52 +59,18 @@ Status answer(sqlite3_context* context, std::span<sqlite3_value*> arguments, std
 
 Status stats(Table& table, std::size_t c, std::string& out) {
     Json json;
-    ColumnCells* cells = table.cells(c);
     json.add("default_recall", wanted_recall(table.schema().vector(c), 0));
-    if (cells == nullptr) {
-        out = json.add_text("search", "\"exact\"").text();
-        return Status::ok();
-    }
-    VSS_TRY(cells->index.load());
-    const CellState& state = cells->index.state();
-    json.add_text("search", state.is_celled() ? "\"cells\"" : "\"exact\"").add("rows", state.rows);
-    json.add("tail", cells->index.tail().size());
-    if (state.is_celled()) {
-        std::shared_ptr<const CellDirectory> directory;
-        VSS_TRY(cells->index.directory(directory));
-        std::uint64_t entries = 0;
-        std::uint32_t largest = 0;
-        std::uint32_t overfull = 0;
-        for (std::uint32_t cell = 0; cell < directory->size(); ++cell) {
-            const CellInfo& info = directory->info(cell);
-            entries += info.entries;
-            largest = std::max(largest, info.primaries);
-            overfull += info.primaries > cells->index.tuning().split_above ? 1U : 0U;
-        }
-        json.add("cells", directory->live()).add("entries", entries).add("largest_cell", largest);
-        json.add("batched", directory->batched_entries() / 2);
-        json.add("overfull_cells", overfull).add("dimensions_coded", cells->index.space().padded());
-        Json cells_needed;
-        Json share;
-        const LearnedRecall& learned = state.learned;
-        for (std::size_t i = 0; i < LearnedRecall::levels.size(); ++i) {
-            cells_needed.add(level_names[i], learned.cells[i]);
-            share.add(level_names[i], learned.scanned[i]);
-        }
-        json.add_text("cells_for_recall", cells_needed.text()).add_text("share_for_recall", share.text());
-        for (std::size_t k = 0; k < LearnedRecall::ks.size(); ++k) {
-            Json misses;
-            for (std::size_t i = 0; i < LearnedRecall::levels.size(); ++i) {
-                misses.add(level_names[i], learned.misses[k][i]);
-            }
-            json.add_text(cat("misses_for_recall_at_", LearnedRecall::ks[k]), misses.text());
-        }
-        json.add("learned_at_cells", learned.cells_then).add("learned_at_rows", learned.rows);
-        json.add("learned_from_rows", learned.samples).add("learned_when", learned.when);
-    }
-    json.add("cache_bytes", Cache::instance().used()).add("cache_budget", Cache::instance().budget());
+    VSS_TRY(table.index(c).stats(json));
     out = json.text();
     return Status::ok();
+}
+
+// Of `truth`, which is not empty, the share that was found. Rows as near as the k-th count: a tie is no miss.
+double share_found(const std::vector<Neighbor>& truth, const std::vector<Neighbor>& found) {
+    const auto hits = std::count_if(found.begin(), found.end(), [&](const Neighbor& neighbor) {
+        return neighbor.distance <= truth.back().distance;
+    });
+    return static_cast<double>(hits) / static_cast<double>(truth.size());
 }
 
 Status explain(Table& table, std::size_t c, std::span<sqlite3_value*> arguments, std::string& out) {
@@ -150,89 +86,57 @@ Status explain(Table& table, std::size_t c, std::span<sqlite3_value*> arguments,
                                    "1, got ",
                                    k, " and ", recall));
     }
-    Json json;
-    ColumnCells* cells = table.cells(c);
-    if (cells != nullptr) {
-        VSS_TRY(cells->index.load());
-    }
     SearchRequest request;
     request.queries = {vector.data()};
     request.k = static_cast<std::size_t>(k);
+    request.recall = recall;
     std::vector<std::vector<Neighbor>> exact;
     VSS_TRY(exact_search(table.store(c), request, exact));
-    if (cells == nullptr || !cells->index.state().is_celled()) {
-        out = json.add_text("plan", "\"exact: every vector is measured\"").add("recall", 1).text();
-        return Status::ok();
-    }
-    CellQuery query;
-    query.vector = vector.data();
-    query.k = request.k;
-    query.recall = recall;
-    std::vector<Neighbor> found;
-    VSS_TRY(recall < 1 ? cells->search.search(query, found) : cells->search.search_exact(query, found));
-    const SearchCosts costs = cells->search.costs();
-    // Rows as near as the k-th count: a tie is no miss.
-    std::size_t hits = 0;
-    for (const Neighbor& neighbor : found) {
-        hits += !exact[0].empty() && neighbor.distance <= exact[0].back().distance ? 1U : 0U;
-    }
-    json.add_text("plan", recall < 1 && !cells->search.took_all() ? "\"cells: the nearest are scanned\""
-                                                                  : "\"exact: pruned by 4-bit codes\"");
-    json.add("cells", costs.cells).add("codes_scanned", costs.entries).add("candidates", costs.candidates);
-    json.add("refined", costs.refined).add("reranked", costs.reranked).add("rows_read_from_pages", costs.cold_rows);
-    json.add("code_chunks_read", costs.chunks_read);
-    json.add("rank_us", costs.rank_us).add("scan_us", costs.scan_us).add("refine_us", costs.refine_us);
-    json.add("rerank_us", costs.rerank_us);
-    json.add("recall", exact[0].empty() ? 1.0 : static_cast<double>(hits) / static_cast<double>(exact[0].size()));
+    ColumnIndex& index = table.index(c);
+    SearchAnswer answer;
+    VSS_TRY(index.search(request, answer));
+    Json json;
+    index.explain(json);
+    json.add("recall", exact[0].empty() ? 1.0 : share_found(exact[0], answer.neighbors[0]));
     out = json.text();
     return Status::ok();
 }
 
 Status optimize(Table& table, std::size_t c, std::span<sqlite3_value*> arguments, std::string& out) {
-    ColumnCells* cells = table.cells(c);
-    Json json;
-    std::uint64_t next = static_cast<std::uint64_t>(std::max<std::int64_t>(sqlite3_value_int64(arguments[2]), 0));
-    if (cells == nullptr) {
-        out = json.add_text("next", "null").add("cells", 0).text();
-        return Status::ok();
-    }
-    for (std::size_t step = 0; step < steps_per_call && next < max_cells; ++step) {
-        VSS_TRY(cells->index.optimize_step(next));
-    }
+    ColumnIndex& index = table.index(c);
+    OptimizeStep step;
+    step.next = static_cast<std::uint64_t>(std::max<std::int64_t>(sqlite3_value_int64(arguments[2]), 0));
+    VSS_TRY(index.optimize(step));
     VSS_TRY(table.flush());
-    std::shared_ptr<const CellDirectory> directory;
-    std::size_t live = 0;
-    if (cells->index.state().is_celled()) {
-        VSS_TRY(cells->index.directory(directory));
-        live = directory->size();
-    }
-    next < max_cells ? json.add("next", next) : json.add_text("next", "null");
-    out = json.add("cells", live).text();
+    std::uint64_t parts = 0;
+    VSS_TRY(index.parts(parts));
+    Json json;
+    step.is_done ? json.add_json("next", "null") : json.add("next", step.next);
+    out = json.add("cells", parts).text();
     return Status::ok();
 }
 
 // Vectors of live rows, chosen at random but the same ones as long as the table stays the same, and their rowids.
-Status own_rows(ColumnCells& cells, std::size_t bytes, std::vector<std::byte>& vectors,
-                std::vector<std::int64_t>& ids) {
-    std::uint64_t end = 0;
-    VSS_TRY(cells.search.slots_end(end));
-    const std::uint64_t rows = cells.index.state().rows;
+Status own_rows(VectorStore& store, std::vector<std::byte>& vectors, std::vector<std::int64_t>& ids) {
+    std::vector<SegmentInfo> segments;
+    VSS_TRY(store.segments(segments));
+    std::uint64_t rows = 0;
+    for (const SegmentInfo& segment : segments) {
+        rows += segment.live;
+    }
+    const std::uint64_t end = segments.empty() ? 0 : (segments.back().id + 1) * store.geometry().segment_slots;
     SplitMix random(rows);
-    std::vector<std::byte> vector(bytes);
     std::set<std::uint32_t> tried;
     const std::size_t wanted = std::min<std::uint64_t>(own_rows_asked, rows);
     for (std::size_t tries = 0; ids.size() < wanted && tries < 40 * own_rows_asked && end > 0; ++tries) {
         const auto slot = static_cast<std::uint32_t>(random.below(end));
-        bool live = false;
-        std::int64_t id = 0;
         if (!tried.insert(slot).second) {
             continue;
         }
-        VSS_TRY(cells.tables.read_slot(slot, live, id, vector));
-        if (live) {
+        VSS_TRY(store.read_slots({&slot, 1}, [&](std::size_t /*i*/, std::int64_t id, std::span<const std::byte> row) {
             ids.push_back(id);
-            vectors.insert(vectors.end(), vector.begin(), vector.end());
-        }
+            vectors.insert(vectors.end(), row.begin(), row.end());
+        }));
     }
     return Status::ok();
 }
@@ -247,11 +151,9 @@ Status measure_recall(Table& table, std::size_t c, std::span<sqlite3_value*> arg
         return Status::invalid(
             cat(words, ": expected k from 1 to 1048576 and recall above 0 and at most 1, got ", k, " and ", recall));
     }
-    ColumnCells* cells = table.cells(c);
-    if (cells != nullptr) {
-        VSS_TRY(cells->index.load());
-    }
-    const bool celled = cells != nullptr && cells->index.state().is_celled();
+    ColumnIndex& index = table.index(c);
+    bool always_exact = true;
+    VSS_TRY(index.is_exact(always_exact));
     std::vector<std::byte> vectors;
     std::vector<std::int64_t> own;
     const bool outside = sqlite3_value_type(arguments[2]) != SQLITE_NULL;
@@ -264,8 +166,8 @@ Status measure_recall(Table& table, std::size_t c, std::span<sqlite3_value*> arg
                                        type_words(arguments[2])));
         }
         vectors.assign(bytes, bytes + n);
-    } else if (celled) {
-        VSS_TRY(own_rows(*cells, column.bytes(), vectors, own));
+    } else if (!always_exact) {
+        VSS_TRY(own_rows(table.store(c), vectors, own));
     }
     const std::size_t count = vectors.size() / column.bytes();
     SearchRequest request;
@@ -282,7 +184,10 @@ Status measure_recall(Table& table, std::size_t c, std::span<sqlite3_value*> arg
     double squares = 0;
     double scanned = 0;
     double all = 0;
-    std::vector<Neighbor> found;
+    SearchRequest one;
+    one.k = request.k;
+    one.recall = recall;
+    SearchAnswer answer;
     for (std::size_t i = 0; i < count; ++i) {
         const auto leave_out = [&](std::vector<Neighbor>& neighbors) {
             if (!outside) {
@@ -293,29 +198,18 @@ Status measure_recall(Table& table, std::size_t c, std::span<sqlite3_value*> arg
         leave_out(exact[i]);
         double share = 1;
         double looked_at = 1;
-        bool took_all = true;
-        if (celled && recall < 1 && !cells->search.is_brute_better(recall, static_cast<std::size_t>(k))) {
+        if (!always_exact && recall < 1) {
             VSS_TRY(table.store(c).check_interrupt());
-            CellQuery query;
-            query.vector = request.queries[i];
-            query.k = request.k;
-            query.recall = recall;
-            VSS_TRY(cells->search.search(query, found));
-            leave_out(found);
-            std::size_t hits = 0;
-            for (const Neighbor& neighbor : found) {
-                hits += !exact[i].empty() && neighbor.distance <= exact[i].back().distance ? 1U : 0U;
-            }
-            share = exact[i].empty() ? 1 : static_cast<double>(hits) / static_cast<double>(exact[i].size());
-            took_all = cells->search.took_all();
-            looked_at = took_all ? 1
-                                 : static_cast<double>(cells->search.costs().entries) /
-                                       (2 * static_cast<double>(cells->index.state().rows));
+            one.queries = {request.queries[i]};
+            VSS_TRY(index.search(one, answer));
+            leave_out(answer.neighbors[0]);
+            share = exact[i].empty() ? 1 : share_found(exact[i], answer.neighbors[0]);
+            looked_at = answer.looked_at;
         }
         sum += share;
         squares += share * share;
         scanned += looked_at;
-        all += took_all ? 1 : 0;
+        all += looked_at == 1 ? 1 : 0;
     }
     Json json;
     json.add("queries", count).add("k", k).add("asked", recall);
@@ -381,26 +275,28 @@ Status command(sqlite3_context* context, std::string_view function, std::span<sq
 }
 
 Status rebuild_function(sqlite3_context* context, std::span<sqlite3_value*> arguments) {
-    return command(context, "vss_rebuild", arguments, 2, [](Table& table, std::size_t c) { return table.rebuild(c); });
+    return command(context, "vss_rebuild", arguments, 2,
+                   [](Table& table, std::size_t c) { return table.index(c).rebuild(); });
 }
 
 Status relearn_function(sqlite3_context* context, std::span<sqlite3_value*> arguments) {
-    return command(context, "vss_relearn", arguments, 2, [](Table& table, std::size_t c) { return table.relearn(c); });
+    return command(context, "vss_relearn", arguments, 2,
+                   [](Table& table, std::size_t c) { return table.index(c).relearn(); });
 }
 
 Status set_index_function(sqlite3_context* context, std::span<sqlite3_value*> arguments) {
-    const std::string index = text_of(arguments[2]);
-    const bool cells = equal_ignoring_case(index, "cells");
-    if (!cells && !equal_ignoring_case(index, "flat")) {
-        return Status::invalid(cat("vss_set_index: expected cells or flat, got \"", index, '"'));
+    const std::string name = text_of(arguments[2]);
+    const IndexKind* kind = find_kind(name);
+    if (kind == nullptr) {
+        return Status::invalid(cat("vss_set_index: expected ", kind_names(), ", got \"", name, '"'));
     }
     return command(context, "vss_set_index", arguments, 3,
-                   [cells](Table& table, std::size_t c) { return table.set_cells(c, cells); });
+                   [kind](Table& table, std::size_t c) { return table.set_index(c, *kind); });
 }
 
 }  // namespace
 
-int register_cell_functions(sqlite3* db, const std::shared_ptr<OpenTables>& tables) {
+int register_index_functions(sqlite3* db, const std::shared_ptr<OpenTables>& tables) {
     int rc = SQLITE_OK;
     for (const int schema : {0, 1}) {  // without and with
         rc = rc == SQLITE_OK ? register_table_function<&stats_function>(db, "vss_stats", 2 + schema, tables) : rc;

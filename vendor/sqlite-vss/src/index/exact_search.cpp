@@ -1,4 +1,4 @@
-#include "index/flat/exact_search.h"
+#include "index/exact_search.h"
 
 #include <algorithm>
 #include <atomic>

@@ -1,0 +1,318 @@
+#include "index/cells/cells_kind.h"
+
+#include <algorithm>
+#include <array>
+#include <limits>
+
+#include "base/cache.h"
+#include "base/text.h"
+#include "index/cells/cell_search.h"
+#include "index/cells/cell_tables.h"
+#include "index/cells/cells.h"
+#include "index/exact_search.h"
+
+namespace vss {
+namespace {
+
+// Keys of t_config, followed by the column's number.
+constexpr std::string_view cells_from_key = "cells_from";
+constexpr std::string_view cell_rows_key = "cell_rows";
+constexpr std::string_view slot_codes_key = "slot_codes";
+// Neighbourhoods that one step of optimize() clusters anew: some ten milliseconds of work.
+constexpr std::size_t neighborhoods_per_step = 4;
+// Rows of its own that a table asks for their neighbours, to learn when searches may end.
+constexpr std::size_t learning_samples = 400;
+// LearnedRecall::levels as text.
+constexpr std::array<std::string_view, LearnedRecall::levels.size()> level_names = {"0.8",  "0.9",  "0.95", "0.97",
+                                                                                    "0.98", "0.99", "0.995"};
+
+CellTuning tuning_of(const TableConfig& config, std::size_t c) {
+    const std::int64_t from = config.number(cells_from_key, c);
+    const std::int64_t rows = config.number(cell_rows_key, c);
+    CellTuning tuning = from > 0 && rows > 0
+                            ? cell_tuning(static_cast<std::size_t>(from), static_cast<std::size_t>(rows))
+                            : CellTuning{};
+    if (const std::int64_t kept = config.number(slot_codes_key, c); kept >= 0) {
+        tuning.slot_codes = kept != 0;
+    }
+    return tuning;
+}
+
+class CellsOfColumn final : public ColumnIndex {
+  public:
+    explicit CellsOfColumn(const IndexContext& context)
+        : store_(context.store),
+          words_(context.name.words(context.store.column())),
+          tables_(context.name, store_, context.column),
+          index_(tables_, store_.column().dim, store_.column().metric, tuning_of(context.config, context.column)),
+          search_(index_, tables_, store_.column().type, store_.column().dim, store_.column().metric) {}
+
+    Status inserted(std::uint64_t slot) override { return index_.add(slot); }
+    Status removing(std::uint64_t slot) override { return index_.remove(slot); }
+    Status rows_changed() override { return index_.note_change(); }
+    [[nodiscard]] bool is_dirty() const override { return index_.is_dirty(); }
+    Status flush() override;
+    void discard() override { index_.discard(); }
+
+    Status search(const SearchRequest& request, SearchAnswer& answer) override;
+    void explain(Json& json) override;
+    Status is_exact(bool& out) override;
+    Status count(std::uint64_t& out) override;
+
+    Status check(const Report& report) override;
+    Status restart(const Report& report) override;
+
+    Status rebuild() override;
+    Status relearn() override;
+    Status optimize(OptimizeStep& step) override;
+    Status parts(std::uint64_t& out) override;
+    Status stats(Json& json) override;
+
+  private:
+    Status learn();
+    Status search_cells(const SearchRequest& request, bool approximate, SearchAnswer& answer);
+
+    VectorStore& store_;
+    std::string words_;
+    CellTables tables_;
+    CellIndex index_;
+    CellSearch search_;
+    bool measured_all_ = true;  // the last search did, by brute force
+    bool was_approximate_ = false;
+};
+
+Status CellsOfColumn::flush() {
+    if (!index_.is_dirty()) {
+        return Status::ok();
+    }
+    VSS_TRY(index_.settle_and_write());
+    if (index_.state().is_celled() && index_.is_changed()) {
+        std::shared_ptr<const CellDirectory> directory;
+        VSS_TRY(index_.directory(directory));
+        const std::uint64_t then = index_.state().learned.cells_then;
+        const std::uint64_t live = directory->live();
+        directory.reset();
+        if (live > then * 2 || live * 3 < then) {
+            VSS_TRY(learn());
+        }
+    }
+    return index_.flush();
+}
+
+Status CellsOfColumn::learn() {
+    if (index_.state().learned.cells_then == 0) {
+        VSS_TRY(index_.measure_all_radii());
+    }
+    LearnedRecall learned;
+    VSS_TRY(search_.learn(learning_samples, learned));
+    index_.set_learned(learned);
+    return Status::ok();
+}
+
+Status CellsOfColumn::relearn() {
+    VSS_TRY(index_.load());
+    return index_.state().is_celled() ? learn() : Status::ok();
+}
+
+Status CellsOfColumn::rebuild() {
+    VSS_TRY(index_.load());
+    if (!index_.state().is_celled() && index_.state().rows < index_.tuning().first_cells_at) {
+        return Status::ok();
+    }
+    return index_.rebuild();
+}
+
+Status CellsOfColumn::search(const SearchRequest& request, SearchAnswer& answer) {
+    answer = {};
+    measured_all_ = true;
+    // Where the nearest rows are ruled out by their distance, how many to look at is not known beforehand.
+    const bool ruled_out = request.filter.distance_above != -std::numeric_limits<double>::infinity();
+    VSS_TRY(index_.load());
+    const bool approximate = request.recall < 1 && !ruled_out;
+    if (!index_.state().is_celled() || request.k == 0 || (!approximate && request.queries.size() > 1)) {
+        return exact_search(store_, request, answer.neighbors);
+    }
+    if (approximate && !request.filter.allowed.has_value() && search_.is_brute_better(request.recall, request.k)) {
+        return exact_search(store_, request, answer.neighbors);
+    }
+    measured_all_ = false;
+    was_approximate_ = approximate;
+    const Status status = search_cells(request, approximate, answer);
+    if (status.code() == Code::corrupt && !status.message().starts_with("table ")) {
+        // Search knows no names.
+        return Status::corrupt(cat(words_, ": ", status.message()));
+    }
+    return status;
+}
+
+Status CellsOfColumn::search_cells(const SearchRequest& request, bool approximate, SearchAnswer& answer) {
+    SlotFilter slots;
+    slots.limited = request.filter.allowed.has_value();
+    std::uint64_t slots_end = 0;
+    VSS_TRY(search_.slots_end(slots_end));
+    for (const auto& [rowid, slot] : request.members) {
+        if (slot >= slots_end) {
+            return Status::corrupt(cat(words_, ": row ", rowid, " names slot ", static_cast<std::int64_t>(slot),
+                                       ", which does not exist"));
+        }
+        slots.allow(static_cast<std::uint32_t>(slot));
+    }
+    CellQuery query;
+    query.k = request.k;
+    query.recall = request.recall;
+    query.rows = &request.filter;
+    query.slots = slots.limited ? &slots : nullptr;
+    answer.is_exact = !approximate;
+    answer.neighbors.resize(request.queries.size());
+    if (approximate && request.queries.size() > 1) {
+        return search_.search_many(
+            query, request.queries, request.threads, [&] { return store_.check_interrupt(); }, answer.neighbors);
+    }
+    for (std::size_t i = 0; i < request.queries.size(); ++i) {
+        query.vector = request.queries[i];
+        if (i > 0) {  // the first was asked by reading the state
+            VSS_TRY(store_.check_interrupt());
+        }
+        VSS_TRY(approximate ? search_.search(query, answer.neighbors[i])
+                            : search_.search_exact(query, answer.neighbors[i]));
+    }
+    if (approximate && !search_.took_all()) {
+        answer.looked_at =
+            static_cast<double>(search_.costs().entries) / (2 * static_cast<double>(index_.state().rows));
+    }
+    return Status::ok();
+}
+
+void CellsOfColumn::explain(Json& json) {
+    if (measured_all_) {
+        json.add_text("plan", "exact: every vector is measured");
+        return;
+    }
+    const SearchCosts& costs = search_.costs();
+    json.add_text("plan", was_approximate_ && !search_.took_all() ? "cells: the nearest are scanned"
+                                                                  : "exact: pruned by 4-bit codes");
+    json.add("cells", costs.cells).add("codes_scanned", costs.entries).add("candidates", costs.candidates);
+    json.add("refined", costs.refined).add("reranked", costs.reranked).add("rows_read_from_pages", costs.cold_rows);
+    json.add("code_chunks_read", costs.chunks_read);
+    json.add("rank_us", costs.rank_us).add("scan_us", costs.scan_us).add("refine_us", costs.refine_us);
+    json.add("rerank_us", costs.rerank_us);
+}
+
+Status CellsOfColumn::is_exact(bool& out) {
+    VSS_TRY(index_.load());
+    out = !index_.state().is_celled();
+    return Status::ok();
+}
+
+Status CellsOfColumn::count(std::uint64_t& out) {
+    VSS_TRY(index_.load());
+    out = index_.state().rows;
+    return Status::ok();
+}
+
+Status CellsOfColumn::check(const Report& report) {
+    return index_.check(report);
+}
+
+Status CellsOfColumn::restart(const Report& report) {
+    VSS_TRY(index_.restart());
+    report("its rows were clustered anew");
+    return Status::ok();
+}
+
+Status CellsOfColumn::optimize(OptimizeStep& step) {
+    for (std::size_t i = 0; i < neighborhoods_per_step && step.next < max_cells; ++i) {
+        VSS_TRY(index_.optimize_step(step.next));
+    }
+    step.is_done = step.next >= max_cells;
+    return Status::ok();
+}
+
+Status CellsOfColumn::parts(std::uint64_t& out) {
+    out = 0;
+    if (index_.state().is_celled()) {
+        std::shared_ptr<const CellDirectory> directory;
+        VSS_TRY(index_.directory(directory));
+        out = directory->size();
+    }
+    return Status::ok();
+}
+
+Status CellsOfColumn::stats(Json& json) {
+    VSS_TRY(index_.load());
+    const CellState& state = index_.state();
+    json.add_text("search", state.is_celled() ? "cells" : "exact").add("rows", state.rows);
+    json.add("tail", index_.tail().size());
+    if (state.is_celled()) {
+        std::shared_ptr<const CellDirectory> directory;
+        VSS_TRY(index_.directory(directory));
+        std::uint64_t entries = 0;
+        std::uint32_t largest = 0;
+        std::uint32_t overfull = 0;
+        for (std::uint32_t cell = 0; cell < directory->size(); ++cell) {
+            const CellInfo& info = directory->info(cell);
+            entries += info.entries;
+            largest = std::max(largest, info.primaries);
+            overfull += info.primaries > index_.tuning().split_above ? 1U : 0U;
+        }
+        json.add("cells", directory->live()).add("entries", entries).add("largest_cell", largest);
+        json.add("batched", directory->batched_entries() / 2);
+        json.add("overfull_cells", overfull).add("dimensions_coded", index_.space().padded());
+        Json cells_needed;
+        Json share;
+        const LearnedRecall& learned = state.learned;
+        for (std::size_t i = 0; i < LearnedRecall::levels.size(); ++i) {
+            cells_needed.add(level_names[i], learned.cells[i]);
+            share.add(level_names[i], learned.scanned[i]);
+        }
+        json.add_json("cells_for_recall", cells_needed.text()).add_json("share_for_recall", share.text());
+        for (std::size_t k = 0; k < LearnedRecall::ks.size(); ++k) {
+            Json misses;
+            for (std::size_t i = 0; i < LearnedRecall::levels.size(); ++i) {
+                misses.add(level_names[i], learned.misses[k][i]);
+            }
+            json.add_json(cat("misses_for_recall_at_", LearnedRecall::ks[k]), misses.text());
+        }
+        json.add("learned_at_cells", learned.cells_then).add("learned_at_rows", learned.rows);
+        json.add("learned_from_rows", learned.samples).add("learned_when", learned.when);
+    }
+    json.add("cache_bytes", Cache::instance().used()).add("cache_budget", Cache::instance().budget());
+    return Status::ok();
+}
+
+constexpr std::array<std::string_view, 2> cells_tables = {"cells", "codes"};
+
+class CellsKind final : public IndexKind {
+  public:
+    [[nodiscard]] std::string_view name() const override { return "cells"; }
+    [[nodiscard]] std::string_view words() const override { return "approximate search where it pays"; }
+    [[nodiscard]] int format() const override { return 2; }
+    [[nodiscard]] std::span<const std::string_view> tables() const override { return cells_tables; }
+    [[nodiscard]] bool supports(const Column& column) const override {
+        return CellSpace::supports(column.type, column.metric);
+    }
+    Status create_tables(const TableName& name, std::size_t c, bool where_missing) const override {
+        return CellTables::create_tables(name, c, where_missing);
+    }
+    Status forget(const TableName& name, std::size_t c) const override {
+        return execute(name.db,
+                       cat("delete from ", name.shadow(cat("segments", c)), " where segment = ", state_segment));
+    }
+    Status write_settings(ConfigWriter& config, std::size_t c) const override {
+        const CellTuning tuning;
+        VSS_TRY(config.put(cells_from_key, c, static_cast<std::int64_t>(tuning.first_cells_at)));
+        return config.put(cell_rows_key, c, static_cast<std::int64_t>(tuning.cell_rows));
+    }
+    [[nodiscard]] std::unique_ptr<ColumnIndex> make(const IndexContext& context) const override {
+        return std::make_unique<CellsOfColumn>(context);
+    }
+};
+
+}  // namespace
+
+const IndexKind& cells_kind() {
+    static const CellsKind kind;
+    return kind;
+}
+
+}  // namespace vss

@@ -1,0 +1,84 @@
+#include "index/column_index.h"
+
+#include "base/text.h"
+
+namespace vss {
+
+Status ColumnIndex::inserted(std::uint64_t /*slot*/) {
+    return Status::ok();
+}
+
+Status ColumnIndex::removing(std::uint64_t /*slot*/) {
+    return Status::ok();
+}
+
+Status ColumnIndex::rows_changed() {
+    return Status::ok();
+}
+
+Status ColumnIndex::flush() {
+    return Status::ok();
+}
+
+Status ColumnIndex::check(const Report& /*report*/) {
+    return Status::ok();
+}
+
+Status ColumnIndex::restart(const Report& /*report*/) {
+    return Status::ok();
+}
+
+Status ColumnIndex::rebuild() {
+    return Status::ok();
+}
+
+Status ColumnIndex::relearn() {
+    return Status::ok();
+}
+
+Status ColumnIndex::optimize(OptimizeStep& step) {
+    step.is_done = true;
+    return Status::ok();
+}
+
+Status ColumnIndex::parts(std::uint64_t& out) {
+    out = 0;
+    return Status::ok();
+}
+
+Status IndexKind::check_new(const Column& /*column*/, const std::string& /*words*/) const {
+    return Status::ok();
+}
+
+Status IndexKind::forget(const TableName& /*name*/, std::size_t /*c*/) const {
+    return Status::ok();
+}
+
+Status IndexKind::write_settings(ConfigWriter& /*config*/, std::size_t /*c*/) const {
+    return Status::ok();
+}
+
+const IndexKind* find_kind(std::string_view name) {
+    for (const IndexKind* kind : index_kinds()) {
+        if (equal_ignoring_case(kind->name(), name)) {
+            return kind;
+        }
+    }
+    return nullptr;
+}
+
+std::string kind_names() {
+    std::string names;
+    for (const IndexKind* kind : index_kinds()) {
+        names += cat(names.empty() ? "" : kind == index_kinds().back() ? " or " : ", ", kind->name());
+    }
+    return names;
+}
+
+const IndexKind& kind_of(const Column& column) {
+    const IndexKind* named = column.index.empty() ? index_kinds().front() : find_kind(column.index);
+    // The last one takes all.
+    return named != nullptr && named->supports(column) ? *named : *index_kinds().back();
+}
+
+}  // namespace vss
