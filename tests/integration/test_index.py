@@ -342,8 +342,8 @@ def test_a_flat_column_never_gets_cells(db: sqlite3.Connection) -> None:
         made = Index(db, index, "a", index=index)
         made.add(np.arange(4500), matrix)
         db.commit()
-        [(cells,)] = db.execute(f"select count(*) from {index}_cells0")
-        assert (cells > 0) == (index == "cells")
+        made_tables = {name for (name,) in db.execute("select name from sqlite_master")}
+        assert (f"{index}_cells0" in made_tables) == (index == "cells")
         ids, _ = made.search(matrix[7], k=1)
         assert ids.tolist() == [7]
     with pytest.raises(ConfigurationError, match="index='flat', not 'cells'"):
