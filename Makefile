@@ -42,8 +42,8 @@ lint:
 	@tools/lint.sh
 
 format: dev
-	@.venv/bin/ruff format python tests benchmarks tools
-	@.venv/bin/ruff check --fix python tests benchmarks tools
+	@.venv/bin/ruff format python tests benchmarks tools examples
+	@.venv/bin/ruff check --fix python tests benchmarks tools examples
 	@git ls-files 'vendor/*.cpp' 'vendor/*.h' 'src/*.cpp' 'src/*.h' 'benchmarks/*.cpp' | xargs clang-format -i
 
 bench: dev

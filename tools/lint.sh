@@ -21,8 +21,8 @@ tidy() {
         xargs -P 2 -n 4 clang-tidy -p build/dev --quiet --warnings-as-errors='*' 2>build/clang-tidy.log
 }
 
-step "ruff check" .venv/bin/ruff check python tests benchmarks tools
-step "ruff format" .venv/bin/ruff format --check python tests benchmarks tools
+step "ruff check" .venv/bin/ruff check python tests benchmarks tools examples
+step "ruff format" .venv/bin/ruff format --check python tests benchmarks tools examples
 step "mypy" .venv/bin/mypy
 step "imports" .venv/bin/lint-imports
 step "includes" .venv/bin/python tools/check_includes.py

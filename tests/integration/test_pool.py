@@ -282,3 +282,27 @@ def test_a_worker_takes_a_pool(tmp_path: Path) -> None:
         finally:
             worker.stop()
             thread.join()
+
+
+def test_a_worker_that_is_woken_does_not_wait(tmp_path: Path) -> None:
+    with Pool(tmp_path / "a.db") as pool:
+        with pool.transaction() as conn:
+            execute(conn, "create table posts(id integer primary key, title text)")
+            vssnative.add_embeddings(conn, "posts", ["title"], model="hash:16")
+        worker = vssnative.Worker(pool, poll=3600)
+        thread = threading.Thread(target=worker.run)
+        thread.start()
+        try:
+            for number in range(5):
+                with pool.transaction() as conn:
+                    execute(conn, "insert into posts(title) values (?)", (f"title {number}",))
+                worker.wake()
+                deadline = time.monotonic() + 60
+                with pool.connection() as conn:
+                    while vssnative.status(conn)[0].pending and time.monotonic() < deadline:
+                        time.sleep(0.005)
+                    assert vssnative.status(conn)[0].pending == 0
+        finally:
+            worker.stop()
+            thread.join(60)
+        assert not thread.is_alive()

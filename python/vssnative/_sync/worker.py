@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import signal
 import threading
 import time
@@ -53,11 +54,19 @@ class Worker:
         self._given = () if embedder is None else (get_embedder(embedder),)
         self._on_event = on_event
         self._stop = threading.Event()
+        # A queue, as its put may come from a signal handler in the midst of its get.
+        self._woken: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    def wake(self) -> None:
+        """Look at the queue now, rather than when `poll` is over: after a write, so that its vectors follow at once. Safe
+        from any thread."""
+        self._woken.put(None)
 
     def stop(self) -> None:
         """Let ``run`` end after the batch it is at, or without it where that takes longer than a second: its rows go
         back. Safe from any thread and from a signal handler."""
         self._stop.set()
+        self._woken.put(None)
 
     def run(self) -> None:
         """Work until ``stop``. In the main thread, SIGINT and SIGTERM end it cleanly: no lease is left behind.
@@ -113,9 +122,15 @@ class Worker:
                     if engine.skip == before:
                         raise
                 wait = self._poll if when is None else min(max(0.0, when - time.time()), self._poll)
-                self._stop.wait(wait)
+                self._wait(wait)
         finally:
             engine.close()
+
+    def _wait(self, seconds: float) -> None:
+        with contextlib.suppress(queue.Empty):
+            self._woken.get(timeout=seconds)
+            while True:
+                self._woken.get_nowait()
 
     def _mend(self, conn: Connection, engine: Engine) -> None:
         """Mend what can be mended, and leave alone what cannot, until the next look."""
