@@ -58,11 +58,11 @@ if TYPE_CHECKING:
     from .errors import SyncError as SyncError
     from .errors import VssError as VssError
     from .index import Index as Index
-    from .index import configure as configure
     from .migrations import add_embeddings as add_embeddings
     from .migrations import change_model as change_model
     from .migrations import drop_embeddings as drop_embeddings
     from .migrations import plan_embeddings as plan_embeddings
+    from .settings import configure as configure
 
     __version__: str
 
@@ -91,8 +91,9 @@ _HOMES = {
         "VssError",
         "VssWarning",
     ),
-    "index": ("Index", "configure"),
+    "index": ("Index",),
     "migrations": ("add_embeddings", "change_model", "drop_embeddings", "plan_embeddings"),
+    "settings": ("configure",),
     "_search": ("Result", "Results", "search", "search_many"),
     "_sync": (
         "DeadLetter",

@@ -21,6 +21,7 @@ import weakref
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+from ._index_arguments import Distances, Ids
 from ._search import Results
 from ._search import search as _search
 from ._search import search_many as _search_many
@@ -30,7 +31,7 @@ from ._sync import sync as _sync
 from .connection import Cancellation, Cancelled, Pool, load, send_to_aiosqlite
 from .embedding.daemons import DaemonPool
 from .errors import ConfigurationError, ConnectionSetupError
-from .index import Distances, Ids, Index
+from .index import Index
 from .migrations import add_embeddings as _add_embeddings
 
 if TYPE_CHECKING:

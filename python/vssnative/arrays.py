@@ -7,6 +7,7 @@ a second whole matrix is never made.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -19,7 +20,7 @@ from .errors import DimensionError, InvalidVectorError
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["Keys", "Matrix", "ids_of", "matrix_of", "number_array"]
+__all__ = ["Keys", "Matrix", "ids_of", "matrix_of", "number_array", "queries_of"]
 
 Keys: TypeAlias = "npt.NDArray[np.int64] | list[str] | list[bytes]"
 
@@ -53,16 +54,25 @@ def matrix_of(value: Any, name: str) -> Matrix:
     if root == "pyarrow":
         return _from_arrow(value, name)
     if root == "pandas":
-        if kind == "DataFrame":
+        if kind == "DataFrame" and value.shape[1] == 1 and _holds_rows(value.iloc[:, 0]):
+            value = value.iloc[:, 0]
+        elif kind == "DataFrame":
             return _from_pandas(value, name)
         return _from_rows(len(value), lambda first, end: list(value.iloc[first:end]), name)
     if root == "polars":
-        if kind == "DataFrame":
+        if kind == "DataFrame" and value.width == 1 and str(value.dtypes[0]).startswith(("List", "Array")):
+            value = value.to_series(0)
+        elif kind == "DataFrame":
             return _from_pieces(
                 value.height, value.width, lambda first, end: value[first:end].to_numpy(), name
             )
         if not str(value.dtype).startswith("Array"):
-            return _from_rows(len(value), lambda first, end: value[first:end].to_list(), name)
+            return _from_rows(
+                len(value),
+                lambda first, end: value[first:end].to_list(),
+                name,
+                lambda first, end, width: value[first:end].list.to_array(width).to_numpy(),
+            )
         if value.null_count():
             raise InvalidVectorError(f"{name}: {value.null_count()} of its rows are null")
         value = value.to_numpy()
@@ -79,6 +89,32 @@ def matrix_of(value: Any, name: str) -> Matrix:
             + (f"; call {name}.reshape(1, -1) for one vector" if array.ndim == 1 else "")
         )
     return Matrix(array.shape[0], array.shape[1], array)
+
+
+def queries_of(value: Any, name: str) -> npt.NDArray[Any]:
+    """Queries as an array of numbers: (n, dim), or (dim,); a column of vectors is (n, dim).
+
+    Raises:
+        InvalidVectorError, DimensionError: as for a matrix.
+    """
+    root = type(value).__module__.partition(".")[0]
+    if root not in ("pandas", "polars"):
+        return number_array(value, name)
+    if getattr(value, "ndim", 2) == 1 or type(value).__name__ == "Series":
+        holds = _holds_rows(value) if root == "pandas" else str(value.dtype).startswith(("List", "Array"))
+        if not holds:
+            return number_array(value, name)
+    found = matrix_of(value, name)
+    return found.array if found.array is not None else np.concatenate(list(_all_pieces(found)))
+
+
+def _holds_rows(column: Any) -> bool:
+    """Whether a pandas column's first value is a row of numbers."""
+    return (
+        bool(len(column))
+        and hasattr(column.iloc[0], "__len__")
+        and not isinstance(column.iloc[0], (str, bytes))
+    )
 
 
 def number_array(value: Any, name: str) -> npt.NDArray[Any]:
@@ -137,11 +173,21 @@ def _from_pieces(n: int, width: int, take: Callable[[int, int], npt.NDArray[Any]
     return Matrix(n, width, None, piece)
 
 
-def _from_rows(n: int, take: Callable[[int, int], list[Any]], name: str) -> Matrix:
-    """Rows that are Python's: lists, tuples, arrays."""
+def _from_rows(
+    n: int,
+    take: Callable[[int, int], list[Any]],
+    name: str,
+    whole: Callable[[int, int, int], npt.NDArray[Any]] | None = None,
+) -> Matrix:
+    """Rows that are Python's: lists, tuples, arrays. `whole` may give some as an array of a width, quicker, or raise."""
     width = _width(take(0, 1)[0], 0, name) if n else 0
 
     def piece(first: int) -> npt.NDArray[np.float32]:
+        if whole is not None:
+            with contextlib.suppress(Exception):  # what is wrong with which row is said below
+                array = whole(first, min(n, first + _ROWS_PER_PIECE), width)
+                if array.shape == (min(_ROWS_PER_PIECE, n - first), width):
+                    return _as_float32(array, first, name)
         rows = take(first, min(n, first + _ROWS_PER_PIECE))
         for i, row in enumerate(rows):
             if _width(row, first + i, name) != width:
@@ -188,6 +234,9 @@ def _from_pandas(frame: Any, name: str) -> Matrix:
 
 def _from_arrow(value: Any, name: str) -> Matrix:
     kind = type(value).__name__
+    if kind in ("Table", "RecordBatch") and value.num_columns == 1 and "list" in str(value.schema.types[0]):
+        value = value.column(0)
+        kind = type(value).__name__
     if kind in ("Table", "RecordBatch"):
 
         def take(first: int, end: int) -> npt.NDArray[Any]:
@@ -224,7 +273,23 @@ def _from_arrow(value: Any, name: str) -> Matrix:
             raise InvalidVectorError(f"{name}: {numbers.null_count} of its numbers are null")
         array = number_array(numbers.to_numpy(zero_copy_only=False), name).reshape(len(value), -1)
         return Matrix(len(value), int(value.type.list_size), array)
-    return _from_rows(len(value), lambda first, end: value.slice(first, end - first).to_pylist(), name)
+    return _from_rows(
+        len(value),
+        lambda first, end: value.slice(first, end - first).to_pylist(),
+        name,
+        lambda first, end, width: _flat(value.slice(first, end - first), width),
+    )
+
+
+def _flat(lists: Any, width: int) -> npt.NDArray[Any]:
+    """Arrow's lists of one length as an array."""
+    lengths = np.asarray(lists.value_lengths())
+    if not (lengths == width).all():
+        raise DimensionError("lists of other lengths")
+    numbers = lists.flatten()
+    if numbers.null_count:
+        raise InvalidVectorError("null")
+    return np.asarray(numbers.to_numpy(zero_copy_only=False)).reshape(len(lists), width)
 
 
 def ids_of(ids: Any, n: int | None, *, uuids_as_text: bool = True) -> Keys:

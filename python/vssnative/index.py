@@ -10,12 +10,26 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import _core
-from .arrays import Keys, Matrix, ids_of, matrix_of, number_array
+from ._index_arguments import (
+    BIT_DTYPE,
+    MOST_ROWS,
+    Distances,
+    Ids,
+    bfloat16_dtype,
+    checked_dim,
+    checked_index,
+    checked_k,
+    checked_metric,
+    checked_recall,
+    checked_type,
+    keys_of,
+)
+from .arrays import Keys, Matrix, ids_of, matrix_of, queries_of
 from .connection import (
     Connection,
     driver_error,
@@ -33,33 +47,13 @@ from .errors import (
     InvalidVectorError,
     QueryError,
 )
+from .frames import FrameLibrary, frame_of, library_of
 from .sql import check_params, quote_identifier
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["Index", "configure"]
-
-Ids: TypeAlias = "npt.NDArray[Any]"
-Distances: TypeAlias = "npt.NDArray[np.float32]"
-
-_METRICS = {
-    "l2": "l2",
-    "l2sq": "l2",
-    "euclidean": "euclidean",
-    "ip": "inner_product",
-    "dot": "inner_product",
-    "inner_product": "inner_product",
-    "cos": "cosine",
-    "cosine": "cosine",
-    "l1": "l1",
-    "hamming": "hamming",
-}
-_INDEXES = ("cells", "flat")
-_TYPES = ("float32", "float16", "bfloat16", "int8", "bit")
-_BIT_DTYPE = "uint8"
-_EXACT = 1.0
-_MOST_ROWS = 2**32
+__all__ = ["Index"]
 
 
 class Index:
@@ -111,11 +105,11 @@ class Index:
         self.schema = schema
         self._table_sql = f"{quote_identifier(schema)}.{quote_identifier(table)}"
         self._column_sql = quote_identifier(column)
-        self._wanted_dim = _checked_dim(dim)
-        self._wanted_metric = None if metric is None else _checked_metric(metric)
-        self._wanted_type = None if type is None else _checked_type(type)
-        self._wanted_index = None if index is None else _checked_index(index)
-        self._wanted_recall = None if recall is None else _checked_recall(recall)
+        self._wanted_dim = checked_dim(dim)
+        self._wanted_metric = None if metric is None else checked_metric(metric)
+        self._wanted_type = None if type is None else checked_type(type)
+        self._wanted_index = None if index is None else checked_index(index)
+        self._wanted_recall = None if recall is None else checked_recall(recall)
         self._known: dict[str, Any] | None = None
         # A query that can be taken as it is; known with the table.
         self._dtype: np.dtype[Any] | None = None
@@ -329,8 +323,8 @@ class Index:
             QueryError: there is no such table; k or recall out of range; not one value in `params` for each ``?`` of
                 `where`.
         """
-        if type(k) is not int or not 0 <= k <= _MOST_ROWS:
-            k = _checked_k(k)
+        if type(k) is not int or not 0 <= k <= MOST_ROWS:
+            k = checked_k(k)
         if recall is not None and not 0 < recall <= 1:
             raise QueryError(f"recall: expected a number above 0 and at most 1, got {recall!r}")
         check_params(where, params)
@@ -377,7 +371,32 @@ class Index:
             missing = (0, k - found) if single else ((0, 0), (0, k - found))
             ids = np.pad(ids, missing, constant_values=-1)
             distances = np.pad(distances, missing, constant_values=np.inf)
-        return (ids if self._key is None else _keys_of(ids, distances, dict(rows))), distances
+        return (ids if self._key is None else keys_of(ids, distances, dict(rows))), distances
+
+    def search_frame(
+        self,
+        queries: Any,
+        k: int = 10,
+        *,
+        where: str | None = None,
+        params: Sequence[Any] = (),
+        recall: float | None = None,
+        library: FrameLibrary | None = None,
+    ) -> Any:
+        """``search``, answered with a frame: columns ``query`` (the query's place, from 0), ``rank`` (from 1), ``id``, ``distance``; a
+        row for each id found, none for what is padded.
+
+        Args:
+            queries, k, where, params, recall: as for ``search``; `queries` may be a column of vectors.
+            library: ``"pandas"``, ``"polars"`` or ``"pyarrow"``; None takes that of `queries`, or pandas.
+
+        Raises:
+            MissingDependencyError: the library is not installed.
+            ConfigurationError: there is no such library.
+            Whatever ``search`` raises.
+        """
+        found = self.search(queries, k, where=where, params=params, recall=recall)
+        return frame_of(*found, library or library_of(queries))
 
     def stats(self) -> dict[str, Any]:
         """How the column is searched: rows, cells and their sizes, the tail, the cells each recall needs, the cache."""
@@ -433,7 +452,7 @@ class Index:
             raise QueryError(f"there is no table {self.table!r} in {self.schema!r}; add vectors first")
         if recall is not None and not 0 < recall <= 1:
             raise QueryError(f"recall: expected a number above 0 and at most 1, got {recall!r}")
-        if _checked_k(k) < 1:
+        if checked_k(k) < 1:
             raise QueryError(f"k: expected 1 or more, got {k}")
         blob = None if queries is None else self._checked_queries(queries)[0].tobytes()
         return self._told(
@@ -538,9 +557,9 @@ class Index:
         type = self._wanted_type or "float32" if known is None else str(known["type"])
         dim = self._wanted_dim or 0 if known is None else int(known["dim"])
         if type == "bit":
-            return np.dtype(_BIT_DTYPE), (dim + 7) // 8
+            return np.dtype(BIT_DTYPE), (dim + 7) // 8
         if type == "bfloat16":
-            return _bfloat16() or np.dtype(np.uint16), dim
+            return bfloat16_dtype() or np.dtype(np.uint16), dim
         return np.dtype(type), dim
 
     @property
@@ -550,7 +569,7 @@ class Index:
     def _dim_of(self, matrix: Matrix) -> int:
         """Dimensions of a new table for these vectors."""
         is_packed = (
-            self._wanted_type == "bit" and matrix.array is not None and matrix.array.dtype == _BIT_DTYPE
+            self._wanted_type == "bit" and matrix.array is not None and matrix.array.dtype == BIT_DTYPE
         )
         if is_packed and self._wanted_dim and matrix.width == (self._wanted_dim + 7) // 8:
             return self._wanted_dim
@@ -610,7 +629,7 @@ class Index:
             and queries.flags.c_contiguous
         ):
             return queries, True
-        array = number_array(queries, "queries")
+        array = queries_of(queries, "queries")
         single = array.ndim == 1
         array = array[None] if single else array
         if array.ndim != 2:
@@ -666,115 +685,3 @@ class Index:
             if f'table "{self.table}", column "' in message:
                 raise InvalidVectorError(message) from error
             raise
-
-
-def configure(
-    *,
-    memory: str | int | None = None,
-    threads: int | None = None,
-    recall: float | None = None,
-    precision: str | None = None,
-) -> None:
-    """Set the process's memory budget, number of threads, default recall and models' precision, for all connections.
-
-    In SQL: ``select vss_setting('memory', '1GB'), vss_setting('threads', 4), vss_setting('recall', 0.99)``.
-
-    Args:
-        memory: bytes, or text like ``"256MB"`` (units are powers of 1,024), for decoded vectors and codes that are
-            kept between searches. Default: the environment's ``VSSNATIVE_MEMORY``, else 256 MB.
-        threads: threads for batches of queries and large loads; 0 is one for each core this process may use.
-            Default: the environment's ``VSSNATIVE_THREADS``, else 0.
-        recall: of searches that ask for none. Default: 0.95.
-        precision: how local models that are made from now on compute, ``"float32"`` or the faster ``"bfloat16"``.
-            Default: the environment's ``VSSNATIVE_PRECISION``, else ``"float32"``. A table keeps the precision that it
-            was given its embeddings with.
-
-    Raises:
-        ConfigurationError: a value that cannot be.
-    """
-    if memory is not None:
-        _core.set_memory_budget(_bytes_of(memory))
-    if threads is not None:
-        if isinstance(threads, bool) or not isinstance(threads, int) or not 0 <= threads <= 256:
-            raise ConfigurationError(f"threads: expected an integer from 0 to 256, got {threads!r}")
-        _core.set_threads(threads)
-    if recall is not None:
-        if not 0 < recall <= 1:
-            raise ConfigurationError(f"recall: expected a number above 0 and at most 1, got {recall!r}")
-        _core.set_default_recall(recall)
-    if precision is not None:
-        from .embedding.precision import set_default_precision
-
-        set_default_precision(precision)
-
-
-def _bytes_of(memory: str | int) -> int:
-    if isinstance(memory, int) and not isinstance(memory, bool):
-        if memory < 0:
-            raise ConfigurationError(f"memory: expected 0 bytes or more, got {memory}")
-        return memory
-    size = _core.parse_bytes(str(memory).strip())
-    if size < 0:
-        raise ConfigurationError(f'memory: expected a number of bytes, or text like "256MB", got {memory!r}')
-    return size
-
-
-def _checked_dim(dim: int | None) -> int | None:
-    if dim is None:
-        return None
-    if isinstance(dim, bool) or not isinstance(dim, (int, np.integer)) or not 0 < dim <= 65536:
-        raise ConfigurationError(f"dim: expected an integer from 1 to 65536, got {dim!r}")
-    return int(dim)
-
-
-def _checked_metric(metric: str) -> str:
-    if not isinstance(metric, str) or metric.lower() not in _METRICS:
-        raise ConfigurationError(
-            f"metric: expected l2, euclidean, inner_product, cosine, l1 or hamming, got {metric!r}"
-        )
-    return _METRICS[metric.lower()]
-
-
-def _checked_type(type: str) -> str:
-    if not isinstance(type, str) or type.lower() not in _TYPES:
-        raise ConfigurationError(f"type: expected {', '.join(_TYPES)}, got {type!r}")
-    return type.lower()
-
-
-def _checked_index(index: str) -> str:
-    if not isinstance(index, str) or index.lower() not in _INDEXES:
-        raise ConfigurationError(f"index: expected {', '.join(_INDEXES)}, got {index!r}")
-    return index.lower()
-
-
-def _checked_recall(recall: float) -> float:
-    if isinstance(recall, bool) or not isinstance(recall, (int, float, np.number)) or not 0 < recall <= 1:
-        raise ConfigurationError(f"recall: expected a number above 0 and at most 1, got {recall!r}")
-    return float(recall)
-
-
-def _checked_k(k: object) -> int:
-    if isinstance(k, (int, np.integer)) and k > _MOST_ROWS:
-        raise QueryError(
-            f"k: a column has at most {_MOST_ROWS} rows, got an integer of {int(k).bit_length()} bits"
-        )
-    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 0:
-        raise QueryError(f"k: expected an integer of 0 or more, got {k!r}")
-    return int(k)
-
-
-def _keys_of(ids: Ids, distances: Distances, keys: dict[int, Any]) -> Ids:
-    """The keys of the rowids found, in their places; None where there is no row."""
-    out = np.full(ids.shape, None, object)
-    for place in zip(*np.nonzero(np.isfinite(distances) | (ids != -1)), strict=True):
-        out[place] = keys.get(int(ids[place]))
-    return out
-
-
-def _bfloat16() -> np.dtype[Any] | None:
-    try:
-        import ml_dtypes  # type: ignore[import-not-found,unused-ignore]
-    except ImportError:
-        return None
-    dtype: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
-    return dtype

@@ -30,6 +30,7 @@ with vssnative.Pool("blog.db") as pool, pool.connection() as conn:
 def function(conn):
     return conn.execute("update posts set title = title").rowcount
 """,
+    "frames.md": "",
     "langchain.md": "",
     "llamaindex.md": "",
     "llm.md": "",

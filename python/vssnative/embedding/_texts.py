@@ -18,7 +18,7 @@ def checked_texts(texts: Sequence[str]) -> list[str]:
         raise EmbeddingError(
             f"texts must be a sequence of strings, not one {type(texts).__name__}; write [text]"
         )
-    rows = list(texts)
+    rows = texts.to_pylist() if hasattr(texts, "to_pylist") else list(texts)  # Arrow's items are no strings
     for position, text in enumerate(rows):
         if not isinstance(text, str):
             raise EmbeddingError(f"texts[{position}] must be a string, not {type(text).__name__}")

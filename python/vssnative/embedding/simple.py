@@ -28,7 +28,7 @@ def shared_embedder(model: Any) -> Embedder:
 
 
 def embed(
-    texts: Sequence[str],
+    texts: Sequence[str] | Any,
     model: Any = "minilm",
     progress: bool | Callable[[int, int], None] = False,
     *,
@@ -37,7 +37,7 @@ def embed(
     """Embed texts, as stored documents or as queries.
 
     Args:
-        texts: strings, any number.
+        texts: strings, any number: a list, a pandas or polars Series, an Arrow array, a numpy array.
         model: whatever ``get_embedder`` takes: a name, a function, a model. A named model is loaded once per process.
         progress: True shows a progress bar on standard error; a function is called with the numbers of texts done and
             of all.

@@ -15,7 +15,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
-from ..index import configure
+from ..settings import configure
 from .engine import WorkerDied
 from .shard import ShardServer
 

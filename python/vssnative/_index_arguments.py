@@ -1,0 +1,93 @@
+"""The arguments of ``Index``, checked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from .errors import ConfigurationError, QueryError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+Ids: TypeAlias = "npt.NDArray[Any]"
+Distances: TypeAlias = "npt.NDArray[np.float32]"
+
+_METRICS = {
+    "l2": "l2",
+    "l2sq": "l2",
+    "euclidean": "euclidean",
+    "ip": "inner_product",
+    "dot": "inner_product",
+    "inner_product": "inner_product",
+    "cos": "cosine",
+    "cosine": "cosine",
+    "l1": "l1",
+    "hamming": "hamming",
+}
+_INDEXES = ("cells", "flat")
+_TYPES = ("float32", "float16", "bfloat16", "int8", "bit")
+BIT_DTYPE = "uint8"
+MOST_ROWS = 2**32
+
+
+def checked_dim(dim: int | None) -> int | None:
+    if dim is None:
+        return None
+    if isinstance(dim, bool) or not isinstance(dim, (int, np.integer)) or not 0 < dim <= 65536:
+        raise ConfigurationError(f"dim: expected an integer from 1 to 65536, got {dim!r}")
+    return int(dim)
+
+
+def checked_metric(metric: str) -> str:
+    if not isinstance(metric, str) or metric.lower() not in _METRICS:
+        raise ConfigurationError(
+            f"metric: expected l2, euclidean, inner_product, cosine, l1 or hamming, got {metric!r}"
+        )
+    return _METRICS[metric.lower()]
+
+
+def checked_type(type: str) -> str:
+    if not isinstance(type, str) or type.lower() not in _TYPES:
+        raise ConfigurationError(f"type: expected {', '.join(_TYPES)}, got {type!r}")
+    return type.lower()
+
+
+def checked_index(index: str) -> str:
+    if not isinstance(index, str) or index.lower() not in _INDEXES:
+        raise ConfigurationError(f"index: expected {', '.join(_INDEXES)}, got {index!r}")
+    return index.lower()
+
+
+def checked_recall(recall: float) -> float:
+    if isinstance(recall, bool) or not isinstance(recall, (int, float, np.number)) or not 0 < recall <= 1:
+        raise ConfigurationError(f"recall: expected a number above 0 and at most 1, got {recall!r}")
+    return float(recall)
+
+
+def checked_k(k: object) -> int:
+    if isinstance(k, (int, np.integer)) and k > MOST_ROWS:
+        raise QueryError(
+            f"k: a column has at most {MOST_ROWS} rows, got an integer of {int(k).bit_length()} bits"
+        )
+    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 0:
+        raise QueryError(f"k: expected an integer of 0 or more, got {k!r}")
+    return int(k)
+
+
+def keys_of(ids: Ids, distances: Distances, keys: dict[int, Any]) -> Ids:
+    """The keys of the rowids found, in their places; None where there is no row."""
+    out = np.full(ids.shape, None, object)
+    for place in zip(*np.nonzero(np.isfinite(distances) | (ids != -1)), strict=True):
+        out[place] = keys.get(int(ids[place]))
+    return out
+
+
+def bfloat16_dtype() -> np.dtype[Any] | None:
+    try:
+        import ml_dtypes  # type: ignore[import-not-found,unused-ignore]
+    except ImportError:
+        return None
+    dtype: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+    return dtype
