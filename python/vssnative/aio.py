@@ -291,10 +291,12 @@ async def _run_in_pool(pool: Pool, function: Callable[[Any], _T], write: bool) -
 async def _run_in_thread(
     submit: Callable[[Callable[[], None]], object], work: Callable[[Cancellation], _T]
 ) -> _T:
-    """Have `work` done where `submit` puts it; a task that is cancelled waits until it has ended."""
+    """Have `work` done where `submit` puts it. A task that is cancelled waits until it has ended, if it has begun."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[_T] = loop.create_future()
     cancellation = Cancellation()
+    beginning = threading.Lock()
+    begun = dropped = False
 
     def finish(result: _T | None, error: BaseException | None) -> None:
         if done.cancelled():
@@ -307,6 +309,11 @@ async def _run_in_thread(
             done.set_exception(error)
 
     def task() -> None:
+        nonlocal begun
+        with beginning:
+            if dropped:
+                return
+            begun = True
         result, error = None, None
         try:
             with cancellation.active():
@@ -320,11 +327,13 @@ async def _run_in_thread(
     try:
         return await asyncio.shield(done)
     except asyncio.CancelledError:
-        while not done.done():
+        with beginning:
+            dropped = not begun
+        while not dropped and not done.done():
             cancellation.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait({done}, timeout=_CANCEL_SECONDS)
-        if not done.cancelled():
+        if done.done() and not done.cancelled():
             done.exception()  # it is looked at: nobody else will
         raise
 
