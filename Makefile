@@ -5,7 +5,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 export PYTHON
 
-.PHONY: demo test test-cpp test-python campaign lint format dev bench connections asan ubsan tsan fuzz dist clean
+.PHONY: demo test test-cpp test-python versions campaign lint format dev bench connections asan ubsan tsan fuzz dist clean
 
 demo:
 	@tools/bootstrap.sh build
@@ -29,6 +29,10 @@ test-cpp:
 test-python: test-cpp
 	@echo "== Python tests"
 	@.venv/bin/python -m pytest
+
+# Each extra's tests with the oldest and the newest versions that it admits.
+versions: dev
+	@tools/versions.sh
 
 # The long runs of the reliability tests: 100 kills for each journal mode and kind of table, 500 programs of each state
 # machine, every I/O call, every allocation.

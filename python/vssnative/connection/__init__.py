@@ -18,7 +18,7 @@ from __future__ import annotations
 from .cancellation import Cancellation, Cancelled, check_cancelled, shielded, sleep
 from .drivers import send_to_aiosqlite
 from .loading import loadable_path
-from .opening import connect, load, load_by
+from .opening import check_synchronous, connect, load, load_by, prepare
 from .pool import Pool, is_in_memory
 from .protocol import Connection
 from .statements import (
@@ -41,6 +41,7 @@ __all__ = [
     "Connection",
     "Pool",
     "check_cancelled",
+    "check_synchronous",
     "connect",
     "create_function",
     "driver_error",
@@ -55,6 +56,7 @@ __all__ = [
     "load",
     "load_by",
     "loadable_path",
+    "prepare",
     "send_to_aiosqlite",
     "shielded",
     "sleep",

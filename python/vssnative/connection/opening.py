@@ -93,10 +93,7 @@ def connect(
         ExtensionLoadError: vss0 could not be loaded.
         The driver's own error where the file cannot be opened.
     """
-    if synchronous is not None and synchronous.upper() not in _SYNCHRONOUS:
-        raise ConfigurationError(
-            f"synchronous must be one of {', '.join(_SYNCHRONOUS)} or None, not {synchronous!r}"
-        )
+    check_synchronous(synchronous)
     if timeout < 0:
         raise ConfigurationError(f"timeout must be 0 or more seconds, not {timeout!r}")
     module = sqlite3 if driver is None else driver
@@ -113,10 +110,7 @@ def connect(
             f"driver must be a module such as sqlite3, pysqlite3 or apsw, not {module!r}"
         )
     try:
-        if wal:
-            _switch_to_wal(conn, timeout)
-        if synchronous is not None:
-            execute(conn, f"PRAGMA synchronous={synchronous.upper()}")
+        _set_journal(conn, wal, synchronous, timeout)
         load(conn)
         if pep249_autocommit is not None:
             conn.autocommit = pep249_autocommit
@@ -125,6 +119,43 @@ def connect(
         raise
     opened: Connection = conn
     return opened
+
+
+def check_synchronous(synchronous: str | None) -> None:
+    """Refuse what SQLite's ``synchronous`` cannot be.
+
+    Raises:
+        ConfigurationError: says what it can be.
+    """
+    if synchronous is not None and synchronous.upper() not in _SYNCHRONOUS:
+        raise ConfigurationError(
+            f"synchronous must be one of {', '.join(_SYNCHRONOUS)} or None, not {synchronous!r}"
+        )
+
+
+def prepare(
+    conn: Connection, *, wal: bool = True, synchronous: str | None = "NORMAL", timeout: float = 5.0
+) -> None:
+    """Make an open connection, with no transaction open, what ``connect`` returns. Arguments and errors are its."""
+    check_synchronous(synchronous)
+    raw, _ = unwrap(conn)
+    # Under autocommit=False (Python 3.12) an empty transaction is open, in which the journal cannot change.
+    waiting = getattr(raw, "autocommit", None) is False
+    if waiting:
+        raw.autocommit = True
+    try:
+        _set_journal(raw, wal, synchronous, timeout)
+    finally:
+        if waiting:
+            raw.autocommit = False
+    load(raw)
+
+
+def _set_journal(conn: Connection, wal: bool, synchronous: str | None, timeout: float) -> None:
+    if wal:
+        _switch_to_wal(conn, timeout)
+    if synchronous is not None:
+        execute(conn, f"PRAGMA synchronous={synchronous.upper()}")
 
 
 def _switch_to_wal(conn: Connection, timeout: float) -> None:

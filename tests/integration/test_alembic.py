@@ -87,7 +87,7 @@ from alembic import context
 from sqlalchemy import create_engine
 import vssnative.integrations.alembic as ours
 from vssnative.integrations.sqlalchemy import install
-from tests.integration.test_integrations_sqlalchemy import Base
+from tests.integration.test_alembic import Base
 
 engine = create_engine(context.config.get_main_option("sqlalchemy.url"))
 install(engine)

@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# Runs the tests of each extra with the oldest and the newest versions that it admits. The packages of a run lie in a folder
+# of their own, build/versions/<extra>-<oldest|newest>, which goes before .venv's. Needs `make dev` first.
+#
+#   tools/versions.sh [extra ...]        all of them where none is named
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+# extra | oldest | newest | tests
+table() {
+    cat <<'END'
+sqlalchemy|sqlalchemy[asyncio]==2.0.22 aiosqlite==0.20.0 sqlmodel==0.0.22|sqlalchemy[asyncio] aiosqlite sqlmodel|tests/integration/test_sqlalchemy_*.py
+END
+}
+
+failed=()
+run() {
+    local name=$1 packages=$2 tests=$3 folder=$PWD/build/versions/$1
+    rm -rf "$folder"
+    # shellcheck disable=SC2086
+    if ! .venv/bin/python -m pip --disable-pip-version-check install -q --target "$folder" $packages 2>"$folder.log"; then
+        cat "$folder.log"
+        failed+=("$name")
+        return
+    fi
+    echo "== $name: $(cd "$folder" && ls -d ./*.dist-info | sed -E 's/^\.\/(.*)-([^-]*)\.dist-info$/\1 \2/' | paste -sd, | sed 's/,/, /g')"
+    # shellcheck disable=SC2086
+    PYTHONPATH=$folder .venv/bin/python -m pytest -q -p no:cacheprovider $tests | tail -3
+    [ "${PIPESTATUS[0]}" -eq 0 ] || failed+=("$name")
+}
+
+mkdir -p build/versions
+while IFS='|' read -r extra oldest newest tests; do
+    if [ $# -gt 0 ] && [[ " $* " != *" $extra "* ]]; then continue; fi
+    run "$extra-oldest" "$oldest" "$tests"
+    run "$extra-newest" "$newest" "$tests"
+done < <(table)
+
+if [ ${#failed[@]} -gt 0 ]; then
+    printf 'versions: failed: %s\n' "${failed[@]}" >&2
+    exit 1
+fi
+echo "versions: all passed"
