@@ -10,6 +10,7 @@ cd "$(dirname "$0")/.."
 table() {
     cat <<'END'
 sqlalchemy|sqlalchemy[asyncio]==2.0.22 aiosqlite==0.20.0 sqlmodel==0.0.22|sqlalchemy[asyncio] aiosqlite sqlmodel|tests/integration/test_sqlalchemy_*.py
+alembic|alembic==1.13.0 sqlalchemy[asyncio]==2.0.22 aiosqlite==0.20.0|alembic sqlalchemy[asyncio] aiosqlite|tests/integration/test_alembic.py
 END
 }
 

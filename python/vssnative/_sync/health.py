@@ -30,7 +30,7 @@ def problem_with(conn: Connection, embedding: EmbeddingConfig) -> str | None:
         source = _described(conn, embedding)
     except MigrationError as error:
         return str(error)
-    return _mismatch(embedding, source)
+    return mismatch_with(embedding, source)
 
 
 def needs_mending(conn: Connection, embedding: EmbeddingConfig) -> bool:
@@ -74,7 +74,7 @@ def mend(conn: Connection, embedding: EmbeddingConfig, listener: Listener | None
     """
     followed = _followed(conn, embedding)
     source = _described(conn, followed)
-    mismatch = _mismatch(followed, source)
+    mismatch = mismatch_with(followed, source)
     if mismatch is not None:
         raise MigrationError(mismatch)
     if followed.source != embedding.source or needs_mending(conn, followed):
@@ -148,7 +148,8 @@ def _described(conn: Connection, embedding: EmbeddingConfig) -> Source:
         ) from error
 
 
-def _mismatch(embedding: EmbeddingConfig, source: Source) -> str | None:
+def mismatch_with(embedding: EmbeddingConfig, source: Source) -> str | None:
+    """A sentence where a table cannot carry the recorded embeddings; None where it can."""
     present = {column.lower() for column in source.columns}
     gone = [column for column in embedding.watched if column.lower() not in present]
     if gone:

@@ -246,11 +246,17 @@ def drop_embeddings(conn: Connection, table: str) -> None:
                 "delete from vssnative_meta where key = ?",
                 (full_text_index.meta_key(embedding.id),),
             )
+        execute(conn, "delete from vssnative_meta where key = ?", (declared_key(embedding.id),))
         execute(conn, f"drop table if exists main.{embedding.key_table}")
         for own in ("vssnative_queue", "vssnative_dead_letters"):
             execute(conn, f"delete from {own} where embedding = ?", (embedding.id,))
         execute(conn, "delete from vssnative_embeddings where id = ?", (embedding.id,))
         record_step(conn, embedding.name, "drop_embeddings", None)
+
+
+def declared_key(embedding: int) -> str:
+    """The key in ``vssnative_meta`` of embeddings that a declaration made, by which autogenerate knows them."""
+    return f"declared:{embedding}"
 
 
 def first_vss_table(name: str) -> str:

@@ -26,8 +26,9 @@ def on_dbapi(dbapi_connection: Any, function: Callable[[Any], _T]) -> _T:
         return function(raw)
     from sqlalchemy.util import await_only
 
-    # Its method that hands a function to its thread and awaits the answer; all its own methods go through it.
-    answer: _T = await_only(raw._execute(function, raw._conn))
+    from ...aio import run
+
+    answer: _T = await_only(run(raw, function))
     return answer
 
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapper
 from sqlalchemy.schema import SchemaItem
 
-from ..._catalog.records import load_embeddings, template_columns
+from ..._catalog.records import EmbeddingConfig, load_embeddings, template_columns
+from ..._catalog.schema import installed_version, set_meta
+from ...connection import execute
 from ...errors import ConfigurationError, VssWarning
 from ...migrations import add_embeddings, drop_embeddings
+from ...migrations.embeddings import declared_key
 from .driving import is_connected, on_driver
 
-_KEY = "vssnative_embedded"
 _FORMAT_ESCAPES = str.maketrans({"{": "{{", "}": "}}"})
 
 
@@ -80,7 +83,7 @@ class Embedded(SchemaItem):
         if not isinstance(parent, sa.Table):
             raise ConfigurationError(f"Embedded belongs to a Table or a mapped class, not to {parent!r}")
         self.table = parent
-        declared: list[Embedded] = parent.info.setdefault(_KEY, [])
+        declared = _declared.setdefault(parent, [])
         if self in declared:
             return
         if not declared:
@@ -139,10 +142,13 @@ _DEFAULTS: dict[str, Any] = {
 }
 
 
+# Not in Table.info, which Alembic writes into revisions.
+_declared: WeakKeyDictionary[sa.Table, list[Embedded]] = WeakKeyDictionary()
+
+
 def declared_on(table: sa.Table) -> Sequence[Embedded]:
     """The embeddings that a table, or the class mapped to it, declares."""
-    found: list[Embedded] = table.info.get(_KEY, [])
-    return found
+    return _declared.get(table, ())
 
 
 def _renamed(template: str, names: dict[str, str]) -> str:
@@ -195,7 +201,7 @@ def _add_missing(connection: Any, wanted: Sequence[Embedded]) -> None:
             assert declared.table is not None
             if declared.embeddings_name.lower() not in there:
                 if has_table(raw, declared.table.name):
-                    add_embeddings(raw, declared.table.name, **declared.arguments())
+                    mark_declared(raw, add_embeddings(raw, declared.table.name, **declared.arguments()))
             elif there[declared.embeddings_name.lower()].source.lower() != declared.table.name.lower():
                 source = there[declared.embeddings_name.lower()].source
                 warnings.warn(
@@ -208,10 +214,21 @@ def _add_missing(connection: Any, wanted: Sequence[Embedded]) -> None:
     on_driver(connection, work)
 
 
+def mark_declared(raw: Any, embedding: EmbeddingConfig) -> None:
+    """Record that embeddings came from a declaration: autogenerate takes them away when the declaration is gone."""
+    set_meta(raw, declared_key(embedding.id), 1)
+
+
+def is_marked(raw: Any) -> frozenset[int]:
+    """The numbers of embeddings that came from a declaration."""
+    if not installed_version(raw):
+        return frozenset()
+    rows = execute(raw, "select key from vssnative_meta where key glob 'declared:*'")
+    return frozenset(int(key.partition(":")[2]) for (key,) in rows)
+
+
 def has_table(raw: Any, name: str) -> bool:
     """Whether the main database has a table of that name."""
-    from ...connection import execute
-
     sql = "select 1 from main.sqlite_master where type = 'table' and name = ? collate nocase"
     return bool(execute(raw, sql, (name,)))
 

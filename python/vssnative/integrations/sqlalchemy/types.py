@@ -73,6 +73,20 @@ class Vector(UserDefinedType[npt.NDArray[Any]]):
         self.scale = scale
         self.index = index
 
+    def __repr__(self) -> str:
+        given = [str(self.dim)]
+        given += [
+            f"{name}={getattr(self, name)!r}"
+            for name, default in (
+                ("metric", None),
+                ("element", "float32"),
+                ("scale", None),
+                ("index", None),
+            )
+            if getattr(self, name) != default
+        ]
+        return f"Vector({', '.join(given)})"
+
     def get_col_spec(self, **_: Any) -> str:
         return f"{DECLARED}({self.dim})"
 
