@@ -11,6 +11,7 @@ table() {
     cat <<'END'
 sqlalchemy|sqlalchemy[asyncio]==2.0.22 aiosqlite==0.20.0 sqlmodel==0.0.22|sqlalchemy[asyncio] aiosqlite sqlmodel|tests/integration/test_sqlalchemy_*.py
 alembic|alembic==1.13.0 sqlalchemy[asyncio]==2.0.22 aiosqlite==0.20.0|alembic sqlalchemy[asyncio] aiosqlite|tests/integration/test_alembic.py
+django|django==4.2|django|tests/integration/test_django.py
 END
 }
 

@@ -51,3 +51,23 @@ def check_params(where: str | None, params: Sequence[object]) -> None:
         raise QueryError(
             f"expected a value in params for each of the {len(tokens)} ? of where, got {len(params)}: {where!r}"
         )
+
+
+def question_marks(sql: str, params: Sequence[object]) -> str:
+    """SQL with ``%s`` for its values, as Django has it, as SQL with ``?``; SQL without any as it is.
+
+    Where there is a ``%s``, ``%%`` stands for one ``%``.
+
+    Raises:
+        QueryError: there is another number of values.
+    """
+    if not any(token.group() == "%s" for token in _PERCENTS.finditer(sql)):
+        return sql
+    try:
+        return sql % (("?",) * len(params))
+    except (TypeError, ValueError) as error:
+        raise QueryError(f"where: {error}, with {len(params)} values in params: {sql!r}") from error
+
+
+# What may hold a %s that is none, then %s itself.
+_PERCENTS = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|%%|%s")

@@ -43,8 +43,11 @@ class RebuiltTable:
         }
         return cls(table, declared)
 
-    def put_back(self, conn: Connection) -> None:
+    def put_back(self, conn: Connection, *, strict: bool = True) -> None:
         """To be called when the new table has the name. In one transaction, or within the caller's.
+
+        Args:
+            strict: False leaves embeddings that do not fit the new table without triggers, for whoever mends them next.
 
         Raises:
             MigrationError: embeddings cannot go on with the new table; says why.
@@ -54,6 +57,8 @@ class RebuiltTable:
                 embedding = load_embedding(conn, name)
                 source = describe(conn, embedding.source)
                 mismatch = mismatch_with(embedding, source)
+                if mismatch is not None and not strict:
+                    continue
                 if mismatch is not None:
                     raise MigrationError(mismatch)
                 triggers.create_triggers(conn, embedding, source)

@@ -104,6 +104,36 @@ def change_model(
     return load_embedding(conn, embedding.name)
 
 
+def change_or_go_back(conn: Connection, name: str, options: dict[str, Any]) -> None:
+    """``change_model``, or the shorter way to the same: what is there already is not embedded again."""
+    embedding = load_embedding(conn, name)
+    if len(embedding.live) > 1:
+        cancel_change(conn, name)
+        embedding = load_embedding(conn, name)
+    columns, template = options.get("columns"), options.get("template")
+    if columns is None and template is None:
+        template = embedding.active.fields[0].template
+        columns = None if template is not None else [field.name for field in embedding.active.fields]
+    model = options.get("model")
+    source = describe(conn, embedding.source)
+    if model is not None:
+        wanted = make_generation(
+            source, get_embedder(model), columns, template, Chunking.of(options.get("chunk")), None
+        )
+        same = [
+            one
+            for one in embedding.generations
+            if (one.model_digest, one.fields, one.chunk) == (wanted.model_digest, wanted.fields, wanted.chunk)
+        ]
+        if any(one.state == "active" for one in same):
+            return
+        retired = [one for one in embedding.generations if one.state == "retired"]
+        if retired and retired[-1] in same:
+            rollback_model(conn, name)
+            return
+    change_model(conn, name, **options)
+
+
 def change_server(conn: Connection, table: str, base_url: str) -> EmbeddingConfig:
     """Record another address for a hosted model: the same model, so that its vectors stay.
 

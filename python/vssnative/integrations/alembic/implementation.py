@@ -9,21 +9,12 @@ import sqlalchemy as sa
 from alembic.ddl.sqlite import SQLiteImpl
 from alembic.operations import Operations
 
-from ..._catalog.records import load_embedding, load_embeddings
-from ..._catalog.source import describe
+from ..._catalog.records import load_embeddings
 from ..._sync import RebuiltTable, check_columns
 from ...connection import load
-from ...embedding.chunking import Chunking
-from ...embedding.registry import get_embedder
 from ...errors import MigrationError
-from ...migrations import (
-    add_embeddings,
-    cancel_change,
-    change_model,
-    drop_embeddings,
-    rollback_model,
-)
-from ...migrations.embeddings import make_generation
+from ...migrations import add_embeddings, drop_embeddings
+from ...migrations.generations import change_or_go_back
 from ..sqlalchemy.driving import on_driver
 from ..sqlalchemy.embedded import mark_declared
 from ..sqlalchemy.types import Vector
@@ -124,37 +115,7 @@ def _drop_embeddings(operations: Operations, operation: DropEmbeddings) -> None:
 
 @Operations.implementation_for(ChangeModel)
 def _change(operations: Operations, operation: ChangeModel) -> None:
-    _on_file(operations, lambda raw: _change_or_go_back(raw, operation.name, operation.options))
-
-
-def _change_or_go_back(raw: Any, name: str, options: dict[str, Any]) -> None:
-    """``change_model``, or the shorter way to the same: what is there already is not embedded again."""
-    embedding = load_embedding(raw, name)
-    if len(embedding.live) > 1:
-        cancel_change(raw, name)
-        embedding = load_embedding(raw, name)
-    columns, template = options.get("columns"), options.get("template")
-    if columns is None and template is None:
-        template = embedding.active.fields[0].template
-        columns = None if template is not None else [field.name for field in embedding.active.fields]
-    model = options.get("model")
-    source = describe(raw, embedding.source)
-    if model is not None:
-        wanted = make_generation(
-            source, get_embedder(model), columns, template, Chunking.of(options.get("chunk")), None
-        )
-        same = [
-            one
-            for one in embedding.generations
-            if (one.model_digest, one.fields, one.chunk) == (wanted.model_digest, wanted.fields, wanted.chunk)
-        ]
-        if any(one.state == "active" for one in same):
-            return
-        retired = [one for one in embedding.generations if one.state == "retired"]
-        if retired and retired[-1] in same:
-            rollback_model(raw, name)
-            return
-    change_model(raw, name, **options)
+    _on_file(operations, lambda raw: change_or_go_back(raw, operation.name, operation.options))
 
 
 def _on_file(operations: Operations, work: Callable[[Any], _T]) -> _T:
