@@ -89,9 +89,8 @@ def test_the_tests_of_the_project(project: Project, tmp_path: Path) -> None:
 
 def test_migrations_come_of_the_declarations(project: Project) -> None:
     assert "EmbeddedIndex(fields=[" in project.migration(1) and "model='hash:64'" in project.migration(1)
-    assert "No changes detected" in project.manage("makemigrations", "blog")
-    assert "-- vssnative.add_embeddings('blog_post'" in project.manage("sqlmigrate", "blog", "0001")
-    project.manage("migrate", "-v0")
+    printed = project.manage(*"makemigrations blog then sqlmigrate blog 0001 then migrate -v0".split())
+    assert "No changes detected" in printed and "-- vssnative.add_embeddings('blog_post'" in printed
     names = set(project.statuses())
     assert {"letters", "letters_32"} < names and len(names) == 4
     project.sql("insert into blog_post('the title', body) values ('zebra', 'stripes')")
@@ -100,8 +99,7 @@ def test_migrations_come_of_the_declarations(project: Project) -> None:
     # A rebuild of the table, of its columns, and another name for it: the triggers stay, and nothing is compared again.
     before = project.sql("select name, sql from sqlite_master where type = 'trigger' order by name")
     project.models('body = models.TextField(default="")', "body = models.TextField(null=True)")
-    project.manage("makemigrations", "blog")
-    project.manage("migrate", "-v0")
+    project.manage(*"makemigrations blog then migrate -v0".split())
     assert project.sql("select name, sql from sqlite_master where type = 'trigger' order by name") == before
     assert {one.problem for one in project.statuses().values()} == {None}
     assert {one.pending for one in project.statuses().values()} == {0}
@@ -110,11 +108,11 @@ def test_migrations_come_of_the_declarations(project: Project) -> None:
 
     # Other fields and another model: an index goes, one comes.
     project.models('fields=["title", "body"], model=MODEL', 'fields=["title"], model="hash:32"')
-    project.manage("makemigrations", "blog")
+    printed = project.manage(
+        *"makemigrations blog then makemigrations blog then migrate -v0 then vss_sync -v0".split()
+    )
+    assert "No changes detected" in printed
     assert "RemoveIndex" in project.migration(3) and "AddIndex" in project.migration(3)
-    assert "No changes detected" in project.manage("makemigrations", "blog")
-    project.manage("migrate", "-v0")
-    project.manage("vss_sync", "-v0")
     assert [one.model for one in project.statuses().values() if one.table == "blog_post"] == ["hash:32"]
 
     # A field with another name.
@@ -128,10 +126,11 @@ def test_migrations_come_of_the_declarations(project: Project) -> None:
     migrations = project.folder / "blog" / "migrations"
     [third] = migrations.glob("0003_*.py")
     (migrations / "0004_renamed.py").write_text(RENAMED.replace("0003_NAME", third.stem))
-    project.manage("makemigrations", "blog")
-    assert "No changes detected" in project.manage("makemigrations", "blog")
-    project.manage("migrate", "-v0")
-    assert "1 rows, 0 texts embedded" in project.manage("vss_sync")  # the cache still has the vector
+    printed = project.manage(
+        *"makemigrations blog then makemigrations blog then migrate -v0 then vss_sync".split()
+    )
+    assert "No changes detected" in printed
+    assert "1 rows, 0 texts embedded" in printed  # the cache still has the vector
     assert {one.problem for one in project.statuses().values()} == {None}
 
     # And all the way back.
@@ -159,8 +158,7 @@ def test_a_model_that_is_deleted_takes_its_embeddings_along(project: Project) ->
     models = project.folder / "blog" / "models.py"
     models.write_text(re.sub(r"class Letter.*?(?=class Person)", "", models.read_text(), flags=re.DOTALL))
     (project.folder / "blog" / "tests.py").unlink()
-    project.manage("makemigrations", "blog")
-    project.manage("migrate", "-v0")
+    project.manage(*"makemigrations blog then migrate -v0".split())
     assert {one.table for one in project.statuses().values()} == {"blog_post", "blog_person"}
     project.manage("migrate", "blog", "0001", "-v0")
     assert {"letters", "letters_32"} < set(project.statuses())
@@ -192,10 +190,8 @@ class Migration(migrations.Migration):
     ]
 """
     )
-    assert "No changes detected" in project.manage("makemigrations", "blog")
-    plan = project.manage("migrate", "--plan")
-    assert "Add embeddings to company" in plan
-    project.manage("migrate", "-v0")
+    printed = project.manage(*"makemigrations blog then migrate --plan then migrate -v0".split())
+    assert "No changes detected" in printed and "Add embeddings to company" in printed
     assert (
         project.statuses()[old].model == "hash:64" and project.statuses()[old].pending == 1
     )  # until sync has it
@@ -224,8 +220,7 @@ def test_the_operation_describes_and_writes_itself() -> None:
 
 
 def test_commands_and_checks_at_work(project: Project) -> None:
-    project.manage("check")
-    project.manage("migrate", "-v0")
+    project.manage(*"check then migrate -v0".split())
     project.sql("insert into blog_post('the title', body) values ('zebra', 'stripes')")
     printed = project.manage("check", "--database", "default")
     assert "vssnative.W004" in printed and "1 rows are waiting" in printed and "manage.py vss_sync" in printed
@@ -260,8 +255,6 @@ def test_the_page(project: Project) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     (project.folder / "blog" / "models.py").write_text(models)
     (project.folder / "blog" / "admin.py").write_text(admin)
-    project.manage("makemigrations", "blog")
-    project.manage("migrate", "-v0")
-    printed = project.manage("shell", "-c", usage)
+    project.manage(*"makemigrations blog then migrate -v0".split())
+    printed = project.manage("shell", "-c", usage, "then", "check", "--database", "default")
     assert "Sourdough acme" in printed and "Rye bread other" in printed
-    project.manage("check", "--database", "default")

@@ -414,8 +414,19 @@ def test_asynchronous_searches_at_once_beside_a_writer(tmp_path: Path) -> None:
     run_async(f"sqlite+aiosqlite:///{tmp_path / 'a.db'}", work)
 
 
+async def _search_notes(sqlmodel: Any, note: Any, engine: sa.Engine) -> None:
+    from sqlmodel.ext.asyncio.session import AsyncSession as Theirs
+
+    asynchronous = create_async_engine(f"sqlite+aiosqlite:///{engine.url.database}")
+    install(asynchronous)
+    async with Theirs(asynchronous) as session:
+        [found] = await search(session, note, "note word2", k=1)
+        assert found.object.body == "note word2"
+    await asynchronous.dispose()
+
+
 def test_sqlmodel(tmp_path: Path) -> None:
-    sqlmodel = pytest.importorskip("sqlmodel")
+    import sqlmodel
 
     class Note(sqlmodel.SQLModel, table=True):  # type: ignore[misc,name-defined,call-arg]
         __tablename__ = "notes"
@@ -433,6 +444,57 @@ def test_sqlmodel(tmp_path: Path) -> None:
     with sqlmodel.Session(engine) as session:
         [found] = search(session, Note, "note word3", k=1, where=Note.id > 1)
         assert isinstance(found.object, Note) and found.object.body == "note word3"
+    asyncio.run(_search_notes(sqlmodel, Note, engine))
     sqlmodel.SQLModel.metadata.drop_all(engine)
     assert status(engine) == []
     engine.dispose()
+
+
+def test_the_model_is_asked_before_the_snapshot(engine: sa.Engine) -> None:
+    """A slow model must not keep others from writing, in a file without the write-ahead log either."""
+    from vssnative.embedding.registry import get_embedder
+
+    class Slow:
+        def __init__(self) -> None:
+            self.embedder = get_embedder(MODEL)
+            self.asked = 0
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.embedder, name)
+
+        def embed_queries(self, texts: Any) -> Any:
+            self.asked += 1
+            other = vssnative.connect(str(engine.url.database), wal=False, timeout=0.1)
+            other.execute("update posts set title = 'written meanwhile' where id = 1")
+            other.commit()
+            other.close()
+            return self.embedder.embed_queries(texts)
+
+    with engine.connect() as connection:
+        assert connection.scalar(sa.text("pragma journal_mode = delete")) == "delete"
+    slow = Slow()
+    with Session(engine) as session:
+        found = search(session, Post, "title word7", k=3, embedder=slow)
+        assert found[0].object.headline == "title word7" and slow.asked == 1
+        [one] = search(session, Post, {"title word7": 1.0}, k=1, where=Post.id == 1)
+        assert one.object.headline == "written meanwhile"
+
+
+def test_the_functions_of_the_package_inside_run_sync(tmp_path: Path) -> None:
+    async def work(engine: AsyncEngine) -> None:
+        async with engine.connect() as connection:
+            assert (await connection.run_sync(vssnative.sync)).rows == 45
+            assert len(await connection.run_sync(vssnative.status)) == 4
+            await connection.run_sync(vssnative.drop_embeddings, "posts")
+            await connection.run_sync(vssnative.add_embeddings, "posts", columns=["title"], model=MODEL)
+            assert (await connection.run_sync(vssnative.sync, "posts")).rows == 20
+        async with AsyncSession(engine) as session:
+            found = await session.run_sync(
+                vssnative.search, "posts", "title word7", k=3, where="company = 'acme'"
+            )
+            assert found[0].row["title"] == "title word7" and len(found) == 3
+            with pytest.raises(QueryError, match="no such column"):
+                await session.run_sync(vssnative.search, "posts", "x", where="absent = 1")
+
+    run_async(f"sqlite+aiosqlite:///{tmp_path / 'a.db'}", work)
+    run_async("sqlite+aiosqlite://", work)

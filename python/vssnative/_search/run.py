@@ -17,7 +17,7 @@ import numpy as np
 
 from .._catalog.conditions import Condition, check_condition, condition_of
 from .._catalog.records import EmbeddingConfig, load_embedding
-from ..connection import Connection, exclusive, execute, in_transaction, load, transaction
+from ..connection import Connection, exclusive, execute, in_its_thread, in_transaction, load, transaction
 from ..errors import QueryError, SyncError, VssWarning
 from ..sql import quote_identifier
 from .full_text import Words, is_behind, text_places, words_of
@@ -68,6 +68,7 @@ class _Request:
     max_distance: float | None
 
 
+@in_its_thread
 def search(
     conn: Connection,
     table: str,
@@ -186,6 +187,7 @@ def search(
     return results
 
 
+@in_its_thread
 def search_many(
     conn: Connection,
     table: str,

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from .._catalog.content import EMPTY_HASH, Unreadable, read_texts
 from .._catalog.models import embedder_for
 from .._catalog.records import EmbeddingConfig, Field, Generation, load_embedding
-from ..connection import Connection, execute, load
+from ..connection import Connection, execute, in_its_thread, load
 from ..embedding._texts import content_hash
 from ..embedding.precision import is_rounded
 from ..embedding.protocol import Embedder
@@ -64,6 +64,7 @@ class Report:
         )
 
 
+@in_its_thread
 def verify(
     conn: Connection,
     table: str,
@@ -89,6 +90,7 @@ def verify(
     return read(conn, lambda: _verify(conn, load_embedding(conn, table), sample, embedder, seed))
 
 
+@in_its_thread
 def repair(
     conn: Connection,
     table: str,

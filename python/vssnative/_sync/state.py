@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from .._catalog.records import EmbeddingConfig, load_embedding, load_embeddings
 from .._catalog.schema import installed_version
-from ..connection import Connection, execute
+from ..connection import Connection, execute, in_its_thread
 from ..sql import quote_identifier
 from . import pauses
 from .engine import clock_time
@@ -78,6 +78,7 @@ class DeadLetter:
     died_at: float
 
 
+@in_its_thread
 def status(conn: Connection, table: str | None = None) -> list[Status]:
     """Where each set of embeddings stands. Changes nothing, and needs no vss0.
 
@@ -90,6 +91,7 @@ def status(conn: Connection, table: str | None = None) -> list[Status]:
     return [_status_of(conn, embedding) for embedding in load_embeddings(conn, table)]
 
 
+@in_its_thread
 def dead_letters(conn: Connection, table: str) -> list[DeadLetter]:
     """The texts of a table that were given up, by row.
 
@@ -106,6 +108,7 @@ def dead_letters(conn: Connection, table: str) -> list[DeadLetter]:
     return [DeadLetter(*row) for row in rows]
 
 
+@in_its_thread
 def retry_dead(conn: Connection, table: str) -> int:
     """Queue the rows that were given up once more, with all their attempts. Returns how many.
 
@@ -133,6 +136,7 @@ def retry_dead(conn: Connection, table: str) -> int:
     return write(conn, again)
 
 
+@in_its_thread
 def pause(conn: Connection, table: str) -> None:
     """Let workers leave this table alone until ``resume``; its edits go on being noted.
 
@@ -143,6 +147,7 @@ def pause(conn: Connection, table: str) -> None:
     _set_paused(conn, table, 1)
 
 
+@in_its_thread
 def resume(conn: Connection, table: str) -> None:
     """End ``pause``. Also a model that is paused after failures of its provider is asked again at once, and rows that
     wait for their next attempt are ready.

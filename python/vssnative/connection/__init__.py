@@ -16,7 +16,7 @@ to one of those.
 from __future__ import annotations
 
 from .cancellation import Cancellation, Cancelled, check_cancelled, shielded, sleep
-from .drivers import send_to_aiosqlite
+from .drivers import in_its_thread, send_to_aiosqlite
 from .loading import loadable_path
 from .opening import check_synchronous, connect, load, load_by, prepare
 from .pool import Pool, is_in_memory
@@ -48,6 +48,7 @@ __all__ = [
     "exclusive",
     "execute",
     "execute_as_set",
+    "in_its_thread",
     "in_transaction",
     "is_busy",
     "is_corrupt",

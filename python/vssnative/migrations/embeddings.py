@@ -30,7 +30,7 @@ from .._catalog.records import (
 )
 from .._catalog.schema import ensure_schema, installed_version
 from .._catalog.source import Source, column_of, describe
-from ..connection import Connection, execute, load, sqlite_version, transaction
+from ..connection import Connection, execute, in_its_thread, load, sqlite_version, transaction
 from ..embedding.chunking import Chunking
 from ..embedding.protocol import Embedder
 from ..embedding.registry import get_embedder
@@ -93,6 +93,7 @@ def add_embeddings(
 ) -> Plan: ...
 
 
+@in_its_thread
 def add_embeddings(
     conn: Connection,
     table: str,
@@ -205,6 +206,7 @@ def plan_embeddings(
     )
 
 
+@in_its_thread
 def drop_embeddings(conn: Connection, table: str) -> None:
     """Take embeddings away: triggers, vectors, blob columns, queue. The user's table is as it was before.
 

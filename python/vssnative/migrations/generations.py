@@ -27,7 +27,7 @@ from .._catalog.generations import (
 )
 from .._catalog.records import EmbeddingConfig, Generation, load_embedding
 from .._catalog.source import describe
-from ..connection import Connection, execute, load, transaction
+from ..connection import Connection, execute, in_its_thread, load, transaction
 from ..embedding.chunking import Chunking
 from ..embedding.protocol import Embedder
 from ..embedding.registry import from_config, get_embedder
@@ -35,6 +35,7 @@ from ..errors import ConfigurationError, MigrationError
 from .embeddings import first_vss_table, make_generation
 
 
+@in_its_thread
 def change_model(
     conn: Connection,
     table: str,
@@ -166,6 +167,7 @@ def change_server(conn: Connection, table: str, base_url: str) -> EmbeddingConfi
     return load_embedding(conn, embedding.name)
 
 
+@in_its_thread
 def cancel_change(conn: Connection, table: str) -> EmbeddingConfig:
     """Give up a change that is under way; its vectors are dropped.
 
@@ -181,6 +183,7 @@ def cancel_change(conn: Connection, table: str) -> EmbeddingConfig:
     return load_embedding(conn, embedding.name)
 
 
+@in_its_thread
 def switch(conn: Connection, table: str, *, force: bool = False) -> EmbeddingConfig:
     """Make the vectors under construction the ones that searches use.
 
@@ -204,6 +207,7 @@ def switch(conn: Connection, table: str, *, force: bool = False) -> EmbeddingCon
     return load_embedding(conn, embedding.name)
 
 
+@in_its_thread
 def rollback_model(conn: Connection, table: str) -> EmbeddingConfig:
     """Go back to the model before the last switch, whose vectors are still there.
 
@@ -226,6 +230,7 @@ def rollback_model(conn: Connection, table: str) -> EmbeddingConfig:
     return load_embedding(conn, embedding.name)
 
 
+@in_its_thread
 def drop_retired(conn: Connection, table: str) -> EmbeddingConfig:
     """Drop the vectors of models that searches do not use any more."""
     load(conn)

@@ -2,6 +2,7 @@
 
 import io
 import uuid
+from unittest import mock
 
 import numpy as np
 from django.contrib.auth.models import User
@@ -320,6 +321,24 @@ class Outside(TransactionTestCase):
         self.assertEqual(sync().rows, 1)
         Post.objects.all().delete()
         sync()
+
+    def test_checks_of_what_is_wrong(self):
+        def found():
+            every = checks.run_checks(databases=["default"])
+            return {one.id: f"{one.msg} {one.hint}" for one in every if one.id.startswith("vssnative")}
+
+        refused = vssnative.ExtensionLoadError("no loader here")
+        with mock.patch("vssnative.integrations.django.checks.load", side_effect=refused):
+            self.assertIn("no loader here Run `vssnative doctor`", found()["vssnative.E001"])
+        with mock.patch.object(connection, "vendor", "postgresql"):
+            self.assertIn("'default' is postgresql", found()["vssnative.W001"])
+        with connection.cursor() as cursor:
+            cursor.execute("select name from sqlite_master where type = 'trigger' and tbl_name = 'blog_post'")
+            for (name,) in cursor.fetchall():
+                cursor.execute(f'drop trigger "{name}"')
+        self.assertIn("triggers are missing", found()["vssnative.W003"])
+        sync()
+        self.assertEqual(found(), {})
 
     def test_the_schema_editor_keeps_triggers(self):
         def triggers():

@@ -17,7 +17,7 @@ from django.db.models import Q
 from django.db.models.expressions import RawSQL
 
 from ..._catalog.records import EmbeddingConfig, load_embeddings
-from ..._search import Results
+from ..._search import Results, embed_ahead
 from ..._search import search as search_table
 from ..._sync import sync
 from ...connection import execute, in_transaction, transaction
@@ -76,8 +76,9 @@ class SearchQuerySet(models.QuerySet):
             return
         connection = _connection(self.db)
         self._embed_first(connection)
+        ahead = self._asked_ahead(connection)
         with _snapshot(connection):
-            plain, results = self._resolved()
+            plain, results = self._resolved(ahead)
             plain._fetch_all()
         self._result_cache = plain._result_cache
         self._prefetch_done = True
@@ -89,7 +90,7 @@ class SearchQuerySet(models.QuerySet):
         if self._search is None:
             return self
         self._embed_first(_connection(self.db))
-        return self._resolved()[0]
+        return self._resolved(self._search)[0]
 
     def _embed_first(self, connection: Any) -> None:
         """What ``fresh=`` asks for: outside of the snapshot, as it commits."""
@@ -144,11 +145,16 @@ class SearchQuerySet(models.QuerySet):
             )
         return super()._combinator_query(*args, **kwargs)
 
-    def _resolved(self) -> tuple[Any, dict[Any, Any]]:
+    def _asked_ahead(self, connection: Any) -> dict[str, Any]:
+        """The search's options, the model asked already: outside of the snapshot, which may keep others from writing."""
+        options = dict(self._search or {})
+        name = _embedding_of(connection, self.model, options.get("name")).name
+        return embed_ahead(connection, name, options["query"], options)
+
+    def _resolved(self, search: dict[str, Any]) -> tuple[Any, dict[Any, Any]]:
         """The search done: a plain queryset over what it found, and the results by key."""
-        assert self._search is not None
         connection = _connection(self.db)
-        options = dict(self._search)
+        options = dict(search)
         query, limit = options.pop("query"), options.pop("k")
         options.pop("fresh", None)
         embedding = _embedding_of(connection, self.model, options.pop("name", None))

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapper, Session, scoped_session
 
 from ..._catalog.records import EmbeddingConfig, load_embeddings
-from ..._search import Result, Results
+from ..._search import Result, Results, embed_ahead
 from ..._search import search as search_table
 from ..._sync import sync
 from ...connection import execute, in_transaction, load
@@ -170,11 +170,12 @@ def _search(session: Session, arguments: _Arguments) -> FoundList[Any]:
                 embedder=options.get("embedder"),
             ),
         )
+    ahead = on_driver(connection, lambda raw: embed_ahead(raw, embedding.name, arguments.query, options))
     with _snapshot(connection):
         results = on_driver(
             connection,
             lambda raw: search_table(
-                raw, embedding.name, arguments.query, arguments.k, where, params, **options
+                raw, embedding.name, arguments.query, arguments.k, where, params, **ahead
             ),
         )
         objects = _load(session, arguments, key, [_values(result) for result in results])
