@@ -7,6 +7,7 @@ import binascii
 import contextlib
 import json
 import math
+import sys
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -475,15 +476,24 @@ def _tell(embedding: EmbeddingConfig, results: Results, unready: bool, behind: W
             f"search of {embedding.name} found nothing, and {results.pending:,} rows are waiting for their vectors:"
             " vssnative.sync(conn) embeds them",
             VssWarning,
-            stacklevel=4,
+            stacklevel=_callers_level(),
         )
     if behind is not None:
         warnings.warn(
             f"search of {embedding.name}: the FTS5 table {behind.table} lacks the newest rows, so they are found by"
             " vectors alone; triggers of its own keep such a table in step, or add_embeddings(full_text=True)",
             VssWarning,
-            stacklevel=4,
+            stacklevel=_callers_level(),
         )
+
+
+def _callers_level() -> int:
+    """The ``stacklevel`` that names the caller's line, however many functions of libraries lie between."""
+    level, frame = 1, sys._getframe(1)
+    libraries = ("vssnative", "django", "sqlalchemy")
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in libraries:
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 def _write_page(offset: int, request: _Request, shown: Sequence[tuple[Hit, float]]) -> str:

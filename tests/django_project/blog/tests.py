@@ -139,8 +139,11 @@ class Searches(TestCase):
     def test_a_distance_is_no_filter(self):
         near = Post.objects.search("title word7", max_distance=0.2)
         self.assertEqual([one.title for one in near], ["title word7"])
-        with self.assertRaisesRegex(vssnative.QueryError, r"search\(..., max_distance=...\)"):
-            list(Post.objects.search("title word7").filter(vss_distance__lt=0.2))
+        for wrong in ({"vss_distance__lt": 0.2}, {"vss_distance__lt": F("id") + 1}, {"vss_rank": 1}):
+            with self.assertRaisesRegex(vssnative.QueryError, r"search\(..., max_distance=...\)"):
+                list(Post.objects.search("title word7").filter(Q(pk=1) | Q(**wrong)))
+        self.assertIn("vssnative_found_distance(N", str(Post.objects.search("title word7").query))
+        self.assertIn("blog_post", Post.objects.search("title word7").explain())
 
     def test_other_searches(self):
         first = Post.objects.get(title="title word7")

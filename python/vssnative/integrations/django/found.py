@@ -11,7 +11,6 @@ from django.db.models import Expression, FloatField, IntegerField
 
 from ..._search import Result
 from ...connection import create_function
-from ...errors import QueryError
 
 
 class Found:
@@ -39,17 +38,17 @@ def register(connection: Any) -> None:
     create_function(connection, "vssnative_found_rank", _rank)
 
 
-def _result(token: int, key: Any) -> Result | None:
-    found = _found.get(token)
+def _result(token: int | None, key: Any) -> Result | None:
+    found = None if token is None else _found.get(token)
     return None if found is None or found.results is None else found.results.get(key)
 
 
-def _distance(token: int, key: Any) -> float | None:
+def _distance(token: int | None, key: Any) -> float | None:
     result = _result(token, key)
     return None if result is None else float(result.distance)
 
 
-def _rank(token: int, key: Any) -> int | None:
+def _rank(token: int | None, key: Any) -> int | None:
     result = _result(token, key)
     return None if result is None else result.rank
 
@@ -70,10 +69,6 @@ class FoundValue(Expression):
         [self.key] = expressions
 
     def as_sql(self, compiler: Any, connection: Any) -> tuple[str, list[Any]]:
-        if self.found is None:
-            raise QueryError(
-                f"vss_{self.kind} is known when the search is done, and a filter comes before it: for rows within a distance"
-                " write search(..., max_distance=...)"
-            )
+        token = None if self.found is None else self.found.token  # None: somebody prints the query
         sql, params = compiler.compile(self.key)
-        return f"vssnative_found_{self.kind}(%s, {sql})", [self.found.token, *params]
+        return f"vssnative_found_{self.kind}(%s, {sql})", [token, *params]

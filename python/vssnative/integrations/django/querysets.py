@@ -122,6 +122,9 @@ class SearchQuerySet(models.QuerySet):
         plain = self._plain()
         return models.QuerySet.aggregate(plain, *args, **kwargs)
 
+    def explain(self, **kwargs: Any) -> str:
+        return str(models.QuerySet.explain(self._plain(), **kwargs))
+
     def delete(self) -> Any:
         return models.QuerySet.delete(self._plain())
 
@@ -215,6 +218,16 @@ def _bound(expression: Any, found: Found) -> Any:
     return copied
 
 
+def _looks_at_found(node: Any) -> bool:
+    """Whether a condition has a value in it that only the search brings."""
+    if isinstance(node, FoundValue):
+        return True
+    inside = getattr(node, "children", None)
+    if inside is None:
+        inside = node.get_source_expressions() if hasattr(node, "get_source_expressions") else ()
+    return any(_looks_at_found(one) for one in inside)
+
+
 def _connection(alias: str) -> Any:
     connection = connections[alias]
     if connection.vendor != "sqlite":
@@ -294,6 +307,11 @@ def _conditions(queryset: Any, embedding: EmbeddingConfig, options: dict[str, An
                 pk__in=where.order_by().values("pk") if not where.query.is_sliced else where.values("pk")
             )
         inner, where = inner.filter(where), None
+    if _looks_at_found(inner.query.where):
+        raise QueryError(
+            "vss_distance and vss_rank are known when the search is done, and a filter comes before it: for rows within a"
+            " distance write search(..., max_distance=...)"
+        )
     parts: list[str] = []
     values: list[Any] = []
     table = queryset.model._meta.db_table
