@@ -16,6 +16,7 @@ import typer
 from .. import connection
 from ..errors import ConfigurationError, MissingDependencyError
 from ..sql import quote_identifier
+from . import importing
 from .output import AsJson, opened, tell
 
 _FORMATS = ("csv", "jsonl", "parquet")
@@ -35,13 +36,39 @@ def import_command(
         ),
     ],
     file: Annotated[Path, typer.Argument(help="The file to read, - for standard input.", show_default=False)],
-    form: Format = None,
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="csv, jsonl or parquet; sqlite-vec, vec1, sqlite-vector, chroma or faiss, whose vectors make a new vss0 "
+            "table. By the file if left out (but for sqlite-vector).",
+        ),
+    ] = None,
+    source: Annotated[
+        str | None, typer.Option(help="The table or collection in the file, where there are several.")
+    ] = None,
+    column: Annotated[
+        str | None, typer.Option(help="sqlite-vector: the column of blobs; faiss: the new column's name.")
+    ] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="vec1, sqlite-vector: L2, COSINE, INNER_PRODUCT, ... if not L2.")
+    ] = None,
+    element: Annotated[
+        str, typer.Option("--type", help="sqlite-vector: float32, float16, bfloat16 or int8.")
+    ] = "float32",
     as_json: AsJson = False,
 ) -> None:
     """Put the rows of a file into a table, all or none.
 
     vssnative import blog.db posts posts.csv
+
+    vssnative import new.db documents old.db --format sqlite-vec --source vec_documents
     """
+    vectors = form if form in importing.FORMATS else importing.form_of(file) if form is None else None
+    if vectors is not None:
+        choice = importing.Choice(source, column, metric, element)
+        importing.import_vectors(database, table, file, vectors, choice, as_json)
+        return
     kind = _format(file, form)
     with opened(database) as conn, connection.transaction(conn):
         rows = _read(file, kind)
@@ -100,7 +127,9 @@ def _format(file: Path, asked: str | None) -> str:
     kind = asked or file.suffix.lstrip(".").lower()
     kind = {"ndjson": "jsonl", "pq": "parquet"}.get(kind, kind)
     if kind not in _FORMATS:
-        raise ConfigurationError(f"{file}: expected a .csv, .jsonl or .parquet file, or --format")
+        raise ConfigurationError(
+            f"{file}: expected a .csv, .jsonl or .parquet file, a file of another package with vectors, or --format"
+        )
     return kind
 
 

@@ -72,6 +72,20 @@ VSS0_EXPORT int64_t vss0_register_search(const void* queries, size_t nq, size_t 
 
 VSS0_EXPORT void vss0_release(int64_t ticket);
 
+// --- Files of faiss.write_index ------------------------------------------------------------------------------------
+typedef struct vss0_faiss vss0_faiss;
+// The bytes are not copied and must outlive it. NULL, and why in `message`, where they are damaged or do not give their
+// vectors back.
+VSS0_EXPORT vss0_faiss* vss0_faiss_open(const void* bytes, size_t size, char* message, size_t message_bytes);
+VSS0_EXPORT void vss0_faiss_close(vss0_faiss* file);
+VSS0_EXPORT size_t vss0_faiss_size(const vss0_faiss* file);
+VSS0_EXPORT size_t vss0_faiss_dim(const vss0_faiss* file);
+VSS0_EXPORT int vss0_faiss_metric(const vss0_faiss* file);    // Faiss' number
+VSS0_EXPORT int vss0_faiss_is_lossy(const vss0_faiss* file);  // vectors are those that codes stand for
+VSS0_EXPORT void vss0_faiss_ids(const vss0_faiss* file, int64_t* out);
+// `count` vectors from the `first` on. Nonzero: out of memory.
+VSS0_EXPORT int vss0_faiss_vectors(const vss0_faiss* file, size_t first, size_t count, float* out);
+
 // --- Settings of the process ---------------------------------------------------------------------------------------
 VSS0_EXPORT void vss0_set_memory_budget(uint64_t bytes);
 VSS0_EXPORT uint64_t vss0_memory_budget(void);
