@@ -15,7 +15,7 @@ import typer
 from .. import connection, display, model_commands
 from ..errors import ConfigurationError, VssError, VssWarning
 from ..sharded.commands import app as shards_app
-from . import data
+from . import data, moving
 from .output import AsJson, opened, tell, tell_json, values_of
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ app.add_typer(model_commands.app, name="model")
 app.add_typer(shards_app, name="shards")
 app.command("import")(data.import_command)
 app.command("export")(data.export_command)
+app.command("upgrade")(moving.upgrade_command)
 
 Database = Annotated[Path, typer.Argument(help="The SQLite file.", show_default=False)]
 ExistingDatabase = Annotated[

@@ -239,7 +239,7 @@ Status Cursor::read_text(std::span<sqlite3_value*> values) {
                                             [](const Term& term) { return term.kind == TermKind::limit; });
     SearchReading reading;
     if (is_limited_ || !has_limit_term) {
-        VSS_TRY(table_.reader().read(table_.name(), table_.schema(), plan_, is_limited_, this, reading));
+        VSS_TRY(table_.reader().read(table_.declared(), table_.schema(), plan_, is_limited_, this, reading));
     }
     readings_ = std::move(reading.terms);
     kept_ = std::move(reading.kept);

@@ -63,7 +63,20 @@ Status describe_function(sqlite3_context* context, std::span<sqlite3_value*> arg
     VSS_TRY(table_argument(context, arguments[0], arguments.size() > 1 ? arguments[1] : nullptr, name));
     Snapshot snapshot;
     VSS_TRY(snapshot.hold(name.db, name.schema));
-    VSS_TRY(find_description(name, text));
+    bool is_old = false;
+    VSS_TRY(OldFile::is_there(name, is_old));
+    if (is_old) {
+        // As sqlite-vss 0.1.2 wrote it, if it is a vss0 table at all.
+        HeldTable held;
+        const Status status = held.hold(context, name.schema, name.table);
+        if (status.code() == Code::invalid) {
+            return Status::ok();
+        }
+        VSS_TRY(status);
+        text = describe((*held).schema());
+    } else {
+        VSS_TRY(find_description(name, text));
+    }
     if (!text.empty()) {
         set_result(context, text);
     }
@@ -162,7 +175,7 @@ int register_describe(sqlite3* db, const std::shared_ptr<OpenTables>& tables) {
     int rc = SQLITE_OK;
     for (const int argc : {1, 2}) {
         if (rc == SQLITE_OK) {
-            rc = register_function<&describe_function>(db, "vss_describe", argc, SQLITE_DIRECTONLY);
+            rc = register_table_function<&describe_function>(db, "vss_describe", argc, tables);
         }
     }
     for (const int argc : {2, 3}) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/json.h"
 #include "base/text.h"
 #include "sqlite/describe.h"
 
@@ -29,6 +30,20 @@ Status find_schema(sqlite3_context* context, std::span<sqlite3_value*> arguments
                            text_of(arguments[0]), out);
 }
 
+std::string describe_upgrade(const Schema& schema, const OldImage& image) {
+    std::string columns;
+    for (std::size_t c = 0; c < image.columns.size(); ++c) {
+        const OldFile::ColumnSummary& column = image.columns[c];
+        columns += cat(c == 0 ? "" : ", ", Json()
+                                               .add_text("name", schema.vector(c).name)
+                                               .add("vectors", column.vectors)
+                                               .add_json("lossy", column.is_lossy ? "true" : "false")
+                                               .add("not_finite", column.not_finite)
+                                               .text());
+    }
+    return Json().add("rows", image.rows).add_json("columns", cat('[', columns, ']')).text();
+}
+
 void set_findings(sqlite3_context* context, const Findings& findings) {
     set_result(context, std::string_view(findings.count == 0 ? "ok" : findings.text));
 }
@@ -52,6 +67,48 @@ Status repair_function(sqlite3_context* context, std::span<sqlite3_value*> argum
         return table.repair([&](const std::string& sentence) { return findings.add(sentence); });
     }));
     set_findings(context, findings);
+    return Status::ok();
+}
+
+// vss_upgrade(table [, schema [, function]]): what sqlite-vss 0.1.2 wrote becomes this version's. JSON, or NULL where
+// there was nothing to do. function(done, total), which the connection has, hears of progress.
+Status upgrade_function(sqlite3_context* context, std::span<sqlite3_value*> arguments) {
+    sqlite3* db = sqlite3_context_db_handle(context);
+    const std::string table = text_of(arguments[0]);
+    std::string schema;
+    VSS_TRY(find_schema(context, arguments, schema));
+    VSS_TRY(refuse_inside_statements(context, "vss_upgrade", schema, table, true));
+    bool is_old = false;
+    VSS_TRY(OldFile::is_there({db, schema, table, {}}, is_old));
+    Statement report;
+    Table::Progress progress;
+    if (arguments.size() > 2 && sqlite3_value_type(arguments[2]) != SQLITE_NULL) {
+        VSS_TRY(report.prepare(db, cat("select ", quote_identifier(text_of(arguments[2])), "(?, ?)"), false));
+        progress = [&](std::uint64_t done, std::uint64_t total) {
+            report.bind(1, static_cast<std::int64_t>(done));
+            report.bind(2, static_cast<std::int64_t>(total));
+            return report.run();
+        };
+    }
+    const TableName name{db, schema, table, {}};
+    const std::string nothing =
+        is_old ? cat("update ", name.shadow("data"), " set _ = _ where 0") : writing_nothing(schema, table);
+    std::string found;
+    VSS_TRY(in_savepoint(db, "vss_upgrade", nothing, [&] {
+        VSS_TRY(sqlite3_db_readonly(db, schema.c_str()) != 0 ? Status::ok() : execute(db, nothing));
+        HeldTable held;
+        VSS_TRY(held.hold_for_writing(context, schema, table));
+        const Table::DiscardAtEnd discard(*held);
+        if (const OldImage* image = (*held).image(); image != nullptr) {
+            found = describe_upgrade((*held).schema(), *image);
+        }
+        VSS_TRY((*held).upgrade(progress));
+        VSS_TRY((*held).drop_old_tables());
+        return (*held).flush();
+    }));
+    if (!found.empty()) {
+        set_result(context, found);
+    }
     return Status::ok();
 }
 
@@ -103,7 +160,7 @@ Status begin_writing(sqlite3* db, const std::string& schema, const std::string& 
 }
 
 Status refuse_inside_statements(sqlite3_context* context, const std::string& function, const std::string& schema,
-                                const std::string& table) {
+                                const std::string& table, bool old_too) {
     if (is_writing(sqlite3_context_db_handle(context))) {
         return Status::invalid(cat(function, " changes table \"", table,
                                    "\", which cannot be done inside a statement "
@@ -112,6 +169,10 @@ Status refuse_inside_statements(sqlite3_context* context, const std::string& fun
     }
     HeldTable open;
     VSS_TRY(open.hold(context, schema, table));
+    if ((*open).image() != nullptr && !old_too) {
+        return Status::invalid(cat("table \"", table, "\" is as sqlite-vss wrote it; before ", function,
+                                   "(...): select vss_upgrade(", quote_literal(table), ")"));
+    }
     if ((*open).readers() > 0) {
         return Status::invalid(cat(function, " changes table \"", table,
                                    "\", which is being read: by this query, or by "
@@ -137,6 +198,11 @@ int register_maintenance(sqlite3* db, const std::shared_ptr<OpenTables>& tables)
         }
         if (rc == SQLITE_OK) {
             rc = register_table_function<&repair_function>(db, "vss_repair", argc, tables);
+        }
+    }
+    for (const int argc : {1, 2, 3}) {
+        if (rc == SQLITE_OK) {
+            rc = register_table_function<&upgrade_function>(db, "vss_upgrade", argc, tables);
         }
     }
     return rc;

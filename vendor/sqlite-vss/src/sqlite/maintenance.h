@@ -2,6 +2,7 @@
 //   vss_check(table [, schema])    'ok', or what is wrong, one line each
 //   vss_repair(table [, schema])   mends what can be mended and says what was done and what is lost, one line each;
 //                                  'ok' if there was nothing to do
+//   vss_upgrade(table [, schema [, function]])  makes this version's tables of what sqlite-vss 0.1.2 wrote
 #pragma once
 
 #include <memory>
@@ -38,9 +39,10 @@ class HeldTable {
 // Waits for the right to write, as the busy handler says. A transaction that has read something cannot wait any more,
 // so a function that reads before it writes begins with this.
 Status begin_writing(sqlite3* db, const std::string& schema, const std::string& table);
+// `old_too`: it also works on what sqlite-vss 0.1.2 wrote.
 // A function that changes the table cannot run inside a statement that writes, nor while the table is being read.
 Status refuse_inside_statements(sqlite3_context* context, const std::string& function, const std::string& schema,
-                                const std::string& table);
+                                const std::string& table, bool old_too = false);
 
 // Runs `body`, which gets the table and gives a Status, so that all of its changes are made or none, and written when
 // it ends. `function`, for messages, and as the name of a savepoint.

@@ -10,7 +10,7 @@ namespace vss {
 namespace {
 
 bool is_same(const Table& open, std::string_view schema, std::string_view table) {
-    return equal_ignoring_case(open.name().schema, schema) && equal_ignoring_case(open.name().table, table);
+    return equal_ignoring_case(open.declared().schema, schema) && equal_ignoring_case(open.declared().table, table);
 }
 
 }  // namespace
@@ -47,7 +47,8 @@ std::string OpenTables::database(sqlite3* db, const char* schema) const {
 Status OpenTables::flush_others(const Table& table) const {
     for (const std::weak_ptr<Table>& at : tables_) {
         const std::shared_ptr<Table> other = at.lock();
-        if (other != nullptr && other.get() != &table && is_same(*other, table.name().schema, table.name().table)) {
+        if (other != nullptr && other.get() != &table &&
+            is_same(*other, table.declared().schema, table.declared().table)) {
             VSS_TRY(other->flush());
         }
     }

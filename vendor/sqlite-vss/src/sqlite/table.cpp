@@ -132,6 +132,14 @@ Status Table::open() {
     if (const std::shared_ptr<OpenTables> others = others_.lock(); others != nullptr) {
         VSS_TRY(others->flush_others(*this));
     }
+    bool is_old = false;
+    VSS_TRY(OldFile::is_there(declared_, is_old));
+    if (is_old) {
+        return open_old();
+    }
+    if (image_ != nullptr) {
+        close_old();
+    }
     VSS_TRY(check_own_tables());
     VSS_TRY(read_config());
     is_ready_ = true;
@@ -144,6 +152,9 @@ std::vector<std::string> Table::possible_suffixes() const {
         for (std::string& suffix : numbered_suffixes(c)) {
             suffixes.push_back(std::move(suffix));
         }
+    }
+    if (has_old_tables_) {
+        suffixes.insert(suffixes.end(), OldFile::suffixes().begin(), OldFile::suffixes().end());
     }
     return suffixes;
 }
@@ -260,6 +271,7 @@ Status Table::read_config() {
         indexes.push_back(kinds[c]->make({name_, *stores[c], c, config}));
     }
     format_ = static_cast<int>(format);
+    has_old_tables_ = config.number(config_keys::old_tables) > 0;
     indexes_ = std::move(indexes);
     kinds_ = std::move(kinds);
     stores_ = std::move(stores);
@@ -267,6 +279,15 @@ Status Table::read_config() {
 }
 
 Status Table::destroy() {
+    bool is_old = false;
+    VSS_TRY(OldFile::is_there(declared_, is_old));
+    if (is_old) {
+        close_old();
+        for (const std::string_view suffix : OldFile::suffixes()) {
+            VSS_TRY(execute(name_.db, cat("drop table if exists ", name_.shadow(suffix))));
+        }
+        return Status::ok();
+    }
     // What a newer version wrote may have other tables, too; all else can be dropped, readable or not.
     if (Status status = ready(); status.code() == Code::unsupported) {
         return status;
@@ -279,6 +300,7 @@ Status Table::destroy() {
 }
 
 Status Table::rename(const std::string& new_name) {
+    VSS_TRY(ready_to_write());
     VSS_TRY(flush());
     std::vector<std::string> suffixes;
     VSS_TRY(find_own_tables(suffixes));
@@ -287,6 +309,7 @@ Status Table::rename(const std::string& new_name) {
                                       quote_identifier(cat(new_name, '_', suffix)))));
     }
     name_.table = new_name;
+    declared_.table = new_name;
     discard();
     select_slots_.finalize();
     select_key_.finalize();
@@ -327,6 +350,12 @@ void Table::discard() {
     }
     for (auto& index : indexes_) {
         index->discard();
+    }
+    if (std::exchange(was_upgraded_, false)) {
+        is_ready_ = false;  // a rollback may have undone it
+    }
+    if (readers_ == 0) {
+        spent_images_.clear();
     }
 }
 
@@ -686,8 +715,8 @@ Status Table::remove_row(std::int64_t rowid, const Slots& slots) {
 }
 
 Status Table::insert(sqlite3_value* rowid, std::span<sqlite3_value*> values, WriteResult& result) {
-    const KeepLastRowid keep(name_.db);
-    VSS_TRY(ready());
+    const KeepLastRowid keep(declared_.db);
+    VSS_TRY(ready_to_write());
     VSS_TRY(refuse_hidden_columns(values, false));
     sqlite3_value* operation = values[static_cast<std::size_t>(schema_.operation_column())];
     if (sqlite3_value_type(operation) != SQLITE_NULL) {
@@ -734,8 +763,8 @@ Status Table::replace_row(std::int64_t rowid, std::span<sqlite3_value*> values, 
 }
 
 Status Table::update(sqlite3_value* old_rowid, sqlite3_value* new_rowid, std::span<sqlite3_value*> values) {
-    const KeepLastRowid keep(name_.db);
-    VSS_TRY(ready());
+    const KeepLastRowid keep(declared_.db);
+    VSS_TRY(ready_to_write());
     VSS_TRY(refuse_hidden_columns(values, true));
     const std::int64_t from = sqlite3_value_int64(old_rowid);
     if (sqlite3_value_type(new_rowid) != SQLITE_INTEGER) {
@@ -781,8 +810,8 @@ Status Table::update(sqlite3_value* old_rowid, sqlite3_value* new_rowid, std::sp
 }
 
 Status Table::remove(sqlite3_value* rowid) {
-    const KeepLastRowid keep(name_.db);
-    VSS_TRY(ready());
+    const KeepLastRowid keep(declared_.db);
+    VSS_TRY(ready_to_write());
     Slots slots;
     bool found = false;
     const std::int64_t id = sqlite3_value_int64(rowid);

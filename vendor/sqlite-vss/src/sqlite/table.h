@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -17,6 +18,7 @@
 #include "base/status.h"
 #include "index/column_index.h"
 #include "sqlite/search_reading.h"
+#include "storage/old_file.h"
 #include "storage/schema.h"
 #include "storage/statement.h"
 #include "storage/storage.h"
@@ -33,16 +35,37 @@ struct WriteResult {
 
 class OpenTables;
 
+// The rows of a table that sqlite-vss 0.1.2 wrote, in a database of their own.
+class OldImage {
+  public:
+    OldImage() = default;
+    ~OldImage();
+    OldImage(const OldImage&) = delete;
+    OldImage& operator=(const OldImage&) = delete;
+    Status open(const TableName& declared);
+
+    TableName name;
+    std::int64_t version = 0;  // `pragma data_version` of the file it was made of
+    std::vector<OldFile::ColumnSummary> columns;
+    std::uint64_t rows = 0;
+
+  private:
+    sqlite3* db_ = nullptr;
+};
+
 // SQLite lets go of a table (xDisconnect) whenever the schema changed, also in the midst of a SQL function that runs
 // statements: who works on a table outside of the table's own callbacks shares it.
 class Table {
   public:
     Table(TableName name, Schema schema, std::weak_ptr<OpenTables> others)
-        : name_(std::move(name)), schema_(std::move(schema)), others_(std::move(others)) {}
+        : declared_(name), name_(std::move(name)), schema_(std::move(schema)), others_(std::move(others)) {}
     Table(const Table&) = delete;
     Table& operator=(const Table&) = delete;
 
+    // Where its own tables are.
     [[nodiscard]] const TableName& name() const { return name_; }
+    // Where it was declared, which is the same but for what sqlite-vss 0.1.2 wrote.
+    [[nodiscard]] const TableName& declared() const { return declared_; }
     [[nodiscard]] const Schema& schema() const { return schema_; }
     [[nodiscard]] VectorStore& store(std::size_t c) { return *stores_[c]; }
     // What the texts of running statements say of searches.
@@ -52,7 +75,7 @@ class Table {
     Status create();
     // Reads how the table is laid out, once. Not in xConnect: there SQLite cannot reload a schema that another
     // connection has changed meanwhile, so that statements fail. store() and index() are there afterwards.
-    Status ready() { return is_ready_ ? Status::ok() : open(); }
+    Status ready() { return is_ready_ && image_ == nullptr ? Status::ok() : open(); }
     Status destroy();
     Status rename(const std::string& new_name);
     // The names (after "t_") that shadow tables can have.
@@ -67,6 +90,14 @@ class Table {
     Status check(const Report& report);
     // Mends them; inside a transaction of the caller.
     Status repair(const Report& report);
+
+    // What sqlite-vss 0.1.2 wrote (table_old.cpp): nullptr, or how it is read until it is upgraded.
+    [[nodiscard]] const OldImage* image() const { return image_.get(); }
+    // Makes this version's tables of it; inside a transaction of the caller. Done is counted up to the second number.
+    using Progress = std::function<Status(std::uint64_t, std::uint64_t)>;
+    Status upgrade(const Progress& progress);
+    // Drops what an upgrade has emptied; not inside a statement that writes.
+    Status drop_old_tables();
 
     // Gives the column another kind of index, made from its rows; inside a transaction of the caller.
     Status set_index(std::size_t c, const IndexKind& kind);
@@ -134,6 +165,16 @@ class Table {
 
     Status open();
     Status read_config();
+    Status ready_to_write() {
+        VSS_TRY(ready());
+        return image_ == nullptr ? Status::ok() : upgrade({});
+    }
+    Status open_old();
+    Status fill_image(OldFile& file);
+    void close_old();
+    Status copy_image(OldImage& image, const std::vector<std::unique_ptr<VectorStore>>& from, const Progress& progress);
+    // Forgets all that was read of its own tables; from now on they are there.
+    void lay_out_in(const TableName& name);
     Status check_own_tables();
     // Names (after "t_") that the table's own tables can have, whatever its indexes.
     [[nodiscard]] std::vector<std::string> possible_suffixes() const;
@@ -164,6 +205,7 @@ class Table {
     Status refuse_hidden_columns(std::span<sqlite3_value*> values, bool is_update) const;
     Status in_words(const Status& status) const;
 
+    TableName declared_;
     TableName name_;
     Schema schema_;
     SearchReader reader_;
@@ -173,6 +215,11 @@ class Table {
     int readers_ = 0;
     int at_work_ = 0;
     bool discards_after_work_ = false;
+    std::unique_ptr<OldImage> image_;
+    std::vector<std::unique_ptr<OldImage>> spent_images_;  // which open cursors may still read
+    std::vector<std::string> declared_indexes_;            // while there is an image, which is searched exactly
+    bool has_old_tables_ = false;                          // emptied by an upgrade
+    bool was_upgraded_ = false;                            // by this transaction
     std::vector<std::unique_ptr<VectorStore>> stores_;
     std::vector<const IndexKind*> kinds_;
     std::vector<std::unique_ptr<ColumnIndex>> indexes_;

@@ -69,6 +69,10 @@ Status ConfigWriter::put(std::string_view key, std::size_t c, std::string_view v
     return put(cat(key, c), value);
 }
 
+Status ConfigWriter::remove(std::string_view key) {
+    return execute(name_.db, cat("delete from ", name_.shadow("config"), " where key = ", quote_literal(key)));
+}
+
 Status ConfigWriter::raise_format(int format) {
     return execute(name_.db, cat("update ", name_.shadow("config"), " set value = ", format, " where key = '",
                                  config_keys::format, "' and value < ", format));

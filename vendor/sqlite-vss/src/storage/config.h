@@ -16,6 +16,8 @@ namespace vss {
 namespace config_keys {
 inline constexpr std::string_view format = "format";
 inline constexpr std::string_view columns = "columns";
+// 1: there are still the two tables of sqlite-vss 0.1.2, emptied by the upgrade.
+inline constexpr std::string_view old_tables = "old_tables";
 // Followed by the column's number:
 inline constexpr std::string_view name = "name";
 inline constexpr std::string_view block_slots = "block_slots";
@@ -52,6 +54,7 @@ class ConfigWriter {
     // Of a column.
     Status put(std::string_view key, std::size_t c, std::int64_t value);
     Status put(std::string_view key, std::size_t c, std::string_view value);
+    Status remove(std::string_view key);
     // Raises the format to `format` if it is lower.
     Status raise_format(int format);
 
