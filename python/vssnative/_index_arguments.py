@@ -25,6 +25,10 @@ _METRICS = {
     "cosine": "cosine",
     "l1": "l1",
     "hamming": "hamming",
+    "linf": "linf",
+    "canberra": "canberra",
+    "braycurtis": "braycurtis",
+    "jensenshannon": "jensenshannon",
 }
 _INDEXES = ("cells", "flat")
 _TYPES = ("float32", "float16", "bfloat16", "int8", "bit")
@@ -43,7 +47,7 @@ def checked_dim(dim: int | None) -> int | None:
 def checked_metric(metric: str) -> str:
     if not isinstance(metric, str) or metric.lower() not in _METRICS:
         raise ConfigurationError(
-            f"metric: expected l2, euclidean, inner_product, cosine, l1 or hamming, got {metric!r}"
+            f"metric: expected one of {', '.join(sorted(set(_METRICS.values())))}, got {metric!r}"
         )
     return _METRICS[metric.lower()]
 

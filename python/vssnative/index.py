@@ -69,7 +69,8 @@ class Index:
         column: its vector column.
         dim: number of dimensions; None takes the table's own, or that of the first matrix added.
         metric: ``"l2"`` (squared Euclidean distance, the default), ``"euclidean"`` (its root), ``"inner_product"`` (minus the inner product) or
-            ``"cosine"`` (1 - cosine), ``"l1"``, ``"hamming"``. None takes the table's own, or ``"l2"`` for a new one
+            ``"cosine"`` (1 - cosine), ``"l1"``, ``"hamming"``, or one of Faiss' rare ones, searched exactly: ``"linf"``,
+            ``"canberra"``, ``"braycurtis"``, ``"jensenshannon"``. None takes the table's own, or ``"l2"`` for a new one
             (``"hamming"`` for bits).
         type: element type of a new table: ``"float32"`` (default), ``"float16"``, ``"bfloat16"``, ``"int8"``,
             ``"bit"``. None takes the table's own.
@@ -136,7 +137,7 @@ class Index:
 
     @property
     def metric(self) -> str:
-        """``"l2"``, ``"euclidean"``, ``"inner_product"``, ``"cosine"``, ``"l1"`` or ``"hamming"``."""
+        """As `metric` names it: ``"l2"``, ``"euclidean"``, ``"inner_product"``, ``"cosine"``, ``"l1"``, ``"hamming"``, ..."""
         known = self._look()
         return self._new_metric if known is None else str(known["metric"]).lower()
 

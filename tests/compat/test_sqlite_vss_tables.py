@@ -125,15 +125,8 @@ REASONS = [
     Reason("nothing needs training", "training", "", "", r"\[\[[12]\]\]|row 1 exists|\[\[1, 422"),
     Reason("nothing needs training", "factory=OPQ2", "count|length", "", '"rows": \\[\\[(64|63|16)'),
     Reason(
-        "metrics of Faiss alone",
-        r"metric_type=(Linf|Canberra|BrayCurtis|JensenShannon)",
-        "",
-        "",
-        "unknown metric|no such table",
-    ),
-    Reason(
         "names of metrics in any case, COSINE",
-        "metric_type=(l2|COSINE)",
+        "metric_type=(l2|COSINE|LINF)",
         "",
         "unknown metric|no such table",
         "",

@@ -12,7 +12,15 @@ from .. import _core
 from ..errors import ConfigurationError
 from .source import Column, Source
 
-_METRICS = {0: "INNER_PRODUCT", 1: "L2", 2: "L1"}
+_METRICS = {
+    0: "INNER_PRODUCT",
+    1: "L2",
+    2: "L1",
+    3: "LINF",
+    20: "CANBERRA",
+    21: "BRAYCURTIS",
+    22: "JENSENSHANNON",
+}
 _PORTION = 1000
 
 

@@ -39,7 +39,7 @@ def create(
     url: Url,
     dim: Annotated[int, typer.Option(help="Dimensions of a vector.", show_default=False)],
     shards: Annotated[int, typer.Option(help="How many files.")] = 8,
-    metric: Annotated[str, typer.Option(help="l2, inner_product, cosine, l1 or hamming.")] = "l2",
+    metric: Annotated[str, typer.Option(help="l2, inner_product, cosine, l1, hamming or another.")] = "l2",
     type: Annotated[str, typer.Option(help="float32, float16, bfloat16, int8 or bit.")] = "float32",
     column: Annotated[
         list[str] | None,

@@ -338,6 +338,49 @@ SCRIPTS: dict[str, list[str]] = {
         "select count(*) from t",
     ],
 }
+SCRIPTS["persistence stress"] = ["create virtual table t using vss0(a(2))"]
+for turn in range(15):
+    SCRIPTS["persistence stress"] += [
+        "begin",
+        *[f"insert into t(rowid, a) values ({turn * 10 + i}, '[{turn}.{i},{i * i}.5]')" for i in range(3)],
+        "commit",
+        f"delete from t where rowid = {turn * 10 - 9}",
+        REOPEN,
+        "select count(*) from t",
+        SEARCH.format(f"'[{turn / 2},1]'", 4),
+        RANGE.format(f"'[{turn}.3,2]'", 5) + " order by rowid",
+    ]
+SCRIPTS["vacuum"] = [
+    'create virtual table t using vss0(a(2), b(3) factory="IVF2,Flat,IDMap2")',
+    "insert into t(operation, b) select 'training', json_array(value, value * 2, 1) from json_each('[1,2,3,9,10,11]')",
+    "vacuum",
+    "insert into t(rowid, a, b) values (1, '[1,2]', '[1,2,1]'), (2, '[5,6]', '[9,18,1]')",
+    "vacuum",
+    SEARCH.format("'[4,4]'", 2),
+    "select rowid, distance from t where vss_search(b, vss_search_params('[9,17,1]', 1))",
+    REOPEN,
+    "vacuum",
+    "insert into t(rowid, a, b) values (3, '[7,8]', '[2,4,1]')",
+    SEARCH.format("'[4,4]'", 3),
+    "delete from t where rowid = 2",
+    "vacuum",
+    REOPEN,
+    SEARCH.format("'[4,4]'", 3),
+    "pragma integrity_check",
+]
+SCRIPTS["raw values"] = [
+    "create virtual table t using vss0(a(2))",
+    "insert into t(rowid, a) values (1, vector_to_raw('[1,2]')), (2, vector_to_raw(vector_from_json('[3,4]')))",
+    "insert into t(rowid, a) select 3, a from t where rowid = 1",
+    "select rowid, hex(a), hex(vector_to_raw(a)) from t order by rowid",
+    "select rowid, hex(vector_to_blob(a)) from t order by rowid",
+    "select vector_to_json(vector_from_raw(vector_to_raw('[0.5,-2]')))",
+    "select vector_to_json(vector_from_blob(vector_to_blob('[0.5,-2]')))",
+    "select rowid from t where vss_search(a, vss_search_params(vector_to_raw('[3,4]'), 1))",
+    "select rowid from t where vss_search(a, vss_search_params((select vector_to_raw(a) from t where rowid = 2), 1))",
+    "select rowid, vector_debug(a), vector_value_at(a, 1) from t order by rowid",
+    "select vss_distance_l2(a, '[0,0]'), vss_inner_product(a, a), vss_cosine_similarity(a, a) from t order by rowid",
+]
 for metric in METRICS:
     SCRIPTS[f"metric_type={metric}"] = [
         f"create virtual table t using vss0(a(4) metric_type={metric})",

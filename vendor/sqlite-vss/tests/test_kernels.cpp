@@ -90,6 +90,7 @@ Reference reference(Metric metric, const std::vector<double>& a, const std::vect
         case Metric::cosine: return aa == 0 || bb == 0 ? result(1, 0) : result(1 - product / std::sqrt(aa * bb), 2);
         case Metric::l1:
         case Metric::hamming: return result(absolute, absolute);
+        default: break;  // test_rare_metrics.cpp
     }
     return {};
 }

@@ -83,7 +83,7 @@ TEST_CASE("what cannot be declared is refused in words") {
     CHECK(refusal({"a(3) type="}).find("no value") != std::string::npos);
     CHECK(refusal({"a(3) metric_type=MANHATTAN"})
               .ends_with("unknown metric type: MANHATTAN: table \"t\", column \"a\": expected L2, EUCLIDEAN, "
-                         "INNER_PRODUCT, COSINE, L1 or HAMMING"));
+                         "INNER_PRODUCT, COSINE, L1, HAMMING, LINF, CANBERRA, BRAYCURTIS or JENSENSHANNON"));
     CHECK(refusal({"a(3)", "A(4)"}).find("declared twice") != std::string::npos);
     CHECK(refusal({"a(3)", "distance real"}).find("taken by vss0 itself") != std::string::npos);
     CHECK(refusal({"a(3)", "_slot0 text"}).find("_slot") != std::string::npos);

@@ -21,7 +21,7 @@ constexpr std::array<std::pair<std::string_view, ElementType>, 12> element_type_
     {"binary", ElementType::bit},
 }};
 
-constexpr std::array<std::pair<std::string_view, Metric>, 10> metric_names{{
+constexpr std::array<std::pair<std::string_view, Metric>, 14> metric_names{{
     {"l2", Metric::l2},
     {"l2sq", Metric::l2},
     {"euclidean", Metric::l2},
@@ -32,6 +32,10 @@ constexpr std::array<std::pair<std::string_view, Metric>, 10> metric_names{{
     {"cos", Metric::cosine},
     {"l1", Metric::l1},
     {"hamming", Metric::hamming},
+    {"linf", Metric::linf},
+    {"canberra", Metric::canberra},
+    {"braycurtis", Metric::bray_curtis},
+    {"jensenshannon", Metric::jensen_shannon},
 }};
 
 // ASCII only: the names are, and the user's locale must not matter.
@@ -81,6 +85,10 @@ std::string_view name_of(Metric metric) {
         case Metric::cosine: return "COSINE";
         case Metric::l1: return "L1";
         case Metric::hamming: return "HAMMING";
+        case Metric::linf: return "LINF";
+        case Metric::canberra: return "CANBERRA";
+        case Metric::bray_curtis: return "BRAYCURTIS";
+        case Metric::jensen_shannon: return "JENSENSHANNON";
     }
     return "?";
 }

@@ -16,7 +16,18 @@ enum class ElementType : std::uint8_t { float32 = 0, float16 = 1, bfloat16 = 2, 
 //   cosine         1 - cosine similarity, in [0, 2]
 //   l1             sum of absolute differences
 //   hamming        number of differing bits (element type bit only)
-enum class Metric : std::uint8_t { l2 = 0, inner_product = 1, cosine = 2, l1 = 3, hamming = 4 };
+//   from linf on   as sqlite-vss takes them from Faiss (kernels/rare_metrics.h)
+enum class Metric : std::uint8_t {
+    l2 = 0,
+    inner_product = 1,
+    cosine = 2,
+    l1 = 3,
+    hamming = 4,
+    linf = 5,
+    canberra = 6,
+    bray_curtis = 7,
+    jensen_shannon = 8
+};
 
 // Largest accepted number of dimensions.
 inline constexpr std::size_t max_dimensions = 65536;

@@ -37,8 +37,7 @@ float Nearest::slack(float distance) const {
             return 2.001F * rounding_ * query_norm_ * largest_norm_ + std::numeric_limits<float>::min();
         case Metric::cosine: return 4 * rounding_;
         case Metric::hamming: return 0;
-        case Metric::l2:
-        case Metric::l1: break;
+        default: break;
     }
     return 2 * rounding_ * distance + std::numeric_limits<float>::min();
 }

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "kernels/kernels_table.h"
+#include "kernels/rare_metrics.h"
 
 namespace vss {
 namespace {
@@ -40,6 +41,9 @@ double hamming(const std::byte* a, const std::byte* b, std::size_t dim) {
 }  // namespace
 
 DistanceKernels distance_kernels(ElementType type, Metric metric, SimdLevel level) {
+    if (is_rare(metric)) {
+        return rare_kernels(type, metric);
+    }
     if (!cpu_supports(level)) {
         level = SimdLevel::scalar;
     }
@@ -52,6 +56,9 @@ double exact_distance(const KernelTable& table, ElementType type, Metric metric,
     const auto* y = static_cast<const std::byte*>(b);
     if (type == ElementType::bit) {
         return hamming(x, y, dim);
+    }
+    if (is_rare(metric)) {
+        return rare_distance(type, metric, x, y, dim);
     }
     const auto t = static_cast<std::size_t>(type);
     switch (metric) {
@@ -67,7 +74,7 @@ double exact_distance(const KernelTable& table, ElementType type, Metric metric,
             const double cosine = table.exact_product[t](x, y, dim) / (std::sqrt(squares_x) * std::sqrt(squares_y));
             return std::clamp(1.0 - cosine, 0.0, 2.0);
         }
-        case Metric::hamming: break;
+        default: break;
     }
     return std::nan("");
 }

@@ -9,7 +9,7 @@
 namespace vss {
 
 inline constexpr std::size_t element_type_count = 5;
-inline constexpr std::size_t metric_count = 5;
+inline constexpr std::size_t metric_count = 5;  // those of rare_metrics.h are no level's
 
 struct KernelTable {
     DistanceKernels distance[element_type_count][metric_count] = {};

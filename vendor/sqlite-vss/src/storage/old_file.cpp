@@ -21,6 +21,10 @@ int number_of(Metric metric) {
         case Metric::inner_product: return 0;
         case Metric::l2: return 1;
         case Metric::l1: return 2;
+        case Metric::linf: return 3;
+        case Metric::canberra: return 20;
+        case Metric::bray_curtis: return 21;
+        case Metric::jensen_shannon: return 22;
         default: return -1;
     }
 }

@@ -142,7 +142,8 @@ Status parse_vector_options(Reader& reader, const std::string& where, Column& ou
             const std::optional<Metric> metric = parse_metric(*value);
             if (!metric) {
                 return Status::invalid(cat("unknown metric type: ", *value, ": ", where,
-                                           ": expected L2, EUCLIDEAN, INNER_PRODUCT, COSINE, L1 or HAMMING"));
+                                           ": expected L2, EUCLIDEAN, INNER_PRODUCT, COSINE, L1, HAMMING, LINF, "
+                                           "CANBERRA, BRAYCURTIS or JENSENSHANNON"));
             }
             out.metric = *metric;
             metric_given = true;

@@ -71,12 +71,7 @@ Status euclidean(sqlite3_context* context, Arguments arguments) {
 Status linf(sqlite3_context* context, Arguments arguments) {
     Pair pair;
     VSS_TRY(read_pair(arguments, "vss_distance_linf", pair));
-    double largest = 0;
-    for (std::size_t i = 0; i < pair.a.size(); ++i) {
-        largest = std::max(largest,
-                           std::abs(static_cast<double>(pair.a.values()[i]) - static_cast<double>(pair.b.values()[i])));
-    }
-    sqlite3_result_double(context, largest);
+    sqlite3_result_double(context, distance(Metric::linf, pair));
     return Status::ok();
 }
 
