@@ -3,9 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
-#include <limits>
-#include <new>
 #include <stdexcept>
+#include <utility>
 
 #include "bfloat16.h"
 
@@ -16,9 +15,8 @@ namespace {
 constexpr std::align_val_t kAlignment{64};
 // Beyond any model; products of two of them fit 64 bits by far.
 constexpr std::size_t kLargest = std::size_t{1} << 24U;
-// Rows computed together: with `hidden` values each they are a part of the second-level cache, and long enough a block
-// that reading the weights for it costs little.
-constexpr std::size_t kRows = 192;
+// Scratches of ended calls that are kept: as many as threads that may use an encoder at once.
+constexpr std::size_t kKept = 16;
 
 constexpr std::size_t round_up(std::size_t value, std::size_t step) {
     return (value + step - 1) / step * step;
@@ -35,19 +33,6 @@ bool BertSizes::fit() const {
     return hidden % heads == 0 && hidden / heads % kPanel == 0 && inner % kPanel == 0 && epsilon >= 0.0F;
 }
 
-template <typename Value>
-Aligned<Value>::Aligned(std::size_t count) {
-    if (count > std::numeric_limits<std::size_t>::max() / sizeof(Value)) {
-        throw std::bad_alloc();
-    }
-    values_.reset(static_cast<Value*>(::operator new(std::max<std::size_t>(count, 1) * sizeof(Value), kAlignment)));
-}
-
-template <typename Value>
-void Aligned<Value>::Free::operator()(Value* values) const {
-    ::operator delete(values, kAlignment);
-}
-
 namespace {
 
 // Rows that are multiplied, as the kernels take them: float32, and bfloat16 where products are made of it.
@@ -57,11 +42,6 @@ struct Rows {
     const std::uint16_t* halves;
     std::size_t halves_step;
     std::size_t rest;  // from a row's first parts to its second parts
-
-    // The same rows from an input on.
-    [[nodiscard]] Rows from(std::size_t input) const {
-        return {values + input, step, halves == nullptr ? nullptr : halves + input, halves_step, rest};
-    }
 };
 
 // Room for the bfloat16 parts of some rows. Tiles read whole tiles, so there are rows up to the next multiple.
@@ -75,13 +55,30 @@ class HalvedRows {
         std::fill_n(halves_.data(), kernels.parts * rest_, std::uint16_t{0});
     }
 
-    [[nodiscard]] Rows of(const float* rows, std::size_t step, std::size_t m, std::size_t k) const {
+    // Rows from `row` on, made of `m` rows of k values.
+    [[nodiscard]] Rows make(const float* rows, std::size_t step, std::size_t m, std::size_t k,
+                            std::size_t row = 0) const {
         if (kernels_.parts == 0) {
             return {rows, step, nullptr, 0, 0};
         }
-        kernels_.halve(
-            {.rows = rows, .step = step, .m = m, .k = k, .to = halves_.data(), .to_step = step_, .to_rest = rest_});
-        return {rows, step, halves_.data(), step_, rest_};
+        std::uint16_t* const to = halves_.data() + row * step_;
+        kernels_.halve({.rows = rows, .step = step, .m = m, .k = k, .to = to, .to_step = step_, .to_rest = rest_});
+        return {rows, step, to, step_, rest_};
+    }
+    // The weights of attention, made of their scores.
+    [[nodiscard]] Rows soften(float* scores, std::size_t step, std::size_t m, std::size_t k) const {
+        kernels_.softmax_halves(
+            scores,
+            {.rows = scores, .step = step, .m = m, .k = k, .to = halves_.data(), .to_step = step_, .to_rest = rest_});
+        return halved();
+    }
+    // What is there already.
+    [[nodiscard]] Rows halved() const { return {nullptr, 0, halves_.data(), step_, rest_}; }
+    // Has a product write them.
+    void take(HalfProduct& product) const {
+        product.halved = halves_.data();
+        product.halved_step = step_;
+        product.halved_rest = rest_;
     }
 
   private:
@@ -100,30 +97,35 @@ struct BertEncoder::Linear {
     std::size_t inputs;
     std::size_t outputs;
     std::size_t parts;
-    Floats packed;
-    Halves halves;
+    float* packed;
+    std::uint16_t* halves;
     std::vector<float> bias;
 
-    Linear(const EncoderKernels& kernels, std::size_t in, std::size_t out)
+    Linear(const EncoderKernels& kernels, Arena& arena, std::size_t in, std::size_t out)
         : inputs(in),
           outputs(out),
           parts(kernels.parts),
-          packed(parts == 0 ? in * out : 0),
-          halves(parts * round_up(in, kHalfDepth) * out),
+          packed(arena.take<float>(parts == 0 ? in * out : 0)),
+          halves(arena.take<std::uint16_t>(parts * round_up(in, kHalfDepth) * out)),
           bias(out) {}
-    Linear(const EncoderKernels& kernels, std::size_t in, std::size_t out, const LinearWeights& from)
-        : Linear(kernels, in, out) {
-        fill(0, out, from, 1.0F);
+    Linear(const EncoderKernels& kernels, Arena& arena, std::size_t in, std::size_t out, const LinearWeights& from)
+        : Linear(kernels, arena, in, out) {
+        fill(0, 0, out, from, 1.0F);
+    }
+
+    static std::size_t bytes(const EncoderKernels& kernels, std::size_t in, std::size_t out) {
+        return Arena::bytes<float>(kernels.parts == 0 ? in * out : 0) +
+               Arena::bytes<std::uint16_t>(kernels.parts * round_up(in, kHalfDepth) * out);
     }
 
     [[nodiscard]] std::size_t rest() const { return round_up(inputs, kHalfDepth) * outputs; }
 
-    // Makes the outputs from `first` on those of `from`, times `factor`.
-    void fill(std::size_t first, std::size_t count, const LinearWeights& from, float factor) {
+    // Makes `count` outputs from `first` on those of `from` from `start` on, times `factor`.
+    void fill(std::size_t first, std::size_t start, std::size_t count, const LinearWeights& from, float factor) {
         for (std::size_t output = 0; output < count; ++output) {
             const std::size_t column = first + output;
-            bias[column] = from.bias[output] * factor;
-            const float* const weights = from.weight + output * inputs;
+            bias[column] = from.bias[start + output] * factor;
+            const float* const weights = from.weight + (start + output) * inputs;
             if (parts == 0) {
                 fill_singles(column, weights, factor);
             } else {
@@ -135,7 +137,7 @@ struct BertEncoder::Linear {
     void fill_singles(std::size_t column, const float* weights, float factor) const {
         for (std::size_t start = 0; start < inputs; start += kDepth) {
             const std::size_t depth = std::min(kDepth, inputs - start);
-            float* to = packed.data() + start * outputs + column / kPanel * kPanel * depth + column % kPanel;
+            float* to = packed + start * outputs + column / kPanel * kPanel * depth + column % kPanel;
             for (std::size_t i = 0; i < depth; ++i, to += kPanel) {
                 *to = weights[start + i] * factor;
             }
@@ -146,7 +148,7 @@ struct BertEncoder::Linear {
         for (std::size_t start = 0; start < inputs; start += kDepth) {
             const std::size_t depth = round_up(std::min(kDepth, inputs - start), kHalfDepth);
             std::uint16_t* const panel =
-                halves.data() + start * outputs + column / kPanel * kPanel * depth + column % kPanel * 2;
+                halves + start * outputs + column / kPanel * kPanel * depth + column % kPanel * 2;
             for (std::size_t i = 0; i < depth; ++i) {
                 const float value = start + i < inputs ? weights[start + i] * factor : 0.0F;
                 std::uint16_t* const to = panel + i / 2 * 2 * kPanel + i % 2;
@@ -159,34 +161,38 @@ struct BertEncoder::Linear {
     }
 
     // The product of some inputs (at most kDepth, one block's) with some outputs. a begins at these inputs, c at these
-    // outputs.
+    // outputs. Where `halved` is given and kernels are tiled, the results become these rows instead.
     void block(const EncoderKernels& kernels, const Rows& a, std::size_t m, std::size_t input, std::size_t output,
-               std::size_t count, float* c, std::size_t c_step, After after) const {
+               std::size_t count, float* c, std::size_t c_step, After after, const HalvedRows* halved = nullptr) const {
         std::size_t depth = std::min(kDepth, inputs - input);
         const bool last = input + depth == inputs;
         if (parts != 0) {
             depth = round_up(depth, kHalfDepth);
-            kernels.multiply_halves({.a = a.halves,
-                                     .a_step = a.halves_step,
-                                     .a_rest = a.rest,
-                                     .m = m,
-                                     .k = depth,
-                                     .b = halves.data() + input * outputs + output * depth,
-                                     .b_step = depth * kPanel,
-                                     .b_rest = rest(),
-                                     .columns = count,
-                                     .bias = bias.data() + output,
-                                     .c = c,
-                                     .c_step = c_step,
-                                     .add = input != 0,
-                                     .after = last ? after : After::nothing});
+            HalfProduct product{.a = a.halves,
+                                .a_step = a.halves_step,
+                                .a_rest = a.rest,
+                                .m = m,
+                                .k = depth,
+                                .b = halves + input * outputs + output * depth,
+                                .b_step = depth * kPanel,
+                                .b_rest = rest(),
+                                .columns = count,
+                                .bias = bias.data() + output,
+                                .c = c,
+                                .c_step = c_step,
+                                .add = input != 0,
+                                .after = last ? after : After::nothing};
+            if (last && halved != nullptr) {
+                halved->take(product);
+            }
+            kernels.multiply_halves(product);
             return;
         }
         kernels.multiply({.a = a.values,
                           .a_step = a.step,
                           .m = m,
                           .k = depth,
-                          .b = packed.data() + input * outputs + output * depth,
+                          .b = packed + input * outputs + output * depth,
                           .b_step = depth * kPanel,
                           .columns = count,
                           .bias = bias.data() + output,
@@ -198,9 +204,15 @@ struct BertEncoder::Linear {
 
     // The product of all inputs with some outputs.
     void apply(const EncoderKernels& kernels, const Rows& a, std::size_t m, std::size_t output, std::size_t count,
-               float* c, std::size_t c_step, After after) const {
+               float* c, std::size_t c_step, After after, const HalvedRows* halved = nullptr) const {
         for (std::size_t input = 0; input < inputs; input += kDepth) {
-            block(kernels, a.from(input), m, input, output, count, c, c_step, after);
+            Rows part = a;
+            if (parts == 0) {
+                part.values += input;
+            } else {
+                part.halves += half_offset(kernels.tiled, input);
+            }
+            block(kernels, part, m, input, output, count, c, c_step, after, halved);
         }
     }
 };
@@ -218,50 +230,122 @@ struct BertEncoder::Norm {
 };
 
 struct BertEncoder::Layer {
-    Linear qkv;  // queries carry the scores' factor 1 / sqrt(head size)
+    Linear qkv;  // each head's queries, keys and values; queries carry the scores' factor 1 / sqrt(head size)
     Linear output;
     Norm after_attention;
     Linear wide;
     Linear narrow;
     Norm after_inner;
 
-    Layer(const EncoderKernels& kernels, const BertSizes& sizes, const BertLayerWeights& from)
-        : qkv(kernels, sizes.hidden, 3 * sizes.hidden),
-          output(kernels, sizes.hidden, sizes.hidden, from.output),
+    Layer(const EncoderKernels& kernels, Arena& arena, const BertSizes& sizes, const BertLayerWeights& from)
+        : qkv(kernels, arena, sizes.hidden, 3 * sizes.hidden),
+          output(kernels, arena, sizes.hidden, sizes.hidden, from.output),
           after_attention(from.after_attention, sizes.hidden),
-          wide(kernels, sizes.hidden, sizes.inner, from.wide),
-          narrow(kernels, sizes.inner, sizes.hidden, from.narrow),
+          wide(kernels, arena, sizes.hidden, sizes.inner, from.wide),
+          narrow(kernels, arena, sizes.inner, sizes.hidden, from.narrow),
           after_inner(from.after_inner, sizes.hidden) {
         const std::size_t size = sizes.hidden / sizes.heads;
         const float factor = 1.0F / std::sqrt(static_cast<float>(size));
-        qkv.fill(0, sizes.hidden, from.query, factor);
-        qkv.fill(sizes.hidden, sizes.hidden, from.key, 1.0F);
-        qkv.fill(2 * sizes.hidden, sizes.hidden, from.value, 1.0F);
+        for (std::size_t start = 0; start < sizes.hidden; start += size) {
+            qkv.fill(3 * start, start, size, from.query, factor);
+            qkv.fill(3 * start + size, start, size, from.key, 1.0F);
+            qkv.fill(3 * start + 2 * size, start, size, from.value, 1.0F);
+        }
+    }
+
+    static std::size_t bytes(const EncoderKernels& kernels, const BertSizes& sizes) {
+        return Linear::bytes(kernels, sizes.hidden, 3 * sizes.hidden) +
+               Linear::bytes(kernels, sizes.hidden, sizes.hidden) + Linear::bytes(kernels, sizes.hidden, sizes.inner) +
+               Linear::bytes(kernels, sizes.inner, sizes.hidden);
     }
 };
 
 // What a call works in.
 struct BertEncoder::Scratch {
-    Floats qkv;       // (tokens, 3 hidden)
+    std::size_t tokens;
+    std::size_t longest;
+    Floats qkv;       // (tokens, 3 head size), one head's
     Floats attended;  // (tokens, hidden)
     Floats keys;      // one head's, transposed, in panels of tokens
     Floats values;    // one head's, in panels
-    Floats scores;    // (kRows, longest text)
-    Floats wide;      // (kRows, kDepth)
-    Floats narrow;    // (kRows, hidden)
+    Floats scores;    // (rows, longest text)
+    Floats wide;      // (rows, kDepth)
+    Floats narrow;    // (rows, hidden)
     HalvedRows halved_state;
     HalvedRows halved_wide;
+    // Of one head, where attention's products are of halves.
+    HalvedRows halved_queries;
+    HalvedRows halved_scores;
+    Halves halved_keys;
+    Halves halved_values;
 
-    Scratch(const EncoderKernels& kernels, const BertSizes& sizes, std::size_t tokens, std::size_t longest)
-        : qkv(tokens * 3 * sizes.hidden),
+    Scratch(const EncoderKernels& kernels, const BertSizes& sizes, std::size_t all, std::size_t most)
+        : tokens(all),
+          longest(most),
+          qkv(tokens * 3 * (sizes.hidden / sizes.heads)),
           attended(tokens * sizes.hidden),
           keys(round_up(longest, kPanel) * (sizes.hidden / sizes.heads)),
           values(longest * (sizes.hidden / sizes.heads)),
-          scores(std::min(longest, kRows) * round_up(longest, kPanel)),
-          wide(std::min(tokens, kRows) * kDepth),
-          narrow(std::min(tokens, kRows) * sizes.hidden),
-          halved_state(kernels, std::min(tokens, kRows), sizes.hidden),
-          halved_wide(kernels, std::min(tokens, kRows), kDepth) {}
+          scores(std::min(longest, kernels.rows) * round_up(longest, kPanel)),
+          wide(std::min(tokens, kernels.rows) * kDepth),
+          narrow(std::min(tokens, kernels.rows) * sizes.hidden),
+          halved_state(kernels, tokens, sizes.hidden),
+          halved_wide(kernels, std::min(tokens, kernels.rows), kDepth),
+          halved_queries(kernels, kernels.tiled ? std::min(longest, kernels.rows) : 0, sizes.hidden / sizes.heads),
+          halved_scores(kernels, kernels.tiled ? std::min(longest, kernels.rows) : 0, longest),
+          halved_keys(kernels.tiled ? kernels.parts * keys_rest(sizes) : 0),
+          halved_values(kernels.tiled ? kernels.parts * values_rest(sizes) : 0) {}
+
+    // From first parts to second parts.
+    [[nodiscard]] std::size_t keys_rest(const BertSizes& sizes) const {
+        return round_up(longest, kPanel) * round_up(sizes.hidden / sizes.heads, kHalfDepth);
+    }
+    [[nodiscard]] std::size_t values_rest(const BertSizes& sizes) const {
+        return round_up(longest, kHalfDepth) * (sizes.hidden / sizes.heads);
+    }
+};
+
+// A call's scratch, new or one of an ended call.
+class BertEncoder::Lent {
+  public:
+    Lent(const BertEncoder& encoder, std::size_t tokens, std::size_t longest) : encoder_(encoder) {
+        {
+            const std::lock_guard<std::mutex> lock(encoder.mutex_);
+            auto& free = encoder.scratches_;
+            const auto found = std::find_if(free.begin(), free.end(), [&](const auto& scratch) {
+                return scratch->tokens >= tokens && scratch->longest >= longest;
+            });
+            if (found != free.end()) {
+                scratch_ = std::move(*found);
+                free.erase(found);
+                return;
+            }
+            if (!free.empty()) {
+                free.pop_back();  // too small: the new one takes its place
+            }
+        }
+        scratch_ = std::make_unique<Scratch>(encoder.kernels_, encoder.sizes_, std::max(tokens, kUsualTokens),
+                                             std::max(longest, kUsualTokens / 2));
+    }
+    ~Lent() {
+        if (scratch_->tokens <= kMostKept) {
+            const std::lock_guard<std::mutex> lock(encoder_.mutex_);
+            if (encoder_.scratches_.size() < encoder_.scratches_.capacity()) {
+                encoder_.scratches_.push_back(std::move(scratch_));
+            }
+        }
+    }
+    Lent(const Lent&) = delete;
+    Lent& operator=(const Lent&) = delete;
+
+    const Scratch& operator*() const { return *scratch_; }
+
+  private:
+    static constexpr std::size_t kUsualTokens = 512;
+    static constexpr std::size_t kMostKept = 4096;
+
+    const BertEncoder& encoder_;
+    std::unique_ptr<Scratch> scratch_;
 };
 
 BertEncoder::BertEncoder(const BertSizes& sizes, const BertWeights& weights, const EncoderKernels& kernels)
@@ -284,10 +368,12 @@ BertEncoder::BertEncoder(const BertSizes& sizes, const BertWeights& weights, con
                        types_.data() + start, std::minus<>());
     }
     embedded_ = std::make_unique<Norm>(weights.embedded, sizes.hidden);
+    arena_ = std::make_unique<Arena>(sizes.layers * Layer::bytes(kernels, sizes));
     layers_.reserve(sizes.layers);
     for (const BertLayerWeights& layer : weights.layers) {
-        layers_.emplace_back(kernels, sizes, layer);
+        layers_.emplace_back(kernels, *arena_, sizes, layer);
     }
+    scratches_.reserve(kKept);
 }
 
 BertEncoder::~BertEncoder() = default;
@@ -302,20 +388,26 @@ void BertEncoder::encode(const std::int32_t* ids, const std::int32_t* types, con
     if (longest == 0) {
         return;
     }
-    const Scratch scratch(kernels_, sizes_, tokens, longest);
+    const Lent lent(*this, tokens, longest);
+    const Scratch& scratch = *lent;
     embed(ids, types, starts, texts, out);
     const std::size_t hidden = sizes_.hidden;
+    const std::size_t of_head = 3 * (hidden / sizes_.heads);
     for (const Layer& layer : layers_) {
-        for (std::size_t row = 0; row < tokens; row += kRows) {
-            const std::size_t rows = std::min(kRows, tokens - row);
-            layer.qkv.apply(kernels_, scratch.halved_state.of(out + row * hidden, hidden, rows, hidden), rows, 0,
-                            3 * hidden, scratch.qkv.data() + row * 3 * hidden, 3 * hidden, After::bias);
+        const Rows state = scratch.halved_state.make(out, hidden, tokens, hidden);
+        for (std::size_t head = 0; head < sizes_.heads; ++head) {
+            layer.qkv.apply(kernels_, state, tokens, head * of_head, of_head, scratch.qkv.data(), of_head, After::bias);
+            for (std::size_t text = 0; text < texts; ++text) {
+                const std::size_t length = starts[text + 1] - starts[text];
+                if (kernels_.tiled) {
+                    attend_halved(scratch, head, starts[text], length);
+                } else {
+                    attend(scratch, head, starts[text], length);
+                }
+            }
         }
-        for (std::size_t text = 0; text < texts; ++text) {
-            attend(scratch, starts[text], starts[text + 1] - starts[text]);
-        }
-        for (std::size_t row = 0; row < tokens; row += kRows) {
-            finish_rows(layer, scratch, row, std::min(kRows, tokens - row), out);
+        for (std::size_t row = 0; row < tokens; row += kernels_.rows) {
+            finish_rows(layer, scratch, row, std::min(kernels_.rows, tokens - row), out);
         }
     }
 }
@@ -338,48 +430,91 @@ void BertEncoder::embed(const std::int32_t* ids, const std::int32_t* types, cons
     }
 }
 
-void BertEncoder::attend(const Scratch& scratch, std::size_t start, std::size_t tokens) const {
+void BertEncoder::attend(const Scratch& scratch, std::size_t head, std::size_t start, std::size_t tokens) const {
     const std::size_t hidden = sizes_.hidden;
     const std::size_t size = hidden / sizes_.heads;
     const std::size_t padded = round_up(tokens, kPanel);
-    for (std::size_t head = 0; head < sizes_.heads; ++head) {
-        const float* const queries = scratch.qkv.data() + start * 3 * hidden + head * size;
-        pack_keys(queries + hidden, tokens, scratch.keys.data());
-        pack_values(queries + 2 * hidden, tokens, scratch.values.data());
-        for (std::size_t row = 0; row < tokens; row += kRows) {
-            const std::size_t rows = std::min(kRows, tokens - row);
-            kernels_.multiply({.a = queries + row * 3 * hidden,
-                               .a_step = 3 * hidden,
-                               .m = rows,
-                               .k = size,
-                               .b = scratch.keys.data(),
-                               .b_step = size * kPanel,
-                               .columns = padded,
-                               .bias = nullptr,
-                               .c = scratch.scores.data(),
-                               .c_step = padded,
-                               .add = false,
-                               .after = After::nothing});
-            kernels_.softmax(scratch.scores.data(), rows, tokens, padded);
-            kernels_.multiply({.a = scratch.scores.data(),
-                               .a_step = padded,
-                               .m = rows,
-                               .k = tokens,
-                               .b = scratch.values.data(),
-                               .b_step = tokens * kPanel,
-                               .columns = size,
-                               .bias = nullptr,
-                               .c = scratch.attended.data() + (start + row) * hidden + head * size,
-                               .c_step = hidden,
-                               .add = false,
-                               .after = After::nothing});
-        }
+    const float* const queries = scratch.qkv.data() + start * 3 * size;
+    pack_keys(queries + size, tokens, scratch.keys.data());
+    pack_values(queries + 2 * size, tokens, scratch.values.data());
+    for (std::size_t row = 0; row < tokens; row += kernels_.rows) {
+        const std::size_t rows = std::min(kernels_.rows, tokens - row);
+        kernels_.multiply({.a = queries + row * 3 * size,
+                           .a_step = 3 * size,
+                           .m = rows,
+                           .k = size,
+                           .b = scratch.keys.data(),
+                           .b_step = size * kPanel,
+                           .columns = padded,
+                           .bias = nullptr,
+                           .c = scratch.scores.data(),
+                           .c_step = padded,
+                           .add = false,
+                           .after = After::nothing});
+        kernels_.softmax(scratch.scores.data(), rows, tokens, padded);
+        kernels_.multiply({.a = scratch.scores.data(),
+                           .a_step = padded,
+                           .m = rows,
+                           .k = tokens,
+                           .b = scratch.values.data(),
+                           .b_step = tokens * kPanel,
+                           .columns = size,
+                           .bias = nullptr,
+                           .c = scratch.attended.data() + (start + row) * hidden + head * size,
+                           .c_step = hidden,
+                           .add = false,
+                           .after = After::nothing});
+    }
+}
+
+void BertEncoder::attend_halved(const Scratch& scratch, std::size_t head, std::size_t start, std::size_t tokens) const {
+    const std::size_t hidden = sizes_.hidden;
+    const std::size_t size = hidden / sizes_.heads;
+    const std::size_t padded = round_up(tokens, kPanel);
+    const std::size_t step = 3 * size;
+    const float* const queries = scratch.qkv.data() + start * step;
+    kernels_.pack_keys({.rows = queries + size,
+                        .step = step,
+                        .tokens = tokens,
+                        .size = size,
+                        .to = scratch.halved_keys.data(),
+                        .to_rest = scratch.keys_rest(sizes_)});
+    kernels_.pack_values({.rows = queries + 2 * size,
+                          .step = step,
+                          .tokens = tokens,
+                          .size = size,
+                          .to = scratch.halved_values.data(),
+                          .to_rest = scratch.values_rest(sizes_)});
+    HalfProduct product{};
+    const auto multiply = [&](const Rows& a, std::size_t k) {
+        product.a = a.halves;
+        product.a_step = a.halves_step;
+        product.a_rest = a.rest;
+        product.k = round_up(k, kHalfDepth);
+        product.b_step = product.k * kPanel;
+        kernels_.multiply_halves(product);
+    };
+    for (std::size_t row = 0; row < tokens; row += kernels_.rows) {
+        product.m = std::min(kernels_.rows, tokens - row);
+        product.b = scratch.halved_keys.data();
+        product.b_rest = scratch.keys_rest(sizes_);
+        product.columns = padded;
+        product.c = scratch.scores.data();
+        product.c_step = padded;
+        multiply(scratch.halved_queries.make(queries + row * step, step, product.m, size), size);
+        const Rows weights = scratch.halved_scores.soften(scratch.scores.data(), padded, product.m, tokens);
+        product.b = scratch.halved_values.data();
+        product.b_rest = scratch.values_rest(sizes_);
+        product.columns = size;
+        product.c = scratch.attended.data() + (start + row) * hidden + head * size;
+        product.c_step = hidden;
+        multiply(weights, tokens);
     }
 }
 
 void BertEncoder::pack_keys(const float* keys, std::size_t tokens, float* to) const {
     const std::size_t size = sizes_.hidden / sizes_.heads;
-    const std::size_t step = 3 * sizes_.hidden;
+    const std::size_t step = 3 * size;
     for (std::size_t first = 0; first < tokens; first += kPanel, to += size * kPanel) {
         const std::size_t count = std::min(kPanel, tokens - first);
         for (std::size_t column = 0; column < kPanel; ++column) {
@@ -394,7 +529,7 @@ void BertEncoder::pack_keys(const float* keys, std::size_t tokens, float* to) co
 
 void BertEncoder::pack_values(const float* values, std::size_t tokens, float* to) const {
     const std::size_t size = sizes_.hidden / sizes_.heads;
-    const std::size_t step = 3 * sizes_.hidden;
+    const std::size_t step = 3 * size;
     for (std::size_t first = 0; first < size; first += kPanel) {
         for (std::size_t token = 0; token < tokens; ++token, to += kPanel) {
             std::copy_n(values + token * step + first, kPanel, to);
@@ -407,17 +542,20 @@ void BertEncoder::finish_rows(const Layer& layer, const Scratch& scratch, std::s
     const std::size_t hidden = sizes_.hidden;
     float* const state = out + row * hidden;
     float* const narrow = scratch.narrow.data();
-    const Rows attended = scratch.halved_state.of(scratch.attended.data() + row * hidden, hidden, rows, hidden);
+    const Rows attended = scratch.halved_state.make(scratch.attended.data() + row * hidden, hidden, rows, hidden, row);
     layer.output.apply(kernels_, attended, rows, 0, hidden, narrow, hidden, After::bias);
     for (std::size_t i = 0; i < rows * hidden; i += hidden) {
         layer.after_attention.apply(kernels_, narrow + i, state + i, sizes_.epsilon, state + i);
     }
-    const Rows normed = scratch.halved_state.of(state, hidden, rows, hidden);
+    const Rows normed = scratch.halved_state.make(state, hidden, rows, hidden, row);
     // A part of the wide layer is used up while it is in the cache.
     for (std::size_t inner = 0; inner < sizes_.inner; inner += kDepth) {
         const std::size_t count = std::min(kDepth, sizes_.inner - inner);
-        layer.wide.apply(kernels_, normed, rows, inner, count, scratch.wide.data(), kDepth, After::bias_gelu);
-        const Rows wide = scratch.halved_wide.of(scratch.wide.data(), kDepth, rows, count);
+        const bool halved = kernels_.tiled && count % kHalfDepth == 0;
+        layer.wide.apply(kernels_, normed, rows, inner, count, scratch.wide.data(), kDepth, After::bias_gelu,
+                         halved ? &scratch.halved_wide : nullptr);
+        const Rows wide =
+            halved ? scratch.halved_wide.halved() : scratch.halved_wide.make(scratch.wide.data(), kDepth, rows, count);
         layer.narrow.block(kernels_, wide, rows, inner, 0, hidden, narrow, hidden, After::bias);
     }
     for (std::size_t i = 0; i < rows * hidden; i += hidden) {

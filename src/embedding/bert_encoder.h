@@ -8,9 +8,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <vector>
 
 #include "encoder_kernels.h"
+#include "encoder_memory.h"
 
 namespace vss::embedding {
 
@@ -55,22 +57,6 @@ struct BertWeights {
     std::vector<BertLayerWeights> layers;
 };
 
-// Values that begin at a cache line. float or std::uint16_t.
-template <typename Value>
-class Aligned {
-  public:
-    explicit Aligned(std::size_t count = 0);
-    [[nodiscard]] Value* data() const { return values_.get(); }
-
-  private:
-    struct Free {
-        void operator()(Value* values) const;
-    };
-    std::unique_ptr<Value, Free> values_;
-};
-using Floats = Aligned<float>;
-using Halves = Aligned<std::uint16_t>;
-
 class BertEncoder {
   public:
     // Copies all weights. Throws std::invalid_argument if the sizes do not fit, std::bad_alloc.
@@ -93,10 +79,12 @@ class BertEncoder {
     struct Norm;
     struct Layer;
     struct Scratch;
+    class Lent;
 
     void embed(const std::int32_t* ids, const std::int32_t* types, const std::size_t* starts, std::size_t texts,
                float* out) const;
-    void attend(const Scratch& scratch, std::size_t start, std::size_t tokens) const;
+    void attend(const Scratch& scratch, std::size_t head, std::size_t start, std::size_t tokens) const;
+    void attend_halved(const Scratch& scratch, std::size_t head, std::size_t start, std::size_t tokens) const;
     void pack_keys(const float* keys, std::size_t tokens, float* to) const;
     void pack_values(const float* values, std::size_t tokens, float* to) const;
     void finish_rows(const Layer& layer, const Scratch& scratch, std::size_t row, std::size_t rows, float* out) const;
@@ -107,7 +95,11 @@ class BertEncoder {
     Floats positions_;  // those of type 0 added
     Floats types_;      // from type 0 to each
     std::unique_ptr<Norm> embedded_;
+    std::unique_ptr<Arena> arena_;  // the layers' packed weights
     std::vector<Layer> layers_;
+    // What ended calls worked in, for the next ones: pages that are at hand need not be cleared.
+    mutable std::mutex mutex_;
+    mutable std::vector<std::unique_ptr<Scratch>> scratches_;
 };
 
 }  // namespace vss::embedding

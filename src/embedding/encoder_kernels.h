@@ -44,8 +44,13 @@ inline constexpr std::size_t kTileHeight = 16;
 
 // A product of bfloat16 values, summed in float32. Where values are split in two parts, a = a1 + a2 with a1 rounded to
 // bfloat16, three products are summed, a1 b1 + a1 b2 + a2 b1: what is left out is about 2^-16 of the product.
+//
+// Rows of halves lie one after the other; or, where kernels are `tiled`, as tiles: the first kTileHeight rows' first
+// kHalfDepth inputs, these rows' next inputs, and so on, then the next rows. Either way `a_step` is a row's values,
+// rows from a multiple of kTileHeight on begin at row * a_step, and inputs from a multiple of kHalfDepth on at
+// half_offset().
 struct HalfProduct {
-    const std::uint16_t* a;  // m rows of k values, `a_step` apart; the second parts `a_rest` behind
+    const std::uint16_t* a;  // m rows of k values; the second parts `a_rest` behind
     std::size_t a_step;
     std::size_t a_rest;
     std::size_t m;
@@ -59,7 +64,16 @@ struct HalfProduct {
     std::size_t c_step;
     bool add;
     After after;
+    // Only where kernels are `tiled`: where the results go as halves, and nothing to c. kHalfDepth divides the columns.
+    std::uint16_t* halved = nullptr;
+    std::size_t halved_step = 0;
+    std::size_t halved_rest = 0;
 };
+
+// Where inputs from `input` on, a multiple of kHalfDepth, begin in rows of halves.
+constexpr std::size_t half_offset(bool tiled, std::size_t input) {
+    return tiled ? input * kTileHeight : input;
+}
 
 // Rows to be made bfloat16: m rows of k values, and zeros up to a multiple of kHalfDepth.
 struct Halving {
@@ -72,6 +86,17 @@ struct Halving {
     std::size_t to_rest;
 };
 
+// A head's keys or values, to be packed as a product's second factor: keys as columns, values as rows. Columns behind
+// the last key repeat it; rows behind the last value are zeros.
+struct HeadPacking {
+    const float* rows;  // `tokens` rows of `size` values, `step` apart
+    std::size_t step;
+    std::size_t tokens;
+    std::size_t size;  // a multiple of kPanel
+    std::uint16_t* to;
+    std::size_t to_rest;  // from first parts to second parts
+};
+
 struct EncoderKernels {
     // c = after(a b) or after(c + a b).
     void (*multiply)(const Product& product);
@@ -81,15 +106,24 @@ struct EncoderKernels {
     void (*layer_norm)(const float* values, const float* residual, const float* gamma, const float* beta, float epsilon,
                        float* out, std::size_t n);
 
-    // Scores to weights, in place: `rows` rows of `columns` values, `step` apart; the values behind them, up to the
-    // next multiple of kPanel, become 0.
+    // Scores to weights, in place: `rows` rows of `columns` values, `step` apart. The values behind them, up to the
+    // next multiple of kPanel, must be none above the row's largest, and become 0.
     void (*softmax)(float* scores, std::size_t rows, std::size_t columns, std::size_t step);
 
     // How products with a model's weights are made: of float32 values (0), of one bfloat16 part of each value, or of
-    // two. The functions for bfloat16 are there only where it is used. Attention is float32 everywhere.
+    // two. The functions for bfloat16 are there only where it is used. Attention's products are made in the same way
+    // where kernels are tiled, and of float32 values elsewhere.
     std::size_t parts = 0;
     void (*halve)(const Halving& halving) = nullptr;
     void (*multiply_halves)(const HalfProduct& product) = nullptr;
+    bool tiled = false;
+    // As softmax, and the weights become halves as `halve` makes them; what the scores become is open.
+    void (*softmax_halves)(float* scores, const Halving& halving) = nullptr;
+    void (*pack_keys)(const HeadPacking& packing) = nullptr;
+    void (*pack_values)(const HeadPacking& packing) = nullptr;
+    // Rows to compute together: a part of the second-level cache, and so many that reading the weights for them costs
+    // little.
+    std::size_t rows = 192;
 };
 
 extern const EncoderKernels kEncoderKernelsScalar;

@@ -3,6 +3,8 @@
 #include "encoder_halves_avx512bf16.h"
 //
 #include "encoder_kernels_impl.h"
+//
+#include "encoder_halves_impl.h"
 #include "encoder_tiles_impl.h"
 
 namespace vss::embedding {
@@ -46,6 +48,18 @@ struct AmxTiles {
             _tile_loadd(7, from, bytes);
         }
     }
+    template <int tile>
+    void load_sums(const float* from, std::size_t bytes) {
+        if constexpr (tile == 0) {
+            _tile_loadd(0, from, bytes);
+        } else if constexpr (tile == 1) {
+            _tile_loadd(1, from, bytes);
+        } else if constexpr (tile == 2) {
+            _tile_loadd(2, from, bytes);
+        } else {
+            _tile_loadd(3, from, bytes);
+        }
+    }
     template <int row, int column>
     void dot() {
         if constexpr (row == 0 && column == 0) {
@@ -59,26 +73,43 @@ struct AmxTiles {
         }
     }
     template <int tile>
-    void store(float* to) {
-        constexpr std::size_t kLine = 64;
+    void store(float* to, std::size_t bytes) {
         if constexpr (tile == 0) {
-            _tile_stored(0, to, kLine);
+            _tile_stored(0, to, bytes);
         } else if constexpr (tile == 1) {
-            _tile_stored(1, to, kLine);
+            _tile_stored(1, to, bytes);
         } else if constexpr (tile == 2) {
-            _tile_stored(2, to, kLine);
+            _tile_stored(2, to, bytes);
         } else {
-            _tile_stored(3, to, kLine);
+            _tile_stored(3, to, bytes);
         }
     }
 };
 
 }  // namespace
 
-const EncoderKernels kEncoderKernelsAmx{&multiply, &layer_norm, &softmax,
-                                        1,         &halve<1>,   &multiply_in_tiles<AmxTiles, 1>};
-const EncoderKernels kEncoderKernelsAmxSplit{&multiply, &layer_norm, &softmax,
-                                             2,         &halve<2>,   &multiply_in_tiles<AmxTiles, 2>};
+const EncoderKernels kEncoderKernelsAmx{&multiply,
+                                        &layer_norm,
+                                        &softmax,
+                                        1,
+                                        &halve<Avx512Halver, 1, true>,
+                                        &multiply_in_tiles<AmxTiles, Avx512Halver, 1>,
+                                        true,
+                                        &softmax_halves<Avx512Halver, 1>,
+                                        &pack_keys<Avx512Halver, 1>,
+                                        &pack_values<Avx512Halver, 1>,
+                                        kPassing};
+const EncoderKernels kEncoderKernelsAmxSplit{&multiply,
+                                             &layer_norm,
+                                             &softmax,
+                                             2,
+                                             &halve<Avx512Halver, 2, true>,
+                                             &multiply_in_tiles<AmxTiles, Avx512Halver, 2>,
+                                             true,
+                                             &softmax_halves<Avx512Halver, 2>,
+                                             &pack_keys<Avx512Halver, 2>,
+                                             &pack_values<Avx512Halver, 2>,
+                                             kPassing};
 
 }  // namespace vss::embedding
 

@@ -8,8 +8,10 @@ namespace vss::embedding {
 namespace {
 
 constexpr std::size_t kLanes = 8;
-constexpr std::size_t kTileRows = 6;
 constexpr std::size_t kTilePanels = 1;
+constexpr std::size_t tile_rows(std::size_t /*panels*/) {
+    return 6;
+}
 
 struct Lanes {
     __m256 v;
@@ -21,6 +23,7 @@ struct Lanes {
     static Lanes max(Lanes a, Lanes b) { return {_mm256_max_ps(a.v, b.v)}; }
     static Lanes min(Lanes a, Lanes b) { return {_mm256_min_ps(a.v, b.v)}; }
     static Lanes abs(Lanes a) { return {_mm256_andnot_ps(_mm256_set1_ps(-0.0F), a.v)}; }
+    static Lanes reciprocal(Lanes a) { return {_mm256_div_ps(_mm256_set1_ps(1.0F), a.v)}; }
     static Lanes round(Lanes a) { return {_mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
     static Lanes where_negative(Lanes sign, Lanes yes, Lanes no) { return {_mm256_blendv_ps(no.v, yes.v, sign.v)}; }
     // a 2^n for whole n from -126 to 127.

@@ -3,6 +3,8 @@
 #include "encoder_halves_avx512bf16.h"
 //
 #include "encoder_kernels_impl.h"
+//
+#include "encoder_halves_impl.h"
 #include "encoder_tiles_impl.h"
 //
 #include "encoder_models_impl.h"
@@ -27,15 +29,33 @@ struct Pairs {
 
 }  // namespace
 
-const EncoderKernels kEncoderKernelsAvx512Bf16{&multiply, &layer_norm, &softmax,
-                                               1,         &halve<1>,   &multiply_by<Pairs, HalfProduct>};
+const EncoderKernels kEncoderKernelsAvx512Bf16{
+    &multiply, &layer_norm, &softmax, 1, &halve<Avx512Halver, 1, false>, &multiply_by<Pairs, HalfProduct>};
 // The models of the instructions beside the other kernels of AVX-512.
 const EncoderKernels kEncoderKernelsAvx512PairsModel{
-    &multiply, &layer_norm, &softmax, 1, &halve_by_model<1>, &multiply_by<ModelPairs, HalfProduct>};
-const EncoderKernels kEncoderKernelsAvx512TilesModel{&multiply, &layer_norm,        &softmax,
-                                                     1,         &halve_by_model<1>, &multiply_in_tiles<ModelTiles, 1>};
-const EncoderKernels kEncoderKernelsAvx512TilesModelSplit{
-    &multiply, &layer_norm, &softmax, 2, &halve_by_model<2>, &multiply_in_tiles<ModelTiles, 2>};
+    &multiply, &layer_norm, &softmax, 1, &halve<ModelHalver, 1, false>, &multiply_by<ModelPairs, HalfProduct>};
+const EncoderKernels kEncoderKernelsAvx512TilesModel{&multiply,
+                                                     &layer_norm,
+                                                     &softmax,
+                                                     1,
+                                                     &halve<ModelHalver, 1, true>,
+                                                     &multiply_in_tiles<ModelTiles, ModelHalver, 1>,
+                                                     true,
+                                                     &softmax_halves<ModelHalver, 1>,
+                                                     &pack_keys<ModelHalver, 1>,
+                                                     &pack_values<ModelHalver, 1>,
+                                                     kPassing};
+const EncoderKernels kEncoderKernelsAvx512TilesModelSplit{&multiply,
+                                                          &layer_norm,
+                                                          &softmax,
+                                                          2,
+                                                          &halve<ModelHalver, 2, true>,
+                                                          &multiply_in_tiles<ModelTiles, ModelHalver, 2>,
+                                                          true,
+                                                          &softmax_halves<ModelHalver, 2>,
+                                                          &pack_keys<ModelHalver, 2>,
+                                                          &pack_values<ModelHalver, 2>,
+                                                          kPassing};
 
 }  // namespace vss::embedding
 

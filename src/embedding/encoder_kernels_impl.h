@@ -1,6 +1,6 @@
 // The kernels of encoder_kernels.h, written once over a vector type of `kLanes` floats, 8 or 16. Included by one source
 // for each instruction level, which defines in an anonymous namespace first: `Lanes`, `kLanes`, and the tile that its
-// registers hold, `kTileRows` rows and `kTilePanels` panels. Everything here is local to it.
+// registers hold, `kTilePanels` panels at most and tile_rows() rows. Everything here is local to it.
 #pragma once
 
 #include <algorithm>
@@ -34,7 +34,7 @@ inline Lanes exponential(Lanes x) {
 // below 1.5e-7.
 inline Lanes gelu(Lanes x) {
     const Lanes size = Lanes::abs(x);
-    const Lanes t = Lanes::all(1.0F) / Lanes::fma(size, Lanes::all(0.3275911F * 0.70710678F), Lanes::all(1.0F));
+    const Lanes t = Lanes::reciprocal(Lanes::fma(size, Lanes::all(0.3275911F * 0.70710678F), Lanes::all(1.0F)));
     Lanes p = Lanes::all(0.5F * 1.061405429F);
     p = Lanes::fma(p, t, Lanes::all(0.5F * -1.453152027F));
     p = Lanes::fma(p, t, Lanes::all(0.5F * 1.421413741F));
@@ -45,7 +45,7 @@ inline Lanes gelu(Lanes x) {
 }
 
 template <After after>
-inline void finish(Lanes sum, bool add, const float* bias, float* c) {
+inline Lanes finished(Lanes sum, bool add, const float* bias, const float* c) {
     if (add) {
         sum = sum + Lanes::load(c);
     }
@@ -55,7 +55,12 @@ inline void finish(Lanes sum, bool add, const float* bias, float* c) {
     if constexpr (after == After::bias_gelu) {
         sum = gelu(sum);
     }
-    sum.store(c);
+    return sum;
+}
+
+template <After after>
+inline void finish(Lanes sum, bool add, const float* bias, float* c) {
+    finished<after>(sum, add, bias, c).store(c);
 }
 
 // How a float32 product takes its factors: one input at a time.
@@ -125,25 +130,27 @@ inline void tile_of(std::size_t wanted, const Task& product, std::size_t row, st
 template <typename Factors, std::size_t count, After after, typename Task>
 void multiply_column(const Task& product, std::size_t column) {
     // Tiles of about the same height: a last one of few rows would use its registers badly.
-    std::size_t tiles = (product.m + kTileRows - 1) / kTileRows;
+    std::size_t tiles = (product.m + tile_rows(count) - 1) / tile_rows(count);
     for (std::size_t row = 0; row < product.m; --tiles) {
         const std::size_t rows = (product.m - row + tiles - 1) / tiles;
-        tile_of<Factors, kTileRows, count, after>(rows, product, row, column);
+        tile_of<Factors, tile_rows(count), count, after>(rows, product, row, column);
         row += rows;
+    }
+}
+
+template <typename Factors, std::size_t count, After after, typename Task>
+void multiply_columns(const Task& product, std::size_t column) {
+    for (; column + count * kPanel <= product.columns; column += count * kPanel) {
+        multiply_column<Factors, count, after>(product, column);
+    }
+    if constexpr (count > 1) {
+        multiply_columns<Factors, count - 1, after>(product, column);
     }
 }
 
 template <typename Factors, After after, typename Task>
 void multiply_tiles(const Task& product) {
-    std::size_t column = 0;
-    if constexpr (kTilePanels > 1) {
-        for (; column + kTilePanels * kPanel <= product.columns; column += kTilePanels * kPanel) {
-            multiply_column<Factors, kTilePanels, after>(product, column);
-        }
-    }
-    for (; column < product.columns; column += kPanel) {
-        multiply_column<Factors, 1, after>(product, column);
-    }
+    multiply_columns<Factors, kTilePanels, after>(product, 0);
 }
 
 template <typename Factors, typename Task>
@@ -181,29 +188,39 @@ void layer_norm(const float* values, const float* residual, const float* gamma, 
     }
 }
 
-void softmax(float* scores, std::size_t rows, std::size_t columns, std::size_t step) {
+// One row of scores to weights; store(i, weights) takes them from column i on, up to the next multiple of kPanel.
+template <typename Store>
+inline void softmax_row(float* line, std::size_t columns, Store store) {
+    alignas(64) static constexpr float kOnes[2 * kPanel] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
     const std::size_t padded = panels(columns) * kPanel;
+    const std::size_t last = padded - kPanel;
+    const float* const real = kOnes + (padded - columns);  // ones for the last panel's columns, then zeros
+    Lanes tops = Lanes::load(line);
+    for (std::size_t i = kLanes; i < padded; i += kLanes) {
+        tops = Lanes::max(tops, Lanes::load(line + i));
+    }
+    const Lanes top = Lanes::all(tops.largest());
+    Lanes sums = Lanes::all(0.0F);
+    for (std::size_t i = 0; i < last; i += kLanes) {
+        const Lanes weights = exponential(Lanes::load(line + i) - top);
+        weights.store(line + i);
+        sums = sums + weights;
+    }
+    for (std::size_t i = last; i < padded; i += kLanes) {
+        const Lanes weights = exponential(Lanes::load(line + i) - top) * Lanes::load(real + i - last);
+        weights.store(line + i);
+        sums = sums + weights;
+    }
+    const Lanes scale = Lanes::all(1.0F / sums.sum());
+    for (std::size_t i = 0; i < padded; i += kLanes) {
+        store(i, Lanes::load(line + i) * scale);
+    }
+}
+
+void softmax(float* scores, std::size_t rows, std::size_t columns, std::size_t step) {
     for (std::size_t row = 0; row < rows; ++row) {
         float* const line = scores + row * step;
-        // Padding takes part as a score that no real one is below.
-        std::fill(line + columns, line + padded, line[0]);
-        Lanes tops = Lanes::load(line);
-        for (std::size_t i = kLanes; i < padded; i += kLanes) {
-            tops = Lanes::max(tops, Lanes::load(line + i));
-        }
-        const Lanes top = Lanes::all(tops.largest());
-        for (std::size_t i = 0; i < padded; i += kLanes) {
-            exponential(Lanes::load(line + i) - top).store(line + i);
-        }
-        std::fill(line + columns, line + padded, 0.0F);
-        Lanes sums = Lanes::all(0.0F);
-        for (std::size_t i = 0; i < padded; i += kLanes) {
-            sums = sums + Lanes::load(line + i);
-        }
-        const Lanes scale = Lanes::all(1.0F / sums.sum());
-        for (std::size_t i = 0; i < padded; i += kLanes) {
-            (Lanes::load(line + i) * scale).store(line + i);
-        }
+        softmax_row(line, columns, [&](std::size_t i, Lanes weights) { weights.store(line + i); });
     }
 }
 

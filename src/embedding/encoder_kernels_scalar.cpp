@@ -9,8 +9,10 @@ namespace vss::embedding {
 namespace {
 
 constexpr std::size_t kLanes = 8;
-constexpr std::size_t kTileRows = 6;
 constexpr std::size_t kTilePanels = 1;
+constexpr std::size_t tile_rows(std::size_t /*panels*/) {
+    return 6;
+}
 
 // Plain loops over eight floats, which compilers make what the platform's baseline has for them.
 struct Lanes {
@@ -42,6 +44,9 @@ struct Lanes {
     }
     static Lanes abs(Lanes a) {
         return each([&](std::size_t i) { return std::fabs(a.v[i]); });
+    }
+    static Lanes reciprocal(Lanes a) {
+        return each([&](std::size_t i) { return 1.0F / a.v[i]; });
     }
     static Lanes round(Lanes a) {
         return each([&](std::size_t i) { return std::nearbyint(a.v[i]); });
@@ -81,6 +86,8 @@ inline Lanes operator/(Lanes a, Lanes b) {
 }  // namespace vss::embedding
 
 #include "encoder_kernels_impl.h"
+//
+#include "encoder_halves_impl.h"
 #include "encoder_tiles_impl.h"
 //
 #include "encoder_models_impl.h"
@@ -88,11 +95,29 @@ inline Lanes operator/(Lanes a, Lanes b) {
 namespace vss::embedding {
 
 const EncoderKernels kEncoderKernelsScalar = kTable;
-const EncoderKernels kEncoderKernelsPairsModel{&multiply, &layer_norm,        &softmax,
-                                               1,         &halve_by_model<1>, &multiply_by<ModelPairs, HalfProduct>};
-const EncoderKernels kEncoderKernelsTilesModel{&multiply, &layer_norm,        &softmax,
-                                               1,         &halve_by_model<1>, &multiply_in_tiles<ModelTiles, 1>};
-const EncoderKernels kEncoderKernelsTilesModelSplit{&multiply, &layer_norm,        &softmax,
-                                                    2,         &halve_by_model<2>, &multiply_in_tiles<ModelTiles, 2>};
+const EncoderKernels kEncoderKernelsPairsModel{
+    &multiply, &layer_norm, &softmax, 1, &halve<ModelHalver, 1, false>, &multiply_by<ModelPairs, HalfProduct>};
+const EncoderKernels kEncoderKernelsTilesModel{&multiply,
+                                               &layer_norm,
+                                               &softmax,
+                                               1,
+                                               &halve<ModelHalver, 1, true>,
+                                               &multiply_in_tiles<ModelTiles, ModelHalver, 1>,
+                                               true,
+                                               &softmax_halves<ModelHalver, 1>,
+                                               &pack_keys<ModelHalver, 1>,
+                                               &pack_values<ModelHalver, 1>,
+                                               kPassing};
+const EncoderKernels kEncoderKernelsTilesModelSplit{&multiply,
+                                                    &layer_norm,
+                                                    &softmax,
+                                                    2,
+                                                    &halve<ModelHalver, 2, true>,
+                                                    &multiply_in_tiles<ModelTiles, ModelHalver, 2>,
+                                                    true,
+                                                    &softmax_halves<ModelHalver, 2>,
+                                                    &pack_keys<ModelHalver, 2>,
+                                                    &pack_values<ModelHalver, 2>,
+                                                    kPassing};
 
 }  // namespace vss::embedding

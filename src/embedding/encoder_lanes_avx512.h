@@ -19,9 +19,12 @@ namespace vss::embedding {
 namespace {
 
 constexpr std::size_t kLanes = 16;
-// 24 sums, two vectors of weights and one value of a row.
-constexpr std::size_t kTileRows = 12;
-constexpr std::size_t kTilePanels = 2;
+// 24 sums, three vectors of weights and one value of a row: of all shapes the one that loads least. What three panels
+// leave over is computed as 12 rows of two panels or one.
+constexpr std::size_t kTilePanels = 3;
+constexpr std::size_t tile_rows(std::size_t panels) {
+    return panels == 3 ? 8 : 12;
+}
 
 struct Lanes {
     __m512 v;
@@ -33,6 +36,11 @@ struct Lanes {
     static Lanes max(Lanes a, Lanes b) { return {_mm512_max_ps(a.v, b.v)}; }
     static Lanes min(Lanes a, Lanes b) { return {_mm512_min_ps(a.v, b.v)}; }
     static Lanes abs(Lanes a) { return {_mm512_andnot_ps(_mm512_set1_ps(-0.0F), a.v)}; }
+    // To 2^-23 or so.
+    static Lanes reciprocal(Lanes a) {
+        const __m512 near = _mm512_rcp14_ps(a.v);
+        return {_mm512_fmadd_ps(_mm512_fnmadd_ps(a.v, near, _mm512_set1_ps(1.0F)), near, near)};
+    }
     static Lanes round(Lanes a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
     static Lanes where_negative(Lanes sign, Lanes yes, Lanes no) {
         return {_mm512_mask_mov_ps(no.v, _mm512_movepi32_mask(_mm512_castps_si512(sign.v)), yes.v)};

@@ -28,20 +28,32 @@ inline float factor(std::uint16_t bits) {
     return flushed(from_bfloat16(bits));
 }
 
-template <std::size_t parts>
-void halve_by_model(const Halving& halving) {
-    const std::size_t padded = (halving.k + kHalfDepth - 1) / kHalfDepth * kHalfDepth;
-    for (std::size_t row = 0; row < halving.m; ++row) {
-        for (std::size_t i = 0; i < padded; ++i) {
-            const float value = i < halving.k ? halving.rows[row * halving.step + i] : 0.0F;
-            std::uint16_t* const to = halving.to + row * halving.to_step + i;
-            to[0] = to_bfloat16(value);
-            if constexpr (parts == 2) {
-                to[halving.to_rest] = to_bfloat16(value - from_bfloat16(to[0]));
+struct ModelHalver {
+    static Lanes put(Lanes values, std::uint16_t* to) {
+        float left[kLanes];
+        values.store(left);
+        for (std::size_t i = 0; i < kLanes; ++i) {
+            to[i] = to_bfloat16(left[i]);
+            left[i] -= from_bfloat16(to[i]);
+        }
+        return Lanes::load(left);
+    }
+    // 16 lines of 16 pairs: the first pairs of all, the second ones, and so on.
+    static void transpose_pairs(const std::uint16_t* lines, std::uint16_t* to) {
+        for (std::size_t pair = 0; pair < kPanel; ++pair) {
+            for (std::size_t line = 0; line < kPanel; ++line) {
+                std::copy_n(lines + line * kHalfDepth + 2 * pair, 2, to + (pair * kPanel + line) * 2);
             }
         }
     }
-}
+    // Two lines of 16 values to 16 pairs.
+    static void interleave(const std::uint16_t* lines, std::uint16_t* to) {
+        for (std::size_t i = 0; i < kPanel; ++i) {
+            to[2 * i] = lines[i];
+            to[2 * i + 1] = lines[kPanel + i];
+        }
+    }
+};
 
 // A register of pairs for each register of sums.
 struct ModelPairs {
@@ -87,6 +99,12 @@ class ModelTiles {
             }
         }
     }
+    template <int tile>
+    void load_sums(const float* from, std::size_t bytes) {
+        for (std::size_t row = 0; row < kTileHeight; ++row) {
+            std::copy_n(from + row * (bytes / sizeof(float)), kPanel, sums_[tile] + row * kPanel);
+        }
+    }
     // Products of even and of odd inputs are summed apart, from zero; their sum is added to the tile's.
     template <int row, int column>
     void dot() {
@@ -111,8 +129,10 @@ class ModelTiles {
         }
     }
     template <int tile>
-    void store(float* to) {
-        std::copy_n(sums_[tile], kTileHeight * kPanel, to);
+    void store(float* to, std::size_t bytes) {
+        for (std::size_t row = 0; row < kTileHeight; ++row) {
+            std::copy_n(sums_[tile] + row * kPanel, kPanel, to + row * (bytes / sizeof(float)));
+        }
     }
 
   private:

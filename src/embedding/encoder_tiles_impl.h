@@ -1,9 +1,13 @@
 // Products of bfloat16 values by tiles: registers of 16 rows of 64 bytes, as AMX has eight of. Written once over
-// `Tiles`, the instructions that are needed: those of the processor (encoder_kernels_amx.cpp), or loops that do what
-// its manual says (encoder_kernels_scalar.cpp). Included after encoder_kernels_impl.h; everything here is local to the
-// including source.
+// `Tiles`, the instructions that are needed, and `Halver`, which rounds float32 values: those of the processor
+// (encoder_kernels_amx.cpp), or loops that do what its manual says (encoder_models_impl.h). Included after
+// encoder_kernels_impl.h; everything here is local to the including source.
 //
-// Two by two tiles of sums (0 to 3) take two tiles of rows (4, 5) and two of weights (6, 7).
+// Two by two tiles of sums (0 to 3) take two tiles of rows (4, 5) and two of weights (6, 7). Loading is what bounds
+// this:
+//  - a block of two panels' inputs stays in the first-level cache while all rows pass it;
+//  - of two parts, a tile is loaded twice for the three products in which it takes part, and not three times;
+//  - what follows a block's sums (bias, GELU, rounding) is computed in pieces while the next block's are multiplied.
 #pragma once
 
 #include <algorithm>
@@ -15,101 +19,272 @@
 namespace vss::embedding {
 namespace {
 
-// Adds the products of one of a's parts with one of b's to the sums of `rows` by `count` tiles.
-template <typename Tiles, int rows, int count>
-inline void add_tiles(Tiles& tiles, const HalfProduct& product, const std::uint16_t* a, const std::uint16_t* b) {
-    for (std::size_t input = 0; input < product.k; input += kHalfDepth) {
-        const std::size_t a_bytes = product.a_step * sizeof(std::uint16_t);
-        tiles.template load<4>(a + input, a_bytes);
-        if constexpr (rows == 2) {
-            tiles.template load<5>(a + input + kTileHeight * product.a_step, a_bytes);
-        }
-        constexpr std::size_t kLine = 2 * kPanel * sizeof(std::uint16_t);
-        tiles.template load<6>(b + input * kPanel, kLine);
-        if constexpr (count == 2) {
-            tiles.template load<7>(b + input * kPanel + product.b_step, kLine);
-        }
-        tiles.template dot<0, 0>();
-        if constexpr (count == 2) {
-            tiles.template dot<0, 1>();
-        }
-        if constexpr (rows == 2) {
-            tiles.template dot<1, 0>();
-        }
-        if constexpr (rows == 2 && count == 2) {
-            tiles.template dot<1, 1>();
-        }
-    }
-}
+// Rows that pass a block of weights, and the floats of their sums.
+constexpr std::size_t kPassing = 384;
+constexpr std::size_t kSumsOfTile = kTileHeight * kPanel;
+// Inputs of a block: two panels of them, in one part or two, and two tiles' rows take two thirds of 48 KiB.
+template <std::size_t parts>
+constexpr std::size_t kInputsOfBlock = parts == 2 ? 128 : 384;
 
-template <After after>
-inline void finish_tile(const HalfProduct& product, const float* sums, std::size_t row, std::size_t column) {
-    const std::size_t rows = std::min(kTileHeight, product.m - row);
-    for (std::size_t i = 0; i < rows; ++i) {
-        float* const c = product.c + (row + i) * product.c_step + column;
-        for (std::size_t j = 0; j < kPanel; j += kLanes) {
-            const float* const bias = after == After::nothing ? nullptr : product.bias + column + j;
-            finish<after>(Lanes::load(sums + i * kPanel + j), product.add, bias, c + j);
-        }
-    }
-}
-
-template <typename Tiles, std::size_t parts, After after, int rows, int count>
-inline void tile_block(Tiles& tiles, const HalfProduct& product, std::size_t row, std::size_t column) {
-    const std::uint16_t* const a = product.a + row * product.a_step;
-    const std::uint16_t* const b = product.b + column / kPanel * product.b_step;
-    tiles.zero();
-    add_tiles<Tiles, rows, count>(tiles, product, a, b);
+template <std::size_t parts, typename Halver>
+inline void store_halves(Lanes values, std::uint16_t* to, std::size_t rest) {
+    const Lanes left = Halver::put(values, to);
     if constexpr (parts == 2) {
-        add_tiles<Tiles, rows, count>(tiles, product, a, b + product.b_rest);
-        add_tiles<Tiles, rows, count>(tiles, product, a + product.a_rest, b);
+        Halver::put(left, to + rest);
     }
-    alignas(64) float sums[kTileHeight * kPanel];
-    tiles.template store<0>(sums);
-    finish_tile<after>(product, sums, row, column);
+}
+
+// The sums of up to four tiles, and what is still to be done with them.
+template <std::size_t parts, typename Halver, After after>
+class Finishing {
+  public:
+    explicit Finishing(const HalfProduct& product) : product_(product) {}
+
+    void begin(const float* sums, std::size_t row, std::size_t column, std::size_t rows, std::size_t columns,
+               bool add) {
+        add_ = add;
+        sums_ = sums;
+        row_ = row;
+        column_ = column;
+        columns_ = columns;
+        next_ = 0;
+        end_ = rows * columns * kTileHeight;
+    }
+    // Finishes so many lines of a tile's 16, if there are as many left.
+    void some(std::size_t lines) {
+        const std::size_t stop = std::min(end_, next_ + lines);
+        for (; next_ < stop; ++next_) {
+            line(next_ / kTileHeight, next_ % kTileHeight);
+        }
+    }
+    void all() { some(end_); }
+
+  private:
+    void line(std::size_t tile, std::size_t i) const {
+        const std::size_t row = row_ + tile / columns_ * kTileHeight + i;
+        const std::size_t column = column_ + tile % columns_ * kPanel;
+        if (row >= product_.m) {
+            return;
+        }
+        const float* const sums = sums_ + tile * kSumsOfTile + i * kPanel;
+        // Not read where nothing follows.
+        const float* const bias = after == After::nothing ? sums : product_.bias + column;
+        float* const c = product_.c + row * product_.c_step + column;
+        if (product_.halved == nullptr) {
+            for (std::size_t j = 0; j < kPanel; j += kLanes) {
+                finish<after>(Lanes::load(sums + j), add_, bias + j, c + j);
+            }
+            return;
+        }
+        std::uint16_t* const to = product_.halved + row / kTileHeight * kTileHeight * product_.halved_step +
+                                  column / kHalfDepth * kHalfDepth * kTileHeight + row % kTileHeight * kHalfDepth +
+                                  column % kHalfDepth;
+        for (std::size_t j = 0; j < kPanel; j += kLanes) {
+            store_halves<parts, Halver>(finished<after>(Lanes::load(sums + j), add_, bias + j, c + j), to + j,
+                                        product_.halved_rest);
+        }
+    }
+
+    const HalfProduct& product_;
+    const float* sums_ = nullptr;
+    bool add_ = false;
+    std::size_t row_ = 0;
+    std::size_t column_ = 0;
+    std::size_t columns_ = 1;
+    std::size_t next_ = 0;
+    std::size_t end_ = 0;
+};
+
+// One part of two tiles of rows with one part of two tiles of weights.
+template <typename Tiles, int rows, int count>
+inline void dots(Tiles& tiles) {
+    tiles.template dot<0, 0>();
     if constexpr (count == 2) {
-        tiles.template store<1>(sums);
-        finish_tile<after>(product, sums, row, column + kPanel);
+        tiles.template dot<0, 1>();
     }
     if constexpr (rows == 2) {
-        tiles.template store<2>(sums);
-        finish_tile<after>(product, sums, row + kTileHeight, column);
+        tiles.template dot<1, 0>();
     }
     if constexpr (rows == 2 && count == 2) {
-        tiles.template store<3>(sums);
-        finish_tile<after>(product, sums, row + kTileHeight, column + kPanel);
+        tiles.template dot<1, 1>();
     }
 }
 
-template <typename Tiles, std::size_t parts, After after, int count>
-void tile_column(Tiles& tiles, const HalfProduct& product, std::size_t column) {
-    std::size_t row = 0;
-    for (; row + kTileHeight < product.m; row += 2 * kTileHeight) {
-        tile_block<Tiles, parts, after, 2, count>(tiles, product, row, column);
-    }
-    if (row < product.m) {
-        tile_block<Tiles, parts, after, 1, count>(tiles, product, row, column);
+template <typename Tiles, int rows>
+inline void load_rows(Tiles& tiles, const std::uint16_t* a, std::size_t next) {
+    constexpr std::size_t kLine = kHalfDepth * sizeof(std::uint16_t);
+    tiles.template load<4>(a, kLine);
+    if constexpr (rows == 2) {
+        tiles.template load<5>(a + next, kLine);
     }
 }
 
-template <typename Tiles, std::size_t parts, After after>
+template <typename Tiles, int count>
+inline void load_weights(Tiles& tiles, const std::uint16_t* b, std::size_t next) {
+    constexpr std::size_t kLine = 2 * kPanel * sizeof(std::uint16_t);
+    tiles.template load<6>(b, kLine);
+    if constexpr (count == 2) {
+        tiles.template load<7>(b + next, kLine);
+    }
+}
+
+// Where the sums of a block's tiles are: one tile behind the other, or in the rows of a matrix.
+struct Place {
+    float* values;
+    std::size_t step;  // of a row
+    std::size_t down;  // to the tiles of the next rows
+    std::size_t right;
+
+    static Place alone(float* values, std::size_t count) { return {values, kPanel, count * kSumsOfTile, kSumsOfTile}; }
+    static Place within(float* values, std::size_t step) { return {values, step, kTileHeight * step, kPanel}; }
+};
+
+template <typename Tiles, int rows, int count>
+inline void begin_sums(Tiles& tiles, const Place* from) {
+    if (from == nullptr) {
+        tiles.zero();
+        return;
+    }
+    const std::size_t bytes = from->step * sizeof(float);
+    tiles.template load_sums<0>(from->values, bytes);
+    if constexpr (count == 2) {
+        tiles.template load_sums<1>(from->values + from->right, bytes);
+    }
+    if constexpr (rows == 2) {
+        tiles.template load_sums<2>(from->values + from->down, bytes);
+    }
+    if constexpr (rows == 2 && count == 2) {
+        tiles.template load_sums<3>(from->values + from->down + from->right, bytes);
+    }
+}
+
+template <typename Tiles, int rows, int count>
+inline void end_sums(Tiles& tiles, const Place& to) {
+    const std::size_t bytes = to.step * sizeof(float);
+    tiles.template store<0>(to.values, bytes);
+    if constexpr (count == 2) {
+        tiles.template store<1>(to.values + to.right, bytes);
+    }
+    if constexpr (rows == 2) {
+        tiles.template store<2>(to.values + to.down, bytes);
+    }
+    if constexpr (rows == 2 && count == 2) {
+        tiles.template store<3>(to.values + to.down + to.right, bytes);
+    }
+}
+
+// Adds the products of inputs `from` to `to` of `rows` tiles of rows and `count` panels to their sums, which are at
+// `begin`, or begin as zeros, and end at `end`.
+template <typename Tiles, std::size_t parts, int rows, int count, typename Pending>
+inline void tile_block(Tiles& tiles, const HalfProduct& product, std::size_t row, std::size_t column, std::size_t from,
+                       std::size_t to, const Place* begin, const Place& end, Pending& pending) {
+    const std::size_t next_rows = kTileHeight * product.a_step;
+    const std::uint16_t* a = product.a + row * product.a_step + from * kTileHeight;
+    const std::uint16_t* b = product.b + column / kPanel * product.b_step + from * kPanel;
+    const std::size_t steps = (to - from) / kHalfDepth;
+    const std::size_t lines = (4 * kTileHeight + steps - 1) / steps;
+    begin_sums<Tiles, rows, count>(tiles, begin);
+    for (std::size_t step = 0; step < steps; ++step, a += kHalfDepth * kTileHeight, b += kHalfDepth * kPanel) {
+        load_rows<Tiles, rows>(tiles, a, next_rows);
+        if constexpr (parts == 2) {
+            load_weights<Tiles, count>(tiles, b + product.b_rest, product.b_step);
+            dots<Tiles, rows, count>(tiles);
+        }
+        load_weights<Tiles, count>(tiles, b, product.b_step);
+        dots<Tiles, rows, count>(tiles);
+        if constexpr (parts == 2) {
+            load_rows<Tiles, rows>(tiles, a + product.a_rest, next_rows);
+            dots<Tiles, rows, count>(tiles);
+        }
+        pending.some(lines);
+    }
+    pending.all();
+    end_sums<Tiles, rows, count>(tiles, end);
+}
+
+// Asks for the weights that are next, while the `part`-th of `of` row blocks is computed.
+template <std::size_t parts>
+inline void ask_for(const HalfProduct& product, std::size_t column, std::size_t from, std::size_t to, std::size_t part,
+                    std::size_t of) {
+    constexpr std::size_t kLine = 64 / sizeof(std::uint16_t);
+    const std::size_t values = (to - from) * kPanel;
+    const std::size_t share = (values / kLine + of - 1) / of * kLine;
+    const std::size_t start = part * share;
+    for (std::size_t panel = column / kPanel; panel < column / kPanel + 2 && panel < product.columns / kPanel;
+         ++panel) {
+        const std::uint16_t* const b = product.b + panel * product.b_step + from * kPanel;
+        for (std::size_t i = start; i < std::min(start + share, values); i += kLine) {
+            __builtin_prefetch(b + i, 0, 2);
+            if constexpr (parts == 2) {
+                __builtin_prefetch(b + product.b_rest + i, 0, 2);
+            }
+        }
+    }
+}
+
+// Inputs `from` to `to` of `rows` tiles of rows by `count` panels.
+template <After after, typename Tiles, std::size_t parts, int rows, int count, typename Pending>
+inline void pass_block(Tiles& tiles, const HalfProduct& product, std::size_t row, std::size_t column, std::size_t from,
+                       std::size_t to, float* sums, Pending& pending) {
+    const Place alone = Place::alone(sums, count);
+    const Place within = Place::within(product.c + row * product.c_step + column, product.c_step);
+    // Whole tiles begin from what is in c, and end there where nothing follows.
+    const bool whole = row + rows * kTileHeight <= product.m;
+    const bool last = to == product.k;
+    const bool begun = whole && product.add;
+    const bool direct = whole && last && after == After::nothing && product.halved == nullptr;
+    const Place* const begin = from != 0 ? &alone : begun ? &within : nullptr;
+    tile_block<Tiles, parts, rows, count>(tiles, product, row, column, from, to, begin, direct ? within : alone,
+                                          pending);
+    if (last && !direct) {
+        pending.begin(sums, row, column, rows, count, product.add && !begun);
+    }
+}
+
+// All rows from `first` to `end` by `count` panels.
+template <After after, typename Tiles, std::size_t parts, int count, typename Pending>
+void tile_column(Tiles& tiles, const HalfProduct& product, std::size_t first, std::size_t end, std::size_t column,
+                 float* sums, Pending& pending) {
+    const std::size_t blocks = (end - first + 2 * kTileHeight - 1) / (2 * kTileHeight);
+    for (std::size_t from = 0; from < product.k; from += kInputsOfBlock<parts>) {
+        const std::size_t to = std::min(product.k, from + kInputsOfBlock<parts>);
+        for (std::size_t block = 0; block < blocks; ++block) {
+            const std::size_t row = first + 2 * block * kTileHeight;
+            float* const place = sums + 4 * block * kSumsOfTile;
+            ask_for<parts>(product, column + 2 * kPanel, from, to, block, blocks);
+            if (row + kTileHeight < end) {
+                pass_block<after, Tiles, parts, 2, count>(tiles, product, row, column, from, to, place, pending);
+            } else {
+                pass_block<after, Tiles, parts, 1, count>(tiles, product, row, column, from, to, place, pending);
+            }
+        }
+    }
+}
+
+template <typename Tiles, typename Halver, std::size_t parts, After after>
 void multiply_by_tiles(const HalfProduct& product) {
+    alignas(64) float sums[kPassing * 2 * kPanel];
     Tiles tiles;
-    std::size_t column = 0;
-    for (; column + 2 * kPanel <= product.columns; column += 2 * kPanel) {
-        tile_column<Tiles, parts, after, 2>(tiles, product, column);
+    Finishing<parts, Halver, after> pending(product);
+    for (std::size_t first = 0; first < product.m; first += kPassing) {
+        const std::size_t end = std::min(product.m, first + kPassing);
+        std::size_t column = 0;
+        for (; column + 2 * kPanel <= product.columns; column += 2 * kPanel) {
+            tile_column<after, Tiles, parts, 2>(tiles, product, first, end, column, sums, pending);
+        }
+        if (column < product.columns) {
+            tile_column<after, Tiles, parts, 1>(tiles, product, first, end, column, sums, pending);
+        }
     }
-    if (column < product.columns) {
-        tile_column<Tiles, parts, after, 1>(tiles, product, column);
-    }
+    pending.all();
 }
 
-template <typename Tiles, std::size_t parts>
+template <typename Tiles, typename Halver, std::size_t parts>
 void multiply_in_tiles(const HalfProduct& product) {
     switch (product.after) {
-        case After::nothing: multiply_by_tiles<Tiles, parts, After::nothing>(product); break;
-        case After::bias: multiply_by_tiles<Tiles, parts, After::bias>(product); break;
-        case After::bias_gelu: multiply_by_tiles<Tiles, parts, After::bias_gelu>(product); break;
+        case After::nothing: multiply_by_tiles<Tiles, Halver, parts, After::nothing>(product); break;
+        case After::bias: multiply_by_tiles<Tiles, Halver, parts, After::bias>(product); break;
+        case After::bias_gelu: multiply_by_tiles<Tiles, Halver, parts, After::bias_gelu>(product); break;
     }
 }
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -14,10 +16,12 @@ from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pytest
+from huggingface_hub.errors import LocalEntryNotFoundError
 
 from tests.fixtures.embedding.tiny_models import RECIPES, TEXTS, write_model
 from tests.loopback import LoopbackServer
-from vssnative.embedding.hub import documented_prompts
+from vssnative.embedding.hub import documented_prompts, fetch, reachable
+from vssnative.errors import ModelNotFoundError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "embedding"
@@ -182,8 +186,50 @@ def test_failures_are_sentences(
 def test_a_machine_without_a_network_gets_a_sentence(tmp_path: Path) -> None:
     output = run(FAIL.format(name="hf:tiny/model", options={}), tmp_path, "http://127.0.0.1:9")
     assert output == (
-        "ModelNotFoundError model tiny/model is not in the local cache, and the hub cannot be reached from here\n"
+        "ModelNotFoundError model tiny/model is not in the local cache, and the hub cannot be reached from here; "
+        "`vssnative model import DIRECTORY --name hf:tiny/model` takes it from a directory of its files\n"
     )
+
+
+def test_a_hub_that_does_not_answer_is_not_asked_again_and_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def download(*_: object, local_files_only: bool, **__: object) -> str:
+        asked.append(local_files_only)
+        raise LocalEntryNotFoundError("not here")
+
+    with socket.socket() as closed:  # bound, and nobody listens
+        closed.bind(("127.0.0.1", 0))
+        endpoint = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", endpoint)
+        monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+        with pytest.raises(ModelNotFoundError, match="cannot be reached from here"):
+            fetch("tiny/model", cache_dir=tmp_path)
+    assert asked == [True]
+
+
+def test_a_name_that_is_looked_up_for_ever_is_not_reachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = threading.Event()
+
+    def connect(*_: object, **__: object) -> None:
+        gone.wait()
+        raise OSError("no such name")
+
+    monkeypatch.setattr("socket.create_connection", connect)
+    try:
+        assert not reachable("https://hub.invalid", patience=0.01)
+    finally:
+        gone.set()
+
+
+def test_what_lies_behind_a_proxy_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "")
+    assert reachable("https://hub.invalid")
+    monkeypatch.setenv("no_proxy", "hub.invalid")
+    assert not reachable("https://hub.invalid")
 
 
 def test_prompts_that_only_the_documentation_states() -> None:

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import socket
 import sys
+import threading
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from ..errors import ConfigurationError, MissingDependencyError, ModelNotFoundError
 from .layout import read_layout
@@ -24,6 +28,8 @@ _SMALL = ["*.json", "*/config.json", "vocab.txt"]
 _DENSE = ["*_Dense/model.safetensors"]
 _SAFETENSORS = ["model.safetensors", "*/model.safetensors"]
 _GRAPHS = ["onnx/model.onnx", "model.onnx"]
+# So long a hub that does not answer is waited for; huggingface_hub alone would try for half a minute.
+_PATIENCE = 2.0
 # Where a model's own files do not state its prompts, its authors' documentation does. Matched by the name's beginning.
 _DOCUMENTED_PROMPTS = {
     "intfloat/e5-": ("query: ", "passage: "),
@@ -40,6 +46,10 @@ _DOCUMENTED_PROMPTS = {
     "mixedbread-ai/mxbai-embed-large-v1": ("Represent this sentence for searching relevant passages: ", ""),
     "Snowflake/snowflake-arctic-embed": ("Represent this sentence for searching relevant passages: ", ""),
 }
+
+
+class _NotAtHand(ModelNotFoundError):
+    """A model that is not on this machine, and no hub to ask."""
 
 
 class HubEmbedder(OnnxEmbedder):
@@ -83,8 +93,13 @@ class HubEmbedder(OnnxEmbedder):
                 directory, options["weights"] = fetch_preferred(repository, revision=revision, **where)
             # In the hub's cache a snapshot's directory is named by its commit.
             source["revision"] = directory.name
-        except (ModelNotFoundError, MissingDependencyError):
+        except (ModelNotFoundError, MissingDependencyError) as error:
             imported = find_model(f"hf:{repository}")
+            if imported is None and isinstance(error, _NotAtHand):
+                raise ModelNotFoundError(
+                    f"{error}; `vssnative model import DIRECTORY --name hf:{repository}` takes it from a directory of "
+                    "its files"
+                ) from None
             if imported is None:
                 raise
             directory = Path(imported.directory)
@@ -161,7 +176,7 @@ def fetch(
         MissingDependencyError: if huggingface_hub is not installed.
     """
     try:
-        from huggingface_hub import snapshot_download
+        from huggingface_hub import constants, snapshot_download
         from huggingface_hub.errors import (
             GatedRepoError,
             HfHubHTTPError,
@@ -193,6 +208,7 @@ def fetch(
         "onnx": _SMALL + _DENSE + _GRAPHS,
         None: _SMALL + _SAFETENSORS + _GRAPHS,
     }[weights]
+    local = offline or constants.HF_HUB_OFFLINE or not reachable(constants.ENDPOINT)
     try:
         with _quiet():
             return Path(
@@ -200,7 +216,7 @@ def fetch(
                     repository,
                     revision=revision,
                     cache_dir=cache_dir,
-                    local_files_only=offline,
+                    local_files_only=local,
                     token=token,
                     allow_patterns=patterns,
                     tqdm_class=Bar,
@@ -215,12 +231,36 @@ def fetch(
     except RepositoryNotFoundError:
         raise ModelNotFoundError(f"{where}: the hub knows no such model, or it is private") from None
     except LocalEntryNotFoundError:
-        raise ModelNotFoundError(
+        raise _NotAtHand(
             f"{where} is not in the local cache, and the hub "
             + ("was not asked (offline)" if offline else "cannot be reached from here")
         ) from None
     except (HfHubHTTPError, OSError) as error:
         raise ModelNotFoundError(f"{where} could not be fetched: {_first_line(error)}") from None
+
+
+def reachable(endpoint: str, patience: float = _PATIENCE) -> bool:
+    """Whether a connection to ``endpoint`` can be made within ``patience`` seconds, its name looked up included.
+
+    Behind a proxy it is not tried: the answer is then True.
+    """
+    parts = urlsplit(endpoint)
+    host = parts.hostname or ""
+    if parts.scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(host):
+        return True
+    connected = threading.Event()
+
+    def connect() -> None:
+        with contextlib.suppress(OSError):
+            port = parts.port or (80 if parts.scheme == "http" else 443)
+            socket.create_connection((host, port), timeout=patience).close()
+            connected.set()
+
+    # A thread, as nothing else bounds the time in which a name is looked up.
+    thread = threading.Thread(target=connect, name="vssnative-hub", daemon=True)
+    thread.start()
+    thread.join(patience)
+    return connected.is_set()
 
 
 @contextlib.contextmanager

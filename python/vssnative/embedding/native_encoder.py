@@ -32,7 +32,7 @@ class NativeEncoder:
     """
 
     # Small enough that two threads end at about the same time; from 96 to 768 there is little difference else.
-    batch_tokens = 192
+    batch_tokens = 384
     padded = False
 
     def __init__(self, transformer: Path, level: str | None = None, precision: str = "float32") -> None:
