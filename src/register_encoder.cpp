@@ -83,7 +83,8 @@ vss::embedding::Precision precision_of(std::string_view name) {
 }
 
 std::unique_ptr<BertEncoder> make_encoder(const std::vector<FloatArray>& arrays, std::size_t heads, float epsilon,
-                                          const std::string& level, const std::string& precision) {
+                                          const std::string& level, const std::string& precision,
+                                          const std::optional<FloatArray>& distances) {
     if (arrays.size() < kBefore + kEachLayer || (arrays.size() - kBefore) % kEachLayer != 0) {
         throw py::value_error("expected 5 arrays and 16 for each layer, got " + std::to_string(arrays.size()));
     }
@@ -115,6 +116,13 @@ std::unique_ptr<BertEncoder> make_encoder(const std::vector<FloatArray>& arrays,
         layer.narrow = reader.linear(sizes.hidden, sizes.inner);
         layer.after_inner = reader.norm(sizes.hidden);
         weights.layers.push_back(layer);
+    }
+    if (distances.has_value()) {
+        if (distances->ndim() != 2 || extent(*distances, 0) != heads ||
+            extent(*distances, 1) != 2 * sizes.positions - 1) {
+            throw py::value_error("distances must be (heads, 2 positions - 1)");
+        }
+        weights.distances = distances->data();
     }
     const EncoderKernels& kernels = vss::embedding::encoder_kernels(level, precision_of(precision));
     const py::gil_scoped_release unlocked;
@@ -173,7 +181,7 @@ FloatArray encode(const BertEncoder& encoder, const Int32s& ids, const Int64s& l
 void register_encoder(py::module_& module) {
     py::class_<BertEncoder>(module, "BertEncoder")
         .def(py::init(&make_encoder), py::arg("arrays"), py::arg("heads"), py::arg("epsilon"), py::arg("level"),
-             py::arg("precision") = "float32")
+             py::arg("precision") = "float32", py::arg("distances").noconvert() = py::none())
         .def("encode", &encode, py::arg("ids").noconvert(), py::arg("lengths").noconvert(),
              py::arg("types").noconvert() = py::none(),
              "Token vectors, float32 (tokens, hidden), of texts whose int32 ids stand one text after the other.");

@@ -6,7 +6,8 @@ Texts: lines of FILE, by default first lines of the standard library's docstring
 mixed. Rounds alternate between the variants, so a disturbance of the machine meets all alike; shown are medians, and the median
 of each round's ratio to the first variant, in brackets that of the process's processor time, which others on the machine
 disturb less. Peaks are those of independent instructions (peak.cpp, built by g++), measured in
-every round on all threads; the share, of processor time, is of a thread's peak at 21.3 MFLOP a token, tokenization included. `--site` names the site-packages of another
+every round on all threads; the share, of processor time, is of a thread's peak at 21.3 MFLOP a token (three times that for
+float32 on AMX, where a product is three), tokenization included. `--site` names the site-packages of another
 environment with torch and sentence-transformers, which is then one more variant. `--accuracy` adds the least cosine on the
 tests' 1,100 texts, `--memory` the MB of a new process at its largest that embeds the short texts.
 """
@@ -40,7 +41,7 @@ from vssnative.embedding.native_encoder import NativeEncoder
 HERE = Path(__file__).parent
 FIXTURES = HERE.parents[1] / "tests" / "fixtures" / "embedding"
 FLOP_PER_TOKEN = 21.3e6
-UNITS = {"scalar": None, "avx2": "avx2", "avx512": "avx512", "avx512bf16": "avx512bf16", "amx": None}
+UNITS = {"scalar": None, "avx2": "avx2", "avx512": "avx512", "avx512bf16": "avx512bf16", "amx": "amx"}
 
 Encode = Callable[[list[str]], Any]
 
@@ -215,7 +216,10 @@ def show(result: dict[str, Any]) -> None:
             cell = f"{rate:,.0f}, {ratio:.2f} x ({busy:.2f} x)"
             if unit in result["peaks"]:
                 # Of a second of one thread, whatever the others on the machine do.
-                flop = result["tokens"][name] * FLOP_PER_TOKEN / statistics.median(spent[label][name])
+                products = 3 if label == "amx float32" else 1
+                flop = (
+                    products * result["tokens"][name] * FLOP_PER_TOKEN / statistics.median(spent[label][name])
+                )
                 cell += f", {flop / 1e9 / (result['peaks'][unit] / result['threads']):.2f}"
             cells.append(cell)
         cosine = result.get("least cosine", {}).get(label)

@@ -89,6 +89,7 @@ class BertEncoder:
         epsilon: float,
         level: str,
         precision: str = "float32",
+        distances: npt.NDArray[np.float32] | None = None,
     ) -> None: ...
     def encode(
         self,

@@ -12,7 +12,6 @@ namespace vss::embedding {
 
 namespace {
 
-constexpr std::align_val_t kAlignment{64};
 // Beyond any model; products of two of them fit 64 bits by far.
 constexpr std::size_t kLargest = std::size_t{1} << 24U;
 // Scratches of ended calls that are kept: as many as threads that may use an encoder at once.
@@ -177,6 +176,7 @@ struct BertEncoder::Linear {
                                 .b_step = depth * kPanel,
                                 .b_rest = rest(),
                                 .columns = count,
+                                .panels_there = (outputs - output) / kPanel,
                                 .bias = bias.data() + output,
                                 .c = c,
                                 .c_step = c_step,
@@ -367,6 +367,9 @@ BertEncoder::BertEncoder(const BertSizes& sizes, const BertWeights& weights, con
         std::transform(weights.types + start, weights.types + start + sizes.hidden, weights.types,
                        types_.data() + start, std::minus<>());
     }
+    if (weights.distances != nullptr) {
+        distances_.assign(weights.distances, weights.distances + sizes.heads * (2 * sizes.positions - 1));
+    }
     embedded_ = std::make_unique<Norm>(weights.embedded, sizes.hidden);
     arena_ = std::make_unique<Arena>(sizes.layers * Layer::bytes(kernels, sizes));
     layers_.reserve(sizes.layers);
@@ -451,6 +454,7 @@ void BertEncoder::attend(const Scratch& scratch, std::size_t head, std::size_t s
                            .c_step = padded,
                            .add = false,
                            .after = After::nothing});
+        add_distances(scratch.scores.data(), padded, head, row, rows, tokens);
         kernels_.softmax(scratch.scores.data(), rows, tokens, padded);
         kernels_.multiply({.a = scratch.scores.data(),
                            .a_step = padded,
@@ -499,16 +503,33 @@ void BertEncoder::attend_halved(const Scratch& scratch, std::size_t head, std::s
         product.b = scratch.halved_keys.data();
         product.b_rest = scratch.keys_rest(sizes_);
         product.columns = padded;
+        product.panels_there = padded / kPanel;
         product.c = scratch.scores.data();
         product.c_step = padded;
         multiply(scratch.halved_queries.make(queries + row * step, step, product.m, size), size);
+        add_distances(scratch.scores.data(), padded, head, row, product.m, tokens);
         const Rows weights = scratch.halved_scores.soften(scratch.scores.data(), padded, product.m, tokens);
         product.b = scratch.halved_values.data();
         product.b_rest = scratch.values_rest(sizes_);
         product.columns = size;
+        product.panels_there = size / kPanel;
         product.c = scratch.attended.data() + (start + row) * hidden + head * size;
         product.c_step = hidden;
         multiply(weights, tokens);
+    }
+}
+
+void BertEncoder::add_distances(float* scores, std::size_t step, std::size_t head, std::size_t row, std::size_t rows,
+                                std::size_t tokens) const {
+    if (distances_.empty()) {
+        return;
+    }
+    // Where the distance is 0.
+    const float* const middle = distances_.data() + head * (2 * sizes_.positions - 1) + sizes_.positions - 1;
+    for (std::size_t i = 0; i < rows; ++i) {
+        float* const line = scores + i * step;
+        std::transform(line, line + tokens, middle - (row + i), line, std::plus<>());
+        std::fill(line + tokens, line + step, line[tokens - 1]);
     }
 }
 

@@ -53,6 +53,9 @@ struct BertWeights {
     const float* words = nullptr;      // (vocabulary, hidden)
     const float* positions = nullptr;  // (positions, hidden)
     const float* types = nullptr;      // (types, hidden)
+    // Added to each head's scores by the distance from query to key: (heads, 2 positions - 1), from 1 - positions on.
+    // Null: nothing is. (MPNet: Song et al., 2020; its biases are Raffel et al.'s of T5, 2020.)
+    const float* distances = nullptr;
     NormWeights embedded;
     std::vector<BertLayerWeights> layers;
 };
@@ -85,6 +88,8 @@ class BertEncoder {
                float* out) const;
     void attend(const Scratch& scratch, std::size_t head, std::size_t start, std::size_t tokens) const;
     void attend_halved(const Scratch& scratch, std::size_t head, std::size_t start, std::size_t tokens) const;
+    void add_distances(float* scores, std::size_t step, std::size_t head, std::size_t row, std::size_t rows,
+                       std::size_t tokens) const;
     void pack_keys(const float* keys, std::size_t tokens, float* to) const;
     void pack_values(const float* values, std::size_t tokens, float* to) const;
     void finish_rows(const Layer& layer, const Scratch& scratch, std::size_t row, std::size_t rows, float* out) const;
@@ -94,6 +99,7 @@ class BertEncoder {
     Floats words_;
     Floats positions_;  // those of type 0 added
     Floats types_;      // from type 0 to each
+    std::vector<float> distances_;
     std::unique_ptr<Norm> embedded_;
     std::unique_ptr<Arena> arena_;  // the layers' packed weights
     std::vector<Layer> layers_;

@@ -59,6 +59,7 @@ struct HalfProduct {
     std::size_t b_step;
     std::size_t b_rest;
     std::size_t columns;
+    std::size_t panels_there;  // columns' panels and those behind them, which the next products are likely to read
     const float* bias;
     float* c;
     std::size_t c_step;

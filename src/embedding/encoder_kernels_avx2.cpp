@@ -53,9 +53,6 @@ inline Lanes operator-(Lanes a, Lanes b) {
 inline Lanes operator*(Lanes a, Lanes b) {
     return {_mm256_mul_ps(a.v, b.v)};
 }
-inline Lanes operator/(Lanes a, Lanes b) {
-    return {_mm256_div_ps(a.v, b.v)};
-}
 
 }  // namespace
 }  // namespace vss::embedding

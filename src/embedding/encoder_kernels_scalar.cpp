@@ -78,9 +78,6 @@ inline Lanes operator-(Lanes a, Lanes b) {
 inline Lanes operator*(Lanes a, Lanes b) {
     return Lanes::each([&](std::size_t i) { return a.v[i] * b.v[i]; });
 }
-inline Lanes operator/(Lanes a, Lanes b) {
-    return Lanes::each([&](std::size_t i) { return a.v[i] / b.v[i]; });
-}
 
 }  // namespace
 }  // namespace vss::embedding

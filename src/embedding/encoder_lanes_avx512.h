@@ -71,9 +71,6 @@ inline Lanes operator-(Lanes a, Lanes b) {
 inline Lanes operator*(Lanes a, Lanes b) {
     return {_mm512_mul_ps(a.v, b.v)};
 }
-inline Lanes operator/(Lanes a, Lanes b) {
-    return {_mm512_div_ps(a.v, b.v)};
-}
 
 }  // namespace
 }  // namespace vss::embedding

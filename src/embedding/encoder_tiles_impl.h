@@ -210,8 +210,7 @@ inline void ask_for(const HalfProduct& product, std::size_t column, std::size_t 
     const std::size_t values = (to - from) * kPanel;
     const std::size_t share = (values / kLine + of - 1) / of * kLine;
     const std::size_t start = part * share;
-    for (std::size_t panel = column / kPanel; panel < column / kPanel + 2 && panel < product.columns / kPanel;
-         ++panel) {
+    for (std::size_t panel = column / kPanel; panel < column / kPanel + 2 && panel < product.panels_there; ++panel) {
         const std::uint16_t* const b = product.b + panel * product.b_step + from * kPanel;
         for (std::size_t i = start; i < std::min(start + share, values); i += kLine) {
             __builtin_prefetch(b + i, 0, 2);

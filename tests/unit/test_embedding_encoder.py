@@ -243,6 +243,14 @@ def test_models_of_instructions_give_the_processors_bits(
     np.testing.assert_array_equal(ours.view(np.uint32), theirs.view(np.uint32))
 
 
+@pytest.mark.parametrize("shape", [(2, 2 * POSITIONS), (1, 2 * POSITIONS - 1), (2 * (2 * POSITIONS - 1),)])
+def test_distances_are_checked(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="distances must be"):
+        _core.BertEncoder(
+            make_arrays(32, 48, 1), 2, EPSILON, "scalar", distances=np.zeros(shape, dtype=np.float32)
+        )
+
+
 @pytest.fixture(scope="module")
 def encoder() -> Any:
     return _core.BertEncoder(make_arrays(16, 16, 1), 1, EPSILON, "scalar")

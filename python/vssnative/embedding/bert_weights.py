@@ -1,7 +1,9 @@
-"""The weights of a BERT or RoBERTa encoder, as its safetensors file holds them."""
+"""The weights of a BERT, RoBERTa or MPNet encoder, as its safetensors file holds them."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,18 @@ from .layout import read_json
 Array = npt.NDArray[np.float32]
 # Encoders of BERT's layers.
 MODEL_TYPES = ("bert", "roberta", "xlm-roberta", "camembert")
+# The same with biases by distance, which the own encoder has and the graph of ``graph.py`` has not.
+NATIVE_TYPES = (*MODEL_TYPES, "mpnet")
+_MPNET_NAMES = {
+    ".attention.self.query.": ".attention.attn.q.",
+    ".attention.self.key.": ".attention.attn.k.",
+    ".attention.self.value.": ".attention.attn.v.",
+    ".attention.output.dense.": ".attention.attn.o.",
+    ".attention.output.LayerNorm.": ".attention.LayerNorm.",
+}
+# transformers' model counts positions from behind it, whatever the config says.
+_MPNET_PADDING = 1
+_MPNET_FARTHEST = 128
 
 
 class BertWeights:
@@ -22,6 +36,7 @@ class BertWeights:
 
     Args:
         transformer: holds ``config.json`` and ``model.safetensors``.
+        types: values of ``model_type`` that are taken.
 
     Raises:
         ConfigurationError: if the model is no BERT or RoBERTa encoder with absolute positions and exact GELU, or the file is no
@@ -29,15 +44,15 @@ class BertWeights:
         MissingDependencyError: if safetensors is not installed.
     """
 
-    def __init__(self, transformer: Path) -> None:
+    def __init__(self, transformer: Path, types: Sequence[str] = MODEL_TYPES) -> None:
         need("safetensors.numpy", "local", "a model's weights")
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
         config = read_json(transformer / "config.json")
-        if config.get("model_type") not in MODEL_TYPES or config.get("hidden_act") != "gelu":
+        if config.get("model_type") not in types or config.get("hidden_act") != "gelu":
             raise ConfigurationError(
-                f"{transformer}: the weights must be of a model with model_type {', '.join(MODEL_TYPES)} and hidden_act "
+                f"{transformer}: the weights must be of a model with model_type {', '.join(types)} and hidden_act "
                 f"gelu, not {config.get('model_type')!r} and {config.get('hidden_act')!r}; use a model that comes with an "
                 "ONNX file"
             )
@@ -59,9 +74,13 @@ class BertWeights:
             raise ConfigurationError(f"{path}: no readable safetensors file: {error}") from None
         self._path = path
         # RoBERTa counts positions from the one behind the padding token's number.
-        self._first_position = (
-            0 if config["model_type"] == "bert" else _number(config, "pad_token_id", transformer) + 1
-        )
+        self._mpnet = config["model_type"] == "mpnet"
+        if self._mpnet:
+            self._first_position = _MPNET_PADDING + 1
+        elif config["model_type"] == "bert":
+            self._first_position = 0
+        else:
+            self._first_position = _number(config, "pad_token_id", transformer) + 1
 
     def positions(self) -> Array:
         """The rows of the positions that tokens have, from a text's first token on."""
@@ -70,13 +89,30 @@ class BertWeights:
             raise ConfigurationError(f"{self._path}: {len(table)} positions, expected more")
         return np.ascontiguousarray(table[self._first_position :])
 
+    def types(self) -> Array:
+        """The rows of the token types; MPNet has none."""
+        if self._mpnet:
+            return np.zeros((1, self.hidden), dtype=np.float32)
+        return self.take("embeddings.token_type_embeddings.weight", None, self.hidden)
+
+    def distances(self, positions: int) -> Array | None:
+        """MPNet's biases of scores by the distance from query to key: float32 ``(heads, 2 positions - 1)``."""
+        if not self._mpnet:
+            return None
+        table = self.take("encoder.relative_attention_bias.weight", None, self.heads)
+        places = np.arange(1 - positions, positions)
+        return np.ascontiguousarray(table[distance_buckets(places, len(table))].T)
+
     def take(self, name: str, *shape: int | None) -> Array:
         """A tensor as float32, C-contiguous; None in ``shape`` allows any extent.
 
         Raises:
             ConfigurationError: if it is missing or has another shape.
         """
-        for prefix in ("", "bert.", "roberta."):
+        if self._mpnet:
+            for ours, theirs in _MPNET_NAMES.items():
+                name = name.replace(ours, theirs)
+        for prefix in ("", "bert.", "roberta.", "mpnet."):
             if (tensor := self._tensors.get(prefix + name)) is not None:
                 break
         else:
@@ -88,6 +124,29 @@ class BertWeights:
                 f"{self._path}: weight {name} has shape {tensor.shape}, expected {shape}"
             )
         return np.ascontiguousarray(tensor, dtype=np.float32)
+
+
+def distance_buckets(distances: npt.NDArray[np.int64], buckets: int) -> npt.NDArray[np.int64]:
+    """The row of a bias for each distance from query to key: half of them for keys behind the query, single ones for near
+    keys, then wider ones by the logarithm, the last from a distance of 128 on (Raffel et al., 2020, as transformers'
+    MPNet computes it).
+
+    Raises:
+        ConfigurationError: if there are fewer than four rows, or an odd number.
+    """
+    if buckets < 4 or buckets % 2:
+        raise ConfigurationError(
+            f"relative_attention_bias has {buckets} rows, expected an even number, 4 or more"
+        )
+    half = buckets // 2
+    exact = half // 2
+    size = np.abs(distances)
+    # float32, as the reference has it: the steps lie where it rounds.
+    scale = np.float32(math.log(_MPNET_FARTHEST / exact))
+    logarithm = np.log(np.maximum(size, 1).astype(np.float32) / np.float32(exact))
+    wide = exact + (logarithm / scale * np.float32(half - exact)).astype(np.int64)
+    bucket = np.where(size < exact, size, np.minimum(wide, half - 1))
+    return bucket + np.where(distances > 0, half, 0)
 
 
 def _number(config: dict[str, Any], key: str, transformer: Path) -> int:

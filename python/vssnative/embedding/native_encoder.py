@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import _core
 from ..errors import ConfigurationError, EmbeddingError
-from .bert_weights import MODEL_TYPES, BertWeights
+from .bert_weights import NATIVE_TYPES, BertWeights
 from .layout import read_json
 from .protocol import Float32Matrix, Int64Vector
 
@@ -36,14 +36,16 @@ class NativeEncoder:
     padded = False
 
     def __init__(self, transformer: Path, level: str | None = None, precision: str = "float32") -> None:
-        weights = BertWeights(transformer)
+        weights = BertWeights(transformer, NATIVE_TYPES)
+        arrays = encoder_arrays(weights)
         try:
             self._encoder = _core.BertEncoder(
-                encoder_arrays(weights),
+                arrays,
                 weights.heads,
                 weights.epsilon,
                 level or _core.encoder_levels()[-1],
                 precision,
+                weights.distances(len(arrays[1])),
             )
         except ValueError as error:
             raise ConfigurationError(f"{transformer}: the core cannot run this model: {error}") from None
@@ -64,7 +66,7 @@ def takes(transformer: Path) -> bool:
     config = read_json(transformer / "config.json")
     sizes = [config.get(key) for key in ("hidden_size", "num_attention_heads", "intermediate_size")]
     if (
-        config.get("model_type") not in MODEL_TYPES
+        config.get("model_type") not in NATIVE_TYPES
         or config.get("hidden_act") != "gelu"
         or not all(isinstance(size, int) and size > 0 for size in sizes)
     ):
@@ -79,7 +81,7 @@ def encoder_arrays(weights: BertWeights) -> list[Float32Matrix]:
     arrays = [
         weights.take("embeddings.word_embeddings.weight", None, hidden),
         weights.positions(),
-        weights.take("embeddings.token_type_embeddings.weight", None, hidden),
+        weights.types(),
     ]
 
     def norm(name: str) -> None:

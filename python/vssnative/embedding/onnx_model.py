@@ -21,7 +21,7 @@ from .. import _core
 from ..errors import ConfigurationError, ModelNotFoundError
 from ._texts import checked_texts
 from .batching import packed_batches, padded_batches
-from .bert_weights import MODEL_TYPES
+from .bert_weights import MODEL_TYPES, NATIVE_TYPES
 from .finishing import Finisher
 from .graph import GRAPH_VERSION, build_bert_graph
 from .graph_check import check_graph
@@ -448,13 +448,16 @@ def _positions(layout: ModelLayout) -> int | None:
     stated, padding = config.get("max_position_embeddings"), config.get("pad_token_id")
     if not isinstance(stated, int):
         return None
-    offset = config.get("model_type") in MODEL_TYPES[1:] and isinstance(padding, int)
+    offset = config.get("model_type") in NATIVE_TYPES[1:] and isinstance(padding, int)
     return stated - padding - 1 if offset else stated
 
 
 def _native_is_better(layout: ModelLayout) -> bool:
     # The core's scalar kernels are slower than ONNX Runtime's, but need no graph and nothing installed.
-    scalar = _core.encoder_levels()[-1] == "scalar"
+    scalar = (
+        _core.encoder_levels()[-1] == "scalar"
+        and read_json(layout.transformer / "config.json").get("model_type") in MODEL_TYPES
+    )
     others = all(importlib.util.find_spec(name) is not None for name in ("onnx", "onnxruntime"))
     return takes(layout.transformer) and not (scalar and others)
 
