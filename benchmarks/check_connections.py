@@ -51,7 +51,7 @@ def memory(name: str) -> float:
 def worker(folder: Path, driver: str) -> dict[str, Any]:
     """One kind of connection, in a process of its own."""
     import vssnative
-    from vssnative.connection import execute, load_by, transaction
+    from vssnative._connection import execute, load_by, transaction
 
     module = importlib.import_module(driver)
     connect = module.Connection if driver == "apsw" else module.connect

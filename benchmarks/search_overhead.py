@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import vssnative
-from vssnative.connection import execute
+from vssnative._connection import execute
 from vssnative.embedding import HashEmbedder
 
 REPEATS = 300

@@ -29,7 +29,7 @@ sys.path.insert(0, str(HERE))
 from app import PAUSE, upgrade
 
 import vssnative
-from vssnative.demo import collect_posts
+from vssnative._demo import collect_posts
 
 
 class Load:

@@ -14,6 +14,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ._connection import Connection as Connection
+    from ._connection import Pool as Pool
+    from ._connection import connect as connect
+    from ._connection import loadable_path as loadable_path
+    from ._index import Index as Index
+    from ._index import configure as configure
     from ._loading import load as load
     from ._search import Result as Result
     from ._search import Results as Results
@@ -35,9 +41,6 @@ if TYPE_CHECKING:
     from ._sync import status as status
     from ._sync import sync as sync
     from ._sync import verify as verify
-    from .connection import Pool as Pool
-    from .connection import connect as connect
-    from .connection import loadable_path as loadable_path
     from .embedding import embed as embed
     from .errors import ConfigurationError as ConfigurationError
     from .errors import ConnectionSetupError as ConnectionSetupError
@@ -57,18 +60,17 @@ if TYPE_CHECKING:
     from .errors import ShardError as ShardError
     from .errors import SyncError as SyncError
     from .errors import VssError as VssError
-    from .index import Index as Index
+    from .errors import VssWarning as VssWarning
     from .migrations import add_embeddings as add_embeddings
     from .migrations import change_model as change_model
     from .migrations import drop_embeddings as drop_embeddings
     from .migrations import plan_embeddings as plan_embeddings
-    from .settings import configure as configure
 
     __version__: str
 
 _HOMES = {
     "_loading": ("load",),
-    "connection": ("Pool", "connect", "loadable_path"),
+    "_connection": ("Connection", "Pool", "connect", "loadable_path"),
     "embedding": ("embed",),
     "errors": (
         "ConfigurationError",
@@ -91,9 +93,8 @@ _HOMES = {
         "VssError",
         "VssWarning",
     ),
-    "index": ("Index",),
+    "_index": ("Index", "configure"),
     "migrations": ("add_embeddings", "change_model", "drop_embeddings", "plan_embeddings"),
-    "settings": ("configure",),
     "_search": ("Result", "Results", "search", "search_many"),
     "_sync": (
         "DeadLetter",
@@ -114,7 +115,7 @@ _HOMES = {
         "verify",
     ),
 }
-_SUBPACKAGES = ("aio", "embedding", "migrations")
+_SUBPACKAGES = ("aio", "embedding", "errors", "migrations")
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [*_HOME_OF, "__version__"]  # noqa: PLE0604  (they are strings, all of them)
 

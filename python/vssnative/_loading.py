@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from . import connection
-from .connection import Connection
+from . import _connection
+from ._connection import Connection
 
 
 def load(conn: Connection, *, embed: bool = False) -> None:
@@ -21,7 +21,7 @@ def load(conn: Connection, *, embed: bool = False) -> None:
         ConnectionSetupError: the connection is closed, belongs to another thread, or is of no known driver.
         ExtensionLoadError: vss0 could not be loaded; the message says what was tried and what to do.
     """
-    connection.load(conn)
+    _connection.load(conn)
     if embed:
         from ._catalog.sql_function import register
 

@@ -21,17 +21,16 @@ import weakref
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from ._index_arguments import Distances, Ids
+from ._connection import Cancellation, Cancelled, Pool, load, send_to_aiosqlite
+from ._index import Distances, Ids, Index
 from ._search import Results
 from ._search import search as _search
 from ._search import search_many as _search_many
 from ._sync import Status, SyncResult, Worker
 from ._sync import status as _status
 from ._sync import sync as _sync
-from .connection import Cancellation, Cancelled, Pool, load, send_to_aiosqlite
 from .embedding.daemons import DaemonPool
 from .errors import ConfigurationError, ConnectionSetupError
-from .index import Index
 from .migrations import add_embeddings as _add_embeddings
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ import pytest
 from typer.testing import CliRunner
 
 import vssnative
+from vssnative._cli import app
 from vssnative._import import chroma, load, sqlite_vec
-from vssnative.cli import app
 from vssnative.errors import ConfigurationError
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "peers"

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 
 import vssnative
 from vssnative import Pool, aio
-from vssnative.connection import execute, in_transaction
+from vssnative._connection import execute, in_transaction
 
 FOREVER = "with recursive c(n) as (select 1 union all select n + 1 from c) select count(*) from c"
 TITLES = ["red shoes", "blue shoes", "a green tree", "the sea"]

@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from vssnative import cli, doctor
+from vssnative import _cli as cli
+from vssnative import _doctor as doctor
 
 Run = Callable[..., Result]
 
@@ -81,7 +82,7 @@ def test_doctor_names_faults_and_says_so_by_its_exit_code(run: Run, tmp_path: Pa
 
 
 def test_doctor_tells_of_a_driver_that_cannot_load(monkeypatch: pytest.MonkeyPatch) -> None:
-    from vssnative.connection import loading
+    from vssnative._connection import loading
 
     monkeypatch.setattr(loading, "_load_by_own_loader", lambda conn, driver: "own loader: none")
     monkeypatch.setattr(loading, "_load_by_entry_point", lambda conn, driver: "entry point: hidden")
@@ -293,5 +294,5 @@ def test_an_interrupt_ends_it_quietly(run: Run, posts: Path, monkeypatch: pytest
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vssnative.connection.connect", interrupted)
+    monkeypatch.setattr("vssnative._connection.connect", interrupted)
     assert "run it again to go on" in run("status", posts, code=130).output

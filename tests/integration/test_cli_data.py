@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 import vssnative
-from vssnative import cli
+from vssnative import _cli as cli
 
 ROWS = [
     ("apples", "red fruit, crisp", 2019),
@@ -78,7 +78,7 @@ def test_from_a_csv_to_a_hybrid_search_and_back(posts: Path, tmp_path: Path) -> 
 
 
 def test_a_number_is_a_number_and_a_code_a_text() -> None:
-    from vssnative.cli.output import values_of
+    from vssnative._cli.output import values_of
 
     assert values_of(["10", "-3", "2.5", "007", "1e3", "x", "", "１"]) == [
         10,

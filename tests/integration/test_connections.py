@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 import vssnative
-from vssnative.connection import (
+from vssnative._connection import (
     driver_error,
     drivers,
     execute,

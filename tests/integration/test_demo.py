@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from vssnative import demo
+from vssnative import _demo as demo
 
 SOURCES = {
     "dates.py": '"""Dates and times.\n\nParse and format them."""\ndef parse(text):\n    """Parse a date from text."""\n',

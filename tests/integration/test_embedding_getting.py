@@ -156,7 +156,7 @@ class Machine:
         return child.returncode, out, err
 
     def command(self, *words: str, endpoint: str = "http://127.0.0.1:9") -> tuple[int, str, str]:
-        code = f"import sys; sys.argv[1:] = {list(words)!r}; from vssnative.command import main; main()"
+        code = f"import sys; sys.argv[1:] = {list(words)!r}; from vssnative._command import main; main()"
         return self.run(code, endpoint)
 
 
@@ -339,7 +339,7 @@ def test_refusals_are_sentences(words: tuple[str, ...], expected: str, machine: 
 
 
 def test_what_is_in_a_package_is_pips_to_remove(machine: Machine) -> None:
-    code = "import sys; sys.argv[1:] = {!r}; from vssnative.command import main; main()"
+    code = "import sys; sys.argv[1:] = {!r}; from vssnative._command import main; main()"
     status, out, _ = machine.run(code.format(["model", "list"]), hide=False)
     assert (status, "package" in out, DIGEST[:12] in out) == (0, True, True)
     status, _, err = machine.run(code.format(["model", "remove", "minilm"]), hide=False)
@@ -347,7 +347,7 @@ def test_what_is_in_a_package_is_pips_to_remove(machine: Machine) -> None:
 
 
 EXTRAS = [
-    (("typer",), "from vssnative.command import main; main()", "pip install 'vssnative[cli]'"),
+    (("typer",), "from vssnative._command import main; main()", "pip install 'vssnative[cli]'"),
     (("tokenizers",), "get_embedder('minilm')", "pip install 'vssnative[local]'"),
     (("safetensors",), "get_embedder('minilm')", "pip install 'vssnative[local]'"),
     (("onnxruntime",), "get_embedder('minilm', backend='onnxruntime')", "pip install 'vssnative[onnx]'"),
@@ -408,7 +408,7 @@ def test_importing_every_module_of_the_core_brings_no_extra(machine: Machine) ->
         "typer",
     ]
     code = (
-        "import sys, vssnative, vssnative.index, vssnative._search, vssnative._sync, vssnative.migrations,"
+        "import sys, vssnative, vssnative._index, vssnative._search, vssnative._sync, vssnative.migrations,"
         " vssnative.embedding, vssnative.embedding.onnx_model, vssnative.embedding.hub, vssnative.embedding.manage,"
         f" vssnative.embedding.hosted; print([name for name in {[*extras, 'httpx']!r} if name in sys.modules])"
     )

@@ -16,7 +16,8 @@ import pytest
 from typer.testing import CliRunner
 
 import vssnative
-from vssnative import _core, cli
+from vssnative import _cli as cli
+from vssnative import _core
 from vssnative.embedding import OnnxEmbedder, from_config, get_embedder, precision
 from vssnative.embedding.minilm import DIGEST, minilm_directory
 from vssnative.embedding.native_encoder import NativeEncoder

@@ -18,7 +18,7 @@ import pytest
 
 import vssnative
 from vssnative import Pool
-from vssnative.connection import execute, in_transaction, transaction
+from vssnative._connection import execute, in_transaction, transaction
 
 FOREVER = "with recursive c(n) as (select 1 union all select n + 1 from c) select count(*) from c"
 MEMORY = ("memory", ":memory:")

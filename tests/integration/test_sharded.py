@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 import vssnative
-from vssnative import cli
+from vssnative import _cli as cli
 from vssnative.sharded import ShardedIndex
 from vssnative.sharded import catalog as catalogs
 from vssnative.sharded.local import LocalEngine

@@ -18,7 +18,7 @@ import pytest
 import vssnative
 from tests.conftest import vectors
 from vssnative import Index, QueryError, set_cache_limit
-from vssnative.connection import execute
+from vssnative._connection import execute
 
 
 class Level(enum.IntEnum):

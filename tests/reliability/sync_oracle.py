@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from vssnative._catalog.records import load_embedding
+from vssnative._sql import quote_identifier
 from vssnative.embedding.hashing import HashEmbedder
-from vssnative.sql import quote_identifier
 
 
 def expected_vectors(

@@ -326,7 +326,7 @@ def test_a_child_forked_while_a_thread_loads_a_model_can_load_one() -> None:
     code = """if True:
         import os, threading, time
         from vssnative._catalog import models
-        from vssnative.connection import statements
+        from vssnative._connection import statements
         from vssnative.embedding import own, simple
 
         held = [simple._lock, models._built_lock, own._given_lock]

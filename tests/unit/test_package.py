@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import pkgutil
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -66,3 +69,23 @@ def test_a_function_is_no_module(name: str) -> None:
 def test_what_the_readme_and_manuals_use_is_at_the_top() -> None:
     wanted = {"Results", "Result", "Settings", "Status", "dead_letters", "retry_dead", "pause", "resume"}
     assert wanted <= set(vssnative.__all__)
+
+
+# A module without an underscore is for users: docs/api.md has a section of it.
+PUBLIC_MODULES = ["vssnative"] + sorted(
+    f"vssnative.{module.name}"
+    for module in pkgutil.iter_modules(vssnative.__path__)
+    if not module.name.startswith("_")
+)
+
+
+@pytest.mark.parametrize("module", PUBLIC_MODULES)
+def test_the_manual_lists_the_public_names(module: str) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "api.md").read_text("utf-8")
+    section = re.split(r"(?m)^## ", text.partition(f"## `{module}`\n")[2])[0]
+    assert section, f"docs/api.md has no section of {module}: document it, or give it an underscore"
+    found = importlib.import_module(module)
+    wanted = set(getattr(found, "__all__", ()))
+    if not wanted and hasattr(found, "__path__"):
+        wanted = {each.name for each in pkgutil.iter_modules(found.__path__)}
+    assert set(re.findall(r"`(\w+)`", section)) == wanted

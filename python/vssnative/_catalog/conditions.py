@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
-from ..connection import Connection, driver_error, execute
+from .._connection import Connection, driver_error, execute
+from .._sql import quote_identifier
 from ..errors import QueryError
-from ..sql import quote_identifier
 from .records import EmbeddingConfig
 
 # What may hold a ? that is none: texts, quoted names, comments. Then ?1, :name, @name and $name, then ? itself.

@@ -11,9 +11,9 @@ import string
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..connection import Connection, execute
+from .._connection import Connection, execute
+from .._sql import quote_identifier
 from ..embedding._texts import content_hash
-from ..sql import quote_identifier
 from .records import EmbeddingConfig, Field, Generation
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from ..connection import Connection, execute
-from ..sql import quote_identifier
+from .._connection import Connection, execute
+from .._sql import quote_identifier
 from .records import EmbeddingConfig
 
 EDIT_PRIORITY = 0

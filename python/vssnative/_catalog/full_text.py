@@ -11,8 +11,8 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..connection import Connection, execute
-from ..sql import quote_identifier
+from .._connection import Connection, execute
+from .._sql import quote_identifier
 
 if TYPE_CHECKING:
     from .records import EmbeddingConfig, FullText

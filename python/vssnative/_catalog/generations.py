@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import time
 
-from ..connection import Connection, execute
+from .._connection import Connection, execute
+from .._sql import quote_identifier
 from ..errors import MigrationError
-from ..sql import quote_identifier
 from . import triggers
 from .enqueue import BACKFILL_PRIORITY, enqueue_all
 from .records import EmbeddingConfig, Generation, fields_to_json, load_embedding

@@ -7,10 +7,10 @@ import string
 from dataclasses import dataclass
 from typing import Any
 
-from ..connection import Connection, execute
+from .._connection import Connection, execute
+from .._sql import quote_identifier
 from ..embedding.chunking import Chunking
 from ..errors import MigrationError
-from ..sql import quote_identifier
 from .schema import SCHEMA_VERSION, ensure_schema, installed_version
 
 

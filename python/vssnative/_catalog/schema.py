@@ -25,7 +25,7 @@ Invariants:
 
 from __future__ import annotations
 
-from ..connection import Connection, execute, transaction
+from .._connection import Connection, execute, transaction
 from ..errors import SchemaVersionError
 
 SCHEMA_VERSION = 1

@@ -11,9 +11,9 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 
-from ..connection import Connection, execute
+from .._connection import Connection, execute
+from .._sql import quote_identifier
 from ..errors import MigrationError
-from ..sql import quote_identifier
 
 _NAMES_SHOWN = 20
 

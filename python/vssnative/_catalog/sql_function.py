@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..connection import Connection, create_function
+from .._connection import Connection, create_function
 from ..embedding.protocol import Embedder
 from ..embedding.simple import shared_embedder
 from ..errors import QueryError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..connection import Connection, execute
+from .._connection import Connection, execute
 
 # SQLite before 3.32 takes so many values in a statement.
 _MOST_VALUES = 999

@@ -14,8 +14,8 @@ They put (embedding, row) in the queue within the writer's own transaction. Trap
 
 from __future__ import annotations
 
-from ..connection import Connection, execute
-from ..sql import quote_identifier
+from .._connection import Connection, execute
+from .._sql import quote_identifier
 from . import full_text
 from .enqueue import BACKFILL_PRIORITY
 from .records import EmbeddingConfig

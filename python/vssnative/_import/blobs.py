@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from .. import connection
+from .. import _connection as connection
+from .._sql import quote_identifier
 from ..errors import ConfigurationError
-from ..sql import quote_identifier
 from .source import Column, Source, free_names
 
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1}

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .. import connection
+from .. import _connection as connection
 from ..errors import ConfigurationError
 from .source import Column, Source, free_names
 

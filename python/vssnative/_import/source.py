@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ..sql import quote_identifier
+from .._sql import quote_identifier
 
 TAKEN = {"distance", "k", "recall", "operation", "rowid", "_rowid", "oid"}
 """Names that a vss0 table has for itself."""

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from .. import connection
+from .. import _connection as connection
+from .._sql import quote_identifier
 from ..errors import ConfigurationError
-from ..sql import quote_identifier
 from .declared import arguments, unquoted
 from .source import Column, Source, free_names
 

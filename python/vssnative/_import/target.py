@@ -6,9 +6,9 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
-from .. import connection
+from .. import _connection as connection
+from .._sql import quote_identifier
 from ..errors import ConfigurationError, VssError
-from ..sql import quote_identifier
 from .source import Source
 
 _BATCH = 500

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import connection
-from ..sql import quote_identifier
+from .. import _connection as connection
+from .._sql import quote_identifier
 from .blobs import dimensions, stream
 from .declared import arguments, unquoted
 from .source import Column, Source, free_names

@@ -9,7 +9,7 @@ import numpy as np
 
 from .._catalog.models import embedder_for
 from .._catalog.records import load_embedding
-from ..connection import Connection
+from .._connection import Connection
 from ..embedding.protocol import Embedder, Float32Matrix
 from ..embedding.registry import get_embedder
 from .query import check_query, query_vectors, words_in

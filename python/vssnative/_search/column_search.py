@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from .._catalog.records import EmbeddingConfig, Field
-from ..connection import Connection, driver_error, execute
+from .._connection import Connection, driver_error, execute
+from .._sql import quote_identifier
 from ..errors import QueryError
-from ..sql import quote_identifier
 
 
 def nearest_in_column(

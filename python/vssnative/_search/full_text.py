@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .._catalog.records import EmbeddingConfig
-from ..connection import Connection, driver_error, execute
+from .._connection import Connection, driver_error, execute
+from .._sql import quote_identifier
 from ..errors import QueryError
-from ..sql import quote_identifier
 
 Candidates = tuple[str, Sequence[object]]
 

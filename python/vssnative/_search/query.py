@@ -11,11 +11,11 @@ import numpy.typing as npt
 
 from .._catalog.models import embedder_for
 from .._catalog.records import EmbeddingConfig, Generation
-from ..connection import Connection, execute
+from .._connection import Connection, execute
+from .._sql import quote_identifier
 from ..embedding.limits import call_limits
 from ..embedding.registry import get_embedder
 from ..errors import QueryError
-from ..sql import quote_identifier
 
 Vector = npt.NDArray[np.float32]
 _SECONDS = 30.0

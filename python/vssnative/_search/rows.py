@@ -9,9 +9,9 @@ from typing import Any
 
 from .._catalog.content import Unreadable, database_encoding, read_texts
 from .._catalog.records import EmbeddingConfig, Generation
-from ..connection import Connection, driver_error, execute, execute_as_set
+from .._connection import Connection, driver_error, execute, execute_as_set
+from .._sql import quote_identifier
 from ..errors import QueryError
-from ..sql import quote_identifier
 from .full_text import rowid_name
 from .results import Result, record_names
 from .vectors import Hit

@@ -18,9 +18,9 @@ import numpy as np
 
 from .._catalog.conditions import Condition, check_condition, condition_of
 from .._catalog.records import EmbeddingConfig, load_embedding
-from ..connection import Connection, exclusive, execute, in_its_thread, in_transaction, load, transaction
+from .._connection import Connection, exclusive, execute, in_its_thread, in_transaction, load, transaction
+from .._sql import quote_identifier
 from ..errors import QueryError, SyncError, VssWarning
-from ..sql import quote_identifier
 from .full_text import Words, is_behind, text_places, words_of
 from .fusion import DEFAULT_TEXT_WEIGHT, fused
 from .query import Query, Vector, check_query, query_vectors, vectors_of_row, words_in

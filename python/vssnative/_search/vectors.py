@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from .._catalog.records import EmbeddingConfig, Field, Generation
-from ..connection import Connection, driver_error, execute, lists_arrive_whole
+from .._connection import Connection, driver_error, execute, lists_arrive_whole
+from .._sql import quote_identifier, quote_text
 from ..errors import QueryError
-from ..sql import quote_identifier, quote_text
 from .column_search import nearest_in_column
 
 Vector = npt.NDArray[np.float32]

@@ -19,7 +19,7 @@ from .._catalog import full_text
 from .._catalog.content import EMPTY_HASH, Unreadable, read_texts
 from .._catalog.records import EmbeddingConfig, Field, Generation
 from .._catalog.statements import insert_rows
-from ..connection import Connection, execute
+from .._connection import Connection, execute
 from ..embedding._texts import content_hash
 from ..embedding.chunking import Passage
 from . import cache, queue

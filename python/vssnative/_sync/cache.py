@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from .._catalog.schema import get_meta, set_meta
 from .._catalog.statements import insert_rows
-from ..connection import Connection, execute, transaction
+from .._connection import Connection, execute, transaction
 from ..errors import ConfigurationError
 
 DEFAULT_LIMIT = 10_000

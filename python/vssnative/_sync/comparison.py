@@ -14,11 +14,11 @@ import numpy.typing as npt
 from .._catalog.content import EMPTY_HASH, Unreadable, read_texts
 from .._catalog.models import embedder_for
 from .._catalog.records import EmbeddingConfig, Field, Generation, load_embedding
-from ..connection import Connection, execute, in_its_thread, load
+from .._connection import Connection, execute, in_its_thread, load
+from .._sql import quote_identifier
 from ..embedding._texts import content_hash
 from ..embedding.precision import is_rounded
 from ..embedding.protocol import Embedder
-from ..sql import quote_identifier
 from .engine import Settings
 from .health import lost_parts, mend, needs_mending, problem_with
 from .locking import read, require_no_transaction, write

@@ -23,7 +23,7 @@ from .._catalog.enqueue import EDIT_PRIORITY
 from .._catalog.generations import switch_if_complete
 from .._catalog.models import embedder_for
 from .._catalog.records import EmbeddingConfig, Generation, load_embeddings
-from ..connection import Connection, check_cancelled, execute, shielded
+from .._connection import Connection, check_cancelled, execute, shielded
 from ..embedding.chunking import Passage, spans_of, split_text
 from ..embedding.daemons import DaemonPool
 from ..embedding.protocol import Embedder

@@ -14,7 +14,7 @@ from .._catalog.enqueue import BACKFILL_PRIORITY, enqueue_all
 from .._catalog.generations import create_vss_statement, switch_if_complete
 from .._catalog.records import EmbeddingConfig, Generation, load_embedding
 from .._catalog.source import Source, describe
-from ..connection import Connection, execute
+from .._connection import Connection, execute
 from ..errors import MigrationError
 from .events import Listener, emit
 from .locking import write

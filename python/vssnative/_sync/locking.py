@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from ..connection import Connection, driver_error, in_transaction, is_busy, sleep, transaction
+from .._connection import Connection, driver_error, in_transaction, is_busy, sleep, transaction
 from ..errors import SyncError
 
 _T = TypeVar("_T")

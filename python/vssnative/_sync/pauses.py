@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Iterable
 
-from ..connection import Connection, execute
+from .._connection import Connection, execute
 
 _LONGEST_PAUSE = 300.0
 # A day: whoever asks for more is asked again all the same.

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from ..extras import need
+from .._extras import need
 
 
 class Progress(Protocol):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from .._catalog.conditions import Condition
 from .._catalog.enqueue import BACKFILL_PRIORITY, EDIT_PRIORITY
 from .._catalog.records import EmbeddingConfig
-from ..connection import Connection, execute
+from .._connection import Connection, execute
 
 # A provider may ask for a long pause, but no longer one is believed.
 _LONGEST_WAIT = 90_000.0

@@ -14,9 +14,9 @@ from .._catalog import triggers
 from .._catalog.enqueue import BACKFILL_PRIORITY, enqueue_all
 from .._catalog.records import load_embedding, load_embeddings
 from .._catalog.source import describe
-from ..connection import Connection, execute, transaction
+from .._connection import Connection, execute, transaction
+from .._sql import quote_identifier
 from ..errors import MigrationError
-from ..sql import quote_identifier
 from .health import mismatch_with
 
 

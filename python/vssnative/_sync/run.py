@@ -10,7 +10,7 @@ from typing import Any
 
 from .._catalog.conditions import check_condition, condition_of
 from .._catalog.records import load_embeddings
-from ..connection import Connection, in_its_thread, load, sleep
+from .._connection import Connection, in_its_thread, load, sleep
 from ..embedding.registry import get_embedder
 from ..errors import ConfigurationError, MigrationError, SyncError
 from .engine import Engine, Settings, surface

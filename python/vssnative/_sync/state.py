@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from .._catalog.records import EmbeddingConfig, load_embedding, load_embeddings
 from .._catalog.schema import installed_version
-from ..connection import Connection, execute, in_its_thread
-from ..sql import quote_identifier
+from .._connection import Connection, execute, in_its_thread
+from .._sql import quote_identifier
 from . import pauses
 from .engine import clock_time
 from .health import lost_parts, needs_mending, problem_with

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from .._catalog.records import EmbeddingConfig, Field, Generation
-from ..connection import Connection, execute
-from ..index import Index
-from ..sql import quote_identifier
+from .._connection import Connection, execute
+from .._index import Index
+from .._sql import quote_identifier
 
 Matrix = npt.NDArray[np.float32]
 

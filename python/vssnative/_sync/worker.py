@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any
 
 from .._catalog.records import load_embeddings
-from ..connection import Connection, Pool, connect, driver_error, execute
+from .._connection import Connection, Pool, connect, driver_error, execute
 from ..embedding.registry import get_embedder
 from ..errors import MigrationError
 from .engine import Engine, Settings

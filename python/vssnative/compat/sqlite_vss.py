@@ -9,10 +9,10 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .. import connection
-from ..connection import Connection
+from .. import _connection as connection
+from .._connection import Connection
+from .._sql import quote_identifier
 from ..errors import ConfigurationError
-from ..sql import quote_identifier
 
 __all__ = [
     "Upgraded",

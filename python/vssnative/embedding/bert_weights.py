@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._extras import need
 from ..errors import ConfigurationError
-from ..extras import need
 from .layout import read_json
 
 Array = npt.NDArray[np.float32]

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ..extras import need
+from .._extras import need
 from .bert_weights import Array, BertWeights
 from .storage import atomic_file
 

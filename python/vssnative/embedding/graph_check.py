@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from .._extras import need
 from ..errors import ConfigurationError
-from ..extras import need
 from .storage import atomic_file, cache_directory
 
 _DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})

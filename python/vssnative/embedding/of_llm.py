@@ -6,8 +6,8 @@ import hashlib
 import json
 from typing import Any
 
+from .._extras import need
 from ..errors import ConfigurationError, ModelNotFoundError
-from ..extras import need
 from .own import OwnEmbedder
 
 _KIND = "llm"

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from .._extras import need
 from ..errors import ConfigurationError, EmbeddingError
-from ..extras import need
 from .protocol import Float32Matrix, Int64Vector
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from .._extras import need
 from ..errors import ConfigurationError, EmbeddingError
-from ..extras import need
 from .onnx_session import check_inputs, feeds_for, hidden_output
 from .protocol import Float32Matrix, Int64Vector
 

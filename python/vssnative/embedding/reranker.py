@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _core
+from .._extras import need
 from ..errors import ConfigurationError, EmbeddingError, ModelNotFoundError
-from ..extras import need
 from ._texts import checked_texts
 from .batching import packed_batches
 from .bert_weights import BertWeights

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
+from .._extras import need
 from ..errors import ConfigurationError
-from ..extras import need
 from ._locks import ForkSafeLock
 from .precision import default_precision
 from .protocol import Embedder, Float32Matrix

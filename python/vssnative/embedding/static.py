@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _core
+from .._extras import need
 from ..errors import ConfigurationError, EmbeddingError, ModelNotFoundError
-from ..extras import need
 from ._texts import checked_texts
 from .layout import read_json, read_modules
 from .protocol import Float32Matrix, Int64Vector, Truncation

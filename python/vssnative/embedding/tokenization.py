@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._extras import need
 from ..errors import ConfigurationError, ModelNotFoundError
-from ..extras import need
 from .protocol import Int64Vector, Truncation
 
 # A token has rarely more characters: so many times the limit are tokenized of a longer text.

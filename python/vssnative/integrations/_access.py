@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from .. import aio
-from ..connection import Pool, load, transaction
+from .._connection import Pool, load, transaction
 
 _T = TypeVar("_T")
 

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from .._connection import Connection, create_function, execute
+from .._index import Index
 from .._search.full_text import any_word
-from ..connection import Connection, create_function, execute
-from ..index import Index
-from ..sql import quote_identifier, quote_text
+from .._sql import quote_identifier, quote_text
 from ._metadata import EVERY, LOWER, Condition, to_json
 
 Vectors = npt.NDArray[np.float32]

@@ -9,7 +9,7 @@ from typing import Any
 
 from datasette import hookimpl
 
-from ..connection import load
+from .._connection import load
 
 
 @hookimpl  # type: ignore[untyped-decorator,unused-ignore]

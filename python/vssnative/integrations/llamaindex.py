@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from ..connection import Connection, Pool
+from .._connection import Connection, Pool
+from .._extras import need
 from ..errors import QueryError
-from ..extras import need
 from . import _metadata as metadata
 from ._access import Access
 from ._documents import Documents, Row, with_key

@@ -21,11 +21,11 @@ from llm import Collection, hookimpl
 from llm.embeddings import Entry
 from llm.models import EmbeddingModel
 
-from ..connection import execute, load, transaction
+from .._connection import execute, load, transaction
+from .._index import Index
+from .._sql import quote_identifier
 from ..embedding.protocol import Embedder
 from ..embedding.simple import shared_embedder
-from ..index import Index
-from ..sql import quote_identifier
 
 _ROWS_AT_ONCE = 50_000
 _CHANGES = "vss_llm_changes"

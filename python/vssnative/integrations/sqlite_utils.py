@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlite_utils import hookimpl
 
-from ..connection import load
+from .._connection import load
 
 
 @hookimpl  # type: ignore[untyped-decorator,unused-ignore]

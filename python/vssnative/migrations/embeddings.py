@@ -30,12 +30,12 @@ from .._catalog.records import (
 )
 from .._catalog.schema import ensure_schema, installed_version
 from .._catalog.source import Source, column_of, describe
-from ..connection import Connection, execute, in_its_thread, load, sqlite_version, transaction
+from .._connection import Connection, execute, in_its_thread, load, sqlite_version, transaction
+from .._sql import quote_identifier
 from ..embedding.chunking import Chunking
 from ..embedding.protocol import Embedder
 from ..embedding.registry import get_embedder
 from ..errors import ConfigurationError, MigrationError
-from ..sql import quote_identifier
 from .estimate import Estimate, estimate_work
 
 _STORES = ("vss", "column", "both")

@@ -9,10 +9,10 @@ import numpy as np
 
 from .._catalog.content import sample_texts
 from .._catalog.records import EmbeddingConfig
-from ..connection import Connection, execute
+from .._connection import Connection, execute
+from .._sql import quote_identifier
 from ..embedding.chunking import spans_of, split_text
 from ..embedding.protocol import Embedder
-from ..sql import quote_identifier
 
 _SAMPLED_ROWS = 64
 _TIMED_TEXTS = 128

@@ -27,7 +27,7 @@ from .._catalog.generations import (
 )
 from .._catalog.records import EmbeddingConfig, Generation, load_embedding
 from .._catalog.source import describe
-from ..connection import Connection, execute, in_its_thread, load, transaction
+from .._connection import Connection, execute, in_its_thread, load, transaction
 from ..embedding.chunking import Chunking
 from ..embedding.protocol import Embedder
 from ..embedding.registry import from_config, get_embedder

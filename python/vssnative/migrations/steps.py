@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from .._catalog.schema import ensure_schema, installed_version
-from ..connection import Connection, execute, load, transaction
+from .._connection import Connection, execute, load, transaction
 from ..errors import ConfigurationError, MigrationError
 
 Action = str | Callable[[Connection], object]

@@ -14,10 +14,10 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from ..connection import connect
+from .._connection import connect
+from .._index import Index
+from .._sql import quote_identifier
 from ..errors import ConfigurationError, DamagedError, DimensionError, DuplicateIdError, InvalidVectorError
-from ..index import Index
-from ..sql import quote_identifier
 from .catalog import Settings
 from .routing import Ids, shard_of
 from .store import Store

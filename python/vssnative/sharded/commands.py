@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from .. import display
+from .. import _display as display
 from ..errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def create(
 ) -> None:
     """Make an empty index.
 
-    Example: vssnative shards create posts.shards --dim 384 --metric cosine --column company:text
+    Example: vssnative shards create posts.shards --dim 384 --column company:text
     """
     from .index import ShardedIndex
 
@@ -113,7 +113,7 @@ def search(
 ) -> None:
     """Find the nearest rows for each row of a matrix, or for a text.
 
-    Example: vssnative shards search posts.shards queries.npy -k 5 --where "company = 'acme'"
+    Example: vssnative shards search posts.shards queries.npy --where "id > 9"
     """
     import numpy as np
 
@@ -138,7 +138,10 @@ def search(
 
 @app.command()
 def status(url: Url, as_json: AsJson = False) -> None:
-    """Say what the catalog knows: version, shards, rows, bytes, staged changes."""
+    """Say what the catalog knows: version, shards, rows, bytes, staged changes.
+
+    Example: vssnative shards status posts.shards
+    """
     with _opened(url, "local") as index:
         found = index.status()
         versions = index.versions()
@@ -162,7 +165,10 @@ def status(url: Url, as_json: AsJson = False) -> None:
 
 @app.command()
 def publish(url: Url, engine: EngineOption = "local") -> None:
-    """Publish all staged changes as one version."""
+    """Publish all staged changes as one version.
+
+    Example: vssnative shards publish posts.shards
+    """
     with _opened(url, engine) as index:
         typer.echo(f"{index.url}: version {index.publish()} with {len(index):,} rows")
 
@@ -171,7 +177,10 @@ def publish(url: Url, engine: EngineOption = "local") -> None:
 def rollback(
     url: Url, version: Annotated[int, typer.Argument(help="The version to go back to.", show_default=False)]
 ) -> None:
-    """Make an older version the current one."""
+    """Make an older version the current one.
+
+    Example: vssnative shards rollback posts.shards 3
+    """
     with _opened(url, "local") as index:
         typer.echo(f"{index.url}: version {index.rollback(version)} is current, with {len(index):,} rows")
 
@@ -182,14 +191,20 @@ def rebalance(
     shards: Annotated[int, typer.Argument(help="How many shards there shall be.", show_default=False)],
     engine: EngineOption = "local",
 ) -> None:
-    """Spread the rows over another number of shards, as a new version."""
+    """Spread the rows over another number of shards, as a new version.
+
+    Example: vssnative shards rebalance posts.shards 16
+    """
     with _opened(url, engine) as index:
         typer.echo(f"{index.url}: version {index.rebalance(shards)} has {shards} shards, {len(index):,} rows")
 
 
 @app.command()
 def vacuum(url: Url, keep: Annotated[int, typer.Option(help="Versions to keep.")] = 2) -> None:
-    """Remove old versions and files that nobody names."""
+    """Remove old versions and files that nobody names.
+
+    Example: vssnative shards vacuum posts.shards --keep 3
+    """
     with _opened(url, "local") as index:
         typer.echo(f"{index.url}: {index.vacuum(keep)} files removed")
 
@@ -202,7 +217,10 @@ def verify(
     as_json: AsJson = False,
     engine: EngineOption = "local",
 ) -> None:
-    """Compare every shard with the catalog, look for damage, and measure recall. Exit code 1 if something is wrong."""
+    """Compare every shard with the catalog, look for damage, and measure recall. Exit code 1 if something is wrong.
+
+    Example: vssnative shards verify posts.shards
+    """
     with _opened(url, engine) as index:
         found = index.verify(sample, recall=recall)
     if as_json:

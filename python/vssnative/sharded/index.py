@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from .._sql import check_params
 from ..errors import (
     ConfigurationError,
     DimensionError,
     InvalidVectorError,
     QueryError,
 )
-from ..sql import check_params
 from . import catalog as catalogs
 from .catalog import Catalog, Settings, Version
 from .changes import Changes, Kind, checked, checked_settings, read_staged, stage, staged_names

@@ -15,7 +15,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
-from ..settings import configure
+from .._index import configure
 from .engine import WorkerDied
 from .shard import ShardServer
 

@@ -20,7 +20,7 @@ class _Actor(ShardServer):
     """A `ShardServer` with a cache of its own size; Ray gives each actor a process."""
 
     def __init__(self, url: str, copy: bool, cache: str | None, memory: str | int | None) -> None:
-        from ..settings import configure
+        from .._index import configure
 
         configure(memory=memory, threads=1)
         super().__init__(url, copy, cache)

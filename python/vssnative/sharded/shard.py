@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..connection import connect, load
+from .._connection import connect, load
+from .._index import Index
+from .._sql import quote_identifier
 from ..errors import DamagedError, DuplicateIdError, QueryError, ShardError
-from ..index import Index
-from ..sql import quote_identifier
 from .catalog import FileRecord, Settings
 from .changes import Changes
 from .routing import Ids, shard_of

@@ -13,7 +13,7 @@ from alembic.autogenerate import comparators
 from alembic.operations import ops
 
 from ..._catalog.records import EmbeddingConfig, load_embeddings, template_columns
-from ...connection import execute, load
+from ..._connection import execute, load
 from ...embedding.chunking import Chunking
 from ...embedding.registry import get_embedder
 from ..sqlalchemy.driving import on_driver

@@ -10,8 +10,8 @@ from alembic.ddl.sqlite import SQLiteImpl
 from alembic.operations import Operations
 
 from ..._catalog.records import load_embeddings
+from ..._connection import load
 from ..._sync import RebuiltTable, check_columns
-from ...connection import load
 from ...errors import MigrationError
 from ...migrations import add_embeddings, drop_embeddings
 from ...migrations.generations import change_or_go_back

@@ -9,7 +9,7 @@ from django.core import checks
 from django.db import connections
 from django.db.backends.signals import connection_created
 
-from ...connection import load
+from ..._connection import load
 from . import found
 from .checks import check_databases, check_extension
 from .schema import install_editor

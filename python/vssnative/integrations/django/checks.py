@@ -11,8 +11,8 @@ from django.core.checks import CheckMessage, Error, Warning
 from django.db import connections, router
 
 from ..._catalog.records import load_embeddings
+from ..._connection import load
 from ..._sync import status
-from ...connection import load
 from ...errors import VssError
 from .indexes import EmbeddedIndex
 

@@ -9,8 +9,8 @@ from weakref import WeakValueDictionary
 
 from django.db.models import Expression, FloatField, IntegerField
 
+from ..._connection import create_function
 from ..._search import Result
-from ...connection import create_function
 
 
 class Found:

@@ -17,12 +17,12 @@ from django.db.models import Q
 from django.db.models.expressions import RawSQL
 
 from ..._catalog.records import EmbeddingConfig, load_embeddings
+from ..._connection import execute, in_transaction, transaction
 from ..._search import Results, embed_ahead
 from ..._search import search as search_table
+from ..._sql import question_marks, quote_identifier
 from ..._sync import sync
-from ...connection import execute, in_transaction, transaction
 from ...errors import MigrationError, QueryError
-from ...sql import question_marks, quote_identifier
 from .found import Found, FoundValue
 
 _FRESH_SECONDS = 5.0

@@ -7,8 +7,8 @@ from typing import Any
 from ..._catalog.records import load_embeddings
 from ..._catalog.source import describe
 from ..._catalog.triggers import create_triggers
+from ..._connection import execute, load
 from ..._sync import RebuiltTable
-from ...connection import execute, load
 from ...migrations import drop_embeddings
 from .indexes import EmbeddedIndex, EmbeddingsStatement
 

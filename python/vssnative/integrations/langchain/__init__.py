@@ -7,7 +7,7 @@ store.similarity_search("something", k=4, filter={"kind": "a"})
 
 from __future__ import annotations
 
-from ...extras import need
+from ..._extras import need
 
 need("langchain_core", "langchain", "stores for LangChain")
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from langchain_core.indexing.base import RecordManager
 
-from ...connection import Connection, Pool, execute
-from ...sql import quote_identifier
+from ..._connection import Connection, Pool, execute
+from ..._sql import quote_identifier
 from .._access import Access
 
 

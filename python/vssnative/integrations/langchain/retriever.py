@@ -11,8 +11,8 @@ from langchain_core.retrievers import BaseRetriever
 from pydantic import ConfigDict, Field, PrivateAttr
 
 from ..._catalog.records import load_embedding
+from ..._connection import Connection
 from ..._search import search
-from ...connection import Connection
 from .._access import Access
 
 

@@ -13,7 +13,7 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.vectorstores import VectorStore
 from langchain_core.vectorstores.utils import maximal_marginal_relevance
 
-from ...connection import Connection, Pool
+from ..._connection import Connection, Pool
 from ...errors import ConfigurationError
 from .._access import Access
 from .._documents import Documents, Row, with_key

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Mapper, Session, scoped_session
 
 from ... import _sync, migrations
 from ..._catalog.records import EmbeddingConfig
-from ...connection import load
+from ..._connection import load
 from ...errors import ConfigurationError
 from .driving import asynchronous_session, is_asynchronous, on_driver
 from .embedded import Embedded, declared_on

@@ -13,7 +13,7 @@ from sqlalchemy.schema import SchemaItem
 
 from ..._catalog.records import EmbeddingConfig, load_embeddings, template_columns
 from ..._catalog.schema import installed_version, set_meta
-from ...connection import execute
+from ..._connection import execute
 from ...errors import ConfigurationError, VssWarning
 from ...migrations import add_embeddings, drop_embeddings
 from ...migrations.embeddings import declared_key

@@ -7,7 +7,7 @@ from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 
-from ...connection import check_synchronous, prepare
+from ..._connection import check_synchronous, prepare
 from ...errors import ConfigurationError
 from .driving import on_dbapi
 

@@ -11,10 +11,10 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapper, Session, scoped_session
 
 from ..._catalog.records import EmbeddingConfig, load_embeddings
+from ..._connection import execute, in_transaction, load
 from ..._search import Result, Results, embed_ahead
 from ..._search import search as search_table
 from ..._sync import sync
-from ...connection import execute, in_transaction, load
 from ...errors import ConfigurationError, MigrationError, QueryError
 from .driving import asynchronous_session, is_asynchronous, on_driver
 from .embedded import declared_on

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import CreateTable
 
-from ...connection import load
+from ..._connection import load
 from ...errors import ConfigurationError, QueryError
 from .driving import is_connected, on_driver
 from .types import Vector

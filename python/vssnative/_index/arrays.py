@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from . import _core
-from .errors import DimensionError, InvalidVectorError
+from .. import _core
+from ..errors import DimensionError, InvalidVectorError
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from . import display
+from .. import _display as display
+from .output import AsJson, tell, tell_json
 
 app = typer.Typer(help="Embedding models: what is here, fetch, import, remove.", no_args_is_help=True)
 
@@ -17,11 +19,17 @@ Name = Annotated[
 
 
 @app.command("list")
-def list_command() -> None:
-    """List the models that are on this machine."""
-    from .embedding.manage import list_models
+def list_command(as_json: AsJson = False) -> None:
+    """List the models that are on this machine.
+
+    Example: vssnative model list
+    """
+    from ..embedding.manage import list_models
 
     models = list_models()
+    if as_json:
+        tell_json(*map(dataclasses.asdict, models))
+        return
     rows = [
         (m.name, m.digest[:12], f"{m.size / 1e6:,.0f} MB", m.origin, m.revision, m.directory) for m in models
     ]
@@ -35,14 +43,16 @@ def list_command() -> None:
 
 
 @app.command()
-def pull(name: Name = "minilm") -> None:
-    """Fetch a model of the hub, so that it is at hand without a network. It is checked by its digest."""
-    from .embedding.manage import pull as fetch
+def pull(name: Name = "minilm", as_json: AsJson = False) -> None:
+    """Fetch a model of the hub, so that it is at hand without a network. It is checked by its digest.
+
+    Example: vssnative model pull hf:intfloat/e5-small-v2
+    """
+    from ..embedding.manage import pull as fetch
 
     model = fetch(name)
-    display.console().print(
-        f"{model.name}: {model.directory}, digest {model.digest[:12]}", highlight=False, soft_wrap=True
-    )
+    words = f"{model.name}: {model.directory}, digest {model.digest[:12]}"
+    tell(as_json, words, **dataclasses.asdict(model))
 
 
 @app.command("import")
@@ -54,22 +64,28 @@ def import_command(
         str | None,
         typer.Option(help="minilm, hf:owner/name, or any word: local:word. By default what the files are."),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Take a model from a directory of its files, where there is no network."""
-    from .embedding.manage import import_directory
+    """Take a model from a directory of its files, where there is no network.
+
+    Example: vssnative model import ./e5-small-v2 --name e5
+    """
+    from ..embedding.manage import import_directory
 
     model = import_directory(directory, name)
-    display.console().print(
-        f"{model.name}: imported, digest {model.digest[:12]}", highlight=False, soft_wrap=True
-    )
+    tell(as_json, f"{model.name}: imported, digest {model.digest[:12]}", **dataclasses.asdict(model))
 
 
 @app.command()
 def remove(
     name: Annotated[str, typer.Argument(help="As `list` shows it.", show_default=False)],
+    as_json: AsJson = False,
 ) -> None:
-    """Delete a model's files. Tables that use it cannot be searched until it is here again."""
-    from .embedding.manage import remove as delete
+    """Delete a model's files. Tables that use it cannot be searched until it is here again.
+
+    Example: vssnative model remove local:e5
+    """
+    from ..embedding.manage import remove as delete
 
     model = delete(name)
-    display.console().print(f"{model.name}: removed", highlight=False)
+    tell(as_json, f"{model.name}: removed", name=model.name, digest=model.digest, removed=True)

@@ -13,9 +13,9 @@ from typing import Annotated, Any
 
 import typer
 
-from .. import connection
+from .._connection import execute, transaction
+from .._sql import quote_identifier
 from ..errors import ConfigurationError, MissingDependencyError
-from ..sql import quote_identifier
 from . import importing
 from .output import AsJson, opened, tell
 
@@ -63,6 +63,7 @@ def import_command(
     vssnative import blog.db posts posts.csv
 
     vssnative import new.db documents old.db --format sqlite-vec --source vec_documents
+    Example: vssnative import blog.db posts posts.csv
     """
     vectors = form if form in importing.FORMATS else importing.form_of(file) if form is None else None
     if vectors is not None:
@@ -70,7 +71,7 @@ def import_command(
         importing.import_vectors(database, table, file, vectors, choice, as_json)
         return
     kind = _format(file, form)
-    with opened(database) as conn, connection.transaction(conn):
+    with opened(database) as conn, transaction(conn):
         rows = _read(file, kind)
         if kind == "csv":
             rows = _with_numbers(list(rows))
@@ -85,7 +86,7 @@ def import_command(
                 raise ConfigurationError(f"{file}, row {count + 1}: column {extra!r} is not in the first row")
             marks = ", ".join("?" * len(columns))
             names = ", ".join(map(quote_identifier, columns))
-            connection.execute(
+            execute(
                 conn,
                 f"insert into main.{quote_identifier(table)}({names}) values ({marks})",
                 [_stored(row.get(column)) for column in columns],
@@ -105,22 +106,26 @@ def export_command(
         Path, typer.Argument(help="The file to write, - for standard output.", show_default=False)
     ],
     form: Format = None,
+    as_json: AsJson = False,
 ) -> None:
     """Write a table's rows to a file.
 
-    vssnative export blog.db posts posts.jsonl
+    Example: vssnative export blog.db posts posts.jsonl
     """
     kind = _format(file, form)
     with opened(database, write=False) as conn:
         name = quote_identifier(table)
-        info = connection.execute(conn, f"pragma main.table_xinfo({name})")
+        info = execute(conn, f"pragma main.table_xinfo({name})")
         columns = [row[1] for row in info if row[6] != 1]
         if not columns:
             raise ConfigurationError(f"there is no table {table!r}")
         selected = ", ".join(map(quote_identifier, columns))
-        rows = connection.execute(conn, f"select {selected} from main.{name}")
+        rows = execute(conn, f"select {selected} from main.{name}")
     _write(file, kind, columns, rows)
-    typer.echo(f"{file}: {len(rows):,} rows", err=str(file) == "-")
+    if str(file) == "-":
+        typer.echo(f"{len(rows):,} rows", err=True)
+    else:
+        tell(as_json, f"{file}: {len(rows):,} rows", file=str(file), rows=len(rows))
 
 
 def _format(file: Path, asked: str | None) -> str:
@@ -134,7 +139,7 @@ def _format(file: Path, asked: str | None) -> str:
 
 
 def _make_table(conn: Any, table: str, columns: list[str]) -> None:
-    if connection.execute(conn, "select 1 from main.sqlite_master where name = ? collate nocase", (table,)):
+    if execute(conn, "select 1 from main.sqlite_master where name = ? collate nocase", (table,)):
         return
     # Without a declared type a value stays what it is in the file.
     declared = ["id integer primary key"] if "id" not in map(str.lower, columns) else []
@@ -142,7 +147,7 @@ def _make_table(conn: Any, table: str, columns: list[str]) -> None:
         f"{quote_identifier(c)} integer primary key" if c.lower() == "id" else quote_identifier(c)
         for c in columns
     ]
-    connection.execute(conn, f"create table main.{quote_identifier(table)}({', '.join(declared)})")
+    execute(conn, f"create table main.{quote_identifier(table)}({', '.join(declared)})")
 
 
 def _read(file: Path, kind: str) -> Iterator[dict[str, Any]]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from ._extras import need
 from .errors import MissingDependencyError
-from .extras import need
 
 
 def main() -> None:
@@ -16,7 +16,7 @@ def main() -> None:
     except MissingDependencyError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(1)
-    from .cli import main as run
+    from ._cli import main as run
 
     run()
 

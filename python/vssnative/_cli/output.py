@@ -12,10 +12,24 @@ from typing import Annotated, Any
 
 import typer
 
-from .. import connection
+from .. import _connection
 from ..errors import ConfigurationError
 
+NO_EMBEDDINGS = "{}: no table has embeddings; vssnative add-embeddings gives it some"
+
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line, for other programs.")]
+Database = Annotated[Path, typer.Argument(help="The SQLite file.", show_default=False)]
+ExistingDatabase = Annotated[
+    Path, typer.Argument(help="The SQLite file.", exists=True, dir_okay=False, show_default=False)
+]
+TableName = Annotated[str, typer.Argument(help="The table.", show_default=False)]
+Matrix = Annotated[
+    Path,
+    typer.Argument(help="A .npy file of float32 (n, dim).", exists=True, dir_okay=False, show_default=False),
+]
+Params = Annotated[
+    list[str] | None, typer.Option("--param", "-p", help="The value of a ?; may be given several times.")
+]
 
 
 @contextlib.contextmanager
@@ -23,10 +37,10 @@ def opened(path: Path, *, write: bool = True) -> Iterator[sqlite3.Connection]:
     """The file, with vss0 loaded. A command that only reads leaves it as it is, its journal mode too."""
     try:
         if write:
-            conn = connection.connect(path)
+            conn = _connection.connect(path)
         else:
             place = f"file:{urllib.parse.quote(str(path.resolve()))}?mode=ro"
-            conn = connection.connect(place, uri=True, wal=False, synchronous=None)
+            conn = _connection.connect(place, uri=True, wal=False, synchronous=None)
     except sqlite3.Error as error:
         raise ConfigurationError(f"{path}: {error}") from None
     try:

@@ -1,4 +1,4 @@
-"""The arguments of ``Index``, checked."""
+"""What may be asked of a column: its dimensions, metric, element type, kind of index, and how many rows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from .errors import ConfigurationError, QueryError
+from ..errors import ConfigurationError, QueryError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -32,7 +32,6 @@ _METRICS = {
 }
 _INDEXES = ("cells", "flat")
 _TYPES = ("float32", "float16", "bfloat16", "int8", "bit")
-BIT_DTYPE = "uint8"
 MOST_ROWS = 2**32
 
 
@@ -88,7 +87,7 @@ def keys_of(ids: Ids, distances: Distances, keys: dict[int, Any]) -> Ids:
     return out
 
 
-def bfloat16_dtype() -> np.dtype[Any] | None:
+def bfloat16() -> np.dtype[Any] | None:
     try:
         import ml_dtypes  # type: ignore[import-not-found,unused-ignore]
     except ImportError:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import connection, display
+from .. import _connection as connection
+from .. import display
 from .._import import Source, blobs, chroma, faiss_file, load, sqlite_vec, vec1
 from ..errors import ConfigurationError
 from .output import opened, tell

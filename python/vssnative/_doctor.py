@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from .connection import connect, driver_error, execute, load_by, loadable_path
+from ._connection import connect, driver_error, execute, load_by, loadable_path
+from ._sql import quote_identifier
 from .errors import VssError
-from .sql import quote_identifier
 
 State = Literal["ok", "note", "fault"]
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .. import display
+from .. import _display as display
 from ..compat import sqlite_vss
 from .output import AsJson, opened, tell
 
@@ -20,7 +20,10 @@ def upgrade_command(
     table: Annotated[str | None, typer.Argument(help="Only this table.", show_default=False)] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Upgrade tables that sqlite-vss 0.1.2 wrote. Each is done whole or not at all; Ctrl-C leaves it as it was."""
+    """Upgrade tables that sqlite-vss 0.1.2 wrote. Each is done whole or not at all; Ctrl-C leaves it as it was.
+
+    Example: vssnative upgrade old.db
+    """
     from rich.progress import Progress
 
     with opened(database) as conn, Progress(console=display.console(stderr=True)) as progress:

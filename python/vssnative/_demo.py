@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from .connection import Connection
+    from ._connection import Connection
 
 COLUMNS = ("title", "summary", "description")
 
@@ -148,7 +148,7 @@ def _definitions(node: ast.AST) -> Iterator[_Definition]:
 def fill_posts(conn: Connection) -> int:
     """Bring ``posts`` up to date with this Python's docstrings, in one transaction; returns the number of
     rows."""
-    from .connection import execute, transaction
+    from ._connection import execute, transaction
 
     source = f"{sysconfig.get_path('stdlib')} {sys.version}"
     with transaction(conn):
@@ -175,8 +175,8 @@ def run(path: str | os.PathLike[str], query: str | None, console: Console, model
     Raises:
         VssError: with a sentence for the user.
     """
+    from ._connection import connect
     from ._sync import status, sync
-    from .connection import connect
     from .migrations import add_embeddings
 
     conn = connect(path)
@@ -198,8 +198,8 @@ def run(path: str | os.PathLike[str], query: str | None, console: Console, model
 
 
 def _answer(conn: Connection, question: Question, console: Console) -> None:
+    from ._display import hits_table
     from ._search import search
-    from .display import hits_table
 
     started = time.perf_counter()
     hits = search(conn, "posts", question.text, k=5, where=question.where, params=list(question.params))

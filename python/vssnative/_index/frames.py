@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from .errors import ConfigurationError, MissingDependencyError
+from ..errors import ConfigurationError, MissingDependencyError
 
 FrameLibrary: TypeAlias = Literal["pandas", "polars", "pyarrow"]
 

@@ -1,9 +1,9 @@
-"""``vssnative.configure``: the settings of the process, for all connections."""
+"""Settings of the process."""
 
 from __future__ import annotations
 
-from . import _core
-from .errors import ConfigurationError
+from .. import _core
+from ..errors import ConfigurationError
 
 __all__ = ["configure"]
 
@@ -43,7 +43,7 @@ def configure(
             raise ConfigurationError(f"recall: expected a number above 0 and at most 1, got {recall!r}")
         _core.set_default_recall(recall)
     if precision is not None:
-        from .embedding.precision import set_default_precision
+        from ..embedding.precision import set_default_precision
 
         set_default_precision(precision)
 
