@@ -27,6 +27,7 @@ from .._connection import Connection, check_cancelled, execute, shielded
 from ..embedding.chunking import Passage, spans_of, split_text
 from ..embedding.daemons import DaemonPool
 from ..embedding.protocol import Embedder
+from ..embedding.registry import is_hosted
 from ..errors import ConfigurationError, SyncError
 from . import pauses, queue
 from .batch import Batch, Done, commit_batch, plan_batch
@@ -354,7 +355,7 @@ class Engine:
         if self.patience is not None:
             began = time.monotonic()
             patience_ends = max((self.down_since or began) + self.patience, began + _SHORTEST_CALL_SECONDS)
-        remote = any(generations[digest].model.get("kind") == "openai" for digest in ready)
+        remote = any(is_hosted(generations[digest].model) for digest in ready)
 
         def work() -> dict[str, Embedded]:
             results = {}

@@ -14,7 +14,8 @@ from .simple import embed
 
 if TYPE_CHECKING:
     from .chunking import Chunking, Passage, PassageVectors, embed_passages, split_text
-    from .hosted import HostedEmbedder, Usage
+    from .hosted import HostedEmbedder
+    from .hosted_run import Usage
     from .hub import HubEmbedder
     from .onnx_model import Encoding, OnnxEmbedder
     from .reranker import Reranker
@@ -54,7 +55,7 @@ _LAZY = {
     "PassageVectors": "chunking",
     "Reranker": "reranker",
     "StaticEmbedder": "static",
-    "Usage": "hosted",
+    "Usage": "hosted_run",
     "embed_passages": "chunking",
     "split_text": "chunking",
 }

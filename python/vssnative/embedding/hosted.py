@@ -1,4 +1,4 @@
-"""Embeddings from a server that speaks the OpenAI protocol: OpenAI itself, Ollama, vLLM, llama.cpp, TEI and others.
+"""Embeddings from a server: of the OpenAI protocol (OpenAI, Ollama, vLLM, llama.cpp, TEI), Cohere, Voyage, Gemini, Mistral.
 
 Keys come from an argument or the environment, are sent to the server they were meant for and to no other, and are
 never recorded, shown or logged.
@@ -13,8 +13,6 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -23,70 +21,33 @@ import numpy as np
 from ..errors import ConfigurationError, MissingDependencyError, ProviderError
 from ._texts import checked_texts
 from .breaker import CircuitBreaker
-from .daemons import DaemonPool
+from .hosted_run import Attempt, Run, Usage, batches_of, estimated_tokens
 from .limits import Limits, current_limits
 from .protocol import Float32Matrix, Int64Vector
-from .wire import read_answer, retry_after, server_words, without_texts
+from .providers import PROVIDERS, Request
+from .wire import server_words, without_texts
 
 if TYPE_CHECKING:
     import httpx
 
-DEFAULT_BASE_URL = "https://api.openai.com/v1"
-_KNOWN = {
-    "text-embedding-3-small": (1536, 8191),
-    "text-embedding-3-large": (3072, 8191),
-    "text-embedding-ada-002": (1536, 8191),
-}
-# A token is rarely shorter than this many bytes of UTF-8 text: estimates err on the side of too many tokens.
-_BYTES_PER_TOKEN = 3
-# Statuses by which a server says that it did not like these texts, not that it is unwell.
-_REFUSALS = frozenset({400, 413, 422})
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What all calls of an embedder have used so far.
-
-    Attributes:
-        requests: requests sent, failed ones included.
-        retries: requests among them that repeated a failed one.
-        texts: texts embedded.
-        tokens: tokens that the server counted; estimated where it did not say.
-        cost: ``tokens`` at the price given, None without a price.
-    """
-
-    requests: int = 0
-    retries: int = 0
-    texts: int = 0
-    tokens: int = 0
-    cost: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """Outcome of ``try_embed``.
-
-    Attributes:
-        vectors: float32 ``(n, dim)``; rows of texts that failed are zero.
-        failures: position of each text that has no vector, with the reason.
-    """
-
-    vectors: Float32Matrix
-    failures: dict[int, ProviderError]
-
 
 class HostedEmbedder:
-    """A model behind an OpenAI-compatible endpoint. Safe to call from several threads.
+    """A model behind an HTTP endpoint. Safe to call from several threads.
 
     Args:
         model: the server's name for the model.
-        base_url: up to and without ``/embeddings``; by default ``$OPENAI_BASE_URL``, else OpenAI's.
-        api_key: by default ``$OPENAI_API_KEY``, which is sent to the default base URL only. A server elsewhere gets a
-            key only by this argument.
-        dim: length to ask the server for (``dimensions``), and to expect. None: the model's own, asked for by one
-            request of one word where it is not known.
+        provider: the wire format: ``"openai"``, which most servers speak, ``"cohere"``, ``"voyage"``, ``"gemini"`` or
+            ``"mistral"``.
+        base_url: up to and without ``/embeddings`` or the like; by default ``$OPENAI_BASE_URL`` (``$COHERE_BASE_URL``
+            and so on), else the provider's own.
+        api_key: by default ``$OPENAI_API_KEY`` (``$CO_API_KEY``, ``$VOYAGE_API_KEY``, ``$GEMINI_API_KEY``,
+            ``$MISTRAL_API_KEY``), which is sent to the default base URL only. A server elsewhere gets a key only by
+            this argument.
+        dim: length to ask the server for, and to expect. None: the model's own, asked for by one request of one word
+            where it is not known.
         query_prompt, document_prompt: put before every query or document.
-        batch_texts, batch_tokens: most texts and, estimated, tokens of one request.
+        batch_texts, batch_tokens: most texts and, estimated, tokens of one request; by default what suits the provider,
+            and never more texts than it takes.
         concurrency: most requests under way at once, over all threads.
         attempts: most requests for one batch; pauses between them grow from ``backoff`` seconds, are drawn at random
             and are at least what the server asks for (Retry-After), at most ``longest_pause``.
@@ -104,13 +65,14 @@ class HostedEmbedder:
         self,
         model: str,
         *,
+        provider: str = "openai",
         base_url: str | None = None,
         api_key: str | None = None,
         dim: int | None = None,
         query_prompt: str = "",
         document_prompt: str = "",
-        batch_texts: int = 128,
-        batch_tokens: int = 100_000,
+        batch_texts: int | None = None,
+        batch_tokens: int | None = None,
         concurrency: int = 4,
         attempts: int = 6,
         backoff: float = 0.5,
@@ -130,6 +92,13 @@ class HostedEmbedder:
             ) from error
         if not model:
             raise ConfigurationError("hosted embedder: expected the name of a model")
+        if provider not in PROVIDERS:
+            raise ConfigurationError(
+                f"hosted embedder: expected a provider of {', '.join(PROVIDERS)}, got {provider!r}"
+            )
+        self._provider = PROVIDERS[provider]
+        batch_texts = self._provider.batch_texts if batch_texts is None else batch_texts
+        batch_tokens = self._provider.batch_tokens if batch_tokens is None else batch_tokens
         positive = {
             "batch_texts": batch_texts,
             "batch_tokens": batch_tokens,
@@ -141,15 +110,15 @@ class HostedEmbedder:
         for key, value in positive.items():
             if value < 1:
                 raise ConfigurationError(f"hosted embedder: {key} must be at least 1, not {value}")
-        trusted = _checked_url(os.environ.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL)
+        trusted = self._trusted_url()
         self._base_url = _checked_url(base_url) if base_url is not None else trusted
         self._model = model
-        self._key = api_key or (os.environ.get("OPENAI_API_KEY") if self._base_url == trusted else None)
-        self._dim = dim or _KNOWN.get(model, (None, None))[0]
+        self._key = api_key or (self._environment_key() if self._base_url == trusted else None)
+        self._dim = dim or self._provider.known.get(model, (None, None))[0]
         self._asked_dim = dim
         self._dim_seen = False
         self._prompts = {"query": query_prompt, "document": document_prompt}
-        self._batch_texts = batch_texts
+        self._batch_texts = min(batch_texts, self._provider.most_texts or batch_texts)
         self._batch_tokens = batch_tokens
         self._concurrency = concurrency
         self._attempts = attempts
@@ -171,11 +140,11 @@ class HostedEmbedder:
         self._finalizer = weakref.finalize(self, self._client.close)
 
     def __repr__(self) -> str:
-        return f"HostedEmbedder({self._model!r}, base_url={self._base_url!r})"
+        return f"HostedEmbedder({self.name!r}, base_url={self._base_url!r})"
 
     @property
     def name(self) -> str:
-        return f"openai:{self._model}"
+        return f"{self._provider.kind}:{self._model}"
 
     @property
     def dim(self) -> int:
@@ -185,7 +154,7 @@ class HostedEmbedder:
             ProviderError: if the server must be asked and does not answer.
         """
         if self._dim is None:
-            self._request(["dimension"], current_limits())
+            self._request("document", ["dimension"], current_limits())
         assert self._dim is not None
         return self._dim
 
@@ -195,12 +164,14 @@ class HostedEmbedder:
 
     @property
     def max_tokens(self) -> int | None:
-        return _KNOWN.get(self._model, (None, None))[1]
+        return self._provider.known.get(self._model, (None, None))[1]
 
     @property
     def digest(self) -> str:
         """Digest of what is asked of whom: the weights behind a server cannot be seen."""
-        facts = [self._base_url, self._model, self._asked_dim, self._prompts]
+        facts: list[Any] = [self._base_url, self._model, self._asked_dim, self._prompts]
+        if self._provider.kind != "openai":
+            facts.append(self._provider.kind)
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     @property
@@ -225,7 +196,7 @@ class HostedEmbedder:
 
     def count_tokens(self, texts: Sequence[str]) -> Int64Vector:
         """An estimate, on the high side, from the length in bytes: int64 ``(n,)``."""
-        return np.array([_estimate(text) for text in checked_texts(texts)], dtype=np.int64)
+        return np.array([estimated_tokens(text) for text in checked_texts(texts)], dtype=np.int64)
 
     def try_embed(self, texts: Sequence[str], *, kind: str = "document") -> Attempt:
         """Embed what can be embedded, and say for each other text why it was not.
@@ -241,8 +212,8 @@ class HostedEmbedder:
         rows = [prompt + text or " " for text in checked_texts(texts)]
         failures: dict[int, ProviderError] = {}
         found: dict[int, Float32Matrix] = {}
-        batches = self._batches(rows)
-        run = _Run(self._embed_batch, rows, found, failures, current_limits())
+        batches = batches_of(rows, self._batch_texts, self._batch_tokens)
+        run = Run(partial(self._embed_batch, kind), rows, found, failures, current_limits())
         if len(batches) <= 1:
             for batch in batches:
                 run.batch(batch)
@@ -260,7 +231,7 @@ class HostedEmbedder:
             "document_prompt": self._prompts["document"],
         }
         return {
-            "kind": "openai",
+            "kind": self._provider.kind,
             "model": self._model,
             "base_url": self._base_url,
             **{key: value for key, value in options.items() if value},
@@ -274,7 +245,7 @@ class HostedEmbedder:
             for key in ("base_url", "dim", "query_prompt", "document_prompt")
             if key in config
         }
-        return cls(config["model"], **options)
+        return cls(config["model"], provider=config.get("kind", "openai"), **options)
 
     def close(self) -> None:
         """Close the connections. Calls under way end with a ``ProviderError``."""
@@ -296,22 +267,9 @@ class HostedEmbedder:
             ) from error
         return attempt.vectors
 
-    def _batches(self, rows: list[str]) -> list[range]:
-        batches = []
-        start = tokens = 0
-        for position, text in enumerate(rows):
-            size = _estimate(text)
-            if position > start and (
-                position - start >= self._batch_texts or tokens + size > self._batch_tokens
-            ):
-                batches.append(range(start, position))
-                start, tokens = position, 0
-            tokens += size
-        if rows:
-            batches.append(range(start, len(rows)))
-        return batches
-
-    def _embed_batch(self, texts: list[str], interrupted: threading.Event, limits: Limits) -> Float32Matrix:
+    def _embed_batch(
+        self, kind: str, texts: list[str], interrupted: threading.Event, limits: Limits
+    ) -> Float32Matrix:
         """One batch, with retries until they are used up, the embedder is closed or nobody waits any more."""
         import tenacity
 
@@ -347,10 +305,10 @@ class HostedEmbedder:
             before_sleep=lambda _: self._count(retries=1),
             reraise=True,
         )
-        result: Float32Matrix = retrying(self._request, texts, limits)
+        result: Float32Matrix = retrying(self._request, kind, texts, limits)
         return result
 
-    def _request(self, texts: list[str], limits: Limits) -> Float32Matrix:
+    def _request(self, kind: str, texts: list[str], limits: Limits) -> Float32Matrix:
         """One request. Counts it, and tells the circuit breaker how it went."""
         who = f"{self._model} at {self._base_url}"
         while not self._slots.acquire(timeout=0.1):
@@ -362,7 +320,7 @@ class HostedEmbedder:
             self._breaker.check(who)
             outcome: Callable[[], None] = self._breaker.abandoned
             try:
-                vectors, tokens = self._send(texts, who, limits)
+                vectors, tokens = self._send(kind, texts, who, limits)
                 outcome = self._breaker.succeeded
             except ProviderError as error:
                 cause = str(error).removeprefix(f"{who}: ")
@@ -372,26 +330,25 @@ class HostedEmbedder:
                 outcome()
         finally:
             self._slots.release()
-        self._count(texts=len(texts), tokens=sum(map(_estimate, texts)) if tokens is None else tokens)
+        self._count(texts=len(texts), tokens=sum(map(estimated_tokens, texts)) if tokens is None else tokens)
         return vectors
 
-    def _send(self, texts: list[str], who: str, limits: Limits) -> tuple[Float32Matrix, int | None]:
+    def _send(
+        self, kind: str, texts: list[str], who: str, limits: Limits
+    ) -> tuple[Float32Matrix, int | None]:
         import httpx
 
         seconds = self._timeout if limits.left is None else min(self._timeout, limits.left)
         if limits.over or seconds <= 0:
             raise ProviderError(f"{who}: no time is left to ask", transient=True, asked=False)
 
-        body: dict[str, Any] = {"model": self._model, "input": texts, "encoding_format": "float"}
-        if self._asked_dim is not None:
-            body["dimensions"] = self._asked_dim
-        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        provider = self._provider
         self._count(requests=1)
         try:
             answer = self._client.post(
-                f"{self._base_url}/embeddings",
-                json=body,
-                headers=headers,
+                f"{self._base_url}{provider.path(self._model)}",
+                json=provider.body(Request(self._model, texts, kind, self._asked_dim)),
+                headers=provider.headers(self._key) if self._key else {},
                 timeout=httpx.Timeout(seconds, connect=min(seconds, 10.0)),
             )
         except httpx.TimeoutException as error:
@@ -403,17 +360,17 @@ class HostedEmbedder:
         except RuntimeError:  # the client was closed
             raise ProviderError(f"{who}: the embedder is closed") from None
         if answer.status_code != 200:
-            status = answer.status_code
+            status = 401 if provider.refused_key(answer.status_code, answer.text) else answer.status_code
             raise ProviderError(
                 f"{who}: status {status}: {without_texts(server_words(self._hidden(answer.text)), texts)}"
                 f"{self._keyless(status)}",
                 status=status,
-                retry_after=retry_after(answer.headers.get("Retry-After")),
+                retry_after=provider.seconds_asked(answer.headers.get("Retry-After"), answer.text),
                 transient=status in (408, 409, 425, 429) or status >= 500,
             )
         try:
             # The length is looked at below: another one is no passing fault.
-            vectors, tokens = read_answer(answer.content, len(texts), None)
+            vectors, tokens = provider.read(answer.content, len(texts))
         except ValueError as error:
             # A wrong answer may be a passing fault of the server as well as a lasting one: worth another request.
             raise ProviderError(f"{who}: {error}", status=200, transient=True) from None
@@ -436,17 +393,27 @@ class HostedEmbedder:
         Raises:
             ConfigurationError: it is missing.
         """
-        if self._key is None and self._base_url == DEFAULT_BASE_URL:
+        if self._key is None and self._base_url == self._provider.base_url:
             raise ConfigurationError(
-                f"{self.name} needs a key: set the environment variable OPENAI_API_KEY, here and wherever sync runs"
+                f"{self.name} needs a key: set the environment variable {self._provider.key_variables[0]}, here and"
+                " wherever sync runs"
             )
 
     def _keyless(self, status: int) -> str:
         if status not in (401, 403) or self._key is not None:
             return ""
-        if self._base_url == _checked_url(os.environ.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL):
-            return "; no key was sent: set the environment variable OPENAI_API_KEY"
-        return "; no key was sent: a server other than $OPENAI_BASE_URL gets one only by api_key="
+        if self._base_url == self._trusted_url():
+            return f"; no key was sent: set the environment variable {self._provider.key_variables[0]}"
+        return (
+            f"; no key was sent: a server other than ${self._provider.url_variable} gets one only by api_key="
+        )
+
+    def _trusted_url(self) -> str:
+        """The server that the environment's key is meant for."""
+        return _checked_url(os.environ.get(self._provider.url_variable) or self._provider.base_url)
+
+    def _environment_key(self) -> str | None:
+        return next((key for name in self._provider.key_variables if (key := os.environ.get(name))), None)
 
     def _hidden(self, words: str) -> str:
         """A message without the key, which a server may have echoed."""
@@ -456,69 +423,6 @@ class HostedEmbedder:
         with self._lock:
             for key, amount in amounts.items():
                 self._counts[key] += amount
-
-
-class _Run:
-    """Embeds the batches of one call and sorts out what became of each text."""
-
-    def __init__(
-        self,
-        embed: Callable[[list[str], threading.Event, Limits], Float32Matrix],
-        rows: list[str],
-        found: dict[int, Float32Matrix],
-        failures: dict[int, ProviderError],
-        limits: Limits,
-    ) -> None:
-        self._embed = embed
-        self._limits = limits
-        self._rows = rows
-        self._found = found
-        self._failures = failures
-        self._stopped: ProviderError | None = None
-        self._interrupted = threading.Event()
-
-    def parallel(self, batches: list[range], threads: int) -> None:
-        pool = DaemonPool(threads, "vssnative-hosted", wait_at_exit=False)
-        pending: list[Future[None]] = []
-        try:
-            pending = [pool.submit(partial(self.batch, batch)) for batch in batches]
-            for future in pending:
-                future.result()
-        except BaseException:
-            self._interrupted.set()
-            self._stopped = ProviderError("interrupted", transient=True)
-            raise
-        finally:
-            for future in pending:
-                future.cancel()
-            pool.close(wait=False)
-
-    def batch(self, batch: range) -> None:
-        if self._stopped is not None:
-            self._report(batch, self._stopped)
-            return
-        try:
-            vectors = self._embed(
-                [self._rows[position] for position in batch], self._interrupted, self._limits
-            )
-        except ProviderError as error:
-            if error.status in _REFUSALS and len(batch) > 1:
-                middle = batch.start + len(batch) // 2
-                self.batch(range(batch.start, middle))
-                self.batch(range(middle, batch.stop))
-                return
-            if error.status not in _REFUSALS:
-                self._stopped = error
-            self._report(batch, error)
-            return
-        self._found[batch.start] = vectors
-
-    def _report(self, batch: range, error: ProviderError) -> None:
-        self._failures.update(dict.fromkeys(batch, error))
-
-
-def _estimate(text: str) -> int:
-    return 1 + (len(text) if text.isascii() else len(text.encode())) // _BYTES_PER_TOKEN
 
 
 def _checked_url(url: str) -> str:

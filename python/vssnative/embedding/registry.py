@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from .hashing import HashEmbedder
 from .protocol import Config, Embedder
 
 _ENTRY_POINTS = "vssnative.embedders"
+_HOSTED = ("cohere", "gemini", "mistral", "openai", "voyage")
 
 Factory = Callable[..., Embedder]
 
@@ -23,7 +25,8 @@ def get_embedder(model: Any = "minilm", **options: Any) -> Embedder:
     Args:
         model: ``"minilm"`` (all-MiniLM-L6-v2), ``"onnx:/path/to/directory"``, ``"hf:owner/name"`` or
             ``"hf:owner/name@revision"``, ``"local:name"`` (imported under that name),
-            ``"static:/path/to/directory"`` or ``"static:hf:owner/name"`` (Model2Vec, StaticEmbedding), ``"openai:model"`` (any OpenAI-compatible server: ``base_url=``), ``"llm:name"`` (a model of ``llm``), ``"hash"``
+            ``"static:/path/to/directory"`` or ``"static:hf:owner/name"`` (Model2Vec, StaticEmbedding), ``"openai:model"`` (any OpenAI-compatible server: ``base_url=``),
+            ``"cohere:model"``, ``"voyage:model"``, ``"gemini:model"``, ``"mistral:model"``, ``"llm:name"`` (a model of ``llm``), ``"hash"``
             or ``"hash:64"``, or the name of an entry point in the group ``vssnative.embedders``, with or without
             ``":argument"`` behind it; ``"module:attribute"``, which leads to any of the following. An ``Embedder`` is
             returned as it is. A function from a list of texts to their vectors (with ``kind=`` if it tells queries
@@ -58,6 +61,11 @@ def get_embedder(model: Any = "minilm", **options: Any) -> Embedder:
         raise ConfigurationError(f"embedder {model!r}: {error}") from None
 
 
+def is_hosted(config: Config) -> bool:
+    """Whether what ``Embedder.config()`` described is a server's model."""
+    return config.get("kind") in _HOSTED
+
+
 def from_config(config: Config) -> Embedder:
     """The embedder that ``Embedder.config()`` described.
 
@@ -80,7 +88,7 @@ def from_config(config: Config) -> Embedder:
         from .hub import HubEmbedder
 
         return HubEmbedder.from_config(dict(config))
-    if kind == "openai":
+    if kind in _HOSTED:
         from .hosted import HostedEmbedder
 
         return HostedEmbedder.from_config(dict(config))
@@ -160,10 +168,10 @@ def _llm(argument: str) -> Embedder:
     return LlmEmbedder(argument)
 
 
-def _openai(argument: str, **options: Any) -> Embedder:
+def _hosted(provider: str, argument: str, **options: Any) -> Embedder:
     from .hosted import HostedEmbedder
 
-    return HostedEmbedder(argument, **options)
+    return HostedEmbedder(argument, provider=provider, **options)
 
 
 _NAMED: dict[str, Factory] = {
@@ -173,8 +181,8 @@ _NAMED: dict[str, Factory] = {
     "local": _local,
     "minilm": _minilm,
     "onnx": _onnx,
-    "openai": _openai,
     "static": _static,
+    **{provider: partial(_hosted, provider) for provider in _HOSTED},
 }
 
 

@@ -1,4 +1,4 @@
-"""Reads what a server of the OpenAI protocol answers. Nothing it says is taken on trust."""
+"""Reads what servers answer. Nothing they say is taken on trust."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SHORTEST_QUOTE = 16
 
 
 def read_answer(content: bytes, count: int, dim: int | None) -> tuple[Float32Matrix, int | None]:
-    """Vectors of ``count`` texts in their order, and the tokens that the server counted, None if it did not say.
+    """An answer of the OpenAI protocol: vectors of ``count`` texts in their order, and the tokens that the server counted.
 
     Args:
         content: body of the answer.
@@ -33,32 +33,59 @@ def read_answer(content: bytes, count: int, dim: int | None) -> tuple[Float32Mat
         ValueError: if the body is not ``count`` vectors of one length with finite values, not all zero, each text's
             index once.
     """
-    try:
-        answer = json.loads(content)
-    except ValueError:
-        raise ValueError(f"expected JSON, got {content[:60]!r}") from None
-    rows = answer.get("data") if isinstance(answer, dict) else None
+    answer = loaded(content)
+    rows = answer.get("data")
     if not isinstance(rows, list) or len(rows) != count:
         raise ValueError(f"expected {count} vectors, got {len(rows) if isinstance(rows, list) else 'none'}")
-    vectors: list[Float32Matrix | None] = [None] * count
+    values: dict[int, Any] = {}
     for position, row in enumerate(rows):
         if not isinstance(row, dict):
             raise ValueError(f"expected an object for vector {position}, got {type(row).__name__}")  # noqa: TRY004
         index = row.get("index", position)
         if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < count:
             raise ValueError(f"expected an index from 0 to {count - 1}, got {index!r}")
-        if vectors[index] is not None:
+        if index in values:
             raise ValueError(f"index {index} came twice")
-        vectors[index] = _vector(row.get("embedding"), index)
-    lengths = {len(vector) for vector in vectors if vector is not None}
+        values[index] = row.get("embedding")
+    usage = answer.get("usage")
+    key = "prompt_tokens" if isinstance(usage, dict) and "prompt_tokens" in usage else "total_tokens"
+    return matrix_of([values[index] for index in range(count)], count, dim), counted(usage, key)
+
+
+def loaded(content: bytes) -> dict[str, Any]:
+    """The JSON object that an answer is; an empty one where it is JSON, but no object.
+
+    Raises:
+        ValueError: it is no JSON.
+    """
+    try:
+        answer = json.loads(content)
+    except ValueError:
+        raise ValueError(f"expected JSON, got {content[:60]!r}") from None
+    return answer if isinstance(answer, dict) else {}
+
+
+def matrix_of(rows: object, count: int, dim: int | None = None) -> Float32Matrix:
+    """``count`` vectors as a matrix.
+
+    Raises:
+        ValueError: they are not ``count`` vectors of one length (``dim``, if given) with finite values, not all zero.
+    """
+    if not isinstance(rows, list) or len(rows) != count:
+        raise ValueError(f"expected {count} vectors, got {len(rows) if isinstance(rows, list) else 'none'}")
+    vectors = [_vector(row, index) for index, row in enumerate(rows)]
+    lengths = {len(vector) for vector in vectors}
     if len(lengths) > 1 or (dim is not None and lengths - {dim}):
         raise ValueError(
             f"expected {'one length' if dim is None else f'{dim} values'}, got {sorted(lengths)}"
         )
-    usage = answer.get("usage")
-    tokens = usage.get("prompt_tokens", usage.get("total_tokens")) if isinstance(usage, dict) else None
-    counted = tokens if isinstance(tokens, int) and not isinstance(tokens, bool) and tokens >= 0 else None
-    return np.stack([vector for vector in vectors if vector is not None]), counted
+    return np.stack(vectors)
+
+
+def counted(usage: object, key: str) -> int | None:
+    """The tokens that a server says it has counted; None where it does not."""
+    tokens = usage.get(key) if isinstance(usage, dict) else None
+    return tokens if isinstance(tokens, int) and not isinstance(tokens, bool) and tokens >= 0 else None
 
 
 def _vector(value: Any, index: int) -> Float32Matrix:
@@ -136,11 +163,22 @@ def server_words(body: str) -> str:
         answer = json.loads(body)
     except ValueError:
         answer = None
-    if isinstance(answer, dict):
-        error = answer.get("error", answer.get("message", answer.get("detail")))
-        if isinstance(error, dict):
-            error = error.get("message")
-        if isinstance(error, str):
-            body = error
-    words = " ".join(body.split())
+    words = " ".join((_said(answer) or body).split())
     return words[:_LONGEST_MESSAGE] or "no explanation"
+
+
+def _said(answer: object, depth: int = 4) -> str | None:
+    """The sentence in an error's JSON, wherever this service keeps it: error, message, detail, or a list of those."""
+    if isinstance(answer, str) or depth == 0:
+        return answer if isinstance(answer, str) else None
+    if isinstance(answer, list):
+        found = [words for words in (_said(one, depth - 1) for one in answer[:3]) if words]
+        return "; ".join(found) or None
+    if isinstance(answer, dict):
+        for key in ("error", "message", "detail", "msg"):
+            words = _said(answer.get(key), depth - 1)
+            if words:
+                place = answer.get("loc")
+                where = ".".join(map(str, place)) if isinstance(place, list) else ""
+                return f"{where}: {words}" if where else words
+    return None

@@ -13,6 +13,7 @@ from .._connection import Connection, execute
 from .._sql import quote_identifier
 from ..embedding.chunking import spans_of, split_text
 from ..embedding.protocol import Embedder
+from ..embedding.registry import is_hosted
 
 _SAMPLED_ROWS = 64
 _TIMED_TEXTS = 128
@@ -67,7 +68,7 @@ def estimate_work(
 
 def sends_texts_away(embedder: Embedder) -> bool:
     """Whether a call of the model is a request to somebody, perhaps a paid one: a plan makes none."""
-    return embedder.config().get("kind") == "openai"
+    return is_hosted(embedder.config())
 
 
 def _seconds(embedder: Embedder, texts: list[str]) -> float:

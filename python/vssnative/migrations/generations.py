@@ -30,7 +30,7 @@ from .._catalog.source import describe
 from .._connection import Connection, execute, in_its_thread, load, transaction
 from ..embedding.chunking import Chunking
 from ..embedding.protocol import Embedder
-from ..embedding.registry import from_config, get_embedder
+from ..embedding.registry import from_config, get_embedder, is_hosted
 from ..errors import ConfigurationError, MigrationError
 from .embeddings import first_vss_table, make_generation
 
@@ -151,7 +151,7 @@ def change_server(conn: Connection, table: str, base_url: str) -> EmbeddingConfi
         embedding = load_embedding(conn, table)
         changed = False
         for generation in embedding.generations:
-            if generation.model.get("kind") != "openai":
+            if not is_hosted(generation.model):
                 continue
             changed = True
             moved = from_config({**generation.model, "base_url": base_url})
