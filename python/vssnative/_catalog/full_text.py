@@ -9,16 +9,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from .._connection import Connection, execute
+from .._connection import Connection, driver_error, execute, is_corrupt, sqlite_version
 from .._sql import quote_identifier
 
 if TYPE_CHECKING:
-    from .records import EmbeddingConfig, FullText
+    from .records import EmbeddingConfig, FullText, Generation
 
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _RESERVED = ("rank", "rowid")
+# The first SQLite whose integrity_check looks into virtual tables.
+_CHECKS_VIRTUAL = (3, 44, 0)
 
 
 def meta_key(embedding_id: int) -> str:
@@ -82,6 +85,77 @@ def forget_rows(conn: Connection, embedding: EmbeddingConfig, row_ids: Sequence[
         )
 
 
+def follow(conn: Connection, embedding: EmbeddingConfig, generation: Generation) -> None:
+    """Where `generation`, which becomes the active one, is of other columns: make the index one of those.
+
+    In the caller's transaction; triggers are the caller's to renew.
+    """
+    if embedding.full_text is None:
+        return
+    columns = tuple(dict.fromkeys(column for field in generation.fields for column in field.columns))
+    if columns == embedding.full_text.columns:
+        return
+    followed = replace(embedding, full_text=replace(embedding.full_text, columns=columns))
+    assert followed.full_text is not None
+    record(conn, embedding.id, followed.full_text)
+    rebuild(conn, followed)
+
+
+def differing_rows(conn: Connection, embedding: EmbeddingConfig) -> tuple[set[int], set[int]]:
+    """Rows that are not in the index as they are in the table, and entries of the index without a row."""
+    assert embedding.full_text is not None
+    table = quote_identifier(embedding.full_text.table)
+    row_id, rows = embedding.row_id_sql("t"), embedding.rows_sql("t")
+    pairs = zip(_names(embedding.full_text), embedding.full_text.columns, strict=True)
+    differs = " or ".join(
+        f"f.{quote_identifier(kept)} collate binary is not t.{quote_identifier(column)}"
+        f" or typeof(f.{quote_identifier(kept)}) <> typeof(t.{quote_identifier(column)})"
+        for kept, column in pairs
+    )
+    wrong = execute(
+        conn,
+        f"select {row_id} from {rows} left join main.{table} as f on f.rowid = {row_id}"
+        f" where f.rowid is null or {differs}",
+    )
+    left_over = execute(
+        conn, f"select rowid from main.{table} where rowid not in (select {row_id} from {rows})"
+    )
+    return {row[0] for row in wrong}, {row[0] for row in left_over}
+
+
+def mend_rows(conn: Connection, embedding: EmbeddingConfig, row_ids: Sequence[int]) -> None:
+    """Put these rows into the index as they are now, or take them out. In the caller's transaction."""
+    if embedding.full_text is None or not row_ids:
+        return
+    forget_rows(conn, embedding, row_ids)
+    execute(
+        conn,
+        f"{build_statements(embedding)[1]} where {embedding.row_id_sql('t')} in (select value from json_each(?))",
+        (json.dumps(list(row_ids)),),
+    )
+
+
+def damage(conn: Connection, embedding: EmbeddingConfig, *, write: bool) -> str | None:
+    """What is wrong with the index's own bytes, in a few words; None where nothing is.
+
+    Args:
+        write: a write transaction is open. Without one only SQLite 3.44 and newer can look.
+    """
+    assert embedding.full_text is not None
+    table = quote_identifier(embedding.full_text.table)
+    try:
+        if write:
+            execute(conn, f"insert into main.{table}({table}) values ('integrity-check')")
+        elif sqlite_version(conn) >= _CHECKS_VIRTUAL:
+            [(words,), *_] = execute(conn, f"pragma main.integrity_check({table})")
+            return None if words == "ok" else str(words)
+    except driver_error(conn) as error:
+        if not is_corrupt(error):
+            raise
+        return str(error)
+    return None
+
+
 def trigger_steps(embedding: EmbeddingConfig, numbers: dict[str, str]) -> tuple[str, str]:
     """The steps of a trigger that put NEW into the index, and those that take OLD out.
 
@@ -102,6 +176,10 @@ def trigger_steps(embedding: EmbeddingConfig, numbers: dict[str, str]) -> tuple[
 
 
 def _declared(full_text: FullText) -> str:
+    return ", ".join(map(quote_identifier, _names(full_text)))
+
+
+def _names(full_text: FullText) -> list[str]:
     """The index's columns, named as the table's where FTS5 allows it."""
     taken = {column.lower() for column in full_text.columns}
     names = []
@@ -111,5 +189,5 @@ def _declared(full_text: FullText) -> str:
             name = f"c{number}"
             while name in taken:
                 name += "_"
-        names.append(quote_identifier(name))
-    return ", ".join(names)
+        names.append(name)
+    return names

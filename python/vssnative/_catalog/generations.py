@@ -8,7 +8,7 @@ import time
 from .._connection import Connection, execute
 from .._sql import quote_identifier
 from ..errors import MigrationError
-from . import triggers
+from . import full_text, triggers
 from .enqueue import BACKFILL_PRIORITY, enqueue_all
 from .records import EmbeddingConfig, Generation, fields_to_json, load_embedding
 from .schema import get_meta, set_meta
@@ -118,6 +118,7 @@ def make_active(conn: Connection, embedding: EmbeddingConfig, generation: Genera
     )
     if embedding.uses_columns:
         _copy_to_columns(conn, embedding, generation)
+    full_text.follow(conn, embedding, generation)
     refresh(conn, embedding, f"{action} to {generation.model_name}")
 
 

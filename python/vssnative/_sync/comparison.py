@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from .._catalog import full_text
 from .._catalog.content import EMPTY_HASH, Unreadable, read_texts
 from .._catalog.models import embedder_for
 from .._catalog.records import EmbeddingConfig, Field, Generation, load_embedding
@@ -44,6 +45,7 @@ class Report:
         orphaned: rows that are not in the table any more, but still have vectors or records of them.
         stray: numbers in the vss0 table that no record accounts for.
         wrong: rows, of the sample, whose stored vector is not what the model makes of the text.
+        words: rows that the kept full-text index holds otherwise than the table, or not, or without there being such a row.
         problem: triggers that are lost, or a table or column that is gone; None if all is well.
     """
 
@@ -54,13 +56,14 @@ class Report:
     orphaned: list[int] = field(default_factory=list)
     stray: list[int] = field(default_factory=list)
     wrong: list[int] = field(default_factory=list)
+    words: list[int] = field(default_factory=list)
     problem: str | None = None
 
     @property
     def ok(self) -> bool:
         """Nothing was found."""
         return self.problem is None and not (
-            self.missing or self.stale or self.orphaned or self.stray or self.wrong
+            self.missing or self.stale or self.orphaned or self.stray or self.wrong or self.words
         )
 
 
@@ -73,7 +76,7 @@ def verify(
     embedder: Embedder | None = None,
     seed: int | None = None,
 ) -> Report:
-    """Check every row's vectors against its present text. Changes nothing.
+    """Check every row's vectors, and its entry in the kept full-text index, against its present text. Changes nothing.
 
     Args:
         table: the embeddings' name, or the name of a table that has only one.
@@ -139,6 +142,7 @@ class _Repair:
 
         def work() -> Report:
             report = _verify(conn, embedding, self._sample, self._embedder, None)
+            self._mend_words(embedding, report)
             for generation in embedding.live:
                 self._drop_stray(embedding, generation)
             again = sorted({*report.missing, *report.stale, *report.wrong, *report.orphaned})
@@ -160,6 +164,12 @@ class _Repair:
             return report
 
         return write(conn, work)
+
+    def _mend_words(self, embedding: EmbeddingConfig, report: Report) -> None:
+        if embedding.full_text is not None and full_text.damage(self._conn, embedding, write=True):
+            full_text.rebuild(self._conn, embedding)
+        else:
+            full_text.mend_rows(self._conn, embedding, report.words)
 
     def _drop_stray(self, embedding: EmbeddingConfig, generation: Generation) -> None:
         for text_field in generation.fields:
@@ -190,6 +200,11 @@ def _verify(
         return report
     if needs_mending(conn, embedding):
         report.problem = f"{embedding.name}: {lost_parts(conn, embedding)}; sync or repair puts that right"
+    elif embedding.full_text is not None and (found := full_text.damage(conn, embedding, write=False)):
+        report.problem = (
+            f"{embedding.name}: its full-text index {embedding.full_text.table} is damaged ({found}); repair"
+            " makes it anew"
+        )
     queued = {
         row[0]
         for row in execute(conn, "select row_id from vssnative_queue where embedding = ?", (embedding.id,))
@@ -216,6 +231,10 @@ def _verify(
     report.missing = sorted((missing & seen) - queued)
     report.stale = sorted(stale - queued)
     report.orphaned = sorted(known - seen - queued)
+    if embedding.full_text is not None and full_text.is_there(conn, embedding):
+        otherwise, left_over = full_text.differing_rows(conn, embedding)
+        # What sync will still take away: rows that REPLACE deleted without a trigger.
+        report.words = sorted(otherwise | (left_over - queued))
     if sample > 0:
         report.wrong = _check_sample(
             conn, embedding, sorted(seen - queued - missing - stale), sample, embedder, seed
