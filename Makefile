@@ -5,7 +5,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 export PYTHON
 
-.PHONY: demo test test-cpp test-python versions campaign lint format dev bench connections asan ubsan tsan fuzz dist clean
+.PHONY: demo test test-cpp test-python versions campaign lint types format dev bench connections asan ubsan tsan fuzz dist clean
 
 demo:
 	@tools/bootstrap.sh build
@@ -44,6 +44,10 @@ lint:
 	@tools/bootstrap.sh build test lint
 	@tools/setup.sh dev
 	@tools/lint.sh
+
+# A user's program under mypy --strict, with nothing but a wheel installed.
+types: dev
+	@tools/check_types.sh
 
 format: dev
 	@.venv/bin/ruff format python tests benchmarks tools examples
