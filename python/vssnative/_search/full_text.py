@@ -135,19 +135,13 @@ def _ranked(
         return [(row[0], row[1]) for row in execute(conn, sql, (match, *params, limit))]
     # Nearly all rows of the index count, so that only its first ones have to be looked up.
     first = limit
+    best = f"select rowid, rank from main.{name} where {name} match ? order by rank limit ?"
+    sql = f"select number, rank, {condition} from ({select} from ({best}) as f) order by rank"
     while True:
-        best = f"select rowid, rank from main.{name} where {name} match ? order by rank limit ?"
-        sql = f"{select} from ({best}) as f"
-        found = execute(
-            conn, f"select * from ({sql}) where {condition} order by rank", (match, first, *params)
-        )
-        [(there,)] = (
-            execute(conn, f"select count(*) from (select 1 from ({best}))", (match, first))
-            if (len(found) < limit)
-            else [(0,)]
-        )
-        if len(found) >= limit or there < first:
-            return [(row[0], row[1]) for row in found[:limit]]
+        found = execute(conn, sql, (match, first, *params))
+        counting = [(row[0], row[1]) for row in found if row[2]]
+        if len(counting) >= limit or len(found) < first:
+            return counting[:limit]
         first *= 4
 
 

@@ -396,6 +396,9 @@ def _answer(
             scored = [pair for pair in scored if (pair[0].distance, pair[0].row_id) > request.after]
             start = 0
     shown = scored[start : start + request.k]
+    if vectors is not None and places:
+        hits = _measured(conn, embedding, request, vectors, [hit for hit, _ in shown])
+        shown = [(hit, score) for hit, (_, score) in zip(hits, shown, strict=True)]
     [(pending,)] = execute(
         conn,
         f"select count(*) from (select 1 from vssnative_queue where embedding = ? limit {_MOST_PENDING})",
@@ -419,23 +422,38 @@ def _both(
     places: Mapping[int, int],
     depth: int,
 ) -> list[tuple[Hit, float]]:
-    """Both rankings fused. Rows that only words found get their true distance, where they have vectors."""
+    """Both rankings fused. Rows that only words found come after those that are as good by vectors.
+
+    Their distances are not needed for that, so that they are measured for the rows that are shown, except where a
+    largest distance says which of them count.
+    """
     limits = (request.recall, request.max_distance)
     hits = nearest_rows(conn, embedding, vectors, depth, candidates, request.stale, *limits)
     known = {hit.row_id for hit in hits}
-    others = [number for number in places if number not in known]
-    beside: list[Hit] = []
-    if others:
-        among = ("select value from json_each(?)", (json.dumps(sorted(others)),))
-        beside = nearest_rows(
-            conn, embedding, vectors, len(others), among, request.stale, 1.0, request.max_distance
-        )
-    if request.max_distance is None:
-        placed = {hit.row_id for hit in beside}
-        beside += [Hit(math.inf, number, None) for number in others if number not in placed]
+    beside = [Hit(math.inf, number, None) for number in places if number not in known]
+    if request.max_distance is not None:
+        beside = [hit for hit in _measured(conn, embedding, request, vectors, beside) if hit.field is not None]
     there = known | {hit.row_id for hit in beside}
     counted = {number: place for number, place in places.items() if number in there}
     return fused([*hits, *beside], len(hits), counted, request.text_weight)
+
+
+def _measured(
+    conn: Connection,
+    embedding: EmbeddingConfig,
+    request: _Request,
+    vectors: Mapping[str, Vector],
+    hits: Sequence[Hit],
+) -> list[Hit]:
+    """Hits of words alone with their true distance, where they have vectors; the others as they are."""
+    others = [hit.row_id for hit in hits if hit.field is None]
+    if not others:
+        return list(hits)
+    among = ("select value from json_each(?)", (json.dumps(sorted(others)),))
+    limits = (1.0, request.max_distance)
+    near = nearest_rows(conn, embedding, vectors, len(others), among, request.stale, *limits)
+    measured = {hit.row_id: hit for hit in near}
+    return [measured.get(hit.row_id, hit) for hit in hits]
 
 
 def _bounded(conn: Connection, embedding: EmbeddingConfig, rows: int) -> int:
