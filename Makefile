@@ -5,7 +5,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 export PYTHON
 
-.PHONY: demo test test-cpp test-python versions campaign lint types format dev bench connections asan ubsan tsan fuzz dist clean
+.PHONY: demo test test-cpp test-python versions campaign lint types browser format dev bench connections asan ubsan tsan fuzz dist clean
 
 demo:
 	@tools/bootstrap.sh build
@@ -44,6 +44,12 @@ lint:
 	@tools/bootstrap.sh build test lint
 	@tools/setup.sh dev
 	@tools/lint.sh
+
+# The Datasette pages in Debian's Chromium (700 MB installed, which is why `make test` does without).
+browser: dev
+	@tools/bootstrap.sh browser
+	@.venv/bin/pip install -q --group browser
+	@.venv/bin/python -m pytest -q tests/browser
 
 # A user's program under mypy --strict, with nothing but a wheel installed.
 types: dev

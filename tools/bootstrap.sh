@@ -2,7 +2,7 @@
 # Looks for what the machine itself must bring, and installs the Debian packages that are missing where it may (root and
 # apt). Elsewhere it prints the one command to run. Nothing else on the machine is changed.
 #
-#   tools/bootstrap.sh build [test] [lint] [fuzz]
+#   tools/bootstrap.sh build [test] [lint] [fuzz] [browser]
 set -euo pipefail
 
 PYTHON=${PYTHON:-python3}
@@ -54,6 +54,8 @@ check_lint() {
     command -v clang-tidy >/dev/null || need clang-tidy
     command -v run-clang-tidy >/dev/null || need clang-tools
 }
+
+check_browser() { command -v chromium >/dev/null || need chromium; }
 
 check_fuzz() { command -v clang++ >/dev/null || need clang; }
 

@@ -31,9 +31,11 @@ def function(conn):
     return conn.execute("update posts set title = title").rowcount
 """,
     "frames.md": "",
+    "datasette.md": "",
     "langchain.md": "",
     "llamaindex.md": "",
     "llm.md": "",
+    "sqlite-utils.md": "",
 }
 _BLOCK = re.compile(r"(?P<skip><!-- not run -->\s*)?^```python\n(?P<code>.*?)^```", re.DOTALL | re.MULTILINE)
 

@@ -168,6 +168,17 @@ class TestMiniLM:
             counts = minilm.count_tokens([passage.text for passage in passages])
             assert (counts <= 50).all()
 
+    def test_a_long_texts_tokens_are_where_they_are_in_one_piece(
+        self, minilm: OnnxEmbedder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        text = ('Naïve words, "unbelievable" & all.\n' * 9 + "x" * 300 + " 漢字" * 40 + "\t") * 12
+        expected = minilm.tokenizer.offsets(text)
+        monkeypatch.setattr("vssnative.embedding.tokenization._PIECE", 1000)
+        np.testing.assert_array_equal(minilm.tokenizer.offsets(text), expected)
+        monkeypatch.setattr("vssnative.embedding.tokenization._LONGEST_WORD", 1)
+        assert minilm.tokenizer.offsets("漢" * 2500).shape == (2500, 2)
+        assert minilm.tokenizer.offsets("").shape == (0, 2)
+
     def test_a_kind_that_is_unknown(self, minilm: OnnxEmbedder) -> None:
         with pytest.raises(ConfigurationError, match='"document" or "query"'):
             minilm.encode(["a"], kind="title")

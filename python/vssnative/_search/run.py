@@ -432,7 +432,9 @@ def _both(
     known = {hit.row_id for hit in hits}
     beside = [Hit(math.inf, number, None) for number in places if number not in known]
     if request.max_distance is not None:
-        beside = [hit for hit in _measured(conn, embedding, request, vectors, beside) if hit.field is not None]
+        beside = [
+            hit for hit in _measured(conn, embedding, request, vectors, beside) if hit.field is not None
+        ]
     there = known | {hit.row_id for hit in beside}
     counted = {number: place for number, place in places.items() if number in there}
     return fused([*hits, *beside], len(hits), counted, request.text_weight)

@@ -17,6 +17,9 @@ from .protocol import Int64Vector, Truncation
 
 # A token has rarely more characters: so many times the limit are tokenized of a longer text.
 _CHARACTERS_PER_TOKEN = 64
+# Characters of a text that are tokenized at once to find where its tokens are, and how far back a gap is looked for.
+_PIECE = 100_000
+_LONGEST_WORD = 2_000
 # A word that is cut in two may become other tokens; no more than these, at the end.
 _TOKENS_AT_A_CUT = 64
 
@@ -119,11 +122,18 @@ class TextTokenizer:
     def offsets(self, text: str) -> npt.NDArray[np.int64]:
         """Where each token of the whole text stands: int64 ``(tokens, 2)``, start and end in characters.
 
-        Special tokens are left out, and nothing is cut.
+        Special tokens are left out, and nothing is cut. A long text is tokenized in pieces that end between words: the
+        tokenizers library keeps some hundred bytes for each token of a call.
         """
-        encoding = self._tokenizer.encode(text, add_special_tokens=False)
-        spans = [*encoding.offsets, *(span for rest in encoding.overflowing for span in rest.offsets)]
-        return np.array(spans, dtype=np.int64).reshape(-1, 2)
+        found = [np.empty((0, 2), np.int64)]
+        start = 0
+        while start < len(text):
+            end = len(text) if len(text) - start <= _PIECE else _between_words(text, start + _PIECE)
+            encoding = self._tokenizer.encode(text[start:end], add_special_tokens=False)
+            spans = [*encoding.offsets, *(span for rest in encoding.overflowing for span in rest.offsets)]
+            found.append(np.array(spans, dtype=np.int64).reshape(-1, 2) + start)
+            start = end
+        return np.concatenate(found)
 
     @property
     def special_tokens(self) -> int:
@@ -153,3 +163,11 @@ def _lowers(tokenizer: Any) -> bool:
             return True
         parts.extend(part.get("normalizers", []))
     return False
+
+
+def _between_words(text: str, end: int) -> int:
+    """The last white space before `end`; `end` itself where there is none nearby."""
+    for place in range(end, end - _LONGEST_WORD, -1):
+        if text[place].isspace():
+            return place
+    return end
