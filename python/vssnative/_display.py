@@ -35,7 +35,7 @@ def hits_table(
     for column in columns:
         table.add_column(column, overflow="ellipsis", no_wrap=True)
     for hit in hits:
-        cells = [_plain(hit.row.get(column)) for column in columns]
+        cells = [_plain(hit.row.get(column), grouped=False) for column in columns]
         distance = "-" if math.isinf(hit.distance) else f"{hit.distance:.4f}"
         table.add_row(str(hit.rank), distance, *cells)
     return _titled(title if caption is None else f"{title}   ({caption})", table)
@@ -71,13 +71,17 @@ def _titled(title: str, table: Table) -> Group:
     return Group(Text(title, style="bold"), table)
 
 
-def _plain(value: Any) -> Text:
-    """A value as text that is never read as markup: rows hold whatever their authors wrote."""
+def _plain(value: Any, *, grouped: bool = True) -> Text:
+    """A value as text that is never read as markup: rows hold whatever their authors wrote.
+
+    Args:
+        grouped: digits of a number in threes; not in rows of the user's, where 1851 may be a year.
+    """
     if value is None:
         return Text("-", style="dim")
     if isinstance(value, float):
-        return Text(f"{value:,.4g}")
+        return Text(f"{value:,.4g}" if grouped else f"{value:.6g}")
     if isinstance(value, int) and not isinstance(value, bool):
-        return Text(f"{value:,}")
+        return Text(f"{value:,}" if grouped else str(value))
     text = " ".join(str(value).split())
     return Text(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...")

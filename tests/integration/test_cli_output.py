@@ -180,3 +180,14 @@ def test_reading_commands_leave_the_file_alone(run: Run, posts: Path) -> None:
     for arguments in (("measure-recall", posts, "posts"), ("stats", posts, "posts"), ("info", posts)):
         run(*arguments)
     assert posts.read_bytes() == before
+
+
+def test_numbers_of_the_users_rows_are_not_grouped(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "books.db"
+    with contextlib.closing(vssnative.connect(path)) as conn:
+        conn.execute("create table books(id integer primary key, title text, year int)")
+        conn.execute("insert into books(title, year) values ('Moby-Dick', 1851)")
+        conn.commit()
+        vssnative.add_embeddings(conn, "books", ["title"], model="hash:8")
+        vssnative.sync(conn)
+    assert "1851" in run("search", path, "books", "whale").split()

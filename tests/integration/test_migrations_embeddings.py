@@ -350,3 +350,16 @@ def test_what_was_done_is_recorded(db: sqlite3.Connection) -> None:
     vssnative.drop_embeddings(db, "posts")
     rows = db.execute("select name, action from vssnative_migrations order by id").fetchall()
     assert rows == [("posts", "add_embeddings"), ("posts", "drop_embeddings")]
+
+
+@pytest.mark.parametrize("columns", ['"a b" text, n', "n int, ID text, ID2"])
+def test_a_table_without_a_key_is_told_how_to_get_one(db: sqlite3.Connection, columns: str) -> None:
+    db.execute(f"create table loose({columns})")
+    db.execute(f"insert into loose values ({', '.join('7' * (columns.count(',') + 1))})")
+    db.commit()
+    with pytest.raises(MigrationError, match="has no primary key") as caught:
+        vssnative.add_embeddings(db, "loose", columns=["n"], model="hash:8")
+    db.executescript(str(caught.value).partition("rebuild it with one: ")[2])
+    vssnative.add_embeddings(db, "loose", columns=["n"], model="hash:8")
+    assert vssnative.sync(db).rows == 1
+    assert db.execute("select n from loose").fetchall() == [(7,)]

@@ -261,7 +261,7 @@ def test_times_that_a_clock_ahead_has_written_hold_nobody_up(db: sqlite3.Connect
 def test_a_wrong_length_is_told_as_such(db: sqlite3.Connection) -> None:
     embedder = hosted(lambda texts: right(texts, 12))
     make_posts(db, 50, embedder)
-    with pytest.raises(SyncError, match=r"expected 8 values, got \[12\]; dim= asks for"):
+    with pytest.raises(SyncError, match=r"expected 8 values, got 12; dim= asks for"):
         vssnative.sync(db, embedder=embedder)
 
 
@@ -382,3 +382,26 @@ def test_within_the_callers_transaction_nothing_outlives_its_rollback(db: sqlite
     db.rollback()
     assert db.execute("select count(*) from vss_posts").fetchone() == (0,)
     assert db.execute("select count(*) from vssnative_queue").fetchone() == (0,)
+
+
+def test_resume_asks_again_at_once_also_a_model_that_is_left_alone(
+    db: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vssnative._catalog import models
+
+    down = True
+
+    def answer(texts: list[str]) -> httpx.Response:
+        if down:
+            return httpx.Response(503, text="down")
+        data = [{"index": i, "embedding": [1.0] * DIM} for i in range(len(texts))]
+        return httpx.Response(200, json={"data": data})
+
+    embedder = hosted(answer, dim=DIM, attempts=1, breaker_failures=1, breaker_pause=3600.0)
+    make_posts(db, 3, embedder)
+    monkeypatch.setitem(models._built, embedder.digest, embedder)
+    with pytest.raises(SyncError):
+        vssnative.sync(db, patience=0.0)
+    down = False
+    vssnative.resume(db, "posts")
+    assert vssnative.sync(db, patience=0.0).remaining == 0

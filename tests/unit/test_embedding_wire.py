@@ -173,6 +173,15 @@ class TestBreaker:
         breaker.check("it")
         breaker.check("it")
 
+    def test_it_closes_when_somebody_says_so(self) -> None:
+        breaker, _ = self.make()
+        breaker.failed("It broke.")
+        breaker.failed("It broke.")
+        with pytest.raises(ProviderError, match="the last time: It broke; not asked again"):
+            breaker.check("it")
+        breaker.close()
+        breaker.check("it")
+
     def test_a_trial_that_was_abandoned_leaves_room_for_another(self) -> None:
         breaker, now = self.make()
         breaker.failed()

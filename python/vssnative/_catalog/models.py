@@ -15,6 +15,16 @@ _built: dict[str, Embedder] = {}
 _built_lock = ForkSafeLock()
 
 
+def ask_again(digests: Iterable[str]) -> None:
+    """Let models of this process be asked again at once that are not asked for a while after failures."""
+    with _built_lock:
+        built = [_built[digest] for digest in digests if digest in _built]
+    for embedder in built:
+        again = getattr(embedder, "ask_again", None)
+        if again is not None:
+            again()
+
+
 def embedder_for(
     generation: Generation, given: Iterable[Embedder] = (), *, to_compare: bool = False
 ) -> Embedder:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
+from typing import Any
 
 from .._connection import Connection, execute
 from .._sql import quote_identifier
@@ -87,8 +88,7 @@ def describe(conn: Connection, table: str) -> Source:
     if not key_info:
         raise MigrationError(
             f"{name} has no primary key: SQLite may renumber its rows at the next VACUUM, and vectors would then"
-            f" belong to the wrong rows. Way out: rebuild it with one, for example create table new(id integer primary"
-            f" key, ...); insert into new select rowid, * from {quote_identifier(name)};"
+            f" belong to the wrong rows. Way out: rebuild it with one: {_with_key(name, info)}"
         )
     indexes = execute(conn, f"pragma main.index_list({quote_identifier(name)})")
     key_index = next((row[1] for row in indexes if row[3] == "pk"), None)
@@ -141,6 +141,26 @@ def _no_such_table(conn: Connection, table: str) -> str:
         ", ".join(names[:_NAMES_SHOWN]) + (", ..." if len(names) > _NAMES_SHOWN else "") if names else "none"
     )
     return f"there is no table {table!r} in the main database{hint or f'; tables there: {there}'}"
+
+
+def _with_key(table: str, info: list[tuple[Any, ...]]) -> str:
+    """Statements that make a table anew, with an integer primary key: its column id where it has one, else a new one.
+
+    Indexes, constraints and defaults are the user's to add.
+    """
+    plain = [row for row in info if row[6] == 0]
+    has_id = any(row[1].lower() == "id" for row in plain)
+    declared = [] if has_id else ["id integer primary key"]
+    for row in plain:
+        kind = "integer primary key" if row[1].lower() == "id" else row[2]
+        declared.append(f"{quote_identifier(row[1])} {kind}".rstrip())
+    names = ", ".join(quote_identifier(row[1]) for row in plain)
+    new, old = quote_identifier(f"{table}_new"), quote_identifier(table)
+    into, select = (names, names) if has_id else (f"id, {names}", f"rowid, {names}")
+    return (
+        f"create table {new}({', '.join(declared)}); insert into {new}({into}) select {select} from {old};"
+        f" drop table {old}; alter table {new} rename to {old};"
+    )
 
 
 def _is_virtual(sql: str) -> bool:

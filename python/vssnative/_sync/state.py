@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from .._catalog.models import ask_again
 from .._catalog.records import EmbeddingConfig, load_embedding, load_embeddings
 from .._catalog.schema import installed_version
 from .._connection import Connection, execute, in_its_thread
@@ -157,6 +158,7 @@ def resume(conn: Connection, table: str) -> None:
         SyncError: a transaction is open.
     """
     _set_paused(conn, table, 0)
+    ask_again(generation.model_digest for generation in load_embedding(conn, table).live)
 
 
 def _set_paused(conn: Connection, table: str, paused: int) -> None:

@@ -63,11 +63,15 @@ class CircuitBreaker:
     def failed(self, cause: str = "no answer") -> None:
         """The provider did not answer, or failed."""
         with self._lock:
-            self._cause = cause
+            self._cause = cause.rstrip(".")
             self._failures += 1
             self._trying = False
             if self._failures >= self._limit:
                 self._open_until = self._clock() + self._pause
+
+    def close(self) -> None:
+        """Somebody says that the provider is well again: let calls through."""
+        self.succeeded()
 
     def abandoned(self) -> None:
         """The call that was let through ended without an outcome, for example by Ctrl-C."""

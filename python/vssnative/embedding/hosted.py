@@ -379,13 +379,17 @@ class HostedEmbedder:
                 self._dim = vectors.shape[1]
         if vectors.shape[1] != self._dim:
             raise ProviderError(
-                f"{who}: expected {self._dim} values, got [{vectors.shape[1]}]; dim= asks for, and expects, another"
+                f"{who}: expected {self._dim} values, got {vectors.shape[1]}; dim= asks for, and expects, another"
                 " length",
                 status=200,
                 transient=self._dim_seen,  # after right ones it is a passing fault, before any a wrong setting
             )
         self._dim_seen = True
         return vectors, tokens
+
+    def ask_again(self) -> None:
+        """Forget failures in a row: the next call asks the server, however recently it failed."""
+        self._breaker.close()
 
     def check_key(self) -> None:
         """That a key is there for a server which is known to need one.
