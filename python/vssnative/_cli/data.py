@@ -60,9 +60,8 @@ def import_command(
 ) -> None:
     """Put the rows of a file into a table, all or none.
 
-    vssnative import blog.db posts posts.csv
+    Tables of vectors of other packages (sqlite-vec, vec1, sqlite-vector, chroma, faiss) become vss0 tables.
 
-    vssnative import new.db documents old.db --format sqlite-vec --source vec_documents
     Example: vssnative import blog.db posts posts.csv
     """
     vectors = form if form in importing.FORMATS else importing.form_of(file) if form is None else None

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import _connection as connection
-from .. import display
+from .. import _display as display
 from .._import import Source, blobs, chroma, faiss_file, load, sqlite_vec, vec1
 from ..errors import ConfigurationError
 from .output import opened, tell
