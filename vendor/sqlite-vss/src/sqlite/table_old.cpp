@@ -6,6 +6,8 @@
 // Writing: upgrade() creates this version's tables in the file, inside the writer's transaction, fills them from that
 // database, and compares. Slots get the same numbers, so that cursors that are open go on. The two old tables are
 // emptied; a statement that writes cannot drop them, so they are dropped with the table, or by vss_upgrade.
+#include <algorithm>
+
 #include "base/random.h"
 #include "base/text.h"
 #include "sqlite/table.h"
