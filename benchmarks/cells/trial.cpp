@@ -84,7 +84,7 @@ int main(int argc, char** argv) {
     nq = std::min<std::size_t>(nq, 500);
     Cache::instance().set_budget(std::uint64_t{4} << 30);
 
-    MemoryRows rows(dim);
+    MemoryRows rows(dim, Metric::cosine);
     MemoryCells store(rows, padded_dimensions(dim));
     CellIndex index(store, dim, Metric::cosine, tuning);
     std::vector<std::uint32_t> arrival(n);

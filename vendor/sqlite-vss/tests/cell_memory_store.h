@@ -16,7 +16,8 @@ namespace vss {
 // Rows of float32 by slot; a slot's rowid is `first_rowid` + slot.
 class MemoryRows final : public RowStore {
   public:
-    explicit MemoryRows(std::size_t dim, std::size_t segment_slots = 1024) : dim_(dim), segment_slots_(segment_slots) {}
+    MemoryRows(std::size_t dim, Metric metric, std::size_t segment_slots = 1024)
+        : dim_(dim), metric_(metric), segment_slots_(segment_slots) {}
 
     void put(std::uint32_t slot, const float* vector) {
         if (slot >= live_.size()) {
@@ -64,6 +65,7 @@ class MemoryRows final : public RowStore {
                 made->slots.push_back(static_cast<std::uint32_t>(slot));
             }
         }
+        finish_segment(ElementType::float32, metric_, dim_, *made);
         out = std::move(made);
         return Status::ok();
     }
@@ -83,6 +85,7 @@ class MemoryRows final : public RowStore {
     }
 
     std::size_t dim_;
+    Metric metric_;
     std::size_t segment_slots_;
     std::vector<bool> live_;
     std::vector<float> data_;

@@ -30,7 +30,7 @@ struct World {
     World(std::size_t dimensions, Metric kind, const CellTuning& tuning)
         : dim(dimensions),
           metric(kind),
-          rows(dimensions, 64),
+          rows(dimensions, kind, 64),
           store(rows, padded_dimensions(dimensions)),
           index(store, dimensions, kind, tuning),
           search(index, rows, ElementType::float32, dimensions, kind) {}
@@ -410,7 +410,7 @@ TEST_CASE("the bound of 4-bit codes is never violated") {
     SplitMix random(11);
     for (const Metric metric : {Metric::l2, Metric::inner_product, Metric::cosine}) {
         for (const std::size_t dim : {1U, 63U, 64U, 65U, 96U, 100U, 384U, 1000U, 3072U}) {
-            MemoryRows rows(dim, 64);
+            MemoryRows rows(dim, metric, 64);
             for (std::uint32_t slot = 0; slot < 64; ++slot) {
                 rows.put(slot, clustered(random, dim, 4).data());
             }

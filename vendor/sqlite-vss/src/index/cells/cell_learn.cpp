@@ -179,6 +179,7 @@ Status CellSearch::learn(std::size_t samples, LearnedRecall& out) {
     double variance_sum = 0;
     std::size_t told = 0;
     std::size_t pilot = 0;
+    std::vector<std::byte> tried;
     model_.suppose(0, 1 / static_cast<float>(dim_));
     const std::size_t wanted = std::min<std::uint64_t>(most_wanted, rows - 1);
     for (std::size_t tries = 0; entries.size() + flooded < samples && tries < 20 * samples; ++tries) {
@@ -189,6 +190,7 @@ Status CellSearch::learn(std::size_t samples, LearnedRecall& out) {
         if (!live) {
             continue;
         }
+        tried.insert(tried.end(), vector.begin(), vector.begin() + (pilot < pilots ? vector.size() : 0));
         Trace trace;
         std::vector<Neighbor> found;
         bool exact = false;
@@ -263,7 +265,7 @@ Status CellSearch::learn(std::size_t samples, LearnedRecall& out) {
         }
         out.cells.fill(static_cast<float>(out.cells_then));
         out.scanned.fill(1);
-        return Status::ok();
+        return decide_ways(tried, out);
     }
     for (std::size_t level = 0; level < LearnedRecall::levels.size(); ++level) {
         const double recall = static_cast<double>(LearnedRecall::levels[level]);
@@ -284,7 +286,7 @@ Status CellSearch::learn(std::size_t samples, LearnedRecall& out) {
         out.cells[level] = static_cast<float>(cells / count);
         out.scanned[level] = static_cast<float>(std::min(scanned / count / (2 * static_cast<double>(rows)), 1.0));
     }
-    return Status::ok();
+    return decide_ways(tried, out);
 }
 
 namespace {
@@ -319,9 +321,9 @@ double between(const std::array<float, LearnedRecall::levels.size()>& of, const 
 }  // namespace
 
 // The misses that may be expected for each neighbour wanted when a search of that recall ends; below 0: it should look
-// at every row.
+// at every row, by codes (-1) or by the rows themselves (-2).
 double CellSearch::misses_for(double recall, std::size_t k) const {
-    const LearnedRecall& learned = index_.state().learned;
+    const LearnedRecall& learned = this->learned();
     if (learned.cells_then == 0) {
         // Nothing was learned, as in a file of format 1: a fifth of what the model says.
         return (1 - recall) / 5;
@@ -331,7 +333,7 @@ double CellSearch::misses_for(double recall, std::size_t k) const {
         const double low = static_cast<double>(learned.misses[i][level.first]);
         const double high = static_cast<double>(learned.misses[i][level.first + 1]);
         return low <= 0 || high <= 0
-                   ? -1
+                   ? (low < -1 || high < -1 ? -2 : -1)
                    : level.factor * std::exp(std::log(low) * (1 - level.share) + std::log(high) * level.share);
     };
     const auto& ks = LearnedRecall::ks;
@@ -344,12 +346,29 @@ double CellSearch::misses_for(double recall, std::size_t k) const {
         0.0, 1.0);
     const double low = at(share < 1 ? upper - 1 : upper);
     const double high = at(share > 0 ? upper : upper - 1);
-    return low < 0 || high < 0 ? -1 : std::exp(std::log(low) * (1 - share) + std::log(high) * share);
+    if (k > ks.back() && high > 0 && at(ks.size() - 2) > 0) {
+        // What was not measured: fewer and fewer, if that is how it went.
+        const double times = std::min(high / at(ks.size() - 2), 1.0);
+        const double steps =
+            std::log(static_cast<double>(k) / ks.back()) / std::log(static_cast<double>(ks.back()) / ks[ks.size() - 2]);
+        return high * std::pow(times, steps);
+    }
+    return low < 0 || high < 0 ? std::min(low, high) : std::exp(std::log(low) * (1 - share) + std::log(high) * share);
+}
+
+// The k nearest that pass a filter lie as far away as so many would without it.
+std::size_t CellSearch::wanted_among_all(const CellQuery& query) const {
+    if (query.slots == nullptr || !query.slots->limited || query.slots->count == 0) {
+        return query.k;
+    }
+    const auto rows = static_cast<double>(index_.state().rows);
+    const double share = std::min(static_cast<double>(query.slots->count) / std::max(rows, 1.0), 1.0);
+    return static_cast<std::size_t>(std::min(static_cast<double>(query.k) / share, rows));
 }
 
 // Cells that such a search scans, more or less: so many are ranked at first.
 double CellSearch::learned_cells(double recall, std::size_t k) const {
-    const LearnedRecall& learned = index_.state().learned;
+    const LearnedRecall& learned = this->learned();
     const auto live = static_cast<double>(directory_->live());
     if (learned.cells_then == 0) {
         return live / 8;
@@ -362,7 +381,7 @@ double CellSearch::learned_cells(double recall, std::size_t k) const {
 
 // Of all entries.
 double CellSearch::learned_share(double recall) const {
-    const LearnedRecall& learned = index_.state().learned;
+    const LearnedRecall& learned = this->learned();
     return learned.cells_then == 0 ? 0.25 : between(learned.scanned, level_of(recall));
 }
 

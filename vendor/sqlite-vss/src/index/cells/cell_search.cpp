@@ -27,6 +27,9 @@ constexpr std::uint64_t many_segments = std::uint64_t{1} << 20;
 // What looking at one 4-bit code costs, in sign codes scanned.
 constexpr double refine_cost = 14;
 
+// One search in so many is timed: asking for a thread's time takes as long as a candidate.
+constexpr std::uint64_t queries_per_timed = 8;
+
 constexpr std::size_t blocks_ahead = 5;
 constexpr std::size_t cells_ahead = 4;
 constexpr std::size_t rows_ahead = 3;
@@ -52,50 +55,15 @@ constexpr std::size_t most_passed = 256;
 constexpr std::size_t least_between_looks = 2;
 constexpr std::size_t cells_told_whole = 8;
 // Entries scanned before the share that passes is taken for that of the rest.
-constexpr std::uint64_t least_entries_to_tell = 2048;
-constexpr double least_share_to_tell = 0.125;
-// Of the misses allowed, spread evenly over all cells: cells in which this many times more are expected will be
-// scanned.
-constexpr double worth_scanning = 8;
+constexpr std::uint64_t least_entries_to_tell = 1024;
+// In fewer what a search does beside scanning weighs too much.
+constexpr std::uint64_t least_entries_to_time = 4096;
 constexpr float infinity = std::numeric_limits<float>::infinity();
-
-// What the parts of a search take on this machine, in nanoseconds: what searches of this process took lately.
-class Rate {
-  public:
-    explicit constexpr Rate(float start) : ns_(start) {}
-    [[nodiscard]] double ns() const { return static_cast<double>(ns_.load(std::memory_order_relaxed)); }
-    void note(double us, std::uint64_t count) {
-        constexpr std::uint64_t enough = 16;
-        constexpr double weight = 0.02;
-        if (count >= enough) {
-            const double now = us * 1000 / static_cast<double>(count);
-            // A pause of the whole process says nothing.
-            const double bounded = std::min(now, 4 * ns());
-            ns_.store(static_cast<float>(ns() + weight * (bounded - ns())), std::memory_order_relaxed);
-        }
-    }
-
-  private:
-    std::atomic<float> ns_;
-};
-// 384 dimensions, an AMD EPYC with AVX-512.
-Rate entry_rate(2.5F);      // a sign code scanned
-Rate refine_rate(120.0F);   // a 4-bit code at a random place
-Rate measure_rate(500.0F);  // a vector measured exactly
-// A 4-bit code read from the file, or made of its vector.
-constexpr double code_read_ns = 250;
-constexpr double code_made_ns = 2000;
-Rate row_rate(13.0F);  // a 4-bit code in order
 
 }  // namespace
 
 double CellSearch::width_for_codes(double recall) {
     return normal_quantile(2 * lost_by_codes * (1 - recall));
-}
-
-double CellSearch::now_us() {
-    using Clock = std::chrono::steady_clock;
-    return std::chrono::duration<double, std::micro>(Clock::now().time_since_epoch()).count();
 }
 
 void SlotFilter::allow(std::uint32_t slot) {
@@ -110,7 +78,12 @@ void SlotFilter::allow(std::uint32_t slot) {
 }
 
 CellSearch::CellSearch(CellIndex& index, RowStore& rows, ElementType type, std::size_t dim, Metric metric)
-    : index_(index), rows_(rows), type_(type), dim_(dim), metric_(metric) {}
+    : index_(index),
+      rows_(rows),
+      type_(type),
+      dim_(dim),
+      metric_(metric),
+      units_(UnitCosts::of(type, dim, index.space().padded())) {}
 
 // What cells and filters name is live, or the tables are damaged: passing over it would lose rows without a word.
 Status CellSearch::no_vector(std::uint32_t slot) {
@@ -434,8 +407,10 @@ Status CellSearch::begin(const CellQuery& query) {
     vector_.resize(rows_.vector_bytes());
     costs_ = {};
     made_ = 0;
-    ++queries_;
+    is_timed_ = queries_++ % queries_per_timed == 0;
     took_all_ = false;
+    took_rows_ = false;
+    expecting_us_ = 0;
     return Status::ok();
 }
 
@@ -571,25 +546,10 @@ float CellSearch::reach(const CellQuery& query, const std::vector<Neighbor>& bes
     return static_cast<float>(out + std::abs(out) * static_cast<double>(rounding));
 }
 
-// Whether going on to where the scan is expected to end takes longer than looking at every row would.
-bool CellSearch::costs_more_than_exact(double target, std::uint64_t passed, std::uint64_t from_entries,
-                                       const CellQuery& query) const {
-    const auto rows = static_cast<double>(index_.state().rows);
-    const double entries =
-        2 * model_.rows_above(expected_, worth_scanning * target / static_cast<double>(directory_->live()));
-    const double passing = static_cast<double>(passed) / static_cast<double>(from_entries) * entries;
-    const double measured =
-        costs_.refined > 0 ? std::min(static_cast<double>(costs_.reranked) / static_cast<double>(costs_.refined), 1.0)
-                           : 1.0;
-    const double going_on = entries * entry_rate.ns() + passing * (refine_rate.ns() + measured * measure_rate.ns());
-    const bool filtered = query.slots != nullptr && query.slots->limited;
-    const double wanted = filtered ? static_cast<double>(query.slots->count) : rows;
-    std::size_t without = 0;
-    for (const SegmentView& view : segments_) {
-        without += view.chunks.empty() ? view.info.live : 0;
-    }
-    return going_on > wanted * (filtered ? refine_rate : row_rate).ns() +
-                          static_cast<double>(without) * (index_.state().slot_codes ? code_read_ns : code_made_ns);
+void CellSearch::expect_near(float limit) {
+    const double start = is_timed_ ? now_us() : 0;
+    model_.expect(limit, expected_);
+    expecting_us_ += is_timed_ ? now_us() - start : 0;
 }
 
 // `exact`: looking at every row is cheaper.
@@ -601,7 +561,7 @@ Status CellSearch::scan_cells(const CellQuery& query, std::vector<Neighbor>& out
     const double start = now_us();
     width_ = normal_quantile(2 * lost_by_signs * (1 - query.recall));
     fine_width_ = width_for_codes(query.recall);
-    const double misses = misses_for(query.recall, query.k);
+    const double misses = misses_for(query.recall, wanted_among_all(query));
     ranked_.clear();
     placed_ = 0;
     scans_.clear();
@@ -609,9 +569,8 @@ Status CellSearch::scan_cells(const CellQuery& query, std::vector<Neighbor>& out
     directory_->begin_ranking(query_, ranking_);
     model_.begin(index_.space(), query_, ranking_.estimates);
     if (trace_ == nullptr) {
-        const LearnedRecall& learned = index_.state().learned;
-        model_.suppose(learned.cosine_mean,
-                       learned.cells_then > 0 ? learned.cosine_variance : 1 / static_cast<float>(dim_));
+        const LearnedRecall& known = learned();
+        model_.suppose(known.cosine_mean, known.cells_then > 0 ? known.cosine_variance : 1 / static_cast<float>(dim_));
     }
     const double cells = learned_cells(query.recall, query.k) / std::sqrt(share) + 8;
     rank_more(query.cells > 0
@@ -640,7 +599,7 @@ Status CellSearch::scan_cells(const CellQuery& query, std::vector<Neighbor>& out
     std::uint64_t entries_before = 0;
     if (known) {
         VSS_TRY(look_at_passed(query, false, out));
-        model_.expect(limit, expected_);
+        expect_near(limit);
     }
     BlockAt ahead;
     Status status = Status::ok();
@@ -673,7 +632,7 @@ Status CellSearch::scan_cells(const CellQuery& query, std::vector<Neighbor>& out
                 if (trace_ != nullptr) {
                     expect_by_k(out);
                 } else if (known) {
-                    model_.expect(limit, expected_);
+                    expect_near(limit);
                 }
             }
             if (known && query.cells == 0 && trace_ == nullptr) {
@@ -681,9 +640,7 @@ Status CellSearch::scan_cells(const CellQuery& query, std::vector<Neighbor>& out
                     break;
                 }
                 const std::uint64_t entries = costs_.entries - entries_before;
-                if (entries >= least_entries_to_tell &&
-                    static_cast<double>(costs_.entries) > least_share_to_tell * 2 * rows &&
-                    costs_more_than_exact(target(), passed_before, entries, query)) {
+                if (entries >= least_entries_to_tell && costs_more_than_all(target(), passed_before, entries, query)) {
                     exact = true;
                     break;
                 }
@@ -745,18 +702,15 @@ Status CellSearch::scan_cells(const CellQuery& query, std::vector<Neighbor>& out
     release_chunks();
     costs_.rank_us = rank_us;
     costs_.scan_us = now_us() - start - rank_us - costs_.refine_us - costs_.rerank_us;
-    if (trace_ == nullptr && status.is_ok() && made_ == 0 && costs_.chunks_read == 0 && costs_.cold_rows == 0) {
-        entry_rate.note(costs_.scan_us, costs_.entries);
-        refine_rate.note(costs_.refine_us, costs_.refined);
-        measure_rate.note(costs_.rerank_us, costs_.reranked);
+    if (is_timed_ && trace_ == nullptr && status.is_ok() && made_ == 0 && costs_.chunks_read == 0 &&
+        costs_.cold_rows == 0) {
+        if (costs_.entries >= least_entries_to_time) {
+            units_.entry.note(costs_.scan_us - expecting_us_, costs_.entries);
+        }
+        units_.refine.note(costs_.refine_us, costs_.refined);
+        units_.measure.note(costs_.rerank_us, costs_.reranked);
     }
     return status;
-}
-
-void CellSearch::note_exact(double us) const {
-    if (made_ == 0 && costs_.chunks_read == 0) {
-        row_rate.note(us, costs_.refined);
-    }
 }
 
 // What passed so far is measured, as far as it may be among the k nearest. `is_first`: no limit is known yet; that of
@@ -950,7 +904,7 @@ Status CellSearch::not_in_memory() {
 
 // In what refresh() saw.
 Status CellSearch::search_seen(const CellQuery& query, std::vector<Neighbor>& out) {
-    const auto all = [&] { return in_memory_only_ ? not_in_memory() : search_all(query, out); };
+    const auto all = [&] { return take_all(query, out); };
     VSS_TRY(begin(query));
     if (query.k == 0 || (query.slots != nullptr && query.slots->limited && query.slots->count == 0)) {
         return Status::ok();
@@ -965,9 +919,15 @@ Status CellSearch::search_seen(const CellQuery& query, std::vector<Neighbor>& ou
             return all();
         }
     }
-    bool exact = query.cells == 0 && misses_for(query.recall, query.k) < 0;
+    const bool is_plain =
+        !filtered && query.cells == 0 && (query.rows == nullptr || query.rows->distance_below == infinity);
+    bool exact = query.cells == 0 && misses_for(query.recall, wanted_among_all(query)) < 0;
+    exact = exact || (is_plain && cells_cost_more(query));
     if (!exact) {
         VSS_TRY(scan_cells(query, out, exact));
+        if (is_plain) {
+            note_by_cells(query, exact);
+        }
         const std::uint64_t there = filtered ? query.slots->count : index_.state().rows;
         // k holds: whatever the cells missed is found by looking at every row that may be returned.
         exact = exact || (costs_.reranked < std::min<std::uint64_t>(query.k, there) && query.cells == 0 &&

@@ -23,6 +23,7 @@
 #include "index/cells/cell_model.h"
 #include "index/cells/cells.h"
 #include "index/cells/slot_codes.h"
+#include "index/cells/unit_costs.h"
 #include "index/filter.h"
 #include "index/nearest.h"
 #include "storage/storage.h"
@@ -96,21 +97,21 @@ class CellSearch {
                        const std::function<Status()>& check, std::vector<std::vector<Neighbor>>& out);
     // Every row is considered, by a bound that cannot fail: what brute force gives, ties by rowid.
     Status search_exact(const CellQuery& query, std::vector<Neighbor>& out);
-    // Every row is considered; its code errs no more than is likely for the recall.
-    Status search_all(const CellQuery& query, std::vector<Neighbor>& out);
     // Measures on up to `samples` of the table's own rows when a search of each recall may end.
     Status learn(std::size_t samples, LearnedRecall& out);
 
     // Slots at or beyond this number hold nothing.
     Status slots_end(std::uint64_t& out);
 
+    // What the parts of searches take here.
+    [[nodiscard]] const UnitCosts& unit_costs() const { return units_; }
     [[nodiscard]] const SearchCosts& costs() const { return costs_; }
     // Codes tell next to nothing of these rows: to measure every row in order is faster than to search.
-    [[nodiscard]] bool is_brute_better(double recall, std::size_t k) const {
-        return measured_share_ > most_measured && index_.state().is_celled() && misses_for(recall, k) < 0;
-    }
+    [[nodiscard]] bool is_brute_better(double recall, std::size_t k) const;
     // The last search looked at every row, since that was cheaper.
     [[nodiscard]] bool took_all() const { return took_all_; }
+    // And it measured every row, without a look at codes.
+    [[nodiscard]] bool took_rows() const { return took_rows_; }
 
   private:
     // A chunk of 4-bit codes that the cache holds.
@@ -192,11 +193,13 @@ class CellSearch {
         bool flooded = false;                                   // so many passed that the search was given up
     };
 
-    static double now_us();
+    // Of the clock, or the thread's own where the parts of the search are measured.
+    [[nodiscard]] double now_us() const { return is_timed_ ? thread_us() : clock_us(); }
     [[nodiscard]] static double width_for_codes(double recall);
     Status refresh();
     Status rank_as_stranger(std::uint32_t slot, std::vector<RankedCell>& ranked);
     [[nodiscard]] double misses_for(double recall, std::size_t k) const;
+    [[nodiscard]] std::size_t wanted_among_all(const CellQuery& query) const;
     [[nodiscard]] double learned_cells(double recall, std::size_t k) const;
     [[nodiscard]] double learned_share(double recall) const;
     Status begin(const CellQuery& query);
@@ -208,11 +211,26 @@ class CellSearch {
     [[nodiscard]] float reach(const CellQuery& query, const std::vector<Neighbor>& best) const;
     Status look_at_passed(const CellQuery& query, bool is_first, std::vector<Neighbor>& best);
     Status look_at(std::span<const Passed> rows, const CellQuery& query, std::vector<Neighbor>& best);
-    [[nodiscard]] bool costs_more_than_exact(double target, std::uint64_t passed, std::uint64_t from_entries,
-                                             const CellQuery& query) const;
+    [[nodiscard]] const LearnedRecall& learned() const;
+    // What looking at every row takes, the cheaper way.
+    struct AllRows {
+        bool by_rows = false;  // else by codes
+        double ns = 0;
+    };
+    [[nodiscard]] AllRows all_rows(double recall, std::size_t k) const;
+    [[nodiscard]] double spent_ns() const;
+    [[nodiscard]] bool costs_more_than_all(double target, std::uint64_t passed, std::uint64_t from_entries,
+                                           const CellQuery& query) const;
+    void note_by_cells(const CellQuery& query, bool went_over);
+    [[nodiscard]] bool cells_cost_more(const CellQuery& query) const;
+    Status take_all(const CellQuery& query, std::vector<Neighbor>& out);
+    Status measure_in_order(const CellQuery& query, std::vector<Neighbor>& out);
+    [[nodiscard]] static std::size_t sort_of(double recall, std::size_t k);
+    void note_by_codes(double recall, std::size_t k, std::uint64_t measured, double us);
+    Status decide_ways(std::span<const std::byte> samples, LearnedRecall& out);
+    void expect_near(float limit);
     void expect_by_k(const std::vector<Neighbor>& best);
     bool note_expected(double rows);
-    void note_exact(double us) const;
     Status consider_all(const CellQuery& query, std::vector<Neighbor>& out);
     Status open_cells(std::size_t end);
     Status scan_cell(std::size_t i, BlockAt& ahead, const CellQuery& query, float limit);
@@ -289,8 +307,26 @@ class CellSearch {
     Trace* trace_ = nullptr;      // while recall is learned
     std::uint32_t stranger_ = 0;  // meanwhile, the slot of the row that asks, which is no neighbour of its own
     bool took_all_ = false;
-    static constexpr double most_measured = 0.1;
-    double measured_share_ = 0;  // of the rows that a search through all codes measured, lately
+    UnitCosts& units_;
+    bool is_timed_ = false;
+    double expecting_us_ = 0;               // of a search that is timed
+    const LearnedRecall* tried_ = nullptr;  // while it is decided what to learn
+    double trial_limit_ = 0;                // nanoseconds that a search may take meanwhile
+    // What searches of one sort, sort_of(), took lately.
+    struct Lately {
+        // Through all codes:
+        float share = 0;  // of the rows that were measured
+        std::uint32_t searches = 0;
+        float ns = 0;  // for each row of the table
+        std::uint32_t timed = 0;
+        // Through cells, with those that went over to every row:
+        float cells_ns = 0;
+        std::uint32_t by_cells = 0;
+    };
+    static constexpr std::size_t sorts = 36;
+    std::array<Lately, sorts> lately_ = {};
+    std::uint64_t in_order_generation_ = 0;  // of which every row was measured in order
+    bool took_rows_ = false;
     std::size_t made_ = 0;       // chunks whose codes this query made of vectors
     std::uint64_t kept_at_ = 0;  // the query that a segment's rows were last decoded for
     std::uint64_t queries_ = 0;

@@ -20,7 +20,6 @@ namespace {
 
 // Where more than one of so many rows is to be measured they are measured as they lie in memory.
 constexpr std::size_t in_order_from = 32;
-constexpr double weight_of_one = 0.1;
 
 }  // namespace
 
@@ -43,15 +42,9 @@ Status CellSearch::search_exact(const CellQuery& query, std::vector<Neighbor>& o
     out.clear();
     VSS_TRY(refresh());
     VSS_TRY(begin(query));
-    return consider_all(query, out);
-}
-
-Status CellSearch::search_all(const CellQuery& query, std::vector<Neighbor>& out) {
-    out.clear();
-    VSS_TRY(refresh());
-    VSS_TRY(begin(query));
-    fine_.set_width(static_cast<float>(width_for_codes(query.recall)));
-    return consider_all(query, out);
+    CellQuery exact = query;
+    exact.recall = 1;
+    return take_all(exact, out);
 }
 
 Status CellSearch::consider_all(const CellQuery& query, std::vector<Neighbor>& out) {
@@ -60,6 +53,8 @@ Status CellSearch::consider_all(const CellQuery& query, std::vector<Neighbor>& o
         return Status::ok();
     }
     const double start = now_us();
+    const std::uint64_t refined_before = costs_.refined;
+    const std::uint64_t measured_before = costs_.reranked;
     const bool limited = query.slots != nullptr && query.slots->limited;
     // Which rows pass is not known before they are read: the nearest may be ones that do not.
     const bool rows_may_fail =
@@ -161,9 +156,10 @@ Status CellSearch::consider_all(const CellQuery& query, std::vector<Neighbor>& o
     }
     costs_.candidates = candidates_.size() + cold.size();
     const double refined = now_us();
-    costs_.refine_us = refined - start;
-    if (!limited) {
-        note_exact(costs_.refine_us);
+    costs_.refine_us += refined - start;
+    const bool is_warm = is_timed_ && made_ == 0 && costs_.chunks_read == 0;
+    if (!limited && is_warm) {
+        units_.code.note(refined - start, costs_.refined - refined_before);
     }
     // Nearest lower bound first, until no lower bound can beat the k-th found.
     std::erase_if(candidates_, [&](const Candidate& c) { return c.distance > reach; });
@@ -177,7 +173,9 @@ Status CellSearch::consider_all(const CellQuery& query, std::vector<Neighbor>& o
             offer(neighbor, query.k, best);
         }
     }
-    if (candidates_.size() * in_order_from > index_.state().rows) {
+    const std::size_t candidates = candidates_.size();
+    const bool in_order = candidates_.size() * in_order_from > index_.state().rows;
+    if (in_order) {
         // Some of the nearest first, so that there is a limit for the others.
         const std::size_t few = std::min(candidates_.size(), 4 * query.k);
         std::nth_element(candidates_.begin(), candidates_.begin() + static_cast<std::ptrdiff_t>(few - 1),
@@ -217,12 +215,15 @@ Status CellSearch::consider_all(const CellQuery& query, std::vector<Neighbor>& o
     }
     std::sort_heap(best.begin(), best.end());
     out = std::move(best);
+    const std::uint64_t measured = costs_.reranked - measured_before;
+    const double us = now_us() - refined;
+    costs_.rerank_us += us;
     if (!limited) {
-        const double share =
-            static_cast<double>(costs_.reranked) / static_cast<double>(std::max<std::uint64_t>(index_.state().rows, 1));
-        measured_share_ += weight_of_one * (share - measured_share_);
+        note_by_codes(query.recall, query.k, measured, is_warm && costs_.cold_rows == 0 ? us + refined - start : 0);
     }
-    costs_.rerank_us = now_us() - refined;
+    if (is_warm && costs_.cold_rows == 0 && (!in_order || 2 * measured > candidates)) {
+        (in_order ? units_.in_order : units_.measure).note(us, measured);
+    }
     return Status::ok();
 }
 

@@ -132,7 +132,8 @@ Status CellsOfColumn::search(const SearchRequest& request, SearchAnswer& answer)
     if (!index_.state().is_celled() || request.k == 0 || (!approximate && request.queries.size() > 1)) {
         return exact_search(store_, request, answer.neighbors);
     }
-    if (approximate && !request.filter.allowed.has_value() && search_.is_brute_better(request.recall, request.k)) {
+    if (approximate && request.queries.size() > 1 && !request.filter.allowed.has_value() &&
+        search_.is_brute_better(request.recall, request.k)) {
         return exact_search(store_, request, answer.neighbors);
     }
     measured_all_ = false;
@@ -190,6 +191,7 @@ void CellsOfColumn::explain(Json& json) {
     }
     const SearchCosts& costs = search_.costs();
     json.add_text("plan", was_approximate_ && !search_.took_all() ? "cells: the nearest are scanned"
+                          : search_.took_rows()                   ? "exact: every vector is measured"
                                                                   : "exact: pruned by 4-bit codes");
     json.add("cells", costs.cells).add("codes_scanned", costs.entries).add("candidates", costs.candidates);
     json.add("refined", costs.refined).add("reranked", costs.reranked).add("rows_read_from_pages", costs.cold_rows);
@@ -273,6 +275,12 @@ Status CellsOfColumn::stats(Json& json) {
             }
             json.add_json(cat("misses_for_recall_at_", LearnedRecall::ks[k]), misses.text());
         }
+        const UnitCosts& units = search_.unit_costs();
+        Json took;
+        took.add("sign_code", units.entry.ns()).add("code_at_random", units.refine.ns()).add("code", units.code.ns());
+        took.add("row_measured_at_random", units.measure.ns()).add("row_measured", units.in_order.ns());
+        took.add("row", units.row.ns());
+        json.add_json("nanoseconds", took.text());
         json.add("learned_at_cells", learned.cells_then).add("learned_at_rows", learned.rows);
         json.add("learned_from_rows", learned.samples).add("learned_when", learned.when);
     }
