@@ -81,6 +81,8 @@ int main(int argc, char** argv) {
     tuning.cell_rows = argc > 5 ? std::strtoull(argv[5], nullptr, 10) : tuning.cell_rows;
     tuning.split_above = argc > 6 ? std::strtoull(argv[6], nullptr, 10) : tuning.split_above;
     tuning.neighbors = argc > 7 ? std::strtoull(argv[7], nullptr, 10) : tuning.neighbors;
+    // Cells also for the tenth of the rows that "deleted" leaves.
+    tuning.first_cells_at = std::min(tuning.first_cells_at, n / 20);
     nq = std::min<std::size_t>(nq, 500);
     Cache::instance().set_budget(std::uint64_t{4} << 30);
 

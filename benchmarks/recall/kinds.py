@@ -118,9 +118,12 @@ def _sparse(random: Random, rows: int, queries: int) -> Made:
     return some(rows), some(queries)
 
 
-def _copies(random: Random, rows: int, queries: int) -> Made:
-    base = random.standard_normal((100, 64), dtype=np.float32)
-    return base[random.integers(0, 100, rows)], random.standard_normal((queries, 64), dtype=np.float32)
+def _copies(count: int) -> Callable[[Random, int, int], Made]:
+    def make(random: Random, rows: int, queries: int) -> Made:
+        base = random.standard_normal((count, 64), dtype=np.float32)
+        return base[random.integers(0, count, rows)], random.standard_normal((queries, 64), dtype=np.float32)
+
+    return make
 
 
 def _outliers(random: Random, rows: int, queries: int) -> Made:
@@ -211,7 +214,8 @@ KINDS: dict[str, Kind] = {
     "normal-1536": Kind(_normals(1536), "cosine"),
     "clusters-1536": Kind(_clusters(1536, 2000, 0.7), "cosine"),
     "clusters-3072": Kind(_clusters(3072, 1000, 0.7), "cosine"),
-    "copies-100": Kind(_copies),
+    "copies-100": Kind(_copies(100)),
+    "copies-1000": Kind(_copies(1000)),
     "outliers": Kind(_outliers),
     "milliseconds": Kind(_milliseconds),
     "sixth-digit": Kind(_sixth_digit),

@@ -291,7 +291,9 @@ def test_explain_tells_what_was_looked_at(open_db: Opener, random: np.random.Gen
     )
     sql = "select vss_explain('t', 'a', ?, 5, ?)"
     seen = json.loads(db.execute(sql, (matrix[0].tobytes(), 0.9)).fetchone()[0])
-    assert seen["cells"] >= 1 and seen["codes_scanned"] > 0 and 0 <= seen["recall"] <= 1
+    assert 0 <= seen["recall"] <= 1
+    # Which way is cheaper depends on the machine.
+    assert (seen["cells"] >= 1 and seen["codes_scanned"] > 0) or seen["plan"].startswith("exact")
     exact = json.loads(db.execute(sql, (matrix[0].tobytes(), 1.0)).fetchone()[0])
     assert exact["recall"] == 1 and exact["cells"] == 0
     with pytest.raises(sqlite3.OperationalError, match="no vector column"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -141,3 +142,45 @@ def test_the_words_of_a_column_that_fts5_reserves_have_a_name_of_their_own(db: s
     vssnative.add_embeddings(db, "t", columns=["rank", "c0"], model="hash:32", full_text=True)
     assert [row[1] for row in db.execute("pragma table_info(vss_text_t)")] == ["c0_", "c0"]
     assert vssnative.search(db, "t", "red", mode="text")[0].key == 1
+
+
+@pytest.mark.parametrize("name", ["distance", "k", "recall", "operation", "rowid", "_rowid", "Distance", "K"])
+def test_hidden_columns_names_are_refused_for_columns_of_the_table(name: str) -> None:
+    conn = vssnative.connect(":memory:")
+    for column in (f"{quoted(name)} text", f"{quoted(name)}(3)", f"+{quoted(name)}"):
+        with pytest.raises(
+            sqlite3.OperationalError, match=f'the column name "{name}" is taken by vss0 itself'
+        ):
+            conn.execute(f"create virtual table t using vss0(a(3), {column})")
+
+
+def test_hidden_columns_beside_a_joined_table_of_the_same_names() -> None:
+    """The user's own table has columns k, distance, recall and rank: each name qualified says which is meant."""
+    conn = vssnative.connect(":memory:")
+    conn.execute("create virtual table t using vss0(a(2))")
+    conn.execute(
+        "create table own(id integer primary key, k text, distance real, recall integer, rank integer, operation text)"
+    )
+    for i in range(20):
+        conn.execute("insert into t(rowid, a) values(?, ?)", (i, f"[{i}, 0]"))
+        conn.execute("insert into own values(?, ?, ?, ?, ?, ?)", (i, f"k{i}", -i, i % 2, 100 - i, "add"))
+    sql = (
+        "select t.rowid, t.distance, own.k, own.distance, own.recall, own.rank from t join own on own.id = t.rowid"
+        " where t.a match '[0, 0]' and t.k = 4 and t.recall = 1 order by own.rank desc"
+    )
+    assert conn.execute(sql).fetchall() == [
+        (i, float(i * i), f"k{i}", float(-i), i % 2, 100 - i) for i in range(4)
+    ]
+    # The other table's column of that name is no setting of the search: a condition on it is one like any other.
+    with pytest.raises(sqlite3.OperationalError, match=r'the condition "own\.recall = 1" on a joined table'):
+        conn.execute(
+            "select t.rowid from t join own on own.id = t.rowid"
+            " where t.a match '[0, 0]' and t.k = 4 and own.recall = 1"
+        )
+    among = (
+        "select rowid from t where a match '[0, 0]' and k = 4 and recall = 1"
+        " and rowid in (select id from own where recall = 1 and k <> 'k3')"
+    )
+    assert conn.execute(among).fetchall() == [(1,), (5,), (7,), (9,)]
+    with pytest.raises(sqlite3.OperationalError, match="ambiguous column name: k"):
+        conn.execute("select t.rowid from t join own on own.id = t.rowid where t.a match '[0, 0]' and k = 4")

@@ -26,10 +26,15 @@ def points() -> npt.NDArray[np.float32]:
 
 
 @pytest.fixture(scope="module")
-def queries(points: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def many_queries(points: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     random = np.random.default_rng(7)
-    near = points[random.choice(N, QUERIES)]
-    return (near + random.standard_normal((QUERIES, DIM)) * 0.8).astype(np.float32)
+    near = points[random.choice(N, 40)]
+    return (near + random.standard_normal((40, DIM)) * 0.8).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def queries(many_queries: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    return many_queries[:QUERIES]
 
 
 @pytest.fixture(scope="module", params=["sqlite3", "apsw"])
@@ -116,12 +121,12 @@ def test_ranks_by_a_window_are_the_true_ones(conn: Any, points: Any, queries: An
     ],
 )
 def test_beyond_the_first_portion_lists_are_in_order(
-    conn: Any, points: Any, queries: Any, sql: str, passes: Callable[[int], bool]
+    conn: Any, points: Any, many_queries: Any, sql: str, passes: Callable[[int], bool]
 ) -> None:
     offset = 50 if "offset" in sql else 0
     limit = int(sql.split("limit ")[1].split()[0])
     shares = []
-    for query in queries:
+    for query in many_queries:
         found = [(row[0], row[1]) for row in rows(conn, sql, query.tobytes())]
         assert found == sorted(found, key=lambda row: (row[1], row[0])), "unsorted"
         assert len(set(found)) == len(found) == limit
@@ -132,8 +137,8 @@ def test_beyond_the_first_portion_lists_are_in_order(
         assert [(row[0], row[1]) for row in whole[offset:]] == found
         expected = [i for i, _ in truth(points, query) if passes(i)][: offset + limit]
         shares.append(len({row[0] for row in whole} & set(expected)) / (offset + limit))
-    # What recall is reached is for the tests of recall; here no rows may be lost beyond the first portion.
-    assert np.mean(shares) >= 0.9, shares
+    # Within a point of what is asked, and two deviations of the mean over so few queries.
+    assert np.mean(shares) >= 0.93, shares
 
 
 def test_all_within_a_distance_are_all(conn: Any, points: Any, queries: Any) -> None:

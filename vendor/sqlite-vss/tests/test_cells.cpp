@@ -474,3 +474,26 @@ TEST_CASE("what the table learns holds for queries from outside, and more recall
         CHECK(world.find(clustered(random, 96, 300, 1.3), k, 0.8).size() == k);
     }
 }
+
+TEST_CASE("rows of a cell that lie in one direction tell as much of cosines as one row") {
+    constexpr std::size_t dim = 384;
+    const CellSpace space(dim, Metric::l2, false, 7);
+    CodeQuery query;
+    query.vector.assign(space.padded(), 1);
+    query.prepare(space.padded());
+    const auto padded = static_cast<float>(space.padded());
+    const float error = sign_tangent * sign_tangent / padded;
+    double mean = 0;
+    double variance = 0;
+    for (const bool alike : {true, false}) {
+        MissModel model;
+        model.suppose(0, 1 / padded);
+        model.begin(space, query, {});
+        const float t = alike ? 0.3F : 0;
+        const float spread = alike ? 0 : 1 / padded;
+        model.sums() = {100, 100 * t, 100 * (t * t + spread + error), 0};
+        model.end_cell();
+        CHECK(model.seen(mean, variance) == !alike);
+    }
+    CHECK(variance == doctest::Approx(1 / padded).epsilon(0.01));
+}

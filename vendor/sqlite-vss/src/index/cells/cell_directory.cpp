@@ -107,7 +107,7 @@ std::uint32_t CellDirectory::next_id() const {
 void CellDirectory::reserve(std::size_t cells) {
     infos_.reserve(cells);
     stored_.reserve(cells);
-    centroids_.reserve(cells * padded_);
+    centroids_.reserve(cells / shared_cells + 1);
 }
 
 void CellDirectory::grow(std::uint32_t cell) {
@@ -116,7 +116,9 @@ void CellDirectory::grow(std::uint32_t cell) {
     }
     infos_.resize(cell + 1);
     stored_.resize(cell + 1);
-    centroids_.resize((cell + 1) * padded_);
+    while (centroids_.size() * shared_cells <= cell) {
+        centroids_.push_back(std::make_shared<std::vector<std::uint8_t>>(shared_cells * padded_));
+    }
     if (const auto codes = coarse_.load(); codes != nullptr) {
         const RowCode none{infinity, 0, std::vector<std::uint8_t>(padded_ / 8)};
         while (codes->size() <= cell) {
@@ -125,11 +127,19 @@ void CellDirectory::grow(std::uint32_t cell) {
     }
 }
 
+std::uint8_t* CellDirectory::changing_centroid(std::uint32_t cell) {
+    std::shared_ptr<std::vector<std::uint8_t>>& part = centroids_[cell / shared_cells];
+    if (part.use_count() > 1) {
+        part = std::make_shared<std::vector<std::uint8_t>>(*part);
+    }
+    return part->data() + cell % shared_cells * padded_;
+}
+
 void CellDirectory::set_centroid(std::uint32_t cell, const float* centroid) {
     const float most = code_kernels().largest(centroid, padded_);
     grow(cell);
     infos_[cell].scale = most / 127;
-    std::uint8_t* bytes = centroids_.data() + cell * padded_;
+    std::uint8_t* bytes = changing_centroid(cell);
     code_kernels().quantize(centroid, most > 0 ? 127 / most : 0, 0, -127, 127, padded_, bytes);
     for (std::size_t i = 0; i < padded_; ++i) {
         bytes[i] = static_cast<std::uint8_t>(bytes[i] ^ 0x80U);  // two's complement to an offset of 128
@@ -144,7 +154,7 @@ void CellDirectory::put(std::uint32_t cell, const CellInfo& info, const std::uin
     live_ += (info.version != 0 ? 1U : 0U) - (infos_[cell].version != 0 ? 1U : 0U);
     infos_[cell] = info;
     set_stored(cell, taken_to);
-    std::memcpy(centroids_.data() + cell * padded_, centroid, padded_);
+    std::memcpy(changing_centroid(cell), centroid, padded_);
     if (const auto codes = coarse_.load(); codes != nullptr) {
         code(cell, *codes);
     }

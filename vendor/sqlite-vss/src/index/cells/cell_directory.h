@@ -107,7 +107,7 @@ class CellDirectory final : public CacheEntry {
     [[nodiscard]] const CellInfo& info(std::uint32_t cell) const { return infos_[cell]; }
     [[nodiscard]] CellInfo& info(std::uint32_t cell) { return infos_[cell]; }
     [[nodiscard]] const std::uint8_t* centroid_bytes(std::uint32_t cell) const {
-        return centroids_.data() + cell * padded_;
+        return centroids_[cell / shared_cells]->data() + cell % shared_cells * padded_;
     }
     void centroid(std::uint32_t cell, float* out) const;
 
@@ -163,6 +163,7 @@ class CellDirectory final : public CacheEntry {
         : padded_(padded), estimate_(estimate), spherical_(spherical) {}
     void refresh(std::uint32_t cell);
     void grow(std::uint32_t cell);
+    [[nodiscard]] std::uint8_t* changing_centroid(std::uint32_t cell);
     void code(std::uint32_t cell, CodeBlocks& codes) const;
     [[nodiscard]] std::shared_ptr<const CodeBlocks> codes_for_ranking() const;
     [[nodiscard]] RankedCell measure(const CodeQuery& query, std::uint32_t cell, For purpose) const;
@@ -174,7 +175,10 @@ class CellDirectory final : public CacheEntry {
     std::vector<StoredCell> stored_;
     std::deque<std::shared_ptr<const CodeBatch>> batches_;
     std::size_t batched_entries_ = 0;
-    std::vector<std::uint8_t> centroids_;
+    // Of so many cells each. Copies of a directory share them until one of them changes: a batch of new rows must not
+    // cost a copy of all centroids.
+    static constexpr std::size_t shared_cells = 128;
+    std::vector<std::shared_ptr<std::vector<std::uint8_t>>> centroids_;
     // Sign codes of the centroids, by id. Made once it was asked for often enough: a process that asks once need not
     // wait. Whoever changes the directory has it alone; readers may share it.
     mutable std::atomic<std::shared_ptr<CodeBlocks>> coarse_;

@@ -95,6 +95,14 @@ void MissModel::use(const CellDirectory& directory) {
         spreads_[cell] = info.spread;
         rows_[cell] = info.version != 0 ? static_cast<float>(info.primaries) : 0;
     }
+    longest_ = 0;
+    smallest_radius_ = std::numeric_limits<float>::infinity();
+    for (std::size_t i = 0; i < n; ++i) {
+        if (rows_[i] > 0) {
+            longest_ = std::max(longest_, norms_[i]);
+            smallest_radius_ = std::min(smallest_radius_, radii_[i]);
+        }
+    }
 }
 
 void MissModel::begin(const CellSpace& space, const CodeQuery& query, std::span<const float> scores) {
@@ -102,7 +110,9 @@ void MissModel::begin(const CellSpace& space, const CodeQuery& query, std::span<
     padded_ = space.padded();
     radius_factor_ = radius_per_rescale(estimate_, padded_);
     query_norm_ = std::sqrt(query.square);
+    place_error_ = CellDirectory::product_deviation(query) * longest_;
     sums_ = {};
+    told_ = {};
     // What a score (CellDirectory::measure) says of the place.
     const bool l2 = estimate_ == Estimate::l2;
     place_ = space.is_spherical() ? std::array<float, 4>{l2 ? query.square : 0, l2 ? 1.0F : 0, l2 ? 2.0F : 1.0F, 0}
@@ -131,15 +141,34 @@ CosineTerms MissModel::terms(float offset, float slack, float shift) const {
 }
 
 bool MissModel::seen(double& mean, double& variance) const {
-    if (!(sums_.count > 1)) {
+    if (!(told_.count > 1)) {
         return false;
     }
-    const auto count = static_cast<double>(sums_.count);
-    mean = sums_.first / count;
+    const auto count = static_cast<double>(told_.count);
+    mean = told_.first / count;
     // The error of estimates, and that of r.
     const double error = sign_tangent * sign_tangent / static_cast<double>(padded_);
-    variance = std::max(sums_.second / count - mean * mean - error * (1 + sums_.blur / count), 0.0);
+    variance = std::max(told_.second / count - mean * mean - error * (1 + told_.blur / count), 0.0);
     return true;
+}
+
+void MissModel::end_cell() {
+    const CosineSums cell = sums_;
+    sums_ = {};
+    if (!(cell.count > 0)) {
+        return;
+    }
+    // Rows of a cell that lie in the same direction, as copies of one do, say no more than one row.
+    constexpr float much_alike = 0.25F;
+    const float mean = cell.first / cell.count;
+    const float error = sign_tangent * sign_tangent / static_cast<float>(padded_);
+    const float variance =
+        std::max(cell.second / cell.count - mean * mean - error * (1 + cell.blur / cell.count), 0.0F);
+    const float weight = variance < much_alike * variance_ ? std::max(variance / variance_, 1 / cell.count) : 1;
+    told_.count += weight * cell.count;
+    told_.first += weight * cell.first;
+    told_.second += weight * cell.second;
+    told_.blur += weight * cell.blur;
 }
 
 double MissModel::rows_above(const Expected& expected, double least) const {
@@ -157,7 +186,7 @@ void MissModel::expect(float limit, Expected& out) {
     double mean_here = 0;
     double variance_here = 0;
     if (seen(mean_here, variance_here)) {
-        const double weight = sums_.count / (sums_.count + supposed_rows);
+        const double weight = told_.count / (told_.count + supposed_rows);
         mean += weight * (mean_here - mean);
         variance += weight * (variance_here - variance);
     }
@@ -165,9 +194,20 @@ void MissModel::expect(float limit, Expected& out) {
     const bool l2 = estimate_ == Estimate::l2;
     const ChanceTerms terms{limit, l2 ? 1.0F : 0.0F, query_norm_ > 0 ? 1 / query_norm_ : 0, static_cast<float>(mean),
                             static_cast<float>(1 / variance)};
+    // Rows close around a centroid, as copies of one are, are as near as the centroid, whose place is not known
+    // exactly: as if they were spread so far.
+    const float length = l2 ? std::sqrt(std::max(limit, 0.0F)) : query_norm_;
+    const float least = length > 0 ? place_error_ / (length * static_cast<float>(std::sqrt(variance))) : 0;
+    const float* radii = radii_.data();
+    if (smallest_radius_ < least && std::isfinite(least)) {
+        blurred_.resize(radii_.size());
+        std::transform(radii_.begin(), radii_.end(), blurred_.begin(),
+                       [least](float radius) { return radius < least ? least : radius; });
+        radii = blurred_.data();
+    }
     out.rows.resize(norms_.size());
-    out.left = code_kernels().expect_near(offsets_.data(), radii_.data(), spreads_.data(), rows_.data(), norms_.size(),
-                                          terms, out.rows.data());
+    out.left = code_kernels().expect_near(offsets_.data(), radii, spreads_.data(), rows_.data(), norms_.size(), terms,
+                                          out.rows.data());
     out.whole = out.left;
 }
 

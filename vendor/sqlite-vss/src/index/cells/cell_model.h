@@ -57,11 +57,15 @@ class MissModel {
     [[nodiscard]] bool seen(double& mean, double& variance) const;
     // A new query: where all cells are, as far as sign codes of centroids tell; empty: all will be measured.
     void begin(const CellSpace& space, const CodeQuery& query, std::span<const float> scores);
+    // Centroids' places are known without an error to speak of.
+    void trust_places() { place_error_ = 0; }
     // A centroid's place is known exactly.
     void place(const RankedCell& cell);
     // The cell is about to be scanned.
     [[nodiscard]] CosineTerms terms(float offset, float slack, float shift) const;
     [[nodiscard]] CosineSums& sums() { return sums_; }
+    // What sums() say of the cell just scanned is taken over.
+    void end_cell();
     void scanned(std::uint32_t cell) { offsets_[cell] = far_; }
     // Rows, first copies, of cells in which more than `least` are expected: where these are scanned, no more than
     // `least` times the number of cells are missed.
@@ -83,9 +87,14 @@ class MissModel {
     std::size_t padded_ = 0;
     float radius_factor_ = 0;
     float query_norm_ = 0;
+    float longest_ = 0;           // centroid
+    float smallest_radius_ = 0;   // of a cell
+    float place_error_ = 0;       // deviation of <q, c>, for the longest centroid
+    std::vector<float> blurred_;  // radii_, none smaller than that error
     float mean_ = 0;
     float variance_ = 0;
-    CosineSums sums_;
+    CosineSums sums_;  // of one cell
+    CosineSums told_;  // of all of this query
 };
 
 }  // namespace vss

@@ -524,6 +524,7 @@ void CellSearch::rank_finely_if_close() {
         directory_->rank_finely(query_, ranked_);
         ranking_.pool.clear();
         ranking_.measured_all = true;
+        model_.trust_places();
     }
 }
 
@@ -688,6 +689,7 @@ Status CellSearch::scan_cells(const CellQuery& query, std::vector<Neighbor>& out
         if (!status.is_ok()) {
             break;
         }
+        model_.end_cell();
         costs_.entries += scans_[i].entries;
         ++costs_.cells;
     }
