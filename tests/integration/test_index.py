@@ -364,7 +364,7 @@ def test_filters_where_sqlite_hands_lists_value_by_value(
     where, params = "rowid in (select value from json_each(?)) or rowid > ?", ("[3, 4, 5]", 490)
     expected = index.search(queries, 4, where=where, params=params)
     sent: list[str] = []
-    monkeypatch.setattr("vssnative._index.lists_arrive_whole", lambda conn: False)
+    monkeypatch.setattr("vssnative._index.index.lists_arrive_whole", lambda conn: False)
     db.set_trace_callback(sent.append)
     found = index.search(queries, 4, where=where, params=params)
     none = index.search(queries, 4, where="rowid < 0")
