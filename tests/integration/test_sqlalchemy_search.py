@@ -452,15 +452,10 @@ def test_sqlmodel(tmp_path: Path) -> None:
 
 def test_the_model_is_asked_before_the_snapshot(engine: sa.Engine) -> None:
     """A slow model must not keep others from writing, in a file without the write-ahead log either."""
-    from vssnative.embedding.registry import get_embedder
+    from vssnative.embedding.hashing import HashEmbedder
 
-    class Slow:
-        def __init__(self) -> None:
-            self.embedder = get_embedder(MODEL)
-            self.asked = 0
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self.embedder, name)
+    class Slow(HashEmbedder):
+        asked = 0
 
         def embed_queries(self, texts: Any) -> Any:
             self.asked += 1
@@ -468,11 +463,11 @@ def test_the_model_is_asked_before_the_snapshot(engine: sa.Engine) -> None:
             other.execute("update posts set title = 'written meanwhile' where id = 1")
             other.commit()
             other.close()
-            return self.embedder.embed_queries(texts)
+            return super().embed_queries(texts)
 
     with engine.connect() as connection:
         assert connection.scalar(sa.text("pragma journal_mode = delete")) == "delete"
-    slow = Slow()
+    slow = Slow(dim=64)
     with Session(engine) as session:
         found = search(session, Post, "title word7", k=3, embedder=slow)
         assert found[0].object.headline == "title word7" and slow.asked == 1

@@ -10,7 +10,7 @@ import numpy as np
 from .._catalog.models import embedder_for
 from .._catalog.records import load_embedding
 from .._connection import Connection
-from ..embedding.protocol import Embedder, Float32Matrix
+from ..embedding.protocol import Embedder, Float32Matrix, Int64Vector
 from ..embedding.registry import get_embedder
 from .query import check_query, query_vectors, words_in
 
@@ -26,8 +26,37 @@ class Remembering:
         self._embedder = embedder
         self._known: dict[str, Any] = {}
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._embedder, name)
+    @property
+    def name(self) -> str:
+        return self._embedder.name
+
+    @property
+    def dim(self) -> int:
+        return self._embedder.dim
+
+    @property
+    def metric(self) -> str:
+        return self._embedder.metric
+
+    @property
+    def max_tokens(self) -> int | None:
+        return self._embedder.max_tokens
+
+    @property
+    def digest(self) -> str:
+        return self._embedder.digest
+
+    def embed_documents(self, texts: Sequence[str]) -> Float32Matrix:
+        """As the embedder's."""
+        return self._embedder.embed_documents(texts)
+
+    def count_tokens(self, texts: Sequence[str]) -> Int64Vector:
+        """As the embedder's."""
+        return self._embedder.count_tokens(texts)
+
+    def config(self) -> dict[str, Any]:
+        """As the embedder's."""
+        return self._embedder.config()
 
     def embed_queries(self, texts: Sequence[str]) -> Float32Matrix:
         """As the embedder's."""
