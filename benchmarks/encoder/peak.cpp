@@ -1,7 +1,8 @@
-// What this machine's units can do at most: independent instructions on registers, on one thread for a short while.
-// Prints one line for each unit that the processor has: its name and GFLOP/s. Built and run by levels.py.
-#include <chrono>
+// What this machine's units can do at most: independent instructions on registers, on one thread for a short while, by
+// processor time. Prints one line for each unit that the processor has: its name and GFLOP/s. Built and run by
+// levels.py.
 #include <cstdio>
+#include <ctime>
 #if defined(__linux__)
 #include <cpuid.h>
 #include <sys/syscall.h>
@@ -19,15 +20,14 @@ namespace {
 
 template <typename Block>
 void report(const char* unit, double flop, Block block) {
-    using Clock = std::chrono::steady_clock;
     constexpr long kBlocks = 2000000;
     double best = 0.0;
     for (int round = 0; round < 5; ++round) {
-        const auto start = Clock::now();
+        const std::clock_t start = std::clock();
         for (long i = 0; i < kBlocks; ++i) {
             block();
         }
-        const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+        const double seconds = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
         best = flop * kBlocks / seconds > best ? flop * kBlocks / seconds : best;
     }
     std::printf("%s %.1f\n", unit, best / 1e9);
