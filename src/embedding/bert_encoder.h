@@ -2,7 +2,8 @@
 // tokens of many texts as the rows of one matrix: no padding, so no work but the tokens' own.
 //
 // Weights are packed once into the order in which products read them; calls only read them, so threads share an
-// encoder. A call computes on its own thread. Every product takes a block of rows that stays in the second-level cache.
+// encoder. A call computes on its own thread. Every product takes a block of rows that stays in the second-level cache,
+// and queries, keys and values are made for one head at a time.
 #pragma once
 
 #include <cstddef>
