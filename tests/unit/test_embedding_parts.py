@@ -106,7 +106,7 @@ class TestRegistry:
         [
             (
                 "nonsense",
-                "unknown embedder 'nonsense'; known are hash, hf, local, minilm, onnx, openai, static",
+                "unknown embedder 'nonsense'; known are cohere, gemini, hash, hf, llm, local, minilm, mistral, onnx, openai, static, voyage",
             ),
             ("hash:many", "expected hash:DIM with a number"),
             ("hash:0", "at least 1"),
