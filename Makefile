@@ -56,8 +56,8 @@ types: dev
 	@tools/check_types.sh
 
 format: dev
-	@.venv/bin/ruff format python tests benchmarks tools examples
-	@.venv/bin/ruff check --fix python tests benchmarks tools examples
+	@.venv/bin/ruff format python tests benchmarks tools
+	@.venv/bin/ruff check --fix python tests benchmarks tools
 	@git ls-files 'vendor/*.cpp' 'vendor/*.h' 'src/*.cpp' 'src/*.h' 'benchmarks/*.cpp' | xargs clang-format -i
 
 bench: dev

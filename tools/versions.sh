@@ -14,6 +14,12 @@ alembic|alembic==1.13.0 sqlalchemy[asyncio]==2.0.22 aiosqlite==0.20.0|alembic sq
 django|django==4.2|django|tests/integration/test_django.py
 datasette|datasette==0.64 httpx==0.27.2 setuptools<80|datasette<1|tests/integration/test_datasette.py
 sqlite-utils|sqlite-utils==3.36|sqlite-utils|tests/integration/test_sqlite_utils.py
+aiosqlite|aiosqlite==0.20.0 sqlalchemy[asyncio]==2.0.22|aiosqlite sqlalchemy[asyncio]|tests/integration/test_aio.py
+langchain|langchain-core==0.3.63 langchain-tests==0.3.20|langchain-core langchain-tests|tests/integration/test_langchain_standard.py tests/integration/test_integrations_langchain.py
+llamaindex|llama-index-core==0.14.0|llama-index-core|tests/integration/test_integrations_llamaindex.py
+llm|llm==0.26 sqlite-utils==3.38|llm sqlite-utils|tests/integration/test_integrations_llm.py
+frames|pandas==2.0.0 polars==1.0.0 pyarrow==14.0.0 numpy<2|pandas polars pyarrow|tests/integration/test_frames.py tests/integration/test_index_input.py
+fastapi|fastapi==0.121.0 sqlalchemy[asyncio]==2.0.38 aiosqlite==0.20.0 alembic==1.13.0|fastapi sqlalchemy[asyncio] aiosqlite alembic|tests/integration/test_example_fastapi.py
 END
 }
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import llm
 import numpy as np
 import pytest
 import sqlite_utils
 from click.testing import CliRunner
-from llm.cli import cli
-from llm.models import EmbeddingModel
-from llm.plugins import pm
+
+with warnings.catch_warnings():  # of libraries that it imports
+    warnings.simplefilter("ignore")
+    import llm
+    from llm.cli import cli
+    from llm.models import EmbeddingModel
+    from llm.plugins import pm
 
 import vssnative
 from vssnative.embedding import from_config, get_embedder
