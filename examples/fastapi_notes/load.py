@@ -1,6 +1,6 @@
 """A load run: 30 seconds of clients that search, read, write, and wait until what they wrote is found.
 
-    python examples/fastapi_notes/load.py [--seconds 30] [--notes 2000] [--readers 12] [--writers 4]
+    python examples/fastapi_notes/load.py [--seconds 30] [--notes 2000] [--readers 8] [--writers 2]
 
 It starts the application with uvicorn on a file of its own, fills it with docstrings of Python's standard library (embedded by
 MiniLM), and prints requests, errors, percentiles, and staleness: the time from the answer to a write until a search no
@@ -201,8 +201,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--notes", type=int, default=2000)
-    parser.add_argument("--readers", type=int, default=12)
-    parser.add_argument("--writers", type=int, default=4)
+    parser.add_argument("--readers", type=int, default=8)
+    parser.add_argument("--writers", type=int, default=2)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         sys.exit(asyncio.run(run(arguments, str(Path(folder) / "notes.db"))))
