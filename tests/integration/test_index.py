@@ -348,7 +348,7 @@ def test_a_flat_column_never_gets_cells(db: sqlite3.Connection) -> None:
         assert ids.tolist() == [7]
     with pytest.raises(ConfigurationError, match="index='flat', not 'cells'"):
         Index(db, "flat", "a", index="cells")
-    with pytest.raises(ConfigurationError, match="index: expected cells, flat, got 'hnsw'"):
+    with pytest.raises(ConfigurationError, match="index: expected cells, flat, faiss, got 'hnsw'"):
         Index(db, "other", "a", index="hnsw")
     assert Index(db, "flat", "a").stats()["search"] == "exact"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -30,7 +31,7 @@ _METRICS = {
     "braycurtis": "braycurtis",
     "jensenshannon": "jensenshannon",
 }
-_INDEXES = ("cells", "flat")
+_INDEXES = ("cells", "flat", "faiss")
 _TYPES = ("float32", "float16", "bfloat16", "int8", "bit")
 MOST_ROWS = 2**32
 
@@ -61,6 +62,16 @@ def checked_index(index: str) -> str:
     if not isinstance(index, str) or index.lower() not in _INDEXES:
         raise ConfigurationError(f"index: expected {', '.join(_INDEXES)}, got {index!r}")
     return index.lower()
+
+
+def checked_factory(factory: str, index: str | None) -> str:
+    if not isinstance(factory, str) or not re.fullmatch(r"[A-Za-z0-9,_().+-]+", factory):
+        raise ConfigurationError(
+            f"factory: expected a factory string of Faiss's, such as 'IVF256,Flat', got {factory!r}"
+        )
+    if index is not None and index.lower() != "faiss":
+        raise ConfigurationError(f"factory={factory!r} is for index='faiss', not for index={index!r}")
+    return factory
 
 
 def checked_recall(recall: float) -> float:

@@ -13,7 +13,15 @@ from .._connection import Connection, driver_error, execute, is_corrupt, load
 from .._sql import quote_identifier
 from ..errors import ConfigurationError, DamagedError, DimensionError, DuplicateIdError, InvalidVectorError
 from .arrays import Keys, Matrix, ids_of, queries_of
-from .checks import bfloat16, checked_dim, checked_index, checked_metric, checked_recall, checked_type
+from .checks import (
+    bfloat16,
+    checked_dim,
+    checked_factory,
+    checked_index,
+    checked_metric,
+    checked_recall,
+    checked_type,
+)
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -34,6 +42,7 @@ class Column:
         *,
         type: str | None = None,
         index: str | None = None,
+        factory: str | None = None,
         recall: float | None = None,
         schema: str = "main",
     ) -> None:
@@ -47,6 +56,7 @@ class Column:
         self._wanted_metric = None if metric is None else checked_metric(metric)
         self._wanted_type = None if type is None else checked_type(type)
         self._wanted_index = None if index is None else checked_index(index)
+        self._wanted_factory = None if factory is None else checked_factory(factory, index)
         self._wanted_recall = None if recall is None else checked_recall(recall)
         self._known: dict[str, Any] | None = None
         # A query that can be taken as it is; known with the table.
@@ -108,10 +118,12 @@ class Column:
             ("metric", self._wanted_metric),
             ("type", self._wanted_type),
             ("index", self._wanted_index),
+            ("factory", self._wanted_factory),
             ("recall", self._wanted_recall),
         ):
             is_there = known.get(name)
-            is_there = is_there.lower() if isinstance(is_there, str) else is_there
+            if isinstance(is_there, str) and name != "factory":
+                is_there = is_there.lower()
             if wanted is not None and wanted != is_there:
                 raise ConfigurationError(
                     f"{where}, column {self.column!r} exists with {name}={is_there!r}, not {wanted!r}"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import _core
-from .._connection import driver_error, execute, in_transaction, lists_arrive_whole
+from .._connection import Connection, driver_error, execute, in_transaction, lists_arrive_whole
 from .._sql import check_params
 from ..errors import DimensionError, InvalidVectorError, QueryError
 from .arrays import Keys, Matrix, matrix_of
@@ -47,7 +47,10 @@ class Index(Column):
         type: element type of a new table: ``"float32"`` (default), ``"float16"``, ``"bfloat16"``, ``"int8"``,
             ``"bit"``. None takes the table's own.
         index: of a new table: ``"cells"`` (default: approximate search once it has 4,096 rows) or ``"flat"`` (every
-            search is exact, and adding costs what storing costs). None takes the table's own.
+            search is exact, and adding costs what storing costs); ``"faiss"`` is what `factory` asks for. None takes
+            the table's own.
+        factory: of a new table: a factory string of Faiss's, for example ``"IVF256,Flat"`` (docs/faiss.md). None
+            takes the table's own.
         recall: of a new table: the recall of searches that ask for none, above 0 and at most 1. None: the process's
             default (``configure(recall=)``), or the table's own.
         schema: the database that the table is in: ``"main"``, ``"temp"`` or the name of an attached one.
@@ -313,6 +316,57 @@ class Index(Column):
             return {"search": "exact", "rows": 0}
         return self._told("vss_stats(?, ?, ?)", (self.table, self.column, self.schema))
 
+    def to_faiss(self) -> Any:
+        """The column's Faiss index as an index of the ``faiss`` package, whose ids are the rowids.
+
+        Rows that were added, changed or removed since it was made (``stats()`` tells how many) are not in it or have
+        the id -1; ``optimize()`` makes it anew.
+
+        Returns:
+            ``faiss.IndexIDMap2`` over what the factory string says.
+
+        Raises:
+            MissingDependencyError: the package faiss-cpu is not installed.
+            vssnative's InvalidVectorError: the column has no Faiss index, or none yet.
+        """
+        from .faiss import deserialize
+
+        [(blob,)] = self._execute("select vss_export_index(?, ?, ?)", (self.table, self.column, self.schema))
+        return deserialize(blob)
+
+    @classmethod
+    def from_faiss(
+        cls,
+        conn: Connection,
+        index: Any,
+        ids: Any = None,
+        *,
+        table: str = "vss_vectors",
+        column: str = "embedding",
+        schema: str = "main",
+        **options: Any,
+    ) -> Index:
+        """A new table with the vectors of a Faiss index: as they are, or as it decodes them where it keeps codes.
+
+        Args:
+            conn: an open connection.
+            index: an index of the ``faiss`` package that can reconstruct: Flat, IVF, HNSW, PQ, SQ, with transforms
+                or maps of ids around it.
+            ids: (n,): ids of its vectors, by their numbers. None: those of its map of ids, or 0 to n - 1.
+            table, column, schema: of the new table.
+            options: further arguments of `Index`: `factory`, `type`, `recall`, ...
+
+        Raises:
+            ConfigurationError: its metric is neither L2 nor inner product; it cannot reconstruct.
+            DuplicateIdError: the table has one of the ids already.
+        """
+        from .faiss import vectors_of
+
+        metric, numbers, vectors = vectors_of(index)
+        made = cls(conn, table, column, dim=vectors.shape[1], metric=metric, schema=schema, **options)
+        made.add(numbers if ids is None else ids, vectors)
+        return made
+
     def explain(self, query: npt.ArrayLike, k: int = 10, *, recall: float | None = None) -> dict[str, Any]:
         """What a search of one query looks at, its time by stage in microseconds, and the recall it reaches.
 
@@ -395,11 +449,16 @@ class Index(Column):
         if declared != "integer":
             key = f"{'key' if self.column.lower() == 'id' else 'id'} {declared} primary key, "
         recall = "" if self._wanted_recall is None else f" recall={self._wanted_recall!r}"
+        index = (
+            f'factory="{self._wanted_factory}"'
+            if self._wanted_factory
+            else f"index={self._wanted_index or 'cells'}"
+        )
         execute(
             self.conn,
             f"create virtual table {self._table_sql} using vss0({key}"
             f"{self._column_sql}({self._dim_of(matrix)}) type={self._wanted_type or 'float32'}"
-            f" metric_type={self._new_metric.upper()} index={self._wanted_index or 'cells'}{recall})",
+            f" metric_type={self._new_metric.upper()} {index}{recall})",
         )
         self._look()
         return True

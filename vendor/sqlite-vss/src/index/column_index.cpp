@@ -28,6 +28,14 @@ Status ColumnIndex::restart(const Report& /*report*/) {
     return Status::ok();
 }
 
+Status ColumnIndex::train() {
+    return Status::ok();
+}
+
+Status ColumnIndex::export_bytes(std::string& /*out*/) {
+    return Status::invalid("its index has no form of its own that other programs read");
+}
+
 Status ColumnIndex::rebuild() {
     return Status::ok();
 }
@@ -44,6 +52,10 @@ Status ColumnIndex::optimize(OptimizeStep& step) {
 Status ColumnIndex::parts(std::uint64_t& out) {
     out = 0;
     return Status::ok();
+}
+
+bool IndexKind::is_declared(const Column& /*column*/) const {
+    return false;
 }
 
 Status IndexKind::check_new(const Column& /*column*/, const std::string& /*words*/) const {

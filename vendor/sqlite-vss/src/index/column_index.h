@@ -78,6 +78,8 @@ class ColumnIndex {
     virtual Status restart(const Report& report);
 
     // --- commands, inside a write transaction; the default: nothing is to be done ---
+    // Learns from the rows what it needs of them before it can be searched, if it needs anything.
+    virtual Status train();
     // Makes everything anew from the rows, as they are now.
     virtual Status rebuild();
     // Measures again what a recall needs.
@@ -87,6 +89,8 @@ class ColumnIndex {
     // How many parts optimize() goes through.
     virtual Status parts(std::uint64_t& out);
     virtual Status stats(Json& json) = 0;
+    // Itself in the form that its library's other users read, with rowids; refused where there is none.
+    virtual Status export_bytes(std::string& out);
 };
 
 // One kind of index. Objects live as long as the process.
@@ -105,6 +109,8 @@ class IndexKind {
     [[nodiscard]] virtual int format() const = 0;
     // Its tables are t_<word><c>.
     [[nodiscard]] virtual std::span<const std::string_view> tables() const = 0;
+    // Whether the declaration asks for it, though not by name.
+    [[nodiscard]] virtual bool is_declared(const Column& column) const;
     // Whether it serves such vectors at all.
     [[nodiscard]] virtual bool supports(const Column& column) const = 0;
     // Refuses what a new column of that declaration could not keep. `words`: the column's.

@@ -60,6 +60,15 @@ Status kind_of_new(const TableName& name, const Column& column, const IndexKind*
         return Status::invalid(cat(name.words(column), ": unknown index \"", column.index, "\"; expected ", known));
     }
     out = &kind_of(column);
+    if (column.index.empty()) {
+        for (const IndexKind* kind : index_kinds()) {
+            out = kind->is_declared(column) ? kind : out;
+        }
+        if (!column.factory.empty() && !out->is_declared(column)) {
+            return {Code::unsupported, cat(name.words(column), ": factory \"", column.factory,
+                                           "\" needs Faiss, which this build of vss0 has not")};
+        }
+    }
     return Status::ok();
 }
 
@@ -86,6 +95,9 @@ Status Table::create() {
         const IndexKind* kind = nullptr;
         VSS_TRY(kind_of_new(name_, schema_.vector(c), kind));
         VSS_TRY(kind->check_new(schema_.vector(c), name_.words(schema_.vector(c))));
+        if (kind->is_declared(schema_.vector(c))) {
+            schema_.set_index(c, kind->name());
+        }
         kinds_.push_back(kind);
         format = std::max(format, kind->format());
     }
@@ -824,13 +836,20 @@ Status Table::remove(sqlite3_value* rowid) {
 //   upsert  sets the given vectors, whatever was there
 //   remove  sets the vectors NULL whose column is given (any value), and deletes a row that is left without any
 // In a table with a key of its own the key names the row in place of rowid.
-//   training  what sqlite-vss asked of its users; nothing needs it here
+//   training  trains the indexes that need it on the rows that are there; they do it by themselves, too, later
 Status Table::run_operation(std::string_view operation, sqlite3_value* rowid, std::span<sqlite3_value*> values,
                             WriteResult& result) {
     if (equal_ignoring_case(operation, "training")) {
         std::vector<NewVector> vectors;
         result.rowid = 0;
-        return read_new_vectors(values, vectors);
+        VSS_TRY(read_new_vectors(values, vectors));
+        if (std::any_of(vectors.begin(), vectors.end(), [](const NewVector& vector) { return !vector.is_null; })) {
+            return Status::ok();  // sqlite-vss trained on these; here the rows are trained on, when there are enough
+        }
+        for (auto& index : indexes_) {
+            VSS_TRY(index->train());
+        }
+        return Status::ok();
     }
     const bool add = equal_ignoring_case(operation, "add");
     const bool upsert = equal_ignoring_case(operation, "upsert");

@@ -284,6 +284,25 @@ Status relearn_function(sqlite3_context* context, std::span<sqlite3_value*> argu
                    [](Table& table, std::size_t c) { return table.index(c).relearn(); });
 }
 
+Status export_function(sqlite3_context* context, std::span<sqlite3_value*> arguments) {
+    HeldTable table;
+    std::size_t column = 0;
+    std::string schema;
+    std::string bytes;
+    VSS_TRY(schema_argument(sqlite3_context_db_handle(context), arguments.size() > 2 ? arguments[2] : nullptr,
+                            text_of(arguments[0]), schema));
+    VSS_TRY(table.hold(context, schema, text_of(arguments[0])));
+    VSS_TRY(find_column(*table, text_of(arguments[1]), column));
+    if (const Status status = (*table).index(column).export_bytes(bytes); !status.is_ok()) {
+        return status.message().starts_with("table ")
+                   ? status
+                   : Status(status.code(),
+                            cat((*table).name().words((*table).schema().vector(column)), ": ", status.message()));
+    }
+    sqlite3_result_blob64(context, bytes.data(), bytes.size(), SQLITE_TRANSIENT);
+    return Status::ok();
+}
+
 Status set_index_function(sqlite3_context* context, std::span<sqlite3_value*> arguments) {
     const std::string name = text_of(arguments[2]);
     const IndexKind* kind = find_kind(name);
@@ -307,6 +326,8 @@ int register_index_functions(sqlite3* db, const std::shared_ptr<OpenTables>& tab
         rc = rc == SQLITE_OK ? register_table_function<&rebuild_function>(db, "vss_rebuild", 2 + schema, tables) : rc;
         rc = rc == SQLITE_OK ? register_table_function<&relearn_function>(db, "vss_relearn", 2 + schema, tables) : rc;
         rc = rc == SQLITE_OK ? register_table_function<&set_index_function>(db, "vss_set_index", 3 + schema, tables)
+                             : rc;
+        rc = rc == SQLITE_OK ? register_table_function<&export_function>(db, "vss_export_index", 2 + schema, tables)
                              : rc;
         rc = rc == SQLITE_OK ? register_table_function<&optimize_function>(db, "vss_optimize", 3 + schema, tables) : rc;
     }
