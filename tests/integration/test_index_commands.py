@@ -88,7 +88,7 @@ def test_what_cannot_be_is_said(db: sqlite3.Connection) -> None:
     db.execute("create virtual table t using vss0(a(16) type=bit, b(4))")
     for call, words in [
         ("vss_set_index('t', 'a', 'cells')", "type=bit under HAMMING are always searched exactly"),
-        ("vss_set_index('t', 'b', 'tree')", 'expected cells or flat, got "tree"'),
+        ("vss_set_index('t', 'b', 'tree')", 'expected cells, faiss or flat, got "tree"'),
         ("vss_set_index('t', 'c', 'flat')", 'no vector column "c"'),
         ("vss_rebuild('u', 'c')", 'no table "u"'),
     ]:

@@ -6,7 +6,7 @@
 //   vss_optimize(table, column, start)             clusters some neighbourhoods anew, from cell `start` on; "next" is
 //                                                  where to go on, or null at the end
 //   vss_rebuild(table, column)                     clusters all rows again
-//   vss_export_index(table, column)                the index as other programs read it: a Faiss index with rowids, a blob
+//   vss_export_index(table, column)                the index as other programs read it, with rowids: a blob
 //   vss_relearn(table, column)                     measures again what a recall needs
 //   vss_set_index(table, column, kind)             gives the column another kind of index: 'flat' (exact), 'cells', ...
 // A schema may follow; without it the table is found as SQLite finds it.
