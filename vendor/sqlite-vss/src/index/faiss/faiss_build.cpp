@@ -79,7 +79,7 @@ Status FaissIndex::flush() {
         VSS_TRY(tables_.clear());
         return Status::ok();
     }
-    const Status status = build(!header.has_image() || rows >= header.trained_from * grown_to_train);
+    Status status = build(!header.has_image() || rows >= header.trained_from * grown_to_train);
     if (status.code() != Code::invalid && status.code() != Code::unsupported) {
         return status;
     }
@@ -173,7 +173,7 @@ Status FaissIndex::fill(FaissImage& image) {
     std::vector<float> rows;
     const auto add = [&] {
         VSS_TRY(store_.check_interrupt());
-        const Status status = in_words(image.engine->add(rows, checking()));
+        Status status = in_words(image.engine->add(rows, checking()));
         rows.clear();
         return status;
     };
@@ -211,6 +211,7 @@ Status FaissIndex::learn(FaissLearned& out) {
     }
     SplitMix random(rows);
     std::vector<std::uint32_t> slots;
+    slots.reserve(samples * 3 / 2);
     for (std::size_t i = 0; i < samples * 3 / 2; ++i) {
         slots.push_back(image_->slots[random.below(rows)]);
     }
@@ -239,6 +240,7 @@ Status FaissIndex::learn(FaissLearned& out) {
     const std::size_t most_k = FaissLearned::ks.back();
     request.k = most_k + 1;
     request.threads = threads();
+    request.queries.reserve(queries.size());
     for (const std::vector<std::byte>& query : queries) {
         request.queries.push_back(query.data());
     }

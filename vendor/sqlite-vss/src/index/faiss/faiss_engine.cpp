@@ -228,7 +228,7 @@ Status FaissEngine::make(const std::string& factory, std::size_t dim, Metric met
         return Status::invalid("Faiss made nothing of it");
     }
     VSS_TRY(check_faiss_types(*parts->index));
-    out.reset(new FaissEngine(std::move(parts)));
+    out = std::make_unique<FaissEngine>(std::move(parts));
     return Status::ok();
 }
 
@@ -258,7 +258,7 @@ Status FaissEngine::read(std::span<const std::byte> bytes, std::size_t dim, Metr
         return status.code() == Code::no_memory ? status : Status::corrupt(status.message());
     }
     VSS_TRY(check_faiss_objects(*parts->index, dim, rows, metric_of(metric)));
-    out.reset(new FaissEngine(std::move(parts)));
+    out = std::make_unique<FaissEngine>(std::move(parts));
     return Status::ok();
 }
 

@@ -58,10 +58,11 @@ class FaissEngine {
     Status search(const float* query, std::size_t k, std::size_t width, const std::vector<std::uint64_t>* allowed,
                   std::vector<std::uint32_t>& out) const;
 
-  private:
+    // For make() and read(): nobody else has parts.
     struct Parts;
     explicit FaissEngine(std::unique_ptr<Parts> parts);
 
+  private:
     std::unique_ptr<Parts> parts_;
 };
 

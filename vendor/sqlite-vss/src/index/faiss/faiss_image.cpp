@@ -188,6 +188,7 @@ Status FaissTables::write_image(const FaissImage& image, FaissHeader& header) {
     append(image.slots.data(), image.slots.size() * 4);
     append(image.crcs.data(), image.crcs.size() * 4);
     std::vector<StoredSegment> segments;
+    segments.reserve(image.versions.size());
     for (const auto& [id, version] : image.versions) {
         segments.push_back({id, version});
     }

@@ -284,6 +284,7 @@ Status FaissIndex::search_image(const SearchRequest& request, const Wanted& want
     costs_.width = wanted.width;
     costs_.candidates = found.empty() ? 0 : found.back().size();
     std::vector<Nearest> nearest;
+    nearest.reserve(request.queries.size());
     for (const std::byte* query : request.queries) {
         nearest.emplace_back(column.type, column.metric, column.dim, query, request.k, request.filter);
     }
@@ -465,7 +466,7 @@ Status FaissIndex::check(const Report& report) {
     }
     // From the tables, whatever the process has of it.
     std::shared_ptr<const FaissImage> anew;
-    const Status status = tables_.read_image_anew(header, anew);
+    Status status = tables_.read_image_anew(header, anew);
     if (status.code() == Code::corrupt) {
         report(status.message().substr(status.message().starts_with(words_) ? words_.size() + 2 : 0));
         return Status::ok();
