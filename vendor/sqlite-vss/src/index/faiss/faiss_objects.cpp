@@ -87,6 +87,10 @@ Status Check::flat_codes(const faiss::IndexFlatCodes& index, std::size_t code_si
 }
 
 Status Check::ivf(const faiss::IndexIVF& ivf, std::size_t code_size, int depth) {
+    if (ivf.quantizer == nullptr || (dynamic_cast<const faiss::IndexFlat*>(ivf.quantizer) == nullptr &&
+                                     exactly<faiss::IndexHNSWFlat>(*ivf.quantizer) == nullptr)) {
+        return {Code::unsupported, "centroids in an index of a type that is not kept there"};
+    }
     VSS_TRY(index(ivf.quantizer, static_cast<std::size_t>(ivf.d), ivf.nlist, true, ivf.metric_type, depth + 1));
     if (!strict_) {
         return Status::ok();

@@ -1,7 +1,10 @@
 #include "index/faiss/faiss_walk.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <initializer_list>
+#include <limits>
 
 #include "base/text.h"
 
@@ -27,7 +30,10 @@ class Walk {
   public:
     explicit Walk(std::span<const std::byte> bytes) : bytes_(bytes) {}
 
-    [[nodiscard]] bool index(int depth);
+    [[nodiscard]] bool index() {
+        Header at;
+        return index(0, at);
+    }
     [[nodiscard]] bool at_end() const { return at_ == bytes_.size(); }
     [[nodiscard]] std::size_t position() const { return at_; }
 
@@ -66,13 +72,30 @@ class Walk {
         }
         return skip(n * size);
     }
+    // `out`: what it says of itself.
+    [[nodiscard]] bool index(int depth, Header& out);
+    // An index within one, of the same rows.
+    [[nodiscard]] bool inner(int depth, const Header& outer) {
+        Header at;
+        return index(depth + 1, at) && at.rows == outer.rows;
+    }
+    // The next index is of that kind.
+    [[nodiscard]] bool is_next(std::initializer_list<std::uint32_t> kinds) const {
+        std::uint32_t kind = 0;
+        if (left() < sizeof kind) {
+            return false;
+        }
+        std::memcpy(&kind, bytes_.data() + at_, sizeof kind);
+        return std::find(kinds.begin(), kinds.end(), kind) != kinds.end();
+    }
     [[nodiscard]] bool header(Header& out);
     [[nodiscard]] bool transform();
-    [[nodiscard]] bool product_quantizer();
+    [[nodiscard]] bool product_quantizer(const Header& of);
     [[nodiscard]] bool scalar_quantizer();
     [[nodiscard]] bool graph();
-    [[nodiscard]] bool ivf(int depth, std::uint64_t& lists);
-    [[nodiscard]] bool lists(std::uint64_t lists);
+    [[nodiscard]] bool ivf(int depth, Header& at, std::uint64_t& lists);
+    // Where Faiss's reader refuses it forgets to free, so what it compares is compared here: sizes of codes.
+    [[nodiscard]] bool lists(std::uint64_t lists, std::uint64_t code_size);
     [[nodiscard]] bool block_lists(std::uint64_t lists);
 
     std::span<const std::byte> bytes_;
@@ -121,12 +144,12 @@ bool Walk::transform() {
            static_cast<std::uint64_t>(in) <= most_dimensions && static_cast<std::uint64_t>(out) <= most_dimensions;
 }
 
-bool Walk::product_quantizer() {
+bool Walk::product_quantizer(const Header& of) {
     std::uint64_t dim = 0;
     std::uint64_t parts = 0;
     std::uint64_t bits = 0;
-    if (!read(dim) || !read(parts) || !read(bits) || dim == 0 || dim > most_dimensions || parts == 0 || parts > dim ||
-        dim % parts != 0 || bits == 0 || bits > most_bits) {
+    if (!read(dim) || !read(parts) || !read(bits) || dim != static_cast<std::uint64_t>(of.dim) || parts == 0 ||
+        parts > dim || dim % parts != 0 || bits == 0 || bits > most_bits) {
         return false;
     }
     // Faiss makes room for the centroids before it reads how many there are.
@@ -150,12 +173,12 @@ bool Walk::graph() {
     return vector(8) && vector(4) && vector(4) && vector(8) && vector(4) && skip(5 * 4);
 }
 
-bool Walk::lists(std::uint64_t expected) {
+bool Walk::lists(std::uint64_t expected, std::uint64_t code_size) {
     std::uint32_t kind = 0;
     std::uint64_t count = 0;
     std::uint64_t code = 0;
-    if (!read(kind) || kind != four("ilar") || !read(count) || count != expected || !read(code) || code == 0 ||
-        code > most_dimensions * 4 || !read(kind)) {
+    if (!read(kind) || kind != four("ilar") || !read(count) || count != expected || !read(code) || code != code_size ||
+        code == 0 || code > most_dimensions * 4 || !read(kind)) {
         return false;
     }
     // Sizes of all lists, or of those that hold something. What is not there is empty.
@@ -201,8 +224,9 @@ bool Walk::lists(std::uint64_t expected) {
 bool Walk::block_lists(std::uint64_t expected) {
     std::uint32_t kind = 0;
     std::uint64_t count = 0;
+    std::uint64_t code = 0;
     if (!read(kind) || kind != four("ilbl") || !read(count) || count != expected || count > left() / 16 ||
-        !skip(3 * 8)) {
+        !read(code) || code != std::numeric_limits<std::uint64_t>::max() || !skip(2 * 8)) {
         return false;
     }
     for (std::uint64_t i = 0; i < count; ++i) {
@@ -213,53 +237,55 @@ bool Walk::block_lists(std::uint64_t expected) {
     return true;
 }
 
-// Up to the direct map, which is not kept.
-bool Walk::ivf(int depth, std::uint64_t& lists) {
-    Header at;
+// Up to the direct map, which is not kept. Some of Faiss's readers ask the index of the centroids for all of them
+// before anybody could check it: it is one whose rows are there.
+bool Walk::ivf(int depth, Header& at, std::uint64_t& lists) {
+    Header centroids;
     std::uint64_t probes = 0;
     std::uint8_t map = 0;
     std::uint64_t mapped = 0;
-    // Each list costs at least its centroid's bytes.
-    return header(at) && read(lists) && read(probes) && lists > 0 && lists <= left() / 4 && index(depth + 1) &&
-           read(map) && map == 0 && vector(8, &mapped) && mapped == 0;
+    return header(at) && read(lists) && read(probes) && lists > 0 && lists <= left() / 4 &&
+           is_next({four("IxFI"), four("IxF2"), four("IxFl"), four("IHNf")}) && index(depth + 1, centroids) &&
+           static_cast<std::uint64_t>(centroids.rows) == lists && centroids.dim == at.dim && read(map) && map == 0 &&
+           vector(8, &mapped) && mapped == 0;
 }
 
-bool Walk::index(int depth) {
+bool Walk::index(int depth, Header& at) {
     std::uint32_t kind = 0;
-    Header at;
     if (depth > deepest || !read(kind)) {
         return false;
     }
     if (kind == four("IxFI") || kind == four("IxF2") || kind == four("IxFl")) {
-        return header(at) && vector(4);
+        std::uint64_t floats = 0;
+        return header(at) && vector(4, &floats) &&
+               floats == static_cast<std::uint64_t>(at.rows) * static_cast<std::uint64_t>(at.dim);
     }
     if (kind == four("IxPq")) {
-        return header(at) && product_quantizer() && vector(1) && skip(4 + 1 + 4);
+        return header(at) && product_quantizer(at) && vector(1) && skip(4 + 1 + 4);
     }
     if (kind == four("IxSQ")) {
         return header(at) && scalar_quantizer() && vector(1);
     }
     if (kind == four("IPfs")) {
-        return header(at) && product_quantizer() && skip(4 + 4 + 4 + 8 + 8) && vector(1);
+        return header(at) && product_quantizer(at) && skip(4 + 4 + 4 + 8 + 8) && vector(1);
     }
-    if (kind == four("IHNf") || kind == four("IHNs")) {
-        return header(at) && graph() && index(depth + 1);
+    // Faiss takes what these store for granted, and makes a table of the second one's quantizer.
+    if (kind == four("IHNf")) {
+        return header(at) && graph() && is_next({four("IxFI"), four("IxF2"), four("IxFl")}) && inner(depth, at);
     }
     if (kind == four("IHNp")) {
-        // Faiss takes it for granted that this one stores codes of a product quantizer, and makes a table of them.
-        std::uint32_t storage = 0;
-        if (!header(at) || !graph() || !read(storage) || storage != four("IxPq")) {
-            return false;
-        }
         makes_table_ = true;
-        at_ -= sizeof storage;
-        return index(depth + 1);
+        return header(at) && graph() && is_next({four("IxPq")}) && inner(depth, at);
+    }
+    if (kind == four("IHNs")) {
+        return header(at) && graph() && is_next({four("IxSQ")}) && inner(depth, at);
     }
     if (kind == four("IxRF")) {
-        return header(at) && index(depth + 1) && index(depth + 1) && skip(4);
+        return header(at) && inner(depth, at) && inner(depth, at) && skip(4);
     }
     if (kind == four("IxMp") || kind == four("IxM2")) {
-        return header(at) && index(depth + 1) && vector(8);
+        std::uint64_t ids = 0;
+        return header(at) && inner(depth, at) && vector(8, &ids) && ids == static_cast<std::uint64_t>(at.rows);
     }
     if (kind == four("IxPT")) {
         std::int32_t transforms = 0;
@@ -271,21 +297,22 @@ bool Walk::index(int depth) {
                 return false;
             }
         }
-        return index(depth + 1);
+        return inner(depth, at);
     }
     std::uint64_t count = 0;
+    std::uint64_t code_size = 0;
     if (kind == four("IwFl")) {
-        return ivf(depth, count) && lists(count);
+        return ivf(depth, at, count) && lists(count, static_cast<std::uint64_t>(at.dim) * sizeof(float));
     }
     if (kind == four("IwSq")) {
-        return ivf(depth, count) && scalar_quantizer() && skip(8 + 1) && lists(count);
+        return ivf(depth, at, count) && scalar_quantizer() && read(code_size) && skip(1) && lists(count, code_size);
     }
     if (kind == four("IwPQ")) {
-        return ivf(depth, count) && skip(1 + 8) && product_quantizer() && lists(count);
+        return ivf(depth, at, count) && skip(1) && read(code_size) && product_quantizer(at) && lists(count, code_size);
     }
     if (kind == four("IwPf")) {
         // by_residual, code_size, bbs, M2, implem, qbs2
-        return ivf(depth, count) && skip(1 + 8 + 4 + 8 + 4 + 8) && product_quantizer() && block_lists(count);
+        return ivf(depth, at, count) && skip(1 + 8 + 4 + 8 + 4 + 8) && product_quantizer(at) && block_lists(count);
     }
     return false;
 }
@@ -294,7 +321,7 @@ bool Walk::index(int depth) {
 
 Status walk_faiss_bytes(std::span<const std::byte> bytes) {
     Walk walk(bytes);
-    if (!walk.index(0)) {
+    if (!walk.index()) {
         return Status::corrupt(cat("the bytes of its Faiss index are not what Faiss writes, near byte ",
                                    walk.position(), " of ", bytes.size()));
     }
