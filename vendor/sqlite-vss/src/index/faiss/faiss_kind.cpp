@@ -17,13 +17,16 @@ class FaissKind final : public IndexKind {
     [[nodiscard]] int format() const override { return 3; }
     [[nodiscard]] std::span<const std::string_view> tables() const override { return faiss_tables; }
     [[nodiscard]] bool supports(const Column& column) const override {
-        return !column.factory.empty() && column.type != ElementType::bit && column.metric != Metric::hamming;
+        return !column.factory.empty() && column.type != ElementType::bit &&
+               (column.metric == Metric::l2 || column.metric == Metric::inner_product ||
+                column.metric == Metric::cosine || column.metric == Metric::l1);
     }
     [[nodiscard]] bool is_declared(const Column& column) const override { return !column.factory.empty(); }
     Status check_new(const Column& column, const std::string& words) const override {
         if (!supports(column)) {
             return Status::invalid(
-                cat(words, ": factory is for vectors of numbers, not for type=", name_of(column.type)));
+                cat(words, ": factory is for vectors of numbers under L2, inner product, cosine or L1, not for ",
+                    name_of(column.type), " under ", column.metric_name()));
         }
         std::unique_ptr<FaissEngine> engine;
         const Status status = FaissEngine::make(column.factory, column.dim, column.metric, engine);
