@@ -114,7 +114,6 @@ REASONS = [
     ),
     Reason("errors say what is wrong", "declarations", "", '"error"', '"error"'),
     Reason("quotes and spaces as in SQL", "declarations", 'Flat,IDMap2|"L2"', '"error"', '"rows": \\[\\]'),
-    Reason("factories are not all looked at", "declarations", 'factory="nonsense"', '"error"', ""),
     Reason(
         "nothing needs training",
         "(training|factory=OPQ2)",

@@ -64,7 +64,12 @@ Status kind_of_new(const TableName& name, const Column& column, const IndexKind*
         for (const IndexKind* kind : index_kinds()) {
             out = kind->is_declared(column) ? kind : out;
         }
-        if (!column.factory.empty() && !out->is_declared(column)) {
+        // Under metrics that no kind serves by factory, every row is measured.
+        Column plain = column;
+        plain.type = ElementType::float32;
+        plain.metric = Metric::l2;
+        const auto knows = [&](const IndexKind* kind) { return kind->is_declared(plain); };
+        if (!column.factory.empty() && std::none_of(index_kinds().begin(), index_kinds().end(), knows)) {
             return {Code::unsupported, cat(name.words(column), ": factory \"", column.factory,
                                            "\" needs Faiss, which this build of vss0 has not")};
         }

@@ -21,13 +21,8 @@ class FaissKind final : public IndexKind {
                (column.metric == Metric::l2 || column.metric == Metric::inner_product ||
                 column.metric == Metric::cosine || column.metric == Metric::l1);
     }
-    [[nodiscard]] bool is_declared(const Column& column) const override { return !column.factory.empty(); }
+    [[nodiscard]] bool is_declared(const Column& column) const override { return supports(column); }
     Status check_new(const Column& column, const std::string& words) const override {
-        if (!supports(column)) {
-            return Status::invalid(
-                cat(words, ": factory is for vectors of numbers under L2, inner product, cosine or L1, not for ",
-                    name_of(column.type), " under ", column.metric_name()));
-        }
         std::unique_ptr<FaissEngine> engine;
         const Status status = FaissEngine::make(column.factory, column.dim, column.metric, engine);
         return status.is_ok() || status.code() == Code::no_memory
