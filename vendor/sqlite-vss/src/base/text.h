@@ -1,4 +1,5 @@
-// Building messages and SQL text (the standard <format> needs a newer compiler than Debian 12 has).
+// Comparing names, and building messages and SQL text (the standard <format> needs a newer compiler than Debian 12
+// has).
 #pragma once
 
 #include <array>
@@ -33,6 +34,9 @@ void append_piece(std::string& out, Number piece) {
 }
 
 }  // namespace detail
+
+// ASCII letters alone, whatever the locale.
+[[nodiscard]] bool equal_ignoring_case(std::string_view a, std::string_view b);
 
 // cat("k is ", 3, '.') == "k is 3."
 template <class... Pieces>

@@ -3,6 +3,8 @@
 #include <array>
 #include <utility>
 
+#include "base/text.h"
+
 namespace vss {
 namespace {
 
@@ -37,23 +39,6 @@ constexpr std::array<std::pair<std::string_view, Metric>, 14> metric_names{{
     {"braycurtis", Metric::bray_curtis},
     {"jensenshannon", Metric::jensen_shannon},
 }};
-
-// ASCII only: the names are, and the user's locale must not matter.
-constexpr char lower(char c) {
-    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-}
-
-bool equal_ignoring_case(std::string_view text, std::string_view name) {
-    if (text.size() != name.size()) {
-        return false;
-    }
-    for (std::size_t i = 0; i < text.size(); ++i) {
-        if (lower(text[i]) != name[i]) {
-            return false;
-        }
-    }
-    return true;
-}
 
 template <class Names>
 auto find(const Names& names, std::string_view text) -> std::optional<decltype(names[0].second)> {

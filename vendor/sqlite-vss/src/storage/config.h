@@ -9,7 +9,7 @@
 #include <string_view>
 
 #include "storage/statement.h"
-#include "storage/storage.h"
+#include "storage/table_name.h"
 
 namespace vss {
 

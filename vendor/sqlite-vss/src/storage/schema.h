@@ -92,6 +92,5 @@ class Schema {
 [[nodiscard]] std::string quote_identifier(std::string_view name);
 // 'text' with inner quotes doubled.
 [[nodiscard]] std::string quote_literal(std::string_view text);
-[[nodiscard]] bool equal_ignoring_case(std::string_view a, std::string_view b);
 
 }  // namespace vss

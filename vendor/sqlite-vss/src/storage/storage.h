@@ -34,26 +34,9 @@
 #include "storage/schema.h"
 #include "storage/segment.h"
 #include "storage/statement.h"
+#include "storage/table_name.h"
 
 namespace vss {
-
-// Where a table lives, as its layers need it.
-struct TableName {
-    sqlite3* db = nullptr;
-    std::string schema;  // "main", "temp", an attached name
-    std::string table;
-
-    std::string database;  // which database it is, for the process's cache; empty: nobody else's
-
-    // "schema"."table_suffix"
-    [[nodiscard]] std::string shadow(std::string_view suffix) const;
-    // table "t"
-    [[nodiscard]] std::string words() const;
-    // table "t", column "a"
-    [[nodiscard]] std::string words(const Column& column) const;
-    // Prepares SQL to one of the table's own tables; where that is missing, says so and what helps.
-    Status prepare(Statement& statement, const std::string& sql) const;
-};
 
 struct Geometry {
     std::size_t vector_bytes = 0;

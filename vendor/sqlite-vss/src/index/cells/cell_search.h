@@ -26,29 +26,10 @@
 #include "index/cells/unit_costs.h"
 #include "index/filter.h"
 #include "index/nearest.h"
+#include "index/row_store.h"
 #include "storage/storage.h"
 
 namespace vss {
-
-// The rows behind the cells, by slot. VectorStore offers it; trials have one in memory.
-class RowStore {
-  public:
-    RowStore() = default;
-    RowStore(const RowStore&) = delete;
-    RowStore& operator=(const RowStore&) = delete;
-    virtual ~RowStore() = default;
-
-    [[nodiscard]] virtual std::size_t segment_slots() const = 0;
-    [[nodiscard]] virtual std::size_t vector_bytes() const = 0;
-    virtual Status segments(std::vector<SegmentInfo>& out) = 0;
-    // `keep`: let the process's cache hold the rows.
-    virtual Status segment(const SegmentInfo& info, bool keep, std::shared_ptr<const Segment>& out) = 0;
-    // Calls found(i, rowid, vector) for each of `slots` that is live. Neighbours cost less than others.
-    using SlotFound = std::function<void(std::size_t, std::int64_t, std::span<const std::byte>)>;
-    virtual Status read_slots(std::span<const std::uint32_t> slots, const SlotFound& found) = 0;
-    // One slot's row; rowid and vector are left alone if the slot is not live.
-    Status read_slot(std::uint32_t slot, bool& live, std::int64_t& rowid, std::span<std::byte> vector);
-};
 
 // What a search looked at; explain shows it.
 struct SearchCosts {
