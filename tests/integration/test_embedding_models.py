@@ -243,11 +243,12 @@ class TestBackends:
             assert native.digest == other.digest
             assert native.config() == other.config()
             for kind in ("query", "document"):
-                np.testing.assert_allclose(
-                    native.encode(TEXTS, kind=kind).vectors,
-                    other.encode(TEXTS, kind=kind).vectors,
-                    atol=1e-5,
-                )
+                found, expected = (each.encode(TEXTS, kind=kind).vectors for each in (native, other))
+                # Weights that no training made calm carry the rounding of tiles far: see test_levels_agree.
+                atol = 4e-4 if _core.encoder_levels()[-1] == "amx" else 1e-5
+                np.testing.assert_allclose(found, expected, atol=atol)
+                norms = np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)
+                assert ((found * expected).sum(axis=1) / norms).min() >= 0.999999
 
     @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
     def test_onnx_files_of_others_have_the_reference_vectors(
