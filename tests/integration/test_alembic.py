@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,15 @@ class Doc(Base):
     owner: Mapped[int | None] = mapped_column(sqlite_vss="partition")
     note: Mapped[str | None] = mapped_column(sqlite_vss="auxiliary")
 """
+
+
+@pytest.fixture(autouse=True)
+def _loggers_stay() -> Iterator[None]:
+    """Alembic's own env.py silences every logger that there is (``fileConfig``); other tests read ours."""
+    yield
+    for name, logger in logging.root.manager.loggerDict.items():
+        if name.startswith("vssnative") and isinstance(logger, logging.Logger):
+            logger.disabled = False
 
 
 class Project:

@@ -83,7 +83,8 @@ CellSearch::AllRows CellSearch::all_rows(double recall, std::size_t k) const {
     const double by_codes =
         rows * of_a_row + static_cast<double>(without) * (index_.state().slot_codes ? code_read_ns : code_made_ns);
     const double by_rows = rows * (units_.row.ns() + (in_memory ? 0 : bytes * byte_read_ns));
-    return by_rows < by_codes ? AllRows{true, by_rows} : AllRows{false, by_codes};
+    const bool codes_are_chosen = index_.tuning().slot_codes.value_or(false);
+    return by_rows < by_codes && !codes_are_chosen ? AllRows{true, by_rows} : AllRows{false, by_codes};
 }
 
 bool CellSearch::is_brute_better(double recall, std::size_t k) const {

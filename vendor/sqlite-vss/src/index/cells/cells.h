@@ -41,7 +41,9 @@ struct CellTuning {
     std::size_t iterations = 3;
     float soar = 2;
     bool copies = true;
-    std::optional<bool> slot_codes;  // whether 4-bit codes are kept in the tables; none: where they are small enough
+    // Whether 4-bit codes are kept in the tables, and then used wherever all rows are looked at. None: kept where they
+    // are small enough, used where that is cheaper.
+    std::optional<bool> slot_codes;
 };
 
 // From the figures that a table keeps; sensible for any.
