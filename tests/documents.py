@@ -1,4 +1,7 @@
-"""The Python code of a page of docs/, run from top to bottom as a reader would."""
+"""The Python code of a page of docs/, run from top to bottom as a reader would.
+
+A block after the comment ``<!-- not run -->`` is left out: it needs a server, a key, or another program.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 _DOCS = Path(__file__).parent.parent / "docs"
-_BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_BLOCK = re.compile(r"(<!-- not run -->\s*)?^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
 def blocks(page: str) -> list[str]:
     """The Python blocks of a page, each with empty lines before it, so that errors name the page's own lines."""
     text = (_DOCS / page).read_text()
-    return ["\n" * text.count("\n", 0, found.start(1)) + found[1] for found in _BLOCK.finditer(text)]
+    run = [found for found in _BLOCK.finditer(text) if not found[1]]
+    return ["\n" * text.count("\n", 0, found.start(2)) + found[2] for found in run]
 
 
 def run_page(page: str) -> dict[str, Any]:

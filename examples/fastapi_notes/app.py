@@ -85,7 +85,7 @@ async def session_of(request: Request) -> AsyncIterator[AsyncSession]:
 
 
 async def writing_session_of(request: Request) -> AsyncIterator[AsyncSession]:
-    """A session for writing: committed at the end, and the worker is told."""
+    """A session for writing: committed at the end, and the worker wakes."""
     async with request.app.state.writing, request.app.state.sessions.begin() as session:
         yield session
     request.app.state.worker.wake()

@@ -1,20 +1,19 @@
 """The code in the documents runs: all Python blocks of a page, one after the other, in a directory of their own.
 
-Awaiting at the top level is allowed. A block after the comment ``<!-- not run -->`` is left out: it needs a server, a key, or
-another program.
+Awaiting at the top level is allowed.
 """
 
 from __future__ import annotations
 
 import ast
 import inspect
-import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-DOCS = Path(__file__).parents[2] / "docs"
+from ..documents import blocks
+
 # Pages, and what their reader has already.
 PAGES = {
     "connections.md": """
@@ -37,23 +36,17 @@ def function(conn):
     "llm.md": "",
     "sqlite-utils.md": "",
 }
-_BLOCK = re.compile(r"(?P<skip><!-- not run -->\s*)?^```python\n(?P<code>.*?)^```", re.DOTALL | re.MULTILINE)
 
 
 @pytest.mark.parametrize("page", PAGES)
 async def test_the_code_of_a_page_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LLM_USER_PATH", str(tmp_path / "llm"))
-    text = (DOCS / page).read_text()
-    blocks = [found for found in _BLOCK.finditer(text) if not found["skip"]]
-    assert blocks
+    codes = blocks(page)
+    assert codes
     names: dict[str, Any] = {"__name__": "__main__"}
     exec(PAGES[page], names)
-    for block in blocks:
-        line = text[: block.start("code")].count("\n")
-        code = compile(
-            "\n" * line + block["code"], str(DOCS / page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-        )
-        result = eval(code, names)
+    for code in codes:
+        result = eval(compile(code, page, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), names)
         if inspect.iscoroutine(result):
             await result

@@ -1,4 +1,4 @@
-"""The command ``vssnative``: each command is one call of the library, its answer in words or as a table.
+"""The command ``vssnative``: each command is one call of the library, its answer as text or as a table.
 
 machine       doctor, demo
 vectors       index add, index search
@@ -39,7 +39,7 @@ def _show_warning(
 
 
 class _Commands(typer.core.TyperGroup):
-    """An error that the library raises on purpose is told in its own words, without a traceback."""
+    """An error that the library raises on purpose is shown as its own message, without a traceback."""
 
     def invoke(self, ctx: Any) -> Any:
         try:

@@ -1,4 +1,4 @@
-"""What commands share: opening a file, answers in words or as JSON, values from the command line."""
+"""What commands share: opening a file, answers as text or as JSON, values from the command line."""
 
 from __future__ import annotations
 
