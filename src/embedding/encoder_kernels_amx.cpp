@@ -88,28 +88,8 @@ struct AmxTiles {
 
 }  // namespace
 
-const EncoderKernels kEncoderKernelsAmx{&multiply,
-                                        &layer_norm,
-                                        &softmax,
-                                        1,
-                                        &halve<Avx512Halver, 1, true>,
-                                        &multiply_in_tiles<AmxTiles, Avx512Halver, 1>,
-                                        true,
-                                        &softmax_halves<Avx512Halver, 1>,
-                                        &pack_keys<Avx512Halver, 1>,
-                                        &pack_values<Avx512Halver, 1>,
-                                        kPassing};
-const EncoderKernels kEncoderKernelsAmxSplit{&multiply,
-                                             &layer_norm,
-                                             &softmax,
-                                             2,
-                                             &halve<Avx512Halver, 2, true>,
-                                             &multiply_in_tiles<AmxTiles, Avx512Halver, 2>,
-                                             true,
-                                             &softmax_halves<Avx512Halver, 2>,
-                                             &pack_keys<Avx512Halver, 2>,
-                                             &pack_values<Avx512Halver, 2>,
-                                             kPassing};
+const EncoderKernels kEncoderKernelsAmx = kTableOfTiles<AmxTiles, Avx512Halver, 1>;
+const EncoderKernels kEncoderKernelsAmxSplit = kTableOfTiles<AmxTiles, Avx512Halver, 2>;
 
 }  // namespace vss::embedding
 

@@ -29,33 +29,11 @@ struct Pairs {
 
 }  // namespace
 
-const EncoderKernels kEncoderKernelsAvx512Bf16{
-    &multiply, &layer_norm, &softmax, 1, &halve<Avx512Halver, 1, false>, &multiply_by<Pairs, HalfProduct>};
+const EncoderKernels kEncoderKernelsAvx512Bf16 = kTableOfPairs<Avx512Halver, Pairs>;
 // The models of the instructions beside the other kernels of AVX-512.
-const EncoderKernels kEncoderKernelsAvx512PairsModel{
-    &multiply, &layer_norm, &softmax, 1, &halve<ModelHalver, 1, false>, &multiply_by<ModelPairs, HalfProduct>};
-const EncoderKernels kEncoderKernelsAvx512TilesModel{&multiply,
-                                                     &layer_norm,
-                                                     &softmax,
-                                                     1,
-                                                     &halve<ModelHalver, 1, true>,
-                                                     &multiply_in_tiles<ModelTiles, ModelHalver, 1>,
-                                                     true,
-                                                     &softmax_halves<ModelHalver, 1>,
-                                                     &pack_keys<ModelHalver, 1>,
-                                                     &pack_values<ModelHalver, 1>,
-                                                     kPassing};
-const EncoderKernels kEncoderKernelsAvx512TilesModelSplit{&multiply,
-                                                          &layer_norm,
-                                                          &softmax,
-                                                          2,
-                                                          &halve<ModelHalver, 2, true>,
-                                                          &multiply_in_tiles<ModelTiles, ModelHalver, 2>,
-                                                          true,
-                                                          &softmax_halves<ModelHalver, 2>,
-                                                          &pack_keys<ModelHalver, 2>,
-                                                          &pack_values<ModelHalver, 2>,
-                                                          kPassing};
+const EncoderKernels kEncoderKernelsAvx512PairsModel = kTableOfPairs<ModelHalver, ModelPairs>;
+const EncoderKernels kEncoderKernelsAvx512TilesModel = kTableOfTiles<ModelTiles, ModelHalver, 1>;
+const EncoderKernels kEncoderKernelsAvx512TilesModelSplit = kTableOfTiles<ModelTiles, ModelHalver, 2>;
 
 }  // namespace vss::embedding
 

@@ -92,29 +92,8 @@ inline Lanes operator*(Lanes a, Lanes b) {
 namespace vss::embedding {
 
 const EncoderKernels kEncoderKernelsScalar = kTable;
-const EncoderKernels kEncoderKernelsPairsModel{
-    &multiply, &layer_norm, &softmax, 1, &halve<ModelHalver, 1, false>, &multiply_by<ModelPairs, HalfProduct>};
-const EncoderKernels kEncoderKernelsTilesModel{&multiply,
-                                               &layer_norm,
-                                               &softmax,
-                                               1,
-                                               &halve<ModelHalver, 1, true>,
-                                               &multiply_in_tiles<ModelTiles, ModelHalver, 1>,
-                                               true,
-                                               &softmax_halves<ModelHalver, 1>,
-                                               &pack_keys<ModelHalver, 1>,
-                                               &pack_values<ModelHalver, 1>,
-                                               kPassing};
-const EncoderKernels kEncoderKernelsTilesModelSplit{&multiply,
-                                                    &layer_norm,
-                                                    &softmax,
-                                                    2,
-                                                    &halve<ModelHalver, 2, true>,
-                                                    &multiply_in_tiles<ModelTiles, ModelHalver, 2>,
-                                                    true,
-                                                    &softmax_halves<ModelHalver, 2>,
-                                                    &pack_keys<ModelHalver, 2>,
-                                                    &pack_values<ModelHalver, 2>,
-                                                    kPassing};
+const EncoderKernels kEncoderKernelsPairsModel = kTableOfPairs<ModelHalver, ModelPairs>;
+const EncoderKernels kEncoderKernelsTilesModel = kTableOfTiles<ModelTiles, ModelHalver, 1>;
+const EncoderKernels kEncoderKernelsTilesModelSplit = kTableOfTiles<ModelTiles, ModelHalver, 2>;
 
 }  // namespace vss::embedding
