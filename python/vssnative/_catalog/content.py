@@ -94,7 +94,7 @@ def _decode(column: str, kind: object, value: object, encoding: str) -> Text:
         text = value.decode(encoding)
     except UnicodeDecodeError as error:
         return Unreadable(f"column {column} is no valid {encoding}: {error.reason} at byte {error.start}")
-    return text if text.strip() else None
+    return None if text.isspace() or not text else text
 
 
 def _compose(field: Field, by_column: dict[str, Text]) -> Text:

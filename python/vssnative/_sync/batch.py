@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,8 +31,7 @@ from .store import VectorStore, stores_of
 Splitter = Callable[[Generation, str], list[Passage]]
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(NamedTuple):
     """A field of a row whose stored vectors are not those of its present text.
 
     Attributes:
@@ -52,14 +52,14 @@ class Shared:
     """What all parts of a batch have in common.
 
     Attributes:
-        cached: cache key to vector, of texts that the cache had when they were planned.
+        cached: model digest to passage hash to vector, of texts that the cache had when they were planned.
         embedded: model digest to what came of its texts so far.
-        stored: cache keys of vectors that a commit has put into the cache.
+        stored: model digest and passage hash of the vectors that a commit has put into the cache.
     """
 
-    cached: dict[str, Vector] = field(default_factory=dict)
+    cached: dict[str, dict[str, Vector]] = field(default_factory=dict)
     embedded: dict[str, Embedded] = field(default_factory=dict)
-    stored: set[str] = field(default_factory=set)
+    stored: set[cache.Key] = field(default_factory=set)
 
 
 @dataclass
@@ -112,9 +112,9 @@ class Batch:
             return job.unreadable
         vectors = []
         digest = job.generation.model_digest
-        embedded = self.shared.embedded.get(digest)
+        cached, embedded = self.shared.cached.get(digest, {}), self.shared.embedded.get(digest)
         for passage in job.passages:
-            vector = self.shared.cached.get(cache.cache_key(digest, passage.hash))
+            vector = cached.get(passage.hash)
             if vector is None:
                 if embedded is None:
                     return None
@@ -126,16 +126,16 @@ class Batch:
             vectors.append(vector)
         return vectors
 
-    def fresh_vectors(self) -> dict[str, Vector]:
-        """Cache key to vector, of the texts of these rows that were embedded and are not in the cache yet."""
-        fresh = {}
+    def fresh_vectors(self) -> dict[cache.Key, Vector]:
+        """Vectors of the texts of these rows that were embedded and are not in the cache yet."""
+        fresh: dict[cache.Key, Vector] = {}
         for job in (job for jobs in self.jobs.values() for job in jobs):
             digest = job.generation.model_digest
             if digest not in self.shared.embedded:
                 continue
             vectors = self.shared.embedded[digest].vectors
             for passage in job.passages:
-                key = cache.cache_key(digest, passage.hash)
+                key = digest, passage.hash
                 if passage.hash in vectors and key not in self.shared.stored:
                     fresh[key] = vectors[passage.hash]
         return fresh
@@ -149,7 +149,7 @@ class Done:
         texts: newly embedded.
         reused: passages whose vector came from the cache or an equal text.
         postponed: rows given back untouched: their model cannot be used for now, or there is another one.
-        stored: cache keys of the vectors that it put into the cache.
+        stored: model digest and passage hash of the vectors that it put into the cache.
     """
 
     rows: int = 0
@@ -160,7 +160,7 @@ class Done:
     failed: list[tuple[int, str, str]] = field(default_factory=list)
     dead: list[tuple[int, str, str]] = field(default_factory=list)
     postponed: int = 0
-    stored: set[str] = field(default_factory=set)
+    stored: set[cache.Key] = field(default_factory=set)
 
 
 def plan_batch(conn: Connection, embedding: EmbeddingConfig, lease: queue.Lease, split: Splitter) -> Batch:
@@ -200,17 +200,17 @@ def plan_batch(conn: Connection, embedding: EmbeddingConfig, lease: queue.Lease,
                     continue
                 passages: tuple[Passage, ...] = ()
                 if text is not None and generation.chunk is None:
-                    passages = (Passage(text, 0, len(text)),)
+                    passages = (Passage.whole(text, whole),)
                 elif text is not None:
                     passages = tuple(split(generation, text))
-                wanted.update((p.hash, p.text) for p in passages)
+                for passage in passages:
+                    wanted[passage.hash] = passage.text
                 if row_id in failed_before:
                     batch.alone.update(p.hash for p in passages)
                 batch.jobs.setdefault(row_id, []).append(Job(generation, row_id, text_field, whole, passages))
-        keys = {cache.cache_key(generation.model_digest, hash_): hash_ for hash_ in wanted}
-        found = cache.look_up(conn, list(keys), generation.dim)
-        batch.shared.cached.update(found)
-        missing = {hash_: wanted[hash_] for key, hash_ in keys.items() if key not in found}
+        found = cache.look_up(conn, generation.model_digest, list(wanted), generation.dim)
+        batch.shared.cached.setdefault(generation.model_digest, {}).update(found)
+        missing = {hash_: text for hash_, text in wanted.items() if hash_ not in found}
         if missing:
             batch.texts.setdefault(generation.model_digest, {}).update(missing)
     return batch
@@ -290,11 +290,7 @@ def commit_batch(
             f"delete from {embedding.key_table} where id in (select value from json_each(?))",
             (json.dumps(sorted(batch.removed & held)),),
         )
-    used = {
-        cache.cache_key(job.generation.model_digest, passage.hash)
-        for job, _ in finished
-        for passage in job.passages
-    }
+    used = {(job.generation.model_digest, passage.hash) for job, _ in finished for passage in job.passages}
     counts.rows = len(through)
     counts.reused = sum(len(job.passages) for job, _ in finished) - len(used & counts.stored)
     counts.unchanged = len(through - set(batch.jobs) - batch.removed)

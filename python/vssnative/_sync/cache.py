@@ -21,32 +21,33 @@ DEFAULT_LIMIT = 10_000
 Vector = npt.NDArray[np.float32]
 
 
-def cache_key(model_digest: str, text_hash: str) -> str:
-    """The key of a text under a model. The text's hash is 128 bits, and half the digest tells models apart.
-
-    What stands behind a digest's 64 characters tells precisions apart.
-    """
-    return f"{model_digest[:32]}{model_digest[64:]}:{text_hash}"
+# The digest of a model, and the hash of a text.
+Key = tuple[str, str]
 
 
-def look_up(conn: Connection, keys: Sequence[str], dim: int) -> dict[str, Vector]:
-    """The cached vectors among `keys`: float32 ``(dim,)`` each."""
+def look_up(conn: Connection, model_digest: str, hashes: Sequence[str], dim: int) -> dict[str, Vector]:
+    """The cached vectors of texts by their hashes: float32 ``(dim,)`` each."""
+    prefix = _prefix(model_digest)
     rows = execute(
         conn,
-        "select key, vector from vssnative_cache where key in (select value from json_each(?))",
-        (json.dumps(list(keys)),),
+        "select substr(key, ?), vector from vssnative_cache where key in (select ? || value from json_each(?))",
+        (len(prefix) + 1, prefix, json.dumps(hashes)),
     )
-    return {key: np.frombuffer(blob, dtype="<f4") for key, blob in rows if len(blob) == 4 * dim}
+    return {hash_: np.frombuffer(blob, dtype="<f4") for hash_, blob in rows if len(blob) == 4 * dim}
 
 
-def store(conn: Connection, vectors: Mapping[str, Vector]) -> None:
+def store(conn: Connection, vectors: Mapping[Key, Vector]) -> None:
     """Keep vectors, and drop the oldest beyond the bound. In the caller's transaction."""
     limit = get_meta(conn, "cache_limit", DEFAULT_LIMIT)
     kept = list(vectors.items())[:limit]
+    prefixes = {digest: _prefix(digest) for digest, _ in vectors}
     insert_rows(
         conn,
         "insert into vssnative_cache(key, vector)",
-        [(key, np.ascontiguousarray(vector, dtype="<f4").tobytes()) for key, vector in kept],
+        [
+            (prefixes[digest] + hash_, np.ascontiguousarray(vector, dtype="<f4").tobytes())
+            for (digest, hash_), vector in kept
+        ],
         "on conflict do nothing",
     )
     # Numbers only grow, so the span is never below the count; gaps from deletions make it evict a little early.
@@ -55,6 +56,14 @@ def store(conn: Connection, vectors: Mapping[str, Vector]) -> None:
         "delete from vssnative_cache where id <= (select max(id) from vssnative_cache) - ?",
         (limit,),
     )
+
+
+def _prefix(model_digest: str) -> str:
+    """What the keys of a model's texts begin with; the rest is the text's hash, of 128 bits.
+
+    Half the digest tells models apart, and what stands behind its 64 characters precisions.
+    """
+    return f"{model_digest[:32]}{model_digest[64:]}:"
 
 
 def set_cache_limit(conn: Connection, vectors: int) -> None:

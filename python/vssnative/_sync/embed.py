@@ -161,14 +161,17 @@ def _call(
         matrix = _checked(embedder, matrix, len(group))
     except Exception as error:  # noqa: BLE001 - whatever a model raises belongs to a text or its provider
         return dict.fromkeys(group, error)
-    for key, vector in zip(group, matrix, strict=True):
+    problems = _problems(matrix, embedder.metric)
+    if not failed and not problems:
+        result.vectors.update(zip(group, matrix, strict=True))
+        return failed
+    for position, key in enumerate(group):
         if key in failed:
             continue
-        problem = _problem(vector, embedder.metric)
-        if problem is None:
-            result.vectors[key] = vector
+        if position in problems:
+            result.failures[key] = problems[position]
         else:
-            result.failures[key] = problem
+            result.vectors[key] = matrix[position]
     return failed
 
 
@@ -188,12 +191,14 @@ def _checked(embedder: Embedder, given: object, count: int) -> npt.NDArray[np.fl
     return np.ascontiguousarray(matrix, dtype=np.float32)
 
 
-def _problem(vector: Vector, metric: str) -> str | None:
-    if not np.isfinite(vector).all():
-        return "the model's vector holds NaN or infinity"
-    if metric == "cosine" and not vector.any():
-        return "the model's vector is all zeros, which has no cosine"
-    return None
+def _problems(matrix: npt.NDArray[np.float32], metric: str) -> dict[int, str]:
+    """Position to reason, of the vectors that no table takes."""
+    finite = np.isfinite(matrix).all(axis=1)
+    found = dict.fromkeys(np.flatnonzero(~finite).tolist(), "the model's vector holds NaN or infinity")
+    if metric == "cosine":
+        nothing = "the model's vector is all zeros, which has no cosine"
+        found |= dict.fromkeys(np.flatnonzero(~matrix.any(axis=1)).tolist(), nothing)
+    return found
 
 
 def _outage(error: Exception) -> Outage | None:

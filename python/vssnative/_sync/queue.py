@@ -6,6 +6,7 @@ import json
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from .._catalog.conditions import Condition
 from .._catalog.enqueue import BACKFILL_PRIORITY, EDIT_PRIORITY
@@ -16,8 +17,7 @@ from .._connection import Connection, execute
 _LONGEST_WAIT = 90_000.0
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """A leased queue entry."""
 
     row_id: int

@@ -17,27 +17,31 @@ def cut(planned: Batch, texts: int, characters: int) -> list[Batch]:
         texts: to embed per part, at most; a row's own texts stay together.
         characters: of these, at most; a longer row is a part of its own.
     """
-    needs = {entry.row_id: _needs(planned, entry) for entry in planned.lease.entries}
-    lengths = {
-        row_id: sum(len(planned.texts[digest][hash_]) for digest, hash_ in wanted)
-        for row_id, wanted in needs.items()
-    }
-
-    def group(entry: Entry) -> tuple[int, bool]:
-        return entry.priority, lengths[entry.row_id] > 0
+    needs: dict[int, list[tuple[str, str]]] = {}
+    order: list[
+        tuple[int, bool, int, int]
+    ] = []  # priority, whether it has texts, their length downwards, place
+    for place, entry in enumerate(planned.lease.entries):
+        needs[entry.row_id] = own = _needs(planned, entry)
+        length = sum([len(planned.texts[digest][hash_]) for digest, hash_ in own])
+        order.append((entry.priority, length > 0, -length, place))
+    order.sort()
 
     parts: list[Batch] = []
     entries: list[Entry] = []
     wanted: dict[str, dict[str, str]] = {}
     seen: set[tuple[str, str]] = set()
     count = size = 0
-    for entry in sorted(planned.lease.entries, key=lambda e: (*group(e), -lengths[e.row_id])):
+    group: tuple[int, bool] | None = None
+    for priority, filled, _, place in order:
+        entry = planned.lease.entries[place]
         new = [need for need in needs[entry.row_id] if need not in seen]
-        length = sum(len(planned.texts[digest][hash_]) for digest, hash_ in new)
+        length = sum([len(planned.texts[digest][hash_]) for digest, hash_ in new])
         full = count + len(new) > texts or size + length > characters
-        if entries and (full or group(entry) != group(entries[-1])):
+        if entries and (full or (priority, filled) != group):
             parts.append(planned.part(entries, wanted))
             entries, wanted, count, size = [], {}, 0, 0
+        group = priority, filled
         entries.append(entry)
         for digest, hash_ in new:
             wanted.setdefault(digest, {})[hash_] = planned.texts[digest][hash_]
@@ -51,10 +55,11 @@ def cut(planned: Batch, texts: int, characters: int) -> list[Batch]:
 
 def _needs(planned: Batch, entry: Entry) -> list[tuple[str, str]]:
     """Model digest and hash of each text that a row needs embedded, each once."""
-    found = {
-        (job.generation.model_digest, passage.hash): None
-        for job in planned.jobs.get(entry.row_id, ())
+    jobs = planned.jobs.get(entry.row_id, ())
+    found = [
+        (job.generation.model_digest, passage.hash)
+        for job in jobs
         for passage in job.passages
         if passage.hash in planned.texts.get(job.generation.model_digest, ())
-    }
-    return list(found)
+    ]
+    return found if len(found) < 2 else list(dict.fromkeys(found))

@@ -57,6 +57,13 @@ class Passage:
     end: int
     tokens: int | None = None
 
+    @classmethod
+    def whole(cls, text: str, hash: str) -> Passage:
+        """All of a text whose ``content_hash`` is known."""
+        passage = cls(text, 0, len(text))
+        passage.__dict__["hash"] = hash  # where cached_property keeps it
+        return passage
+
     @cached_property
     def hash(self) -> str:
         """``content_hash`` of the text."""
