@@ -113,7 +113,12 @@ class MemoryCells final : public CellStore {
         }
         return Status::ok();
     }
-    Status read_batches(std::uint32_t begin, std::uint32_t end, CellDirectory& out) override {
+    Status reread_directory(CellDirectory& /*out*/, bool& done) override {
+        done = false;
+        return Status::ok();
+    }
+    Status read_batches(std::uint32_t begin, std::uint32_t end, const CellDirectory* /*before*/,
+                        CellDirectory& out) override {
         for (; begin != end; ++begin) {
             if (!batches_.contains(begin) || !out.add_batch(batches_.at(begin))) {
                 return Status::corrupt("batch " + std::to_string(begin) + " is missing or wrong");

@@ -57,6 +57,8 @@ class ColumnIndex {
     [[nodiscard]] virtual bool is_dirty() const { return false; }
     // Writes what is gathered: before a savepoint, and in xSync. The rows are written already.
     virtual Status flush();
+    // So much is gathered that searches in the same transaction are slow until flush(): who ends a large load calls it.
+    [[nodiscard]] virtual bool has_bulk_work() const { return false; }
     // Forgets what is gathered, and what was known of the tables: after a rollback, flush() having preceded where it
     // was to a savepoint.
     virtual void discard() {}

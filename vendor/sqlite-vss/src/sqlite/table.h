@@ -194,6 +194,7 @@ class Table {
     Status remove_row(std::int64_t rowid, const Slots& slots);
     Status run_operation(std::string_view operation, sqlite3_value* rowid, std::span<sqlite3_value*> values,
                          WriteResult& result);
+    Status end_load();
     Status duplicate(std::int64_t rowid) const;
     Status duplicate_key(sqlite3_value* key) const;
     // The rowid that a statement names by `rowid`, by the column that stands for it, or by both.

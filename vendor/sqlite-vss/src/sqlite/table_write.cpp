@@ -450,14 +450,27 @@ Status Table::remove(sqlite3_value* rowid) {
     return found ? remove_row(id, slots) : Status::ok();
 }
 
+// A search that follows in the same transaction would measure all these rows until the commit, or until a statement of
+// several rows begins, for which SQLite sets a savepoint.
+Status Table::end_load() {
+    const bool due = std::any_of(indexes_.begin(), indexes_.end(), [](const auto& i) { return i->has_bulk_work(); });
+    return due ? flush() : Status::ok();
+}
+
 // insert into t(operation, rowid, a, ...) values('...', ...):
 //   add     sets the given vectors where the row has none there yet; else it is a duplicate
 //   upsert  sets the given vectors, whatever was there
 //   remove  sets the vectors NULL whose column is given (any value), and deletes a row that is left without any
+//   add last, upsert last  the same, of the last row of a load: an index does at once what it owes to so many rows
 // In a table with a key of its own the key names the row in place of rowid.
 //   training  trains the indexes that need it on the rows that are there; they do it by themselves, too, later
 Status Table::run_operation(std::string_view operation, sqlite3_value* rowid, std::span<sqlite3_value*> values,
                             WriteResult& result) {
+    constexpr std::string_view last = " last";
+    if (operation.size() > last.size() && operation.ends_with(last)) {
+        VSS_TRY(run_operation(operation.substr(0, operation.size() - last.size()), rowid, values, result));
+        return end_load();
+    }
     if (equal_ignoring_case(operation, "training")) {
         std::vector<NewVector> vectors;
         result.rowid = 0;

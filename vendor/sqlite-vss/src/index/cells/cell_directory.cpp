@@ -82,11 +82,32 @@ std::shared_ptr<CellDirectory> CellDirectory::clone() const {
     copy->batches_ = batches_;
     copy->batched_entries_ = batched_entries_;
     copy->centroids_ = centroids_;
-    if (const auto codes = coarse_.load(); codes != nullptr) {
-        copy->coarse_ = codes->clone();
-    }
+    copy->coarse_ = coarse_.load();
     copy->ranked_ = ranked_.load();
     return copy;
+}
+
+std::shared_ptr<CellDirectory> CellDirectory::clone_stored() const {
+    std::shared_ptr<CellDirectory> copy = clone();
+    for (std::size_t cell = 0; cell < infos_.size(); ++cell) {
+        CellInfo& info = copy->infos_[cell];
+        info.version = stored_[cell].version;
+        info.primaries = stored_[cell].primaries;
+        info.entries = stored_[cell].entries;
+    }
+    copy->batches_.clear();
+    copy->batched_entries_ = 0;
+    return copy;
+}
+
+CodeBlocks* CellDirectory::changing_codes() {
+    std::shared_ptr<CodeBlocks> codes = coarse_.load();
+    constexpr long mine = 2;  // coarse_ and codes
+    if (codes != nullptr && codes.use_count() > mine) {
+        codes = codes->clone();
+        coarse_ = codes;
+    }
+    return codes.get();
 }
 
 void CellDirectory::centroid(std::uint32_t cell, float* out) const {
@@ -119,7 +140,7 @@ void CellDirectory::grow(std::uint32_t cell) {
     while (centroids_.size() * shared_cells <= cell) {
         centroids_.push_back(std::make_shared<std::vector<std::uint8_t>>(shared_cells * padded_));
     }
-    if (const auto codes = coarse_.load(); codes != nullptr) {
+    if (CodeBlocks* codes = changing_codes(); codes != nullptr) {
         const RowCode none{infinity, 0, std::vector<std::uint8_t>(padded_ / 8)};
         while (codes->size() <= cell) {
             codes->push(static_cast<std::uint32_t>(codes->size()), none);
@@ -148,14 +169,18 @@ void CellDirectory::set_centroid(std::uint32_t cell, const float* centroid) {
 }
 
 void CellDirectory::put(std::uint32_t cell, const CellInfo& info, const std::uint8_t* centroid,
-                        std::uint32_t taken_to) {
-    made_.reset();
+                        std::uint32_t taken_to, std::uint32_t checksum) {
     grow(cell);
     live_ += (info.version != 0 ? 1U : 0U) - (infos_[cell].version != 0 ? 1U : 0U);
     infos_[cell] = info;
     set_stored(cell, taken_to);
+    stored_[cell].checksum = checksum;
+    if (centroid == nullptr) {
+        return;
+    }
+    made_.reset();
     std::memcpy(changing_centroid(cell), centroid, padded_);
-    if (const auto codes = coarse_.load(); codes != nullptr) {
+    if (CodeBlocks* codes = changing_codes(); codes != nullptr) {
         code(cell, *codes);
     }
 }
@@ -164,14 +189,14 @@ void CellDirectory::erase(std::uint32_t cell) {
     made_.reset();
     live_ -= infos_[cell].version != 0 ? 1U : 0U;
     infos_[cell] = {};
-    if (const auto codes = coarse_.load(); codes != nullptr) {
+    if (CodeBlocks* codes = changing_codes(); codes != nullptr) {
         code(cell, *codes);
     }
 }
 
 void CellDirectory::set_stored(std::uint32_t cell, std::uint32_t taken_to) {
     const CellInfo& info = infos_[cell];
-    stored_[cell] = {info.version, info.primaries, info.entries, taken_to};
+    stored_[cell] = {info.version, info.primaries, info.entries, taken_to, stored_[cell].checksum};
 }
 
 bool CellDirectory::add_batch(std::shared_ptr<const CodeBatch> batch) {
@@ -196,6 +221,12 @@ bool CellDirectory::add_batch(std::shared_ptr<const CodeBatch> batch) {
     return true;
 }
 
+std::shared_ptr<const CodeBatch> CellDirectory::batch(std::uint32_t number, std::uint64_t version) const {
+    const std::size_t at = batches_.empty() ? 0 : std::size_t{number} - batches_.front()->number();
+    return at < batches_.size() && batches_[at]->number() == number && batches_[at]->version() == version ? batches_[at]
+                                                                                                       : nullptr;
+}
+
 void CellDirectory::drop_first_batch() {
     batched_entries_ -= batches_.front()->size();
     batches_.pop_front();
@@ -213,6 +244,7 @@ void CellDirectory::append_waiting(std::uint32_t cell, CodeBlocks& out) const {
 // What is derived from the centroid's bytes.
 void CellDirectory::refresh(std::uint32_t cell) {
     made_.reset();
+    stored_[cell].checksum = 0;
     CellInfo& info = infos_[cell];
     live_ += info.version == 0 ? 1U : 0U;
     info.version = info.version == 0 ? 1 : info.version;
@@ -227,7 +259,7 @@ void CellDirectory::refresh(std::uint32_t cell) {
         square += part;
     }
     info.norm = info.scale * static_cast<float>(std::sqrt(static_cast<double>(square)));
-    if (const auto codes = coarse_.load(); codes != nullptr) {
+    if (CodeBlocks* codes = changing_codes(); codes != nullptr) {
         code(cell, *codes);
     }
 }

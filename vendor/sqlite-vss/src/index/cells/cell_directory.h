@@ -75,6 +75,7 @@ struct StoredCell {
     std::uint32_t primaries = 0;
     std::uint32_t entries = 0;
     std::uint32_t taken_to = 0;  // entries of earlier batches are in the chunks already, or gone
+    std::uint32_t checksum = 0;  // of the centroid, as stored; 0: not known
 };
 
 struct RankedCell {
@@ -97,6 +98,8 @@ class CellDirectory final : public CacheEntry {
     explicit CellDirectory(const CellSpace& space)
         : CellDirectory(space.padded(), space.estimate(), space.is_spherical()) {}
     [[nodiscard]] std::shared_ptr<CellDirectory> clone() const;
+    // What the tables say of the cells, without batches.
+    [[nodiscard]] std::shared_ptr<CellDirectory> clone_stored() const;
     [[nodiscard]] bool fits(const CellSpace& space) const {
         return padded_ == space.padded() && estimate_ == space.estimate() && spherical_ == space.is_spherical();
     }
@@ -116,8 +119,9 @@ class CellDirectory final : public CacheEntry {
     // From floats: the centroid becomes what its bytes say.
     void set_centroid(std::uint32_t cell, const float* centroid);
     void reserve(std::size_t cells);
-    // As stored: `info` with its version and norm, and without what waits.
-    void put(std::uint32_t cell, const CellInfo& info, const std::uint8_t* centroid, std::uint32_t taken_to = 0);
+    // As stored: `info` with its version and norm, and without what waits. `centroid`: null where it is the same still.
+    void put(std::uint32_t cell, const CellInfo& info, const std::uint8_t* centroid, std::uint32_t taken_to = 0,
+             std::uint32_t checksum = 0);
     void erase(std::uint32_t cell);
 
     [[nodiscard]] const StoredCell& stored(std::uint32_t cell) const { return stored_[cell]; }
@@ -125,6 +129,8 @@ class CellDirectory final : public CacheEntry {
     void set_stored(std::uint32_t cell, std::uint32_t taken_to);
     // Batches in the order of their numbers. False: one of its entries is of a cell that does not exist.
     [[nodiscard]] bool add_batch(std::shared_ptr<const CodeBatch> batch);
+    // The one of that number, if it is of this version.
+    [[nodiscard]] std::shared_ptr<const CodeBatch> batch(std::uint32_t number, std::uint64_t version) const;
     void drop_first_batch();
     [[nodiscard]] const std::deque<std::shared_ptr<const CodeBatch>>& batches() const { return batches_; }
     [[nodiscard]] std::size_t batched_entries() const { return batched_entries_; }
@@ -165,6 +171,8 @@ class CellDirectory final : public CacheEntry {
     void grow(std::uint32_t cell);
     [[nodiscard]] std::uint8_t* changing_centroid(std::uint32_t cell);
     void code(std::uint32_t cell, CodeBlocks& codes) const;
+    // Null where there are none yet. Copies of a directory share them until one of them changes.
+    [[nodiscard]] CodeBlocks* changing_codes();
     [[nodiscard]] std::shared_ptr<const CodeBlocks> codes_for_ranking() const;
     [[nodiscard]] RankedCell measure(const CodeQuery& query, std::uint32_t cell, For purpose) const;
     std::size_t padded_;

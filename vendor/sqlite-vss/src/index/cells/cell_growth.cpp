@@ -26,6 +26,8 @@ struct CellIndex::Region {
 namespace {
 
 constexpr std::size_t rows_at_once = 2048;
+// After so many times so many rows a bulk load asks how much memory the codes take.
+constexpr std::size_t looks_at_memory = 8;
 // Memory of the rows that bulk clustering learns from, above which they are read again for each iteration, in pieces;
 // and the fewest rows for each cell.
 constexpr std::size_t most_sample_bytes = std::size_t{192} << 20;
@@ -261,6 +263,9 @@ Status CellIndex::insert_rows(std::span<const std::uint32_t> slots, bool as_batc
             if (directory.info(at.first).primaries > tuning_.split_above) {
                 unbalanced_.insert(at.first);
             }
+        }
+        if (!as_batch && done / rows_at_once % looks_at_memory == looks_at_memory - 1) {
+            VSS_TRY(write_working_if_large());
         }
     }
     return Status::ok();

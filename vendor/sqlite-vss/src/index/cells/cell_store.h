@@ -84,8 +84,11 @@ class CellStore {
     virtual Status write_state(const CellState& state) = 0;
     // Without batches.
     virtual Status read_directory(CellDirectory& out) = 0;
-    // Adds the batches from number `begin` up to `end` to the directory.
-    virtual Status read_batches(std::uint32_t begin, std::uint32_t end, CellDirectory& out) = 0;
+    // The same where `out` has the centroids of an earlier state: those are read that differ. False: it cannot be told.
+    virtual Status reread_directory(CellDirectory& out, bool& done) = 0;
+    // Adds the batches from number `begin` up to `end` to the directory; those that `before` has are taken from it.
+    virtual Status read_batches(std::uint32_t begin, std::uint32_t end, const CellDirectory* before,
+                                CellDirectory& out) = 0;
     virtual Status write_batch(const CodeBatch& batch) = 0;
     virtual Status erase_batches(std::uint32_t begin, std::uint32_t end) = 0;
     // Writes what the directory says of the cells in `changed`, and the centroids of those in `moved`.

@@ -55,6 +55,8 @@ struct StateLearned {
 };
 static_assert(sizeof(StateLearned) == 168);
 
+}  // namespace
+
 // What is counted of one cell; version 0: there is no such cell.
 struct CellFigures {
     std::uint64_t version = 0;
@@ -69,6 +71,8 @@ struct CellFigures {
     std::uint16_t spread = 0;
 };
 static_assert(sizeof(CellFigures) == 40);
+
+namespace {
 
 // Figures of a part: crc32c of its number and figures, then reserved, then the figures.
 constexpr std::size_t figures_header = 8;
@@ -323,32 +327,113 @@ Status CellTables::read_centroids(std::int64_t part, std::span<const std::byte> 
         std::memcpy(&cell, figures.data() + figures_header + i * sizeof cell, sizeof cell);
         const std::size_t id = static_cast<std::size_t>(part) * part_cells + i;
         const std::byte* centroid = data.data() + i * padded_;
-        if (cell.version == 0) {
-            if (std::any_of(centroid, centroid + padded_, [](std::byte b) { return b != std::byte{0}; })) {
-                return damaged(cat("cell ", id, " does not exist and has a centroid"));
-            }
-            if (cell.taken_to == 0) {
-                continue;
-            }
+        if (cell.version == 0 &&
+            std::any_of(centroid, centroid + padded_, [](std::byte b) { return b != std::byte{0}; })) {
+            return damaged(cat("cell ", id, " does not exist and has a centroid"));
         }
-        if (cell.version != 0 &&
-            (cell.primaries > cell.entries || !is_length(cell.scale) || !is_length(cell.norm) ||
-             !is_length(bfloat16_to_float(cell.radius)) || !is_length(bfloat16_to_float(cell.spread)) ||
-             tagged_crc(id, centroid, padded_) != cell.centroid_crc)) {
+        if (cell.version != 0 && tagged_crc(id, centroid, padded_) != cell.centroid_crc) {
             return damaged(cat("the checksum of cell ", id, " does not match its bytes"));
         }
-        const CellInfo info = cell.version == 0 ? CellInfo{}
-                                                : CellInfo{cell.version,
-                                                           cell.primaries,
-                                                           cell.entries,
-                                                           cell.retry_at,
-                                                           cell.scale,
-                                                           cell.norm,
-                                                           bfloat16_to_float(cell.radius),
-                                                           bfloat16_to_float(cell.spread)};
-        out.put(static_cast<std::uint32_t>(id), info, reinterpret_cast<const std::uint8_t*>(centroid), cell.taken_to);
+        VSS_TRY(put_cell(id, cell, centroid, out));
     }
     return Status::ok();
+}
+
+Status CellTables::put_cell(std::size_t id, const CellFigures& cell, const std::byte* centroid,
+                            CellDirectory& out) const {
+    if (cell.version == 0) {
+        if (cell.taken_to != 0 || id < out.size()) {
+            const std::vector<std::uint8_t> nowhere(padded_);
+            out.put(static_cast<std::uint32_t>(id), {}, nowhere.data(), cell.taken_to);
+        }
+        return Status::ok();
+    }
+    const CellInfo info{cell.version,
+                        cell.primaries,
+                        cell.entries,
+                        cell.retry_at,
+                        cell.scale,
+                        cell.norm,
+                        bfloat16_to_float(cell.radius),
+                        bfloat16_to_float(cell.spread)};
+    if (info.primaries > info.entries || !is_length(info.scale) || !is_length(info.norm) || !is_length(info.radius) ||
+        !is_length(info.spread)) {
+        return damaged(cat("what is counted of cell ", id, " cannot be"));
+    }
+    out.put(static_cast<std::uint32_t>(id), info, reinterpret_cast<const std::uint8_t*>(centroid), cell.taken_to,
+            cell.centroid_crc);
+    return Status::ok();
+}
+
+// A split changes a dozen cells: their centroids are read, of all others what is counted, a tenth of the bytes.
+Status CellTables::reread_directory(CellDirectory& out, bool& done) {
+    done = false;
+    std::vector<std::byte> figures;
+    std::int64_t parts = 0;
+    {
+        Statement statement;
+        VSS_TRY(prepare(statement, "select cell, data from ", "cells", " where cell < ? order by cell"));
+        const ResetAtEnd guard(statement);
+        statement.bind(1, centroid_rows);
+        for (bool row = true;;) {
+            VSS_TRY(statement.step(row));
+            if (!row) {
+                break;
+            }
+            if (statement.int64(0) != parts || parts >= most_parts) {
+                return damaged(cat("row ", statement.int64(0), " of the cells is out of place"));
+            }
+            VSS_TRY(read_figures(parts++, statement.blob(1), figures));
+        }
+    }
+    if (static_cast<std::size_t>(parts) * part_cells < out.size()) {
+        return Status::ok();
+    }
+    Statement statement;
+    VSS_TRY(prepare(statement, "select data from ", "cells", " where cell = ?"));
+    for (std::int64_t part = 0; part < parts; ++part) {
+        const auto of_part =
+            std::span<const std::byte>(figures).subspan(static_cast<std::size_t>(part) * figures_bytes, figures_bytes);
+        const auto each_cell = [&](const auto& look) {
+            for (std::size_t i = 0; i < part_cells; ++i) {
+                CellFigures cell;
+                std::memcpy(&cell, of_part.data() + figures_header + i * sizeof cell, sizeof cell);
+                VSS_TRY(look(static_cast<std::size_t>(part) * part_cells + i, cell));
+            }
+            return Status::ok();
+        };
+        bool moved = false;
+        VSS_TRY(each_cell([&](std::size_t id, const CellFigures& cell) {
+            moved = moved || (cell.version != 0 && !has_centroid(out, id, cell.centroid_crc));
+            return Status::ok();
+        }));
+        if (!moved) {
+            VSS_TRY(each_cell(
+                [&](std::size_t id, const CellFigures& cell) { return put_cell(id, cell, nullptr, out); }));
+            continue;
+        }
+        const ResetAtEnd guard(statement);
+        statement.bind(1, centroid_rows + part);
+        bool row = false;
+        VSS_TRY(statement.step(row));
+        if (!row) {
+            return damaged(cat("centroids of the cells from ", part * static_cast<std::int64_t>(part_cells),
+                               " on are missing"));
+        }
+        VSS_TRY(read_centroids(part, statement.blob(0), of_part, out));
+    }
+    done = true;
+    return Status::ok();
+}
+
+// Whether the cell is known and has the centroid of this checksum.
+bool CellTables::has_centroid(const CellDirectory& directory, std::size_t id, std::uint32_t crc) const {
+    if (id >= directory.size() || directory.info(static_cast<std::uint32_t>(id)).version == 0) {
+        return false;
+    }
+    const auto cell = static_cast<std::uint32_t>(id);
+    const std::uint32_t known = directory.stored(cell).checksum;
+    return (known != 0 ? known : tagged_crc(id, directory.centroid_bytes(cell), padded_)) == crc;
 }
 
 // buffer_ becomes the row. SQLite compares an overwritten row of the same size with what is there: only pages that
@@ -415,7 +500,8 @@ Status CellTables::write_directory(const CellDirectory& directory, const std::se
 
 // --- batches ---------------------------------------------------------------------------------------------------------
 
-Status CellTables::read_batches(std::uint32_t begin, std::uint32_t end, CellDirectory& out) {
+Status CellTables::read_batches(std::uint32_t begin, std::uint32_t end, const CellDirectory* before,
+                                CellDirectory& out) {
     if (begin == end) {
         return Status::ok();
     }
@@ -435,6 +521,12 @@ Status CellTables::read_batches(std::uint32_t begin, std::uint32_t end, CellDire
         BatchHeader header;
         if (data.size() >= sizeof header) {
             std::memcpy(&header, data.data(), sizeof header);
+        }
+        if (const auto known = before == nullptr ? nullptr : before->batch(number, header.version); known != nullptr) {
+            if (!out.add_batch(known)) {
+                return damaged(cat("batch ", number, " of codes names a cell that does not exist"));
+            }
+            continue;
         }
         if (data.size() < sizeof header || header.version == 0 ||
             data.size() != sizeof header + std::size_t{header.entries} * batch_entry_bytes(padded_) ||

@@ -16,6 +16,8 @@
 
 namespace vss {
 
+struct CellFigures;
+
 class CellTables final : public CellStore, public RowStore {
   public:
     // All must outlive this object.
@@ -26,7 +28,9 @@ class CellTables final : public CellStore, public RowStore {
     Status read_state(std::uint64_t known, CellState& state) override;
     Status write_state(const CellState& state) override;
     Status read_directory(CellDirectory& out) override;
-    Status read_batches(std::uint32_t begin, std::uint32_t end, CellDirectory& out) override;
+    Status reread_directory(CellDirectory& out, bool& done) override;
+    Status read_batches(std::uint32_t begin, std::uint32_t end, const CellDirectory* before,
+                        CellDirectory& out) override;
     Status write_batch(const CodeBatch& batch) override;
     Status erase_batches(std::uint32_t begin, std::uint32_t end) override;
     Status write_directory(const CellDirectory& directory, const std::set<std::uint32_t>& changed,
@@ -59,6 +63,8 @@ class CellTables final : public CellStore, public RowStore {
     Status read_figures(std::int64_t part, std::span<const std::byte> data, std::vector<std::byte>& figures) const;
     Status read_centroids(std::int64_t part, std::span<const std::byte> data, std::span<const std::byte> figures,
                           CellDirectory& out) const;
+    Status put_cell(std::size_t id, const CellFigures& cell, const std::byte* centroid, CellDirectory& out) const;
+    [[nodiscard]] bool has_centroid(const CellDirectory& directory, std::size_t id, std::uint32_t crc) const;
     Status write_part(std::int64_t row);
 
     const TableName& name_;

@@ -20,6 +20,9 @@ constexpr std::size_t cells_passed_per_row = 8;
 constexpr std::size_t most_sought = 4096;
 // Entries that splits and merges may look at for each row that comes or goes.
 constexpr std::size_t work_per_row = 24;
+// How often a large change asks how much memory the codes take: after so many pieces of rows, or cells.
+constexpr std::size_t looks_at_memory = 16;
+constexpr std::uint32_t cells_between_looks = 1024;
 
 }  // namespace
 
@@ -79,8 +82,35 @@ void CellIndex::forget_directory() {
 
 Status CellIndex::read_directory(CellDirectory& out) {
     VSS_TRY(store_.read_directory(out));
-    VSS_TRY(store_.read_batches(state_.batches_begin, state_.batches_end, out));
+    VSS_TRY(store_.read_batches(state_.batches_begin, state_.batches_end, nullptr, out));
     return check_rows(out);
+}
+
+// Of what is known of an earlier state, what has changed since is read.
+Status CellIndex::reread_directory(std::shared_ptr<CellDirectory>& out) {
+    if (before_.directory == nullptr || !before_.directory->fits(*space_)) {
+        return Status::ok();
+    }
+    const CellDirectory& before = *before_.directory;
+    std::shared_ptr<CellDirectory> read;
+    if (before_.parts_version != state_.parts_version) {
+        bool done = false;
+        read = before.clone_stored();
+        VSS_TRY(store_.reread_directory(*read, done));
+        if (!done) {
+            return Status::ok();
+        }
+        VSS_TRY(store_.read_batches(state_.batches_begin, state_.batches_end, &before, *read));
+    } else if (before_.batches_begin == state_.batches_begin && before_.batches_end <= state_.batches_end) {
+        read = before.clone();
+        VSS_TRY(store_.read_batches(before_.batches_end, state_.batches_end, nullptr, *read));
+    } else {
+        read = before.clone_stored();
+        VSS_TRY(store_.read_batches(state_.batches_begin, state_.batches_end, &before, *read));
+    }
+    VSS_TRY(check_rows(*read));
+    out = std::move(read);
+    return Status::ok();
 }
 
 Status CellIndex::check_rows(const CellDirectory& directory) const {
@@ -110,14 +140,8 @@ Status CellIndex::load_directory() {
     auto cached = Cache::instance().get_as<CellDirectory>(key);
     if (cached == nullptr || !cached->fits(*space_)) {
         std::shared_ptr<CellDirectory> read;
-        if (before_.directory != nullptr && before_.directory->fits(*space_) &&
-            before_.parts_version == state_.parts_version && before_.batches_begin == state_.batches_begin &&
-            before_.batches_end <= state_.batches_end) {
-            // Only batches came since.
-            read = before_.directory->clone();
-            VSS_TRY(store_.read_batches(before_.batches_end, state_.batches_end, *read));
-            VSS_TRY(check_rows(*read));
-        } else {
+        VSS_TRY(reread_directory(read));
+        if (read == nullptr) {
             read = std::make_shared<CellDirectory>(*space_);
             VSS_TRY(read_directory(*read));
         }
@@ -161,7 +185,8 @@ Status CellIndex::measure_all_radii() {
     VSS_TRY(load_directory());
     CellDirectory& directory = changing_directory();
     for (std::uint32_t cell = 0; cell < directory.size(); ++cell) {
-        if (directory.info(cell).version != 0) {
+        const CellInfo& info = directory.info(cell);
+        if (info.version != 0 && info.primaries > 0 && info.radius == 0) {
             Working* changed = nullptr;
             VSS_TRY(working(cell, changed));
             measure_radius(cell);
@@ -464,6 +489,9 @@ Status CellIndex::take_out_everywhere(std::vector<std::uint32_t> entries) {
             left -= places.size();
             VSS_TRY(take_out_at(cell, places, blocks));
         }
+        if (cell % cells_between_looks == cells_between_looks - 1) {
+            VSS_TRY(write_working_if_large());
+        }
     }
     for (std::size_t word = 0; word < wanted[0].size(); ++word) {
         if (wanted[0][word] != 0) {
@@ -604,6 +632,18 @@ bool CellIndex::has_work(bool all) const {
            2 * tail_.size() > state_.rows;
 }
 
+bool CellIndex::has_bulk_work() const {
+    return dirty_ && !broken_ &&
+           (state_.is_celled() ? 2 * tail_.size() > state_.rows : state_.rows >= tuning_.first_cells_at);
+}
+
+std::uint64_t CellIndex::bulk_bytes() const {
+    const std::size_t padded = space_->padded();
+    const std::size_t copies = tuning_.copies ? 2 : 1;
+    const std::size_t slot_code = may_keep_slot_codes() ? SlotCodes::code_bytes(padded) : 0;
+    return state_.rows * (copies * code_block_bytes(padded) / block_rows + slot_code);
+}
+
 Status CellIndex::settle(bool all) {
     if (broken_) {
         return load();
@@ -663,6 +703,9 @@ Status CellIndex::settle_now(bool all) {
                 if (status.is_ok()) {
                     status = balance(work_per_row * n, false);
                 }
+                if (status.is_ok() && !as_batches && i / together % looks_at_memory == looks_at_memory - 1) {
+                    status = write_working_if_large();
+                }
             }
             for (const std::uint32_t slot : slots) {
                 tail_.erase(slot);
@@ -711,6 +754,36 @@ Status CellIndex::empty_batches() {
     return Status::ok();
 }
 
+// Codes of changed cells go to the tables and, as far as there is room, to the cache.
+Status CellIndex::write_working(std::uint64_t version) {
+    for (auto& [cell, changed] : working_) {
+        CellInfo& info = directory_->info(cell);
+        if (info.version == 0) {
+            continue;
+        }
+        measure_radius(cell);
+        VSS_TRY(store_.write_codes(cell, *changed.codes, changed.dirty_chunks));
+        info.version = version;
+        directory_->set_stored(cell, state_.batches_end);
+        Cache::instance().put({version, CacheKind::codes, store_.column(), cell, space_key_}, std::move(changed.codes));
+    }
+    working_.clear();
+    return Status::ok();
+}
+
+// In the middle of a bulk load, lest all codes are held in memory until its end.
+Status CellIndex::write_working_if_large() {
+    std::size_t bytes = 0;
+    for (const auto& [cell, changed] : working_) {
+        bytes += changed.codes->bytes();
+    }
+    if (!may_write_ || bytes < tuning_.most_working_bytes) {
+        return Status::ok();
+    }
+    wrote_ = true;
+    return write_working(random_version());
+}
+
 Status CellIndex::flush() {
     if (!dirty_) {
         return Status::ok();
@@ -721,17 +794,12 @@ Status CellIndex::flush() {
     VSS_TRY(write_slot_codes());
     unmeasured_.clear();
     for (const std::uint32_t cell : changed_cells_) {
-        measure_radius(cell);
-        CellInfo& info = directory_->info(cell);
-        const auto at = working_.find(cell);
-        if (info.version == 0) {
+        if (directory_->info(cell).version == 0) {
             VSS_TRY(store_.erase_codes(cell));
-        } else if (at != working_.end()) {
-            VSS_TRY(store_.write_codes(cell, *at->second.codes, at->second.dirty_chunks));
-            info.version = version;
+            directory_->set_stored(cell, state_.batches_end);
         }
-        directory_->set_stored(cell, state_.batches_end);
     }
+    VSS_TRY(write_working(version));
     for (const auto& batch : new_batches_) {
         if (batch->number() >= state_.batches_begin) {
             VSS_TRY(store_.write_batch(*batch));
@@ -750,15 +818,10 @@ Status CellIndex::flush() {
     state_.generation = version;
     state_.tail.assign(tail_.begin(), tail_.end());
     VSS_TRY(store_.write_state(state_));
-    for (auto& [cell, changed] : working_) {
-        const CacheKey key{version, CacheKind::codes, store_.column(), cell, space_key_};
-        Cache::instance().put(key, std::move(changed.codes));
-    }
     if (directory_changed_) {
         Cache::instance().put({version, CacheKind::cell_directory, store_.column(), 0, space_key_}, directory_);
         directory_shared_ = true;
     }
-    working_.clear();
     changed_cells_.clear();
     moved_cells_.clear();
     new_batches_.clear();
@@ -779,8 +842,12 @@ void CellIndex::discard() {
     slot_chunks_.clear();
     erases_slot_codes_ = false;
     unbalanced_.clear();
+    // What is known of this state saves reading, whatever state comes next: another's commit may have changed little. Not
+    // its batches, which a rollback may have undone, so that others have their numbers.
+    if (directory_ != nullptr && !directory_changed_) {
+        before_ = {directory_, state_.parts_version, UINT32_MAX, UINT32_MAX};
+    }
     forget_directory();
-    before_ = {};
     directory_changed_ = false;
     leaving_ = {};
     removed_ = 0;

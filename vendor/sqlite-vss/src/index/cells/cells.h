@@ -39,6 +39,7 @@ struct CellTuning {
     std::size_t most_batched = 8192;      // rows in batches
     std::size_t sample_per_cell = 28;     // rows per cell that bulk clustering learns from
     std::size_t iterations = 3;
+    std::size_t most_working_bytes = std::size_t{128} << 20;  // of codes that a bulk load gathers before it writes them
     float soar = 2;
     bool copies = true;
     // Whether 4-bit codes are kept in the tables, and then used wherever all rows are looked at. None: kept where they
@@ -65,6 +66,11 @@ class CellIndex {
     [[nodiscard]] bool is_dirty() const { return dirty_; }
     // Cells came, changed or went.
     [[nodiscard]] bool is_changed() const { return directory_changed_; }
+
+    // All rows, or most, wait for being clustered in one go.
+    [[nodiscard]] bool has_bulk_work() const;
+    // What settle() would hold in memory of it until flush().
+    [[nodiscard]] std::uint64_t bulk_bytes() const;
 
     // Something else of the column's rows changes: searches must look again.
     Status note_change();
@@ -131,6 +137,7 @@ class CellIndex {
     };
 
     Status read_directory(CellDirectory& out);
+    Status reread_directory(std::shared_ptr<CellDirectory>& out);
     [[nodiscard]] Status check_rows(const CellDirectory& directory) const;
     Status read_codes(const CellDirectory& directory, std::uint32_t cell, CodeBlocks& out);
     Status load_directory();
@@ -167,6 +174,8 @@ class CellIndex {
     Status code_all_slots();
     Status check_slot_codes(const std::vector<std::uint32_t>& live,
                             const std::function<bool(const std::string&)>& report);
+    Status write_working(std::uint64_t version);
+    Status write_working_if_large();
     Status balance(std::size_t budget, bool merges_only);
     void note_moved(std::uint32_t cell);
     void measure_radius(std::uint32_t cell);
@@ -197,7 +206,7 @@ class CellIndex {
     bool space_is_current_ = false;  // made from state_ as it is
     std::set<std::uint32_t> tail_;
     std::shared_ptr<CellDirectory> directory_;
-    // The directory of an earlier state, which later batches make this one's.
+    // The directory of an earlier state, which later batches make this one's if its parts are the same.
     struct Before {
         std::shared_ptr<const CellDirectory> directory;
         std::uint64_t parts_version = 0;

@@ -22,6 +22,9 @@ constexpr std::string_view slot_codes_key = "slot_codes";
 constexpr std::size_t neighborhoods_per_step = 4;
 // Rows of its own that a table asks for their neighbours, to learn when searches may end.
 constexpr std::size_t learning_samples = 400;
+// Queries that measure every row, in a transaction that has added most of them, before one clusters the rows. Clustering
+// takes as long as 150 such queries, and is no longer to be done at the commit.
+constexpr std::size_t asked_before_clustering = 32;
 // LearnedRecall::levels as text.
 constexpr std::array<std::string_view, LearnedRecall::levels.size()> level_names = {"0.8",  "0.9",  "0.95", "0.97",
                                                                                     "0.98", "0.99", "0.995"};
@@ -51,8 +54,9 @@ class CellsOfColumn final : public ColumnIndex {
     Status removing(std::uint64_t slot) override { return index_.remove(slot); }
     Status rows_changed() override { return index_.note_change(); }
     [[nodiscard]] bool is_dirty() const override { return index_.is_dirty(); }
+    [[nodiscard]] bool has_bulk_work() const override { return index_.has_bulk_work(); }
     Status flush() override;
-    void discard() override { index_.discard(); }
+    void discard() override;
 
     Status search(const SearchRequest& request, SearchAnswer& answer) override;
     void explain(Json& json) override;
@@ -62,6 +66,7 @@ class CellsOfColumn final : public ColumnIndex {
     Status check(const Report& report) override;
     Status restart(const Report& report) override;
 
+    Status train() override;
     Status rebuild() override;
     Status relearn() override;
     Status optimize(OptimizeStep& step) override;
@@ -69,6 +74,8 @@ class CellsOfColumn final : public ColumnIndex {
     Status stats(Json& json) override;
 
   private:
+    Status cluster_for(std::size_t queries);
+    Status learn_if_due();
     Status learn();
     Status search_cells(const SearchRequest& request, bool approximate, SearchAnswer& answer);
 
@@ -77,7 +84,9 @@ class CellsOfColumn final : public ColumnIndex {
     CellTables tables_;
     CellIndex index_;
     CellSearch search_;
-    bool measured_all_ = true;  // the last search did, by brute force
+    bool measured_all_ = true;         // the last search did, by brute force
+    std::size_t asked_of_unsaved_ = 0;  // queries that measured every row while most waited for being clustered
+    bool clustered_for_search_ = false;
     bool was_approximate_ = false;
 };
 
@@ -86,17 +95,42 @@ Status CellsOfColumn::flush() {
         return Status::ok();
     }
     VSS_TRY(index_.settle_and_write());
-    if (index_.state().is_celled() && index_.is_changed()) {
-        std::shared_ptr<const CellDirectory> directory;
-        VSS_TRY(index_.directory(directory));
-        const std::uint64_t then = index_.state().learned.cells_then;
-        const std::uint64_t live = directory->live();
-        directory.reset();
-        if (live > then * 2 || live * 3 < then) {
-            VSS_TRY(learn());
-        }
-    }
+    VSS_TRY(learn_if_due());
+    asked_of_unsaved_ = 0;
+    clustered_for_search_ = false;
     return index_.flush();
+}
+
+void CellsOfColumn::discard() {
+    asked_of_unsaved_ = 0;
+    clustered_for_search_ = false;
+    index_.discard();
+}
+
+// Rows that a transaction has added and not committed are clustered by its own searches once these are many. In memory
+// only: a search must not write, as its statement may be one that reads the tables while it is asked.
+Status CellsOfColumn::cluster_for(std::size_t queries) {
+    if (index_.has_bulk_work()) {
+        asked_of_unsaved_ += queries;
+        if (asked_of_unsaved_ < asked_before_clustering || index_.bulk_bytes() > Cache::instance().budget()) {
+            return Status::ok();
+        }
+        VSS_TRY(index_.settle());
+        clustered_for_search_ = true;
+    }
+    return clustered_for_search_ ? learn_if_due() : Status::ok();
+}
+
+Status CellsOfColumn::learn_if_due() {
+    if (!index_.state().is_celled() || !index_.is_changed()) {
+        return Status::ok();
+    }
+    std::shared_ptr<const CellDirectory> directory;
+    VSS_TRY(index_.directory(directory));
+    const std::uint64_t then = index_.state().learned.cells_then;
+    const std::uint64_t live = directory->live();
+    directory.reset();
+    return live > then * 2 || live * 3 < then ? learn() : Status::ok();
 }
 
 Status CellsOfColumn::learn() {
@@ -107,6 +141,14 @@ Status CellsOfColumn::learn() {
     VSS_TRY(search_.learn(learning_samples, learned));
     index_.set_learned(learned);
     return Status::ok();
+}
+
+Status CellsOfColumn::train() {
+    if (!index_.has_bulk_work()) {
+        return Status::ok();
+    }
+    VSS_TRY(index_.settle_and_write());
+    return learn_if_due();
 }
 
 Status CellsOfColumn::relearn() {
@@ -129,6 +171,9 @@ Status CellsOfColumn::search(const SearchRequest& request, SearchAnswer& answer)
     const bool ruled_out = request.filter.distance_above != -std::numeric_limits<double>::infinity();
     VSS_TRY(index_.load());
     const bool approximate = request.recall < 1 && !ruled_out;
+    if (approximate && request.k > 0) {
+        VSS_TRY(cluster_for(request.queries.size()));
+    }
     if (!index_.state().is_celled() || request.k == 0 || (!approximate && request.queries.size() > 1)) {
         return exact_search(store_, request, answer.neighbors);
     }

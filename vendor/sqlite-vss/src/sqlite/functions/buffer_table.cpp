@@ -11,7 +11,7 @@
 namespace vss {
 namespace {
 
-enum BufferColumn { column_id = 0, column_vector = 1, column_ticket = 2 };
+enum BufferColumn { column_id = 0, column_vector = 1, column_last = 2, column_ticket = 3 };
 
 struct BufferTable : sqlite3_vtab {
     const sqlite3_api_routines* api = nullptr;
@@ -51,7 +51,7 @@ int connect(sqlite3* db, void* aux, int /*argc*/, const char* const* /*argv*/, s
         return SQLITE_NOMEM;
     }
     table->api = api;
-    const int rc = sqlite3_declare_vtab(db, "create table x(id, vector blob, ticket hidden)");
+    const int rc = sqlite3_declare_vtab(db, "create table x(id, vector blob, last boolean, ticket hidden)");
     if (rc != SQLITE_OK) {
         return rc;
     }
@@ -176,6 +176,8 @@ int column(sqlite3_vtab_cursor* base, sqlite3_context* context, int column) {
     try {
         if (column == column_id) {
             result_id(context, *cursor.rows, cursor.position);
+        } else if (column == column_last) {
+            sqlite3_result_int(context, cursor.position + 1 == cursor.rows->n ? 1 : 0);
         } else if (column == column_vector && (cursor.rows->rows != nullptr || cursor.rows->piece != nullptr)) {
             return result_vector(context, cursor);
         }
