@@ -76,7 +76,9 @@ def test_adds_in_pieces_keep_the_cells_up_to_date(open_db: Opener, random: np.ra
     check(db)
 
 
-def test_an_add_that_fails_leaves_neither_rows_nor_cells(open_db: Opener, random: np.random.Generator) -> None:
+def test_an_add_that_fails_leaves_neither_rows_nor_cells(
+    open_db: Opener, random: np.random.Generator
+) -> None:
     db = celled(open_db)
     rows = clustered(random, 1000)
     index = vssnative.Index(db, "t", "a")
@@ -139,9 +141,12 @@ def test_one_call_with_many_queries_clusters_first(open_db: Opener, random: np.r
     ids, _ = vssnative.Index(db, "t", "a").search(queries, 10)
     assert stats(db)["search"] == "cells"
     model = dict(enumerate(rows))
-    assert np.mean(
-        [len(set(row) & set(nearest(model, query, 10))) for row, query in zip(ids, queries, strict=True)]
-    ) >= 9
+    assert (
+        np.mean(
+            [len(set(row) & set(nearest(model, query, 10))) for row, query in zip(ids, queries, strict=True)]
+        )
+        >= 9
+    )
     db.execute("commit")
     check(db)
 

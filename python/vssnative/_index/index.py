@@ -149,7 +149,11 @@ class Index(Column):
 
     def _bulk(self, operation: str, value: str, keys: Keys, matrix: Matrix | None) -> None:
         # After the last row of a load its cells are made, so that searches before the commit need not measure each row.
-        operation = "'remove'" if matrix is None else f"case last when 1 then '{operation} last' else '{operation}' end"
+        operation = (
+            "'remove'"
+            if matrix is None
+            else f"case last when 1 then '{operation} last' else '{operation}' end"
+        )
         sql = (
             f"insert into {self._table_sql}(operation, {self._id_sql}, {self._column_sql})"
             f" select {operation}, id, {value} from vss_buffer(?)"

@@ -29,6 +29,7 @@ VSS0_EXPORT int vss0_init(struct sqlite3* db, char** error, const struct sqlite3
 // --- Buffers -------------------------------------------------------------------------------------------------------
 // A ticket is a random positive 63-bit number that stands for a buffer of this process in a SQL statement:
 //   insert into t(operation, rowid, a) select 'upsert', id, vector from vss_buffer(:ticket)
+// The column `last` is 1 in the buffer's last row, for the operations 'add last' and 'upsert last'.
 // The memory stays the caller's and must outlive the ticket. Thread-safe. A ticket of another process means nothing.
 
 // Numbers that are to be converted to float32: `kind` as numpy names it ("float64", "int32", "bool", "bfloat16", ...),

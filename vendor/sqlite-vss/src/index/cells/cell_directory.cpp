@@ -171,7 +171,8 @@ void CellDirectory::set_centroid(std::uint32_t cell, const float* centroid) {
 void CellDirectory::put(std::uint32_t cell, const CellInfo& info, const std::uint8_t* centroid,
                         std::uint32_t taken_to, std::uint32_t checksum) {
     grow(cell);
-    live_ += (info.version != 0 ? 1U : 0U) - (infos_[cell].version != 0 ? 1U : 0U);
+    live_ += info.version != 0 ? 1U : 0U;
+    live_ -= infos_[cell].version != 0 ? 1U : 0U;
     infos_[cell] = info;
     set_stored(cell, taken_to);
     stored_[cell].checksum = checksum;
