@@ -168,8 +168,8 @@ void CellDirectory::set_centroid(std::uint32_t cell, const float* centroid) {
     refresh(cell);
 }
 
-void CellDirectory::put(std::uint32_t cell, const CellInfo& info, const std::uint8_t* centroid,
-                        std::uint32_t taken_to, std::uint32_t checksum) {
+void CellDirectory::put(std::uint32_t cell, const CellInfo& info, const std::uint8_t* centroid, std::uint32_t taken_to,
+                        std::uint32_t checksum) {
     grow(cell);
     live_ += info.version != 0 ? 1U : 0U;
     live_ -= infos_[cell].version != 0 ? 1U : 0U;
@@ -225,7 +225,7 @@ bool CellDirectory::add_batch(std::shared_ptr<const CodeBatch> batch) {
 std::shared_ptr<const CodeBatch> CellDirectory::batch(std::uint32_t number, std::uint64_t version) const {
     const std::size_t at = batches_.empty() ? 0 : std::size_t{number} - batches_.front()->number();
     return at < batches_.size() && batches_[at]->number() == number && batches_[at]->version() == version ? batches_[at]
-                                                                                                       : nullptr;
+                                                                                                          : nullptr;
 }
 
 void CellDirectory::drop_first_batch() {

@@ -408,8 +408,8 @@ Status CellTables::reread_directory(CellDirectory& out, bool& done) {
             return Status::ok();
         }));
         if (!moved) {
-            VSS_TRY(each_cell(
-                [&](std::size_t id, const CellFigures& cell) { return put_cell(id, cell, nullptr, out); }));
+            VSS_TRY(
+                each_cell([&](std::size_t id, const CellFigures& cell) { return put_cell(id, cell, nullptr, out); }));
             continue;
         }
         const ResetAtEnd guard(statement);
@@ -417,8 +417,8 @@ Status CellTables::reread_directory(CellDirectory& out, bool& done) {
         bool row = false;
         VSS_TRY(statement.step(row));
         if (!row) {
-            return damaged(cat("centroids of the cells from ", part * static_cast<std::int64_t>(part_cells),
-                               " on are missing"));
+            return damaged(
+                cat("centroids of the cells from ", part * static_cast<std::int64_t>(part_cells), " on are missing"));
         }
         VSS_TRY(read_centroids(part, statement.blob(0), of_part, out));
     }

@@ -842,8 +842,8 @@ void CellIndex::discard() {
     slot_chunks_.clear();
     erases_slot_codes_ = false;
     unbalanced_.clear();
-    // What is known of this state saves reading, whatever state comes next: another's commit may have changed little. Not
-    // its batches, which a rollback may have undone, so that others have their numbers.
+    // What is known of this state saves reading, whatever state comes next: another's commit may have changed little.
+    // Not its batches, which a rollback may have undone, so that others have their numbers.
     if (directory_ != nullptr && !directory_changed_) {
         before_ = {directory_, state_.parts_version, UINT32_MAX, UINT32_MAX};
     }

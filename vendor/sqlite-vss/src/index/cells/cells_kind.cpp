@@ -22,8 +22,8 @@ constexpr std::string_view slot_codes_key = "slot_codes";
 constexpr std::size_t neighborhoods_per_step = 4;
 // Rows of its own that a table asks for their neighbours, to learn when searches may end.
 constexpr std::size_t learning_samples = 400;
-// Queries that measure every row, in a transaction that has added most of them, before one clusters the rows. Clustering
-// takes as long as 150 such queries, and is no longer to be done at the commit.
+// Queries that measure every row, in a transaction that has added most of them, before one clusters the rows.
+// Clustering takes as long as 150 such queries, and is no longer to be done at the commit.
 constexpr std::size_t asked_before_clustering = 32;
 // LearnedRecall::levels as text.
 constexpr std::array<std::string_view, LearnedRecall::levels.size()> level_names = {"0.8",  "0.9",  "0.95", "0.97",
@@ -84,7 +84,7 @@ class CellsOfColumn final : public ColumnIndex {
     CellTables tables_;
     CellIndex index_;
     CellSearch search_;
-    bool measured_all_ = true;         // the last search did, by brute force
+    bool measured_all_ = true;          // the last search did, by brute force
     std::size_t asked_of_unsaved_ = 0;  // queries that measured every row while most waited for being clustered
     bool clustered_for_search_ = false;
     bool was_approximate_ = false;
