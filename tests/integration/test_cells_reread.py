@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import struct
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -37,17 +38,63 @@ def same_as_read_anew(
     fresh.close()
 
 
+def celled_in_small_segments(open_db: Opener) -> sqlite3.Connection:
+    """A segment is a block."""
+    db = celled(open_db)
+    size = "(select value from t_config where key = 'block_slots0')"
+    db.execute(f"update t_config set value = {size} where key = 'segment_slots0'")
+    assert db.execute("select changes()").fetchone() == (1,)
+    db.close()
+    return open_db(isolation_level=None)
+
+
+def state(db: sqlite3.Connection) -> tuple[int, list[tuple[int, int]]]:
+    """The generation, and the generations that the last changes were made to, with the segment that each changed."""
+    [(generation, data)] = db.execute("select version, data from t_segments0 where segment = 4294967296")
+    told = struct.unpack_from("<4q4I", data, 40)
+    return generation, list(zip(told[:4], told[4:], strict=True))
+
+
+def test_a_commit_says_which_segment_it_changed(open_db: Opener, random: np.random.Generator) -> None:
+    db = celled_in_small_segments(open_db)
+    rows = clustered(random, 400)
+    vssnative.Index(db, "t", "a").add(np.arange(300), rows[:300])
+    assert state(db)[1] == [(0, 0)] * 4  # many
+    told = []
+    for i in range(300, 340):
+        told.append(state(db)[0])
+        db.execute("insert into t(rowid, a) values(?, ?)", (i, rows[i].tobytes()))
+        assert [before for before, _ in state(db)[1]] == ([0] * 4 + told)[-4:]
+        assert state(db)[1][-1][1] == db.execute("select max(block) from t_vectors0").fetchone()[0]
+    before = state(db)[0]
+    db.execute("delete from t where rowid = 5")
+    assert state(db)[1][-1] == (before, 0)
+    db.execute("update t set a = ? where rowid in (6, 300)", (rows[0].tobytes(),))
+    assert state(db)[1] == [(0, 0)] * 4
+    db.execute("begin")
+    before = state(db)[0]
+    db.execute("update t set a = ? where rowid = 7", (rows[1].tobytes(),))
+    db.execute("savepoint s")
+    db.execute("update t set a = ? where rowid = 8", (rows[2].tobytes(),))
+    db.execute("savepoint again")
+    db.execute("rollback to s")
+    db.execute("commit")
+    assert state(db)[1][-1] == (before, 0)
+    assert state(db)[1][-2] == (0, 0)
+    check(db)
+
+
 @pytest.mark.parametrize("at_once", [1, 40, 400])
 def test_a_reader_follows_splits_merges_and_batches(
     open_db: Opener, random: np.random.Generator, at_once: int
 ) -> None:
-    writer = celled(open_db)
+    writer = celled_in_small_segments(open_db)
     reader = open_db(isolation_level=None)
     second = open_db(isolation_level=None)  # writes, too
     model: dict[int, np.ndarray] = {}
     queries = clustered(random, 3)
     next_id = 0
-    for step in range(40 if at_once < 400 else 12):
+    for step in range({1: 150, 40: 30, 400: 8}[at_once]):
         for conn in (writer, second):
             rows = clustered(random, at_once)
             conn.execute("begin")
@@ -73,7 +120,7 @@ def test_batches_that_a_rollback_undid_are_not_remembered(
     open_db: Opener, random: np.random.Generator
 ) -> None:
     # Their numbers are given to others.
-    db = celled(open_db)
+    db = celled_in_small_segments(open_db)
     rows = clustered(random, 1500)
     model = dict(enumerate(rows[:600]))
     vssnative.Index(db, "t", "a").add(np.arange(600), rows[:600])

@@ -69,6 +69,15 @@ class MemoryRows final : public RowStore {
         out = std::move(made);
         return Status::ok();
     }
+    Status segment_info(std::uint64_t id, SegmentInfo& out) override {
+        std::vector<SegmentInfo> all;
+        VSS_TRY(segments(all));
+        out = {id, 0, 0};
+        for (const SegmentInfo& info : all) {
+            out = info.id == id ? info : out;
+        }
+        return Status::ok();
+    }
     Status read_slots(std::span<const std::uint32_t> slots, const SlotFound& found) override {
         for (std::size_t i = 0; i < slots.size(); ++i) {
             if (is_live(slots[i])) {

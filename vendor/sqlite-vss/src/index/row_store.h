@@ -24,6 +24,8 @@ class RowStore {
     [[nodiscard]] virtual std::size_t segment_slots() const = 0;
     [[nodiscard]] virtual std::size_t vector_bytes() const = 0;
     virtual Status segments(std::vector<SegmentInfo>& out) = 0;
+    // Of one segment; `live` is 0 where there is none.
+    virtual Status segment_info(std::uint64_t id, SegmentInfo& out) = 0;
     // `keep`: let the process's cache hold the rows.
     virtual Status segment(const SegmentInfo& info, bool keep, std::shared_ptr<const Segment>& out) = 0;
     // Calls found(i, rowid, vector) for each of `slots` that is live. Neighbours cost less than others.

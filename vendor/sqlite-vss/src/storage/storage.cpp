@@ -262,6 +262,31 @@ Status VectorStore::segments(std::vector<SegmentInfo>& out) {
     return Status::ok();
 }
 
+Status VectorStore::segment_info(std::uint64_t id, SegmentInfo& out) {
+    out = {id, 0, 0};
+    for (auto& [other, known] : segment_states_) {
+        known.unread = false;
+    }
+    if (const auto at = segment_states_.find(id); at != segment_states_.end()) {
+        out.version = at->second.version;
+        out.live = static_cast<std::uint64_t>(std::max<std::int64_t>(at->second.live, 0));
+        return Status::ok();
+    }
+    VSS_TRY(prepare(select_segment_,
+                    cat("select version, live from ", name_.shadow(cat("segments", index_)), " where segment = ?")));
+    const ResetAtEnd guard(select_segment_);
+    select_segment_.bind(1, static_cast<std::int64_t>(id));
+    bool row = false;
+    VSS_TRY(select_segment_.step(row));
+    if (!row) {
+        return check_no_block(static_cast<std::int64_t>(id), static_cast<std::int64_t>(id) + 1);
+    }
+    VSS_TRY(check_segment_row(select_segment_, 1, static_cast<std::int64_t>(id)));
+    out.version = static_cast<std::uint64_t>(select_segment_.int64(0));
+    out.live = static_cast<std::uint64_t>(select_segment_.int64(1));
+    return Status::ok();
+}
+
 Status VectorStore::count(std::uint64_t& out) {
     std::vector<SegmentInfo> infos;
     VSS_TRY(segments(infos));

@@ -116,12 +116,16 @@ class VectorStore {
     // A savepoint begins: later changes need versions of their own.
     void mark_savepoint();
     void discard();
+    // The segments in which slots were changed since it was last asked, in this transaction; false: they are many.
+    bool take_changed_segments(std::vector<std::uint32_t>& out);
 
     // --- reading ---
     // The vector of a live slot, checked against its checksum and `rowid`.
     Status read(std::uint64_t slot, std::int64_t rowid, std::span<std::byte> out);
     // Every segment of the column in the snapshot of the running statement, by id.
     Status segments(std::vector<SegmentInfo>& out);
+    // Of one segment; `live` is 0 where there is none.
+    Status segment_info(std::uint64_t id, SegmentInfo& out);
     // Live vectors, by what the segments say.
     Status count(std::uint64_t& out);
     // Code::interrupted if sqlite3_interrupt() was called meanwhile.
@@ -184,6 +188,8 @@ class VectorStore {
     // Gathered changes.
     std::map<std::uint64_t, PendingBlock> pending_;
     std::map<std::uint64_t, SegmentState> segment_states_;
+    std::vector<std::uint32_t> touched_;  // segments, as take_changed_segments() tells them
+    bool many_touched_ = false;
 
     // The allocator's knowledge, true for the running write transaction only.
     bool allocator_loaded_ = false;

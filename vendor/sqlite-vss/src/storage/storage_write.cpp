@@ -2,6 +2,7 @@
 // tables.
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "base/random.h"
 #include "base/text.h"
@@ -12,6 +13,7 @@ namespace {
 
 constexpr std::size_t gathered_limit = std::size_t{256} << 10;
 constexpr std::size_t free_batch = 1024;
+constexpr std::size_t most_touched = 4;
 
 }  // namespace
 
@@ -157,6 +159,11 @@ Status VectorStore::touch_segment(std::uint64_t slot, int live_change) {
     }
     state->live = live;
     state->changed = true;
+    const auto id = static_cast<std::uint32_t>(geometry_.segment_of(slot));
+    if (!many_touched_ && std::find(touched_.begin(), touched_.end(), id) == touched_.end()) {
+        touched_.push_back(id);
+        many_touched_ = touched_.size() > most_touched;
+    }
     return Status::ok();
 }
 
@@ -329,7 +336,14 @@ void VectorStore::mark_savepoint() {
     }
 }
 
+bool VectorStore::take_changed_segments(std::vector<std::uint32_t>& out) {
+    out = std::exchange(touched_, {});
+    return !std::exchange(many_touched_, false);
+}
+
 void VectorStore::discard() {
+    touched_.clear();
+    many_touched_ = false;
     pending_.clear();
     segment_states_.clear();
     allocator_loaded_ = false;

@@ -120,6 +120,45 @@ Status CellSearch::refresh() {
     if (generation != 0 && generation == generation_) {
         return Status::ok();
     }
+    VSS_TRY(refresh_segments(generation));
+    if (index_.state().is_celled()) {
+        const std::shared_ptr<const CellDirectory> before = directory_;
+        VSS_TRY(index_.directory(directory_));
+        cells_.resize(directory_->size());
+        if (directory_ != before || generation == 0) {
+            model_.use(*directory_);
+        }
+    }
+    generation_ = generation;
+    return Status::ok();
+}
+
+// All segments, or those that the last commits have changed.
+Status CellSearch::refresh_segments(std::uint64_t generation) {
+    const std::span<const std::uint32_t> changed = index_.state().changed.since(generation_);
+    if (generation != 0 && !segments_.empty() && !changed.empty()) {
+        for (const std::uint32_t id : changed) {
+            SegmentInfo info;
+            VSS_TRY(rows_.segment_info(id, info));
+            if (id >= segments_.size() + 1) {
+                return refresh_all_segments();
+            }
+            segments_.resize(std::max<std::size_t>(segments_.size(), id + 1));
+            SegmentView& view = segments_[id];
+            if (view.info.version != info.version || view.info.live != info.live) {
+                view = {};
+            }
+            view.info = info;
+        }
+        while (!segments_.empty() && segments_.back().info.live == 0) {
+            segments_.pop_back();
+        }
+        return Status::ok();
+    }
+    return refresh_all_segments();
+}
+
+Status CellSearch::refresh_all_segments() {
     std::vector<SegmentInfo> infos;
     VSS_TRY(rows_.segments(infos));
     const std::uint64_t count = infos.empty() ? 0 : infos.back().id + 1;
@@ -137,15 +176,6 @@ Status CellSearch::refresh() {
         view.info = info;
     }
     segments_ = std::move(views);
-    if (index_.state().is_celled()) {
-        const std::shared_ptr<const CellDirectory> before = directory_;
-        VSS_TRY(index_.directory(directory_));
-        cells_.resize(directory_->size());
-        if (directory_ != before || generation == 0) {
-            model_.use(*directory_);
-        }
-    }
-    generation_ = generation;
     return Status::ok();
 }
 

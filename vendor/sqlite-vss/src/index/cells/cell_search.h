@@ -178,6 +178,8 @@ class CellSearch {
     [[nodiscard]] double now_us() const { return is_timed_ ? thread_us() : clock_us(); }
     [[nodiscard]] static double width_for_codes(double recall);
     Status refresh();
+    Status refresh_segments(std::uint64_t generation);
+    Status refresh_all_segments();
     Status rank_as_stranger(std::uint32_t slot, std::vector<RankedCell>& ranked);
     [[nodiscard]] double misses_for(double recall, std::size_t k) const;
     [[nodiscard]] std::size_t wanted_among_all(const CellQuery& query) const;

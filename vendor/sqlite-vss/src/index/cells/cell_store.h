@@ -9,6 +9,7 @@
 //                                                     2^55 + 2^48 + number of a chunk of 4-bit codes (slot_codes.h)
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -42,6 +43,28 @@ struct LearnedRecall {
     std::array<float, levels.size()> scanned = {};
 };
 
+// Which segments the last commits changed, so that who knows the rows as they were before one of them looks at these
+// alone. Only changes of a single segment are told, as one row more or less is.
+struct ChangedSegments {
+    static constexpr std::size_t most = 4;
+    std::array<std::uint64_t, most> before = {};  // the generation that the change was made to; 0: nothing is told
+    std::array<std::uint32_t, most> segment = {};
+
+    void clear() { *this = {}; }
+    // The newest comes last.
+    void push(std::uint64_t generation, std::uint32_t changed) {
+        std::rotate(before.begin(), before.begin() + 1, before.end());
+        std::rotate(segment.begin(), segment.begin() + 1, segment.end());
+        before.back() = generation;
+        segment.back() = changed;
+    }
+    // Those changed since a generation; empty: it is not known.
+    [[nodiscard]] std::span<const std::uint32_t> since(std::uint64_t generation) const {
+        const auto at = static_cast<std::size_t>(std::find(before.begin(), before.end(), generation) - before.begin());
+        return generation == 0 || at == most ? std::span<const std::uint32_t>() : std::span(segment).subspan(at);
+    }
+};
+
 // One small row; everything that a search or a write must know before it looks at any cell.
 struct CellState {
     std::uint64_t generation = 0;         // drawn anew by every transaction that changes the column
@@ -52,6 +75,7 @@ struct CellState {
     std::int8_t exponent = 0;   // vectors are multiplied by 2 to its power, as they are very long or short
     std::vector<float> offset;  // of the rotated vectors, where a common one would cost precision; or empty
     std::uint64_t rows = 0;     // live vectors of the column
+    ChangedSegments changed;
     LearnedRecall learned;
     std::uint64_t parts_version = 0;  // drawn anew by every change of the directory beside new batches
     std::uint32_t batches_begin = 0;  // numbers of the batches that are there
@@ -113,6 +137,12 @@ class CellStore {
     virtual Status read_vectors(std::span<const std::uint32_t> slots, float* out) = 0;
     // Every live slot of the column, ascending.
     virtual Status live_slots(std::vector<std::uint32_t>& out) = 0;
+
+    // The segments in which rows were changed since it was last asked, in this transaction; false: they are many.
+    virtual bool take_changed_segments(std::vector<std::uint32_t>& out) {
+        out.clear();
+        return false;
+    }
 
     // For cache keys.
     [[nodiscard]] virtual std::uint32_t column() const = 0;

@@ -35,7 +35,10 @@ struct StateHeader {
     std::uint32_t offset_floats = 0;
     std::uint32_t tail_slots = 0;
     std::uint32_t learned_cells_then = 0;
-    std::array<std::uint32_t, 14> unused = {};  // of format 1: what searches of that time had learned
+    // Of format 1: what searches of that time had learned.
+    std::array<std::uint64_t, ChangedSegments::most> changed_before = {};
+    std::array<std::uint32_t, ChangedSegments::most> changed_segment = {};
+    std::array<std::uint32_t, 2> unused = {};
     std::uint32_t batches_begin = 0;
     std::uint32_t batches_end = 0;
     std::uint64_t parts_version = 0;
@@ -184,7 +187,10 @@ Status CellTables::read_state(std::uint64_t known, CellState& state) {
     state.slot_codes = (header.flags & slot_codes_flag) != 0;
     state.exponent = static_cast<std::int8_t>(header.flags >> exponent_shift);
     state.learned = {};
+    state.changed = {};
     if (learned_bytes > 0) {
+        state.changed.before = header.changed_before;
+        state.changed.segment = header.changed_segment;
         StateLearned learned;
         std::memcpy(&learned, data.data() + sizeof header, sizeof learned);
         state.learned.cells_then = header.learned_cells_then;
@@ -233,6 +239,8 @@ Status CellTables::write_state(const CellState& state) {
     header.offset_floats = static_cast<std::uint32_t>(state.offset.size());
     header.tail_slots = static_cast<std::uint32_t>(state.tail.size());
     header.learned_cells_then = state.learned.cells_then;
+    header.changed_before = state.changed.before;
+    header.changed_segment = state.changed.segment;
     header.batches_begin = state.batches_begin;
     header.batches_end = state.batches_end;
     header.parts_version = state.parts_version;

@@ -44,12 +44,14 @@ class CellTables final : public CellStore, public RowStore {
     Status erase_slot_codes() override;
     Status read_vectors(std::span<const std::uint32_t> slots, float* out) override;
     Status live_slots(std::vector<std::uint32_t>& out) override;
+    bool take_changed_segments(std::vector<std::uint32_t>& out) override { return store_.take_changed_segments(out); }
     [[nodiscard]] std::uint32_t column() const override { return static_cast<std::uint32_t>(index_); }
     [[nodiscard]] std::uint64_t space() const override { return store_.space(); }
 
     [[nodiscard]] std::size_t segment_slots() const override { return store_.geometry().segment_slots; }
     [[nodiscard]] std::size_t vector_bytes() const override { return store_.geometry().vector_bytes; }
     Status segments(std::vector<SegmentInfo>& out) override { return store_.segments(out); }
+    Status segment_info(std::uint64_t id, SegmentInfo& out) override { return store_.segment_info(id, out); }
     Status segment(const SegmentInfo& info, bool keep, std::shared_ptr<const Segment>& out) override;
     Status read_slots(std::span<const std::uint32_t> slots, const SlotFound& found) override;
 

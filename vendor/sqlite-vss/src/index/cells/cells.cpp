@@ -815,6 +815,12 @@ Status CellIndex::flush() {
     if (directory_changed_) {
         state_.directory_version = version;
     }
+    std::vector<std::uint32_t> segments;
+    if (!store_.take_changed_segments(segments) || state_.generation == 0 || segments.size() != 1) {
+        state_.changed.clear();
+    } else {
+        state_.changed.push(state_.generation, segments.front());
+    }
     state_.generation = version;
     state_.tail.assign(tail_.begin(), tail_.end());
     VSS_TRY(store_.write_state(state_));
