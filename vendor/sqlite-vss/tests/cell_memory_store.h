@@ -106,6 +106,8 @@ class MemoryCells final : public CellStore {
   public:
     MemoryCells(MemoryRows& rows, std::size_t padded) : rows_(rows), padded_(padded) {}
 
+    std::size_t codes_written = 0;  // cells, each time
+
     Status read_state(std::uint64_t known, CellState& state) override {
         if (state_.generation != known) {
             state = state_;
@@ -187,6 +189,7 @@ class MemoryCells final : public CellStore {
         return Status::ok();
     }
     Status write_codes(std::uint32_t cell, const CodeBlocks& codes, const std::vector<bool>& dirty) override {
+        ++codes_written;
         auto& chunks = chunks_[cell];
         const std::size_t per_chunk = chunk_blocks(padded_);
         chunks.resize((codes.blocks() + per_chunk - 1) / per_chunk);

@@ -497,3 +497,30 @@ TEST_CASE("rows of a cell that lie in one direction tell as much of cosines as o
     }
     CHECK(variance == doctest::Approx(1 / padded).epsilon(0.01));
 }
+
+TEST_CASE("a bulk load writes codes before they take too much memory") {
+    CellTuning tuning = cell_tuning(200, 90);
+    tuning.most_working_bytes = 64 << 10;
+    World world(8, Metric::l2, tuning);
+    SplitMix random(77);
+    for (std::uint32_t slot = 0; slot < 40'000; ++slot) {
+        world.add(slot, clustered(random, 8, 300));
+    }
+    world.flush();
+    const std::uint64_t cells = world.store.codes_written;
+    CHECK(cells > 2 * 40'000 / 90);  // most of them twice
+    // Not enough to cluster all anew: rows go to the cells that are there.
+    for (std::uint32_t slot = 40'000; slot < 75'000; ++slot) {
+        world.add(slot, clustered(random, 8, 300));
+    }
+    world.flush();
+    CHECK(world.store.codes_written > cells + 2 * 40'000 / 90);
+    for (std::uint32_t slot = 0; slot < 75'000; slot += 2) {
+        world.remove(slot);
+    }
+    world.flush();
+    for (int i = 0; i < 5; ++i) {
+        const std::vector<float> query = clustered(random, 8, 300);
+        CHECK(world.find(query, 10, 1.0) == world.brute(query, 10));
+    }
+}
