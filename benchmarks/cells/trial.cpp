@@ -205,7 +205,7 @@ int main(int argc, char** argv) {
     expect(search.learn(320, learned));
     std::printf("learned in %.2f s:", seconds() - learn_start);
     for (std::size_t i = 0; i < LearnedRecall::levels.size(); ++i) {
-        std::printf(" %.3f:%u", static_cast<double>(LearnedRecall::levels[i]), learned.cells[i]);
+        std::printf(" %.3f:%.0f", static_cast<double>(LearnedRecall::levels[i]), static_cast<double>(learned.cells[i]));
     }
     std::printf("\n");
     index.set_learned(learned);
