@@ -2,7 +2,7 @@
 # another instruction set (kernels_avx2.cpp, ...), which only code guarded by simd_level() may enter.
 #
 # vss_instruction_sets(<target> <sources>...) sets the flags of those sources, and defines VSS_HAVE_AVX2,
-# VSS_HAVE_AVX512, VSS_HAVE_AVX512BF16, VSS_HAVE_AMX, VSS_HAVE_NEON on the target where the compiler can make them. A source compiled without its macro
+# VSS_HAVE_AVX512, VSS_HAVE_AVX512BF16, VSS_HAVE_AMX, VSS_HAVE_NEON, VSS_HAVE_NEONBF16 on the target where the compiler can make them. A source compiled without its macro
 # must come out empty.
 include(CheckCXXCompilerFlag)
 
@@ -12,6 +12,7 @@ set(VSS_FLAGS_avx512 ${VSS_FLAGS_avx2} -mavx512f -mavx512bw -mavx512dq -mavx512v
 set(VSS_FLAGS_avx512bf16 ${VSS_FLAGS_avx512} -mavx512bf16)
 set(VSS_FLAGS_amx ${VSS_FLAGS_avx512bf16} -mamx-tile -mamx-bf16)
 set(VSS_FLAGS_neon "")
+set(VSS_FLAGS_neonbf16 -march=armv8.2-a+bf16)
 
 set(VSS_LEVELS "")
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
@@ -24,6 +25,10 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
     endforeach()
 elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64|ARM64)$")
     list(APPEND VSS_LEVELS neon)
+    check_cxx_compiler_flag("${VSS_FLAGS_neonbf16}" VSS_COMPILER_HAS_neonbf16)
+    if(VSS_COMPILER_HAS_neonbf16)
+        list(APPEND VSS_LEVELS neonbf16)
+    endif()
 endif()
 
 function(vss_instruction_sets target)

@@ -3,6 +3,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -10,6 +11,8 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "embedding/bert_encoder.h"
@@ -30,6 +33,7 @@ using Int64s = py::array_t<std::int64_t, py::array::c_style>;
 
 constexpr std::size_t kBefore = 5;      // arrays before the layers: words, positions, types, gamma, beta
 constexpr std::size_t kEachLayer = 16;  // six Linears and two norms, two arrays each
+constexpr std::size_t kWidestWindow = std::size_t{1} << 24U;
 
 std::size_t extent(const FloatArray& array, py::ssize_t axis) {
     if (array.ndim() <= axis) {
@@ -52,6 +56,14 @@ class Reader {
     vss::embedding::NormWeights norm(std::size_t size) {
         const float* const gamma = vector(size);
         return {gamma, vector(size)};
+    }
+    // A norm, or none where its two arrays are empty.
+    vss::embedding::NormWeights norm_or_none(std::size_t size) {
+        if (next_ + 1 < arrays_.size() && arrays_[next_].size() == 0 && arrays_[next_ + 1].size() == 0) {
+            next_ += 2;
+            return {};
+        }
+        return norm(size);
     }
 
   private:
@@ -82,11 +94,28 @@ vss::embedding::Precision precision_of(std::string_view name) {
     return vss::embedding::Precision::bfloat16;
 }
 
-std::unique_ptr<BertEncoder> make_encoder(const std::vector<FloatArray>& arrays, std::size_t heads, float epsilon,
-                                          const std::string& level, const std::string& precision,
-                                          const std::optional<FloatArray>& distances) {
-    if (arrays.size() < kBefore + kEachLayer || (arrays.size() - kBefore) % kEachLayer != 0) {
-        throw py::value_error("expected 5 arrays and 16 for each layer, got " + std::to_string(arrays.size()));
+std::optional<vss::embedding::Gate> gate_of(std::string_view name) {
+    if (name.empty()) {
+        return std::nullopt;
+    }
+    if (name == "gelu") {
+        return vss::embedding::Gate::gelu;
+    }
+    if (name == "silu") {
+        return vss::embedding::Gate::silu;
+    }
+    throw py::value_error("gate must be gelu, silu or empty, not " + std::string(name));
+}
+
+// For each layer the number of its rotation, and how far its tokens look.
+using LayerKinds = std::vector<std::pair<std::size_t, std::size_t>>;
+
+BertSizes sizes_of(const std::vector<FloatArray>& arrays, std::size_t heads, float epsilon, bool norms_first,
+                   const std::optional<FloatArray>& rotations) {
+    const std::size_t before = kBefore + (norms_first ? 2 : 0);
+    if (arrays.size() < before + kEachLayer || (arrays.size() - before) % kEachLayer != 0) {
+        throw py::value_error("expected " + std::to_string(before) + " arrays and 16 for each layer, got " +
+                              std::to_string(arrays.size()));
     }
     BertSizes sizes;
     sizes.vocabulary = extent(arrays[0], 0);
@@ -94,28 +123,68 @@ std::unique_ptr<BertEncoder> make_encoder(const std::vector<FloatArray>& arrays,
     sizes.positions = extent(arrays[1], 0);
     sizes.types = extent(arrays[2], 0);
     sizes.heads = heads;
-    sizes.layers = (arrays.size() - kBefore) / kEachLayer;
-    sizes.inner = extent(arrays[kBefore + 10], 0);
+    sizes.layers = (arrays.size() - before) / kEachLayer;
+    sizes.inner = extent(arrays[kBefore + 12], 1);
     sizes.epsilon = epsilon;
+    if (rotations.has_value()) {
+        if (sizes.positions != 0) {
+            throw py::value_error("a model with rotations has no table of positions");
+        }
+        sizes.positions = extent(*rotations, 1);
+    }
     if (!sizes.fit()) {
         throw py::value_error("these sizes do not fit the encoder");
     }
+    if (rotations.has_value() &&
+        (rotations->ndim() != 3 || extent(*rotations, 0) == 0 || extent(*rotations, 2) != sizes.hidden / sizes.heads)) {
+        throw py::value_error("rotations must be (kinds, positions, head size)");
+    }
+    return sizes;
+}
+
+std::unique_ptr<BertEncoder> make_encoder(const std::vector<FloatArray>& arrays, std::size_t heads, float epsilon,
+                                          const std::string& level, const std::string& precision,
+                                          const std::optional<FloatArray>& distances, const std::string& gate,
+                                          bool norms_first, const std::optional<FloatArray>& rotations,
+                                          const LayerKinds& kinds) {
+    const BertSizes sizes = sizes_of(arrays, heads, epsilon, norms_first, rotations);
     Reader reader(arrays);
     BertWeights weights;
+    weights.gate = gate_of(gate);
+    weights.norms_first = norms_first;
     weights.words = reader.matrix(sizes.vocabulary, sizes.hidden);
-    weights.positions = reader.matrix(sizes.positions, sizes.hidden);
+    const float* const positions = reader.matrix(rotations.has_value() ? 0 : sizes.positions, sizes.hidden);
+    if (rotations.has_value()) {
+        weights.rotations = rotations->data();
+        weights.rotation_kinds = extent(*rotations, 0);
+    } else {
+        weights.positions = positions;
+    }
     weights.types = reader.matrix(sizes.types, sizes.hidden);
     weights.embedded = reader.norm(sizes.hidden);
+    if (!kinds.empty() && kinds.size() != sizes.layers) {
+        throw py::value_error("expected a kind for each of " + std::to_string(sizes.layers) + " layers, got " +
+                              std::to_string(kinds.size()));
+    }
     for (std::size_t i = 0; i < sizes.layers; ++i) {
         BertLayerWeights layer;
         for (auto* linear : {&layer.query, &layer.key, &layer.value, &layer.output}) {
             *linear = reader.linear(sizes.hidden, sizes.hidden);
         }
-        layer.after_attention = reader.norm(sizes.hidden);
-        layer.wide = reader.linear(sizes.inner, sizes.hidden);
+        layer.attention_norm = norms_first ? reader.norm_or_none(sizes.hidden) : reader.norm(sizes.hidden);
+        layer.wide = reader.linear((weights.gate.has_value() ? 2 : 1) * sizes.inner, sizes.hidden);
         layer.narrow = reader.linear(sizes.hidden, sizes.inner);
-        layer.after_inner = reader.norm(sizes.hidden);
+        layer.inner_norm = reader.norm(sizes.hidden);
+        if (!kinds.empty()) {
+            std::tie(layer.rotation, layer.window) = kinds[i];
+        }
+        if (layer.window > kWidestWindow || (rotations.has_value() && layer.rotation >= weights.rotation_kinds)) {
+            throw py::value_error("layer " + std::to_string(i) + " has a kind that the model has not");
+        }
         weights.layers.push_back(layer);
+    }
+    if (norms_first) {
+        weights.last = reader.norm(sizes.hidden);
     }
     if (distances.has_value()) {
         if (distances->ndim() != 2 || extent(*distances, 0) != heads ||
@@ -123,6 +192,10 @@ std::unique_ptr<BertEncoder> make_encoder(const std::vector<FloatArray>& arrays,
             throw py::value_error("distances must be (heads, 2 positions - 1)");
         }
         weights.distances = distances->data();
+    }
+    if (distances.has_value() && std::any_of(weights.layers.begin(), weights.layers.end(),
+                                             [](const BertLayerWeights& layer) { return layer.window != 0; })) {
+        throw py::value_error("distances and windows together are not supported");
     }
     const EncoderKernels& kernels = vss::embedding::encoder_kernels(level, precision_of(precision));
     const py::gil_scoped_release unlocked;
@@ -181,7 +254,9 @@ FloatArray encode(const BertEncoder& encoder, const Int32s& ids, const Int64s& l
 void register_encoder(py::module_& module) {
     py::class_<BertEncoder>(module, "BertEncoder")
         .def(py::init(&make_encoder), py::arg("arrays"), py::arg("heads"), py::arg("epsilon"), py::arg("level"),
-             py::arg("precision") = "float32", py::arg("distances").noconvert() = py::none())
+             py::arg("precision") = "float32", py::arg("distances").noconvert() = py::none(), py::arg("gate") = "",
+             py::arg("norms_first") = false, py::arg("rotations").noconvert() = py::none(),
+             py::arg("layers") = LayerKinds())
         .def("encode", &encode, py::arg("ids").noconvert(), py::arg("lengths").noconvert(),
              py::arg("types").noconvert() = py::none(),
              "Token vectors, float32 (tokens, hidden), of texts whose int32 ids stand one text after the other.");

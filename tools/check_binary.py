@@ -16,7 +16,7 @@ ALLOWED_LIBRARIES = re.compile(r"^(libc|libm|libdl|libpthread|librt|ld-linux[\w.
 """Parts of the C library. C++'s is linked into vss0."""
 
 EXPORTED = re.compile(r"^(sqlite3_vss_init|vss0_\w+)$")
-SPECIAL_SOURCE = re.compile(r"_(avx2|avx512|avx512bf16|amx|neon)\.cpp\.o$")
+SPECIAL_SOURCE = re.compile(r"_(avx2|avx512|avx512bf16|amx|neon|neonbf16)\.cpp\.o$")
 
 
 def run(*command: str) -> list[str]:

@@ -17,7 +17,7 @@ format_cpp() { tracked 'vendor/*.cpp' 'vendor/*.h' 'src/*.cpp' 'src/*.h' 'benchm
 
 # The sources of build/dev whose folder is ours; NEON kernels are not compiled here. Two at a time.
 tidy() {
-    tracked 'vendor/sqlite-vss/src/*.cpp' 'src/*.cpp' | grep -v '_neon\.cpp$' |
+    tracked 'vendor/sqlite-vss/src/*.cpp' 'src/*.cpp' | grep -vE '_neon(bf16)?\.cpp$' |
         xargs -P 2 -n 4 clang-tidy -p build/dev --quiet --warnings-as-errors='*' 2>build/clang-tidy.log
 }
 

@@ -1,6 +1,6 @@
 """Texts a second of every level, precision and backend that this machine has, in one run, and beside them its peaks.
 
-    python benchmarks/encoder/levels.py [--rounds 5] [--texts FILE] [--site DIRECTORY] [--json FILE] [--accuracy] [--memory]
+    python benchmarks/encoder/levels.py [--rounds 5] [--texts FILE] [--site DIRECTORY] [--json FILE] [--scalar] [--accuracy] [--memory]
 
 Texts: lines of FILE, by default first lines of the standard library's docstrings. Workloads: short (a line each), eight joined,
 mixed. Rounds alternate between the variants, so a disturbance of the machine meets all alike; shown are medians, and the median
@@ -93,18 +93,20 @@ def sentence_transformers(_: str, __: str) -> Encode:
 
 
 MAKERS: dict[str, Callable[[str, str], Encode]] = {
-    **dict.fromkeys(("scalar", "avx2", "avx512", "avx512bf16", "amx"), native),
+    **dict.fromkeys(("scalar", "avx2", "avx512", "avx512bf16", "amx", "neon", "neonbf16"), native),
     "onnxruntime": backend,
     "openvino": backend,
     "sentence-transformers": sentence_transformers,
 }
 
 
-def variants() -> list[tuple[str, str]]:
+def variants(*, scalar: bool) -> list[tuple[str, str]]:
     """Name and precision, the first one what the others are compared with."""
     levels = [level for level in _core.encoder_levels() if level != "scalar"] or ["scalar"]
-    found = [(level, "float32") for level in levels if level != "avx512bf16"]
-    found += [(level, "bfloat16") for level in levels if level in ("avx512bf16", "amx")]
+    found = [(level, "float32") for level in levels if level not in ("avx512bf16", "neonbf16")]
+    found += [(level, "bfloat16") for level in levels if level in ("avx512bf16", "amx", "neonbf16")]
+    if scalar and levels != ["scalar"]:
+        found.append(("scalar", "float32"))
     return [
         *found,
         ("onnxruntime", "float32"),
@@ -148,7 +150,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     tokens = {name: int(tokenizer.encode(texts).lengths.sum()) for name, texts in rows.items()}
     made: dict[str, Encode] = {}
     result: dict[str, Any] = {"cpu": cpu_name(), "threads": THREADS, "tokens": tokens, "missing": {}}
-    for name, precision in variants():
+    for name, precision in variants(scalar=arguments.scalar):
         try:
             made[f"{name} {precision}"] = MAKERS[name](name, precision)
             made[f"{name} {precision}"](rows["mixed"][:64])
@@ -248,6 +250,7 @@ def main() -> None:
     parser.add_argument("--texts", type=Path)
     parser.add_argument("--site", type=Path)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--scalar", action="store_true", help="the scalar level too, which is slow")
     parser.add_argument("--accuracy", action="store_true")
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--alone", nargs=2, metavar=("NAME", "PRECISION"), help=argparse.SUPPRESS)

@@ -90,6 +90,10 @@ class BertEncoder:
         level: str,
         precision: str = "float32",
         distances: npt.NDArray[np.float32] | None = None,
+        gate: str = "",
+        norms_first: bool = False,
+        rotations: npt.NDArray[np.float32] | None = None,
+        layers: Sequence[tuple[int, int]] = (),
     ) -> None: ...
     def encode(
         self,

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <limits>
 #include <stdexcept>
 #include <utility>
 
@@ -159,10 +160,12 @@ struct BertEncoder::Linear {
         }
     }
 
-    // The product of some inputs (at most kDepth, one block's) with some outputs. a begins at these inputs, c at these
-    // outputs. Where `halved` is given and kernels are tiled, the results become these rows instead.
+    // The product of some inputs (at most kDepth, one block's) with some outputs, added to what is in c where told so
+    // or where it is not the first block. a begins at these inputs, c at these outputs. Where `halved` is given and
+    // kernels are tiled, the results become these rows instead.
     void block(const EncoderKernels& kernels, const Rows& a, std::size_t m, std::size_t input, std::size_t output,
-               std::size_t count, float* c, std::size_t c_step, After after, const HalvedRows* halved = nullptr) const {
+               std::size_t count, float* c, std::size_t c_step, After after, bool add = false,
+               const HalvedRows* halved = nullptr) const {
         std::size_t depth = std::min(kDepth, inputs - input);
         const bool last = input + depth == inputs;
         if (parts != 0) {
@@ -180,7 +183,7 @@ struct BertEncoder::Linear {
                                 .bias = bias.data() + output,
                                 .c = c,
                                 .c_step = c_step,
-                                .add = input != 0,
+                                .add = add || input != 0,
                                 .after = last ? after : After::nothing};
             if (last && halved != nullptr) {
                 halved->take(product);
@@ -198,13 +201,13 @@ struct BertEncoder::Linear {
                           .bias = bias.data() + output,
                           .c = c,
                           .c_step = c_step,
-                          .add = input != 0,
+                          .add = add || input != 0,
                           .after = last ? after : After::nothing});
     }
 
     // The product of all inputs with some outputs.
     void apply(const EncoderKernels& kernels, const Rows& a, std::size_t m, std::size_t output, std::size_t count,
-               float* c, std::size_t c_step, After after, const HalvedRows* halved = nullptr) const {
+               float* c, std::size_t c_step, After after, bool add = false, const HalvedRows* halved = nullptr) const {
         for (std::size_t input = 0; input < inputs; input += kDepth) {
             Rows part = a;
             if (parts == 0) {
@@ -212,7 +215,7 @@ struct BertEncoder::Linear {
             } else {
                 part.halves += half_offset(kernels.tiled, input);
             }
-            block(kernels, part, m, input, output, count, c, c_step, after, halved);
+            block(kernels, part, m, input, output, count, c, c_step, after, add, halved);
         }
     }
 };
@@ -221,7 +224,14 @@ struct BertEncoder::Norm {
     std::vector<float> gamma;
     std::vector<float> beta;
 
-    Norm(const NormWeights& from, std::size_t n) : gamma(from.gamma, from.gamma + n), beta(from.beta, from.beta + n) {}
+    Norm(const NormWeights& from, std::size_t n) {
+        if (from.gamma != nullptr) {
+            gamma.assign(from.gamma, from.gamma + n);
+            beta.assign(from.beta, from.beta + n);
+        }
+    }
+
+    [[nodiscard]] bool is_there() const { return !gamma.empty(); }
 
     void apply(const EncoderKernels& kernels, const float* values, const float* residual, float epsilon,
                float* out) const {
@@ -232,18 +242,22 @@ struct BertEncoder::Norm {
 struct BertEncoder::Layer {
     Linear qkv;  // each head's queries, keys and values; queries carry the scores' factor 1 / sqrt(head size)
     Linear output;
-    Norm after_attention;
+    Norm attention_norm;
     Linear wide;
     Linear narrow;
-    Norm after_inner;
+    Norm inner_norm;
+    std::size_t rotation;
+    std::size_t window;
 
-    Layer(const EncoderKernels& kernels, Arena& arena, const BertSizes& sizes, const BertLayerWeights& from)
+    Layer(const EncoderKernels& kernels, Arena& arena, const BertSizes& sizes, bool gated, const BertLayerWeights& from)
         : qkv(kernels, arena, sizes.hidden, 3 * sizes.hidden),
           output(kernels, arena, sizes.hidden, sizes.hidden, from.output),
-          after_attention(from.after_attention, sizes.hidden),
-          wide(kernels, arena, sizes.hidden, sizes.inner, from.wide),
+          attention_norm(from.attention_norm, sizes.hidden),
+          wide(kernels, arena, sizes.hidden, (gated ? 2 : 1) * sizes.inner, from.wide),
           narrow(kernels, arena, sizes.inner, sizes.hidden, from.narrow),
-          after_inner(from.after_inner, sizes.hidden) {
+          inner_norm(from.inner_norm, sizes.hidden),
+          rotation(from.rotation),
+          window(from.window) {
         const std::size_t size = sizes.hidden / sizes.heads;
         const float factor = 1.0F / std::sqrt(static_cast<float>(size));
         for (std::size_t start = 0; start < sizes.hidden; start += size) {
@@ -253,9 +267,10 @@ struct BertEncoder::Layer {
         }
     }
 
-    static std::size_t bytes(const EncoderKernels& kernels, const BertSizes& sizes) {
+    static std::size_t bytes(const EncoderKernels& kernels, const BertSizes& sizes, bool gated) {
         return Linear::bytes(kernels, sizes.hidden, 3 * sizes.hidden) +
-               Linear::bytes(kernels, sizes.hidden, sizes.hidden) + Linear::bytes(kernels, sizes.hidden, sizes.inner) +
+               Linear::bytes(kernels, sizes.hidden, sizes.hidden) +
+               Linear::bytes(kernels, sizes.hidden, (gated ? 2 : 1) * sizes.inner) +
                Linear::bytes(kernels, sizes.inner, sizes.hidden);
     }
 };
@@ -270,6 +285,8 @@ struct BertEncoder::Scratch {
     Floats values;    // one head's, in panels
     Floats scores;    // (rows, longest text)
     Floats wide;      // (rows, kDepth)
+    Floats factors;   // the same, where layers are gated
+    Floats normed;    // (tokens, hidden), where norms are first
     Floats narrow;    // (rows, hidden)
     HalvedRows halved_state;
     HalvedRows halved_wide;
@@ -279,7 +296,8 @@ struct BertEncoder::Scratch {
     Halves halved_keys;
     Halves halved_values;
 
-    Scratch(const EncoderKernels& kernels, const BertSizes& sizes, std::size_t all, std::size_t most)
+    Scratch(const EncoderKernels& kernels, const BertSizes& sizes, bool gated, bool norms_first, std::size_t all,
+            std::size_t most)
         : tokens(all),
           longest(most),
           qkv(tokens * 3 * (sizes.hidden / sizes.heads)),
@@ -288,6 +306,8 @@ struct BertEncoder::Scratch {
           values(longest * (sizes.hidden / sizes.heads)),
           scores(std::min(longest, kernels.rows) * round_up(longest, kPanel)),
           wide(std::min(tokens, kernels.rows) * kDepth),
+          factors(gated ? std::min(tokens, kernels.rows) * kDepth : 0),
+          normed(norms_first ? tokens * sizes.hidden : 0),
           narrow(std::min(tokens, kernels.rows) * sizes.hidden),
           halved_state(kernels, tokens, sizes.hidden),
           halved_wide(kernels, std::min(tokens, kernels.rows), kDepth),
@@ -324,8 +344,9 @@ class BertEncoder::Lent {
                 free.pop_back();  // too small: the new one takes its place
             }
         }
-        scratch_ = std::make_unique<Scratch>(encoder.kernels_, encoder.sizes_, std::max(tokens, kUsualTokens),
-                                             std::max(longest, kUsualTokens / 2));
+        scratch_ =
+            std::make_unique<Scratch>(encoder.kernels_, encoder.sizes_, encoder.gate_.has_value(), encoder.norms_first_,
+                                      std::max(tokens, kUsualTokens), std::max(longest, kUsualTokens / 2));
     }
     ~Lent() {
         if (scratch_->tokens <= kMostKept) {
@@ -349,17 +370,23 @@ class BertEncoder::Lent {
 };
 
 BertEncoder::BertEncoder(const BertSizes& sizes, const BertWeights& weights, const EncoderKernels& kernels)
-    : sizes_(sizes), kernels_(kernels) {
+    : sizes_(sizes),
+      kernels_(kernels),
+      has_positions_(weights.positions != nullptr),
+      zeros_(sizes.hidden),
+      gate_(weights.gate),
+      norms_first_(weights.norms_first) {
     if (!sizes.fit() || weights.layers.size() != sizes.layers) {
         throw std::invalid_argument("sizes that this encoder does not take");
     }
     words_ = Floats(sizes.vocabulary * sizes.hidden);
     std::copy_n(weights.words, sizes.vocabulary * sizes.hidden, words_.data());
-    positions_ = Floats(sizes.positions * sizes.hidden);
-    for (std::size_t position = 0; position < sizes.positions; ++position) {
+    const std::size_t positions = has_positions_ ? sizes.positions : 1;
+    positions_ = Floats(positions * sizes.hidden);
+    for (std::size_t position = 0; position < positions; ++position) {
         const std::size_t start = position * sizes.hidden;
-        std::transform(weights.types, weights.types + sizes.hidden, weights.positions + start,
-                       positions_.data() + start, std::plus<>());
+        const float* const place = has_positions_ ? weights.positions + start : zeros_.data();
+        std::transform(weights.types, weights.types + sizes.hidden, place, positions_.data() + start, std::plus<>());
     }
     types_ = Floats(sizes.types * sizes.hidden);
     for (std::size_t type = 0; type < sizes.types; ++type) {
@@ -370,11 +397,19 @@ BertEncoder::BertEncoder(const BertSizes& sizes, const BertWeights& weights, con
     if (weights.distances != nullptr) {
         distances_.assign(weights.distances, weights.distances + sizes.heads * (2 * sizes.positions - 1));
     }
+    if (weights.rotations != nullptr) {
+        const std::size_t of_kind = sizes.positions * (sizes.hidden / sizes.heads);
+        rotations_.assign(weights.rotations, weights.rotations + weights.rotation_kinds * of_kind);
+    }
     embedded_ = std::make_unique<Norm>(weights.embedded, sizes.hidden);
-    arena_ = std::make_unique<Arena>(sizes.layers * Layer::bytes(kernels, sizes));
+    last_ = std::make_unique<Norm>(weights.last, sizes.hidden);
+    arena_ = std::make_unique<Arena>(sizes.layers * Layer::bytes(kernels, sizes, gate_.has_value()));
     layers_.reserve(sizes.layers);
     for (const BertLayerWeights& layer : weights.layers) {
-        layers_.emplace_back(kernels, *arena_, sizes, layer);
+        if (weights.rotations != nullptr && layer.rotation >= weights.rotation_kinds) {
+            throw std::invalid_argument("a layer without a rotation of its kind");
+        }
+        layers_.emplace_back(kernels, *arena_, sizes, gate_.has_value(), layer);
     }
     scratches_.reserve(kKept);
 }
@@ -397,21 +432,30 @@ void BertEncoder::encode(const std::int32_t* ids, const std::int32_t* types, con
     const std::size_t hidden = sizes_.hidden;
     const std::size_t of_head = 3 * (hidden / sizes_.heads);
     for (const Layer& layer : layers_) {
-        const Rows state = scratch.halved_state.make(out, hidden, tokens, hidden);
+        const float* attending = out;
+        if (norms_first_ && layer.attention_norm.is_there()) {
+            normalize(layer.attention_norm, out, tokens, scratch.normed.data());
+            attending = scratch.normed.data();
+        }
+        const Rows state = scratch.halved_state.make(attending, hidden, tokens, hidden);
         for (std::size_t head = 0; head < sizes_.heads; ++head) {
             layer.qkv.apply(kernels_, state, tokens, head * of_head, of_head, scratch.qkv.data(), of_head, After::bias);
             for (std::size_t text = 0; text < texts; ++text) {
                 const std::size_t length = starts[text + 1] - starts[text];
+                rotate(layer, scratch.qkv.data() + starts[text] * of_head, length);
                 if (kernels_.tiled) {
-                    attend_halved(scratch, head, starts[text], length);
+                    attend_halved(layer, scratch, head, starts[text], length);
                 } else {
-                    attend(scratch, head, starts[text], length);
+                    attend(layer, scratch, head, starts[text], length);
                 }
             }
         }
         for (std::size_t row = 0; row < tokens; row += kernels_.rows) {
             finish_rows(layer, scratch, row, std::min(kernels_.rows, tokens - row), out);
         }
+    }
+    if (norms_first_) {
+        normalize(*last_, out, tokens, out);
     }
 }
 
@@ -421,7 +465,7 @@ void BertEncoder::embed(const std::int32_t* ids, const std::int32_t* types, cons
     std::vector<float> typed(types == nullptr ? 0 : hidden);
     for (std::size_t text = 0; text < texts; ++text) {
         for (std::size_t row = starts[text]; row < starts[text + 1]; ++row) {
-            const float* place = positions_.data() + (row - starts[text]) * hidden;
+            const float* place = positions_.data() + (has_positions_ ? row - starts[text] : 0) * hidden;
             if (types != nullptr && types[row] != 0) {
                 const float* const step = types_.data() + static_cast<std::size_t>(types[row]) * hidden;
                 std::transform(place, place + hidden, step, typed.begin(), std::plus<>());
@@ -433,20 +477,67 @@ void BertEncoder::embed(const std::int32_t* ids, const std::int32_t* types, cons
     }
 }
 
-void BertEncoder::attend(const Scratch& scratch, std::size_t head, std::size_t start, std::size_t tokens) const {
+// Of a text's queries and keys, value i and value i + half a head are a point in the plane.
+void BertEncoder::rotate(const Layer& layer, float* rows, std::size_t tokens) const {
+    if (rotations_.empty()) {
+        return;
+    }
+    const std::size_t size = sizes_.hidden / sizes_.heads;
+    const std::size_t half = size / 2;
+    const float* cosines = rotations_.data() + layer.rotation * sizes_.positions * size;
+    for (std::size_t token = 0; token < tokens; ++token, rows += 3 * size, cosines += size) {
+        const float* const sines = cosines + half;
+        for (float* const low : {rows, rows + size}) {
+            float* const high = low + half;
+            for (std::size_t i = 0; i < half; ++i) {
+                const float x = low[i];
+                const float y = high[i];
+                low[i] = x * cosines[i] - y * sines[i];
+                high[i] = y * cosines[i] + x * sines[i];
+            }
+        }
+    }
+}
+
+namespace {
+
+// Takes what is out of reach out of the scores of tokens from `row` on: columns stand for tokens from `first` to before
+// `last`, and those behind them, up to `step`, for none.
+void mask(float* scores, std::size_t step, std::size_t row, std::size_t rows, std::size_t first, std::size_t last,
+          std::size_t window) {
+    constexpr float kNone = -std::numeric_limits<float>::infinity();
+    for (std::size_t token = row; token < row + rows; ++token, scores += step) {
+        const std::size_t from = token > first + window ? token - window - first : 0;
+        const std::size_t to = std::min(token + window + 1, last) - first;
+        std::fill_n(scores, from, kNone);
+        std::fill(scores + to, scores + step, kNone);
+    }
+}
+
+}  // namespace
+
+void BertEncoder::attend(const Layer& layer, const Scratch& scratch, std::size_t head, std::size_t start,
+                         std::size_t tokens) const {
     const std::size_t hidden = sizes_.hidden;
     const std::size_t size = hidden / sizes_.heads;
-    const std::size_t padded = round_up(tokens, kPanel);
     const float* const queries = scratch.qkv.data() + start * 3 * size;
     pack_keys(queries + size, tokens, scratch.keys.data());
     pack_values(queries + 2 * size, tokens, scratch.values.data());
     for (std::size_t row = 0; row < tokens; row += kernels_.rows) {
         const std::size_t rows = std::min(kernels_.rows, tokens - row);
+        // The keys that these rows reach, from a panel's first on.
+        std::size_t first = 0;
+        std::size_t last = tokens;
+        if (layer.window != 0) {
+            first = row > layer.window ? (row - layer.window) / kPanel * kPanel : 0;
+            last = std::min(tokens, row + rows + layer.window);
+        }
+        const std::size_t padded = round_up(last - first, kPanel);
         kernels_.multiply({.a = queries + row * 3 * size,
                            .a_step = 3 * size,
                            .m = rows,
                            .k = size,
-                           .b = scratch.keys.data(),
+                           .b = scratch.keys.data() + first * size,
                            .b_step = size * kPanel,
                            .columns = padded,
                            .bias = nullptr,
@@ -455,12 +546,15 @@ void BertEncoder::attend(const Scratch& scratch, std::size_t head, std::size_t s
                            .add = false,
                            .after = After::nothing});
         add_distances(scratch.scores.data(), padded, head, row, rows, tokens);
-        kernels_.softmax(scratch.scores.data(), rows, tokens, padded);
+        if (layer.window != 0) {
+            mask(scratch.scores.data(), padded, row, rows, first, last, layer.window);
+        }
+        kernels_.softmax(scratch.scores.data(), rows, last - first, padded);
         kernels_.multiply({.a = scratch.scores.data(),
                            .a_step = padded,
                            .m = rows,
-                           .k = tokens,
-                           .b = scratch.values.data(),
+                           .k = last - first,
+                           .b = scratch.values.data() + first * kPanel,
                            .b_step = tokens * kPanel,
                            .columns = size,
                            .bias = nullptr,
@@ -471,7 +565,8 @@ void BertEncoder::attend(const Scratch& scratch, std::size_t head, std::size_t s
     }
 }
 
-void BertEncoder::attend_halved(const Scratch& scratch, std::size_t head, std::size_t start, std::size_t tokens) const {
+void BertEncoder::attend_halved(const Layer& layer, const Scratch& scratch, std::size_t head, std::size_t start,
+                                std::size_t tokens) const {
     const std::size_t hidden = sizes_.hidden;
     const std::size_t size = hidden / sizes_.heads;
     const std::size_t padded = round_up(tokens, kPanel);
@@ -508,6 +603,9 @@ void BertEncoder::attend_halved(const Scratch& scratch, std::size_t head, std::s
         product.c_step = padded;
         multiply(scratch.halved_queries.make(queries + row * step, step, product.m, size), size);
         add_distances(scratch.scores.data(), padded, head, row, product.m, tokens);
+        if (layer.window != 0) {
+            mask(scratch.scores.data(), padded, row, product.m, 0, tokens, layer.window);
+        }
         const Rows weights = scratch.halved_scores.soften(scratch.scores.data(), padded, product.m, tokens);
         product.b = scratch.halved_values.data();
         product.b_rest = scratch.values_rest(sizes_);
@@ -558,29 +656,59 @@ void BertEncoder::pack_values(const float* values, std::size_t tokens, float* to
     }
 }
 
+void BertEncoder::normalize(const Norm& norm, const float* values, std::size_t rows, float* out) const {
+    for (std::size_t i = 0; i < rows * sizes_.hidden; i += sizes_.hidden) {
+        norm.apply(kernels_, values + i, zeros_.data(), sizes_.epsilon, out + i);
+    }
+}
+
 void BertEncoder::finish_rows(const Layer& layer, const Scratch& scratch, std::size_t row, std::size_t rows,
                               float* out) const {
     const std::size_t hidden = sizes_.hidden;
     float* const state = out + row * hidden;
-    float* const narrow = scratch.narrow.data();
     const Rows attended = scratch.halved_state.make(scratch.attended.data() + row * hidden, hidden, rows, hidden, row);
+    if (norms_first_) {
+        layer.output.apply(kernels_, attended, rows, 0, hidden, state, hidden, After::bias, true);
+        float* const normed = scratch.normed.data() + row * hidden;
+        normalize(layer.inner_norm, state, rows, normed);
+        apply_inner(layer, scratch, normed, row, rows, state, true);
+        return;
+    }
+    float* const narrow = scratch.narrow.data();
     layer.output.apply(kernels_, attended, rows, 0, hidden, narrow, hidden, After::bias);
     for (std::size_t i = 0; i < rows * hidden; i += hidden) {
-        layer.after_attention.apply(kernels_, narrow + i, state + i, sizes_.epsilon, state + i);
+        layer.attention_norm.apply(kernels_, narrow + i, state + i, sizes_.epsilon, state + i);
     }
-    const Rows normed = scratch.halved_state.make(state, hidden, rows, hidden, row);
+    apply_inner(layer, scratch, state, row, rows, narrow, false);
+    for (std::size_t i = 0; i < rows * hidden; i += hidden) {
+        layer.inner_norm.apply(kernels_, narrow + i, state + i, sizes_.epsilon, state + i);
+    }
+}
+
+// The inner layer of some rows of the state, or what it is added to.
+void BertEncoder::apply_inner(const Layer& layer, const Scratch& scratch, const float* state, std::size_t row,
+                              std::size_t rows, float* out, bool add) const {
+    const std::size_t hidden = sizes_.hidden;
+    const Rows inputs = scratch.halved_state.make(state, hidden, rows, hidden, row);
     // A part of the wide layer is used up while it is in the cache.
     for (std::size_t inner = 0; inner < sizes_.inner; inner += kDepth) {
         const std::size_t count = std::min(kDepth, sizes_.inner - inner);
-        const bool halved = kernels_.tiled && count % kHalfDepth == 0;
-        layer.wide.apply(kernels_, normed, rows, inner, count, scratch.wide.data(), kDepth, After::bias_gelu,
-                         halved ? &scratch.halved_wide : nullptr);
-        const Rows wide =
-            halved ? scratch.halved_wide.halved() : scratch.halved_wide.make(scratch.wide.data(), kDepth, rows, count);
-        layer.narrow.block(kernels_, wide, rows, inner, 0, hidden, narrow, hidden, After::bias);
-    }
-    for (std::size_t i = 0; i < rows * hidden; i += hidden) {
-        layer.after_inner.apply(kernels_, narrow + i, state + i, sizes_.epsilon, state + i);
+        float* const wide = scratch.wide.data();
+        bool halved = false;
+        if (gate_.has_value()) {
+            float* const factors = scratch.factors.data();
+            layer.wide.apply(kernels_, inputs, rows, inner, count, wide, kDepth, After::bias);
+            layer.wide.apply(kernels_, inputs, rows, sizes_.inner + inner, count, factors, kDepth, After::bias);
+            for (std::size_t i = 0; i < rows * kDepth; i += kDepth) {
+                kernels_.apply_gate(*gate_, wide + i, factors + i, count);
+            }
+        } else {
+            halved = kernels_.tiled && count % kHalfDepth == 0;
+            layer.wide.apply(kernels_, inputs, rows, inner, count, wide, kDepth, After::bias_gelu, false,
+                             halved ? &scratch.halved_wide : nullptr);
+        }
+        const Rows made = halved ? scratch.halved_wide.halved() : scratch.halved_wide.make(wide, kDepth, rows, count);
+        layer.narrow.block(kernels_, made, rows, inner, 0, hidden, out, hidden, After::bias, add);
     }
 }
 

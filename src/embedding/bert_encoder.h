@@ -1,5 +1,7 @@
 // A BERT encoder (Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers", 2019) that computes the
-// tokens of many texts as the rows of one matrix: no padding, so no work but the tokens' own.
+// tokens of many texts as the rows of one matrix: no padding, so no work but the tokens' own. Also its descendants with
+// gated layers (Shazeer, "GLU Variants Improve Transformer", 2020), rotated queries and keys (Su et al., "RoFormer",
+// 2021), attention to near tokens only, and normalization before a layer instead of behind it.
 //
 // Weights are packed once into the order in which products read them; calls only read them, so threads share an
 // encoder. A call computes on its own thread. Every product takes a block of rows that stays in the second-level cache,
@@ -10,6 +12,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "encoder_kernels.h"
@@ -42,22 +45,34 @@ struct NormWeights {
     const float* beta = nullptr;
 };
 
+// Normalizations are behind attention and the inner layer; or before them, where BertWeights::norms_first says so, and
+// attention's may then be missing (null). Where layers are gated, `wide` has the gates' outputs first and then as many
+// factors.
 struct BertLayerWeights {
     LinearWeights query, key, value, output;
-    NormWeights after_attention;
+    NormWeights attention_norm;
     LinearWeights wide, narrow;
-    NormWeights after_inner;
+    NormWeights inner_norm;
+    std::size_t rotation = 0;  // which of BertWeights::rotations
+    std::size_t window = 0;    // how far tokens look to either side; 0: at all
 };
 
 // Weights in the caller's memory, of the sizes that BertSizes tells.
 struct BertWeights {
     const float* words = nullptr;      // (vocabulary, hidden)
-    const float* positions = nullptr;  // (positions, hidden)
+    const float* positions = nullptr;  // (positions, hidden), or null
     const float* types = nullptr;      // (types, hidden)
     // Added to each head's scores by the distance from query to key: (heads, 2 positions - 1), from 1 - positions on.
     // Null: nothing is. (MPNet: Song et al., 2020; its biases are Raffel et al.'s of T5, 2020.)
     const float* distances = nullptr;
+    // For each kind of rotation and position, cosines and then sines of the angles by which neighbouring halves of a
+    // head's queries and keys are rotated: (rotation_kinds, positions, head size). Null: they are not.
+    const float* rotations = nullptr;
+    std::size_t rotation_kinds = 0;
+    std::optional<Gate> gate;  // none: layers are not gated, and GELU is between wide and narrow
+    bool norms_first = false;
     NormWeights embedded;
+    NormWeights last;  // where norms are first
     std::vector<BertLayerWeights> layers;
 };
 
@@ -87,21 +102,33 @@ class BertEncoder {
 
     void embed(const std::int32_t* ids, const std::int32_t* types, const std::size_t* starts, std::size_t texts,
                float* out) const;
-    void attend(const Scratch& scratch, std::size_t head, std::size_t start, std::size_t tokens) const;
-    void attend_halved(const Scratch& scratch, std::size_t head, std::size_t start, std::size_t tokens) const;
+    void rotate(const Layer& layer, float* rows, std::size_t tokens) const;
+    void attend(const Layer& layer, const Scratch& scratch, std::size_t head, std::size_t start,
+                std::size_t tokens) const;
+    void attend_halved(const Layer& layer, const Scratch& scratch, std::size_t head, std::size_t start,
+                       std::size_t tokens) const;
     void add_distances(float* scores, std::size_t step, std::size_t head, std::size_t row, std::size_t rows,
                        std::size_t tokens) const;
     void pack_keys(const float* keys, std::size_t tokens, float* to) const;
     void pack_values(const float* values, std::size_t tokens, float* to) const;
+    void normalize(const Norm& norm, const float* values, std::size_t rows, float* out) const;
     void finish_rows(const Layer& layer, const Scratch& scratch, std::size_t row, std::size_t rows, float* out) const;
+    void apply_inner(const Layer& layer, const Scratch& scratch, const float* state, std::size_t row, std::size_t rows,
+                     float* out, bool add) const;
 
     BertSizes sizes_;
     const EncoderKernels& kernels_;
     Floats words_;
-    Floats positions_;  // those of type 0 added
-    Floats types_;      // from type 0 to each
+    Floats positions_;  // those of type 0 added; one row, the type's, where there are no positions
+    bool has_positions_;
+    Floats types_;  // from type 0 to each
     std::vector<float> distances_;
+    std::vector<float> rotations_;
+    std::vector<float> zeros_;  // a row
+    std::optional<Gate> gate_;
+    bool norms_first_;
     std::unique_ptr<Norm> embedded_;
+    std::unique_ptr<Norm> last_;
     std::unique_ptr<Arena> arena_;  // the layers' packed weights
     std::vector<Layer> layers_;
     // What ended calls worked in, for the next ones: pages that are at hand need not be cleared.

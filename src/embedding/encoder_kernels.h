@@ -98,6 +98,9 @@ struct HeadPacking {
     std::size_t to_rest;  // from first parts to second parts
 };
 
+// What a gated layer makes of its gate. GELU is exact; SiLU is x / (1 + e^-x).
+enum class Gate { gelu, silu };
+
 struct EncoderKernels {
     // c = after(a b) or after(c + a b).
     void (*multiply)(const Product& product);
@@ -110,6 +113,9 @@ struct EncoderKernels {
     // Scores to weights, in place: `rows` rows of `columns` values, `step` apart. The values behind them, up to the
     // next multiple of kPanel, must be none above the row's largest, and become 0.
     void (*softmax)(float* scores, std::size_t rows, std::size_t columns, std::size_t step);
+
+    // values = gate(values) * factors, `n` values, a multiple of kPanel.
+    void (*apply_gate)(Gate gate, float* values, const float* factors, std::size_t n);
 
     // How products with a model's weights are made: of float32 values (0), of one bfloat16 part of each value, or of
     // two. The functions for bfloat16 are there only where it is used. Attention's products are made in the same way
@@ -144,6 +150,12 @@ extern const EncoderKernels kEncoderKernelsAvx512Bf16;
 extern const EncoderKernels kEncoderKernelsAvx512PairsModel;
 extern const EncoderKernels kEncoderKernelsAvx512TilesModel;
 extern const EncoderKernels kEncoderKernelsAvx512TilesModelSplit;
+#endif
+#if defined(VSS_HAVE_NEON)
+extern const EncoderKernels kEncoderKernelsNeon;
+#endif
+#if defined(VSS_HAVE_NEONBF16)
+extern const EncoderKernels kEncoderKernelsNeonBf16;
 #endif
 #if defined(VSS_HAVE_AMX)
 extern const EncoderKernels kEncoderKernelsAmx;

@@ -1,6 +1,6 @@
-// The kernels of encoder_kernels.h, written once over a vector type of `kLanes` floats, 8 or 16. Included by one source
-// for each instruction level, which defines in an anonymous namespace first: `Lanes`, `kLanes`, and the tile that its
-// registers hold, `kTilePanels` panels at most and tile_rows() rows. Everything here is local to it.
+// The kernels of encoder_kernels.h, written once over a vector type of `kLanes` floats: 4, 8 or 16. Included by one
+// source for each instruction level, which defines in an anonymous namespace first: `Lanes`, `kLanes`, and the tile
+// that its registers hold, `kTilePanels` panels at most and tile_rows() rows. Everything here is local to it.
 #pragma once
 
 #include <algorithm>
@@ -42,6 +42,10 @@ inline Lanes gelu(Lanes x) {
     p = Lanes::fma(p, t, Lanes::all(0.5F * 0.254829592F));
     const Lanes tail = p * t * exponential(x * x * Lanes::all(-0.5F));  // erfc(|x| / sqrt 2) / 2
     return Lanes::where_negative(x, x * tail, Lanes::fma(Lanes::all(0.0F) - x, tail, x));
+}
+
+inline Lanes silu(Lanes x) {
+    return x * Lanes::reciprocal(Lanes::all(1.0F) + exponential(Lanes::all(0.0F) - x));
 }
 
 template <After after>
@@ -224,7 +228,21 @@ void softmax(float* scores, std::size_t rows, std::size_t columns, std::size_t s
     }
 }
 
-constexpr EncoderKernels kTable{&multiply, &layer_norm, &softmax};
+template <typename Function>
+inline void gate_values(float* values, const float* factors, std::size_t n, Function function) {
+    for (std::size_t i = 0; i < n; i += kLanes) {
+        (function(Lanes::load(values + i)) * Lanes::load(factors + i)).store(values + i);
+    }
+}
+
+void apply_gate(Gate gate, float* values, const float* factors, std::size_t n) {
+    switch (gate) {
+        case Gate::gelu: gate_values(values, factors, n, [](Lanes x) { return gelu(x); }); break;
+        case Gate::silu: gate_values(values, factors, n, [](Lanes x) { return silu(x); }); break;
+    }
+}
+
+constexpr EncoderKernels kTable{&multiply, &layer_norm, &softmax, &apply_gate};
 
 }  // namespace
 }  // namespace vss::embedding

@@ -11,6 +11,7 @@
 #include <cpuid.h>
 #endif
 #if defined(__linux__)
+#include <sys/auxv.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
@@ -69,6 +70,20 @@ bool has_amx() {
 
 #endif
 
+#if defined(VSS_HAVE_NEONBF16)
+
+// The system says what it lets a process use.
+bool has_neon_bf16() {
+#if defined(__linux__)
+    constexpr unsigned long kBf16 = 1UL << 14U;  // HWCAP2_BF16
+    return (getauxval(AT_HWCAP2) & kBf16) != 0;
+#else
+    return false;
+#endif
+}
+
+#endif
+
 // The levels, in order.
 std::vector<std::string> find_levels() {
     std::vector<std::string> levels{"scalar"};
@@ -80,6 +95,16 @@ std::vector<std::string> find_levels() {
         levels.emplace_back("avx2");
 #endif
     }
+#if defined(VSS_HAVE_NEON)
+    if (vss0 == "neon") {
+        levels.emplace_back("neon");
+#if defined(VSS_HAVE_NEONBF16)
+        if (pinned != "neon" && has_neon_bf16()) {
+            levels.emplace_back("neonbf16");
+        }
+#endif
+    }
+#endif
     if (vss0 != "avx512") {
         return levels;
     }
@@ -144,6 +169,16 @@ const EncoderKernels* find_kernels(std::string_view level, Precision precision) 
 #if defined(VSS_HAVE_AVX2)
     if (level == "avx2") {
         return &kEncoderKernelsAvx2;
+    }
+#endif
+#if defined(VSS_HAVE_NEONBF16)
+    if (level == "neonbf16" && halves) {
+        return &kEncoderKernelsNeonBf16;
+    }
+#endif
+#if defined(VSS_HAVE_NEON)
+    if (level == "neon" || level == "neonbf16") {
+        return &kEncoderKernelsNeon;
     }
 #endif
     return &kEncoderKernelsScalar;

@@ -290,11 +290,12 @@ void multiply_in_tiles(const HalfProduct& product) {
 // The tables of levels whose weights are of bfloat16 values, by what makes these and what multiplies them.
 template <class Halver, class Pair>
 constexpr EncoderKernels kTableOfPairs{
-    &multiply, &layer_norm, &softmax, 1, &halve<Halver, 1, false>, &multiply_by<Pair, HalfProduct>};
+    &multiply, &layer_norm, &softmax, &apply_gate, 1, &halve<Halver, 1, false>, &multiply_by<Pair, HalfProduct>};
 template <class Tiles, class Halver, std::size_t parts>
 constexpr EncoderKernels kTableOfTiles{&multiply,
                                        &layer_norm,
                                        &softmax,
+                                       &apply_gate,
                                        parts,
                                        &halve<Halver, parts, true>,
                                        &multiply_in_tiles<Tiles, Halver, parts>,

@@ -83,6 +83,85 @@ def by_definition(arrays: list[Floats], heads: int, ids: npt.NDArray[np.int32]) 
     return state
 
 
+def make_form(hidden: int, heads: int, inner: int, layers: int, *, norms_first: bool) -> list[Floats]:
+    """Weights of a gated encoder without a table of positions, of which the first normalization is missing."""
+    arrays = make_arrays(hidden, inner, layers)
+    random = np.random.default_rng(hidden)
+    arrays[1] = arrays[1][:0]
+    for layer in range(layers):
+        place = 5 + 16 * layer + 10
+        for array in (place, place + 1):
+            more = random.standard_normal(arrays[array].shape).astype(np.float32)
+            arrays[array] = np.concatenate([arrays[array], more * np.float32(1 / math.sqrt(hidden))])
+    if norms_first:
+        arrays[13] = arrays[14] = np.zeros(0, dtype=np.float32)
+        arrays += [np.ones(hidden, dtype=np.float32), np.zeros(hidden, dtype=np.float32)]
+    return arrays
+
+
+def make_rotations(kinds: int, size: int) -> Floats:
+    turned = np.outer(np.arange(POSITIONS), 1 / 100.0 ** (np.arange(0, size, 2) / size))
+    both = np.concatenate([np.cos(turned), np.sin(turned)], axis=1)
+    return np.stack([both, *(both[::-1] for _ in range(kinds - 1))]).astype(np.float32)
+
+
+def form_by_definition(
+    arrays: list[Floats],
+    heads: int,
+    ids: npt.NDArray[np.int32],
+    gate: str,
+    norms_first: bool,
+    rotations: Floats,
+    kinds: list[tuple[int, int]],
+) -> Doubles:
+    """Token vectors of one text, of an encoder with gates, rotations and windows."""
+    words, _, types, *rest = (array.astype(np.float64) for array in arrays)
+
+    def norm(values: Doubles, gamma: Doubles, beta: Doubles) -> Doubles:
+        if not len(gamma):
+            return values
+        off = values - values.mean(axis=1, keepdims=True)
+        scaled: Doubles = off / np.sqrt((off**2).mean(axis=1, keepdims=True) + EPSILON) * gamma + beta
+        return scaled
+
+    def linear(values: Doubles, weight: Doubles, bias: Doubles) -> Doubles:
+        product: Doubles = values @ weight.T + bias
+        return product
+
+    state = norm(words[ids] + types[0], *rest[:2])
+    places = np.arange(len(ids))
+    size = state.shape[1] // heads
+    for number, (rotation, window) in enumerate(kinds):
+        own = rest[2 + 16 * number : 18 + 16 * number]
+        attention_norm, wide, narrow, inner_norm = own[8:10], own[10:12], own[12:14], own[14:16]
+        inputs = norm(state, *attention_norm) if norms_first else state
+        query, key, value = (linear(inputs, *own[place : place + 2]) for place in (0, 2, 4))
+        cosines, sines = np.split(rotations[rotation, : len(ids)].astype(np.float64), 2, axis=1)
+        attended = np.empty_like(state)
+        for start in range(0, state.shape[1], size):
+            part = slice(start, start + size)
+            turned = []
+            for values in (query[:, part], key[:, part]):
+                low, high = np.split(values, 2, axis=1)
+                turned.append(np.hstack([low * cosines - high * sines, high * cosines + low * sines]))
+            scores = turned[0] @ turned[1].T / math.sqrt(size)
+            if window:
+                scores[np.abs(places[:, None] - places) > window] = -np.inf
+            weights = np.exp(scores - scores.max(axis=1, keepdims=True))
+            attended[:, part] = weights / weights.sum(axis=1, keepdims=True) @ value[:, part]
+        state = linear(attended, *own[6:8]) + state
+        inputs = norm(state, *(inner_norm if norms_first else attention_norm))
+        gates, factors = np.split(linear(inputs, *wide), 2, axis=1)
+        if gate == "gelu":
+            gates = gates * 0.5 * (1 + np.vectorize(math.erf)(gates / math.sqrt(2)))
+        else:
+            gates = gates / (1 + np.exp(-gates))
+        state = linear(gates * factors, *narrow) + (state if norms_first else inputs)
+        if not norms_first:
+            state = norm(state, *inner_norm)
+    return norm(state, *rest[-2:]) if norms_first else state
+
+
 SIZES = [
     (32, 2, 64, 2),
     (96, 1, 16, 1),  # one head
@@ -115,6 +194,59 @@ def test_token_vectors_are_those_of_the_formulas(
         alone = encoder.encode(ids[text], np.array([length], dtype=np.int64))
         np.testing.assert_allclose(alone, vectors[text], atol=1e-4 if inexact else 1e-5)
         start += int(length)
+
+
+@pytest.mark.parametrize("level", [*LEVELS, "tiles model"])
+@pytest.mark.parametrize(("gate", "norms_first"), [("silu", False), ("gelu", True)])
+@pytest.mark.parametrize("window", [0, 1, 20, 250])
+def test_gates_rotations_and_windows_are_those_of_the_formulas(
+    level: str, gate: str, norms_first: bool, window: int
+) -> None:
+    hidden, heads, inner = 64, 2, 400
+    arrays = make_form(hidden, heads, inner, 2, norms_first=norms_first)
+    rotations = make_rotations(2, hidden // heads)
+    kinds = [(0, 0), (1, window)]
+    encoder = _core.BertEncoder(
+        arrays, heads, EPSILON, level, gate=gate, norms_first=norms_first, rotations=rotations, layers=kinds
+    )
+    lengths = LENGTHS[LENGTHS != POSITIONS] if level == "tiles model" else LENGTHS  # the model is slow
+    ids = np.random.default_rng(4).integers(0, VOCABULARY, lengths.sum()).astype(np.int32)
+    vectors = encoder.encode(ids, lengths)
+    start = 0
+    for length in lengths:
+        text = slice(start, start + int(length))
+        expected = form_by_definition(arrays, heads, ids[text], gate, norms_first, rotations, kinds)
+        atol = 1e-3 if level in ("amx", "tiles model") else 1e-4
+        np.testing.assert_allclose(vectors[text], expected, atol=atol)
+        start += int(length)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"gate": "relu"},
+        {"rotations": None},
+        {"rotations": make_rotations(1, 32)[0]},
+        {"rotations": make_rotations(1, 16)},
+        {"rotations": make_rotations(1, 32)[:0]},
+        {"rotations": make_rotations(1, 32)[:, :0]},
+        {"layers": [(0, 0)]},
+        {"layers": [(0, 0), (1, 0)]},
+        {"layers": [(0, 0), (0, 1 << 30)]},
+        {"norms_first": True},
+        {"distances": np.zeros((2, 2 * POSITIONS - 1), dtype=np.float32)},
+    ],
+)
+def test_forms_are_checked(changes: dict[str, Any]) -> None:
+    arrays = make_form(64, 2, 48, 2, norms_first=False)
+    form: dict[str, Any] = {
+        "gate": "silu",
+        "rotations": make_rotations(1, 32),
+        "layers": [(0, 0), (0, 4)],
+    }
+    _core.BertEncoder(arrays, 2, EPSILON, "scalar", **form)
+    with pytest.raises((ValueError, TypeError)):
+        _core.BertEncoder(arrays, 2, EPSILON, "scalar", **(form | changes))
 
 
 @pytest.mark.parametrize("level", HALVES)

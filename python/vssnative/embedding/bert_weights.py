@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +45,6 @@ class BertWeights:
     """
 
     def __init__(self, transformer: Path, types: Sequence[str] = MODEL_TYPES) -> None:
-        need("safetensors.numpy", "local", "a model's weights")
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
-
         config = read_json(transformer / "config.json")
         if config.get("model_type") not in types or config.get("hidden_act") != "gelu":
             raise ConfigurationError(
@@ -58,20 +54,17 @@ class BertWeights:
             )
         if config.get("position_embedding_type", "absolute") != "absolute":
             raise ConfigurationError(f"{transformer}: only absolute position embeddings are supported")
-        self.hidden = _positive(config, "hidden_size", transformer)
-        self.heads = _positive(config, "num_attention_heads", transformer)
-        self.layers = _positive(config, "num_hidden_layers", transformer)
-        self.inner = _positive(config, "intermediate_size", transformer)
+        self.hidden = positive(config, "hidden_size", transformer)
+        self.heads = positive(config, "num_attention_heads", transformer)
+        self.layers = positive(config, "num_hidden_layers", transformer)
+        self.inner = positive(config, "intermediate_size", transformer)
         self.epsilon = float(config.get("layer_norm_eps", 1e-12))
         if self.hidden % self.heads:
             raise ConfigurationError(
                 f"{transformer}: {self.hidden} values do not divide into {self.heads} heads"
             )
         path = transformer / "model.safetensors"
-        try:
-            self._tensors = load_file(path)
-        except (OSError, SafetensorError) as error:
-            raise ConfigurationError(f"{path}: no readable safetensors file: {error}") from None
+        self._tensors = load_tensors(path)
         self._path = path
         # RoBERTa counts positions from the one behind the padding token's number.
         self._mpnet = config["model_type"] == "mpnet"
@@ -117,13 +110,37 @@ class BertWeights:
                 break
         else:
             raise ConfigurationError(f"{self._path}: weight {name} is missing")
-        if len(tensor.shape) != len(shape) or any(
-            want is not None and want != got for want, got in zip(shape, tensor.shape, strict=True)
-        ):
-            raise ConfigurationError(
-                f"{self._path}: weight {name} has shape {tensor.shape}, expected {shape}"
-            )
-        return np.ascontiguousarray(tensor, dtype=np.float32)
+        return checked_tensor(self._path, name, tensor, shape)
+
+
+def load_tensors(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """All tensors of a safetensors file.
+
+    Raises:
+        ConfigurationError: if it is none that can be read.
+        MissingDependencyError: if safetensors is not installed.
+    """
+    need("safetensors.numpy", "local", "a model's weights")
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ConfigurationError(f"{path}: no readable safetensors file: {error}") from None
+
+
+def checked_tensor(path: Path, name: str, tensor: npt.NDArray[Any], shape: Sequence[int | None]) -> Array:
+    """A tensor as float32, C-contiguous; None in ``shape`` allows any extent.
+
+    Raises:
+        ConfigurationError: if it has another shape.
+    """
+    if len(tensor.shape) != len(shape) or any(
+        want is not None and want != got for want, got in zip(shape, tensor.shape, strict=True)
+    ):
+        raise ConfigurationError(f"{path}: weight {name} has shape {tensor.shape}, expected {tuple(shape)}")
+    return np.ascontiguousarray(tensor, dtype=np.float32)
 
 
 def distance_buckets(distances: npt.NDArray[np.int64], buckets: int) -> npt.NDArray[np.int64]:
@@ -158,7 +175,7 @@ def _number(config: dict[str, Any], key: str, transformer: Path) -> int:
     return value
 
 
-def _positive(config: dict[str, Any], key: str, transformer: Path) -> int:
+def positive(config: Mapping[str, Any], key: str, transformer: Path) -> int:
     value = config.get(key)
     if not isinstance(value, int) or not 0 < value <= 1 << 20:
         raise ConfigurationError(

@@ -171,7 +171,7 @@ def _hidden_size(transformer: Path) -> int:
     if not path.is_file():
         raise ModelNotFoundError(f"no config.json in {transformer}: this is no model directory")
     config = _object(path)
-    for key in ("hidden_size", "dim", "d_model"):
+    for key in ("hidden_size", "dim", "d_model", "n_embd"):
         value = config.get(key)
         if isinstance(value, int) and 0 < value <= 65_536:
             return value

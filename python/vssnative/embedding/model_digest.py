@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 from ..errors import ModelNotFoundError
 from .layout import ModelLayout, read_layout
 from .native_encoder import takes
+from .rotary_weights import rotary_settings
 from .storage import cached_digest
 
 _GRAPHS = ("onnx/model.onnx", "model.onnx")
@@ -23,7 +25,8 @@ def model_digest(
     prompts: Mapping[str, str] | None = None,
     dim: int | None = None,
 ) -> str:
-    """SHA-256, hexadecimal, of weights, vocabulary, length, pooling, Dense layers, normalization, prompts and `dim`.
+    """SHA-256, hexadecimal, of weights, vocabulary, length, pooling, Dense layers, normalization, prompts and `dim`; and of
+    a rotary encoder's settings.
 
     Args:
         layout: the model's modules.
@@ -53,6 +56,9 @@ def model_digest(
         else dict(prompts),
         "dim": layout.dim if dim is None else dim,
     }
+    # Other encoders' digests do not name what their configs say: heads and epsilon, the same in all that were published.
+    if weights.suffix == ".safetensors" and (settings := rotary_settings(layout.transformer)) is not None:
+        facts["encoder"] = asdict(settings)
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""BERT encoders run by the C++ core (``src/embedding/bert_encoder``): texts side by side, without padding."""
+"""BERT encoders and their descendants run by the C++ core (``src/embedding/bert_encoder``): texts side by side, without padding."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ..errors import ConfigurationError, EmbeddingError
 from .bert_weights import NATIVE_TYPES, BertWeights
 from .layout import read_json
 from .protocol import Float32Matrix, Int64Vector
+from .rotary_weights import ROTARY_TYPES, read_rotary, rotary_sizes
 
 # Columns that the core's kernels take at once (src/embedding/encoder_kernels.h).
 _PANEL = 16
@@ -36,17 +37,9 @@ class NativeEncoder:
     padded = False
 
     def __init__(self, transformer: Path, level: str | None = None, precision: str = "float32") -> None:
-        weights = BertWeights(transformer, NATIVE_TYPES)
-        arrays = encoder_arrays(weights)
+        level = level or _core.encoder_levels()[-1]
         try:
-            self._encoder = _core.BertEncoder(
-                arrays,
-                weights.heads,
-                weights.epsilon,
-                level or _core.encoder_levels()[-1],
-                precision,
-                weights.distances(len(arrays[1])),
-            )
+            self._encoder = _make(transformer, level, precision)
         except ValueError as error:
             raise ConfigurationError(f"{transformer}: the core cannot run this model: {error}") from None
 
@@ -61,15 +54,35 @@ class NativeEncoder:
         return vectors
 
 
+def _make(transformer: Path, level: str, precision: str) -> _core.BertEncoder:
+    if read_json(transformer / "config.json").get("model_type") in ROTARY_TYPES:
+        model = read_rotary(transformer)
+        settings = model.settings
+        return _core.BertEncoder(
+            model.arrays,
+            settings.heads,
+            settings.epsilon,
+            level,
+            precision,
+            gate=settings.gate,
+            norms_first=settings.norms_first,
+            rotations=model.rotations,
+            layers=settings.layers,
+        )
+    weights = BertWeights(transformer, NATIVE_TYPES)
+    arrays = encoder_arrays(weights)
+    distances = weights.distances(len(arrays[1]))
+    return _core.BertEncoder(arrays, weights.heads, weights.epsilon, level, precision, distances)
+
+
 def takes(transformer: Path) -> bool:
-    """Whether the model in ``transformer`` is a BERT encoder of sizes that the core's kernels are made for."""
+    """Whether the model in ``transformer`` is an encoder of a type and of sizes that the core's kernels are made for."""
     config = read_json(transformer / "config.json")
-    sizes = [config.get(key) for key in ("hidden_size", "num_attention_heads", "intermediate_size")]
-    if (
-        config.get("model_type") not in NATIVE_TYPES
-        or config.get("hidden_act") != "gelu"
-        or not all(isinstance(size, int) and size > 0 for size in sizes)
-    ):
+    sizes = rotary_sizes(config)
+    known = config.get("model_type") in ROTARY_TYPES or (
+        config.get("model_type") in NATIVE_TYPES and config.get("hidden_act") == "gelu"
+    )
+    if not known or not all(isinstance(size, int) and size > 0 for size in sizes):
         return False
     hidden, heads, inner = sizes
     return bool(hidden % heads == 0 and hidden // heads % _PANEL == 0 and inner % _PANEL == 0)
