@@ -15,8 +15,9 @@ namespace {
 // A row is asked for so many neighbours, with the widths of so high a recall.
 constexpr std::size_t most_wanted = LearnedRecall::ks.back();
 constexpr double truth_recall = 0.99;
-// Cells are scanned until no more misses than so many are expected for each neighbour: no recall of levels needs less.
-constexpr float fewest_misses = 2e-4F;
+// Cells are scanned until no more misses than so many are expected for each neighbour and cell scanned: no recall of
+// levels needs less.
+constexpr float fewest_misses = 3e-6F;
 // And so many in any case.
 constexpr std::size_t least_cells_scanned = 64;
 // Of the misses that a recall allows, those that are left to codes (cell_search.cpp), which the rows asked do not show.
@@ -34,13 +35,16 @@ constexpr std::uint64_t flood_share = 2;
 constexpr std::uint64_t least_flood = 4000;
 constexpr std::size_t floods_to_tell = 8;
 
+// Where a table has n times as many cells, a search scans about n to this power as many for the same recall.
+constexpr double cells_grow = 0.4;
+
 // One row asked, for one of LearnedRecall::ks.
 struct Asked {
-    std::vector<float> expected;        // least misses expected so far, after each cell
+    std::vector<float> expected;        // least misses expected so far for each cell scanned, after each cell
     std::vector<std::uint32_t> places;  // the cells, from 0, that its neighbours were found in, ascending
 };
 
-// How many cells are scanned until no more than `misses` are expected.
+// How many cells are scanned until no more than `misses` are expected for each of them.
 std::size_t cells_until(const Asked& asked, double misses) {
     const auto at = std::partition_point(asked.expected.begin(), asked.expected.end(),
                                          [&](float expected) { return static_cast<double>(expected) > misses; });
@@ -63,8 +67,8 @@ double recall_at(const std::vector<Asked>& all, double misses) {
     return wanted > 0 ? static_cast<double>(found) / static_cast<double>(wanted) : 1;
 }
 
-// The most misses to expect at which as many neighbours are found as `aim` says; -1: however few are expected, no such
-// search finds them.
+// The most misses to expect for each cell scanned at which as many neighbours are found as `aim` says; -1: however few
+// are expected, no such search finds them.
 double most_misses(const std::vector<Asked>& all, double aim, double recall) {
     double low = std::log(1e-12);
     if (recall_at(all, std::exp(low)) < recall) {
@@ -78,11 +82,10 @@ double most_misses(const std::vector<Asked>& all, double aim, double recall) {
     return std::exp(low);
 }
 
-// No more than some times what the model itself says, however easy the rows asked were: queries from outside need not
-// be.
+// After the first cell no more than the recall allows if the model is right, however easy the rows asked were: queries
+// from outside need not be.
 double most_trusted(double recall) {
-    constexpr double times = 4;
-    return times * (1 - recall);
+    return 1 - recall;
 }
 
 // A query is no member of any cell, but a row has pulled its own cell's centroid c towards itself: in cells of a
@@ -150,7 +153,8 @@ bool CellSearch::note_expected(double rows) {
     bool enough = true;
     for (std::size_t i = 0; i < LearnedRecall::ks.size(); ++i) {
         std::vector<float>& expected = trace_->expected[i];
-        const double now = expected_by_k_[i].left * unseen / LearnedRecall::ks[i];
+        const double now = expected_by_k_[i].left * unseen / LearnedRecall::ks[i] /
+                           static_cast<double>(std::max<std::uint64_t>(costs_.cells, 1));
         const float least = expected.empty() ? std::numeric_limits<float>::infinity() : expected.back();
         expected.push_back(std::min(least, static_cast<float>(std::max(now, 0.0))));
         enough = enough && expected.back() <= fewest_misses;
@@ -292,10 +296,12 @@ Status CellSearch::learn(std::size_t samples, LearnedRecall& out) {
 namespace {
 
 // Where a recall lies among LearnedRecall::levels, by the logarithm of what it lets be missed: between `first` and the
-// next, `share` of the way. Beyond the ends `factor` says how much more or less may be missed.
+// next, `share` of the way. Beyond the ends `steps`, below 0 or above 1, goes on from there, and `factor` says how much
+// more or less may be missed.
 struct Between {
     std::size_t first = 0;
     double share = 0;
+    double steps = 0;
     double factor = 1;
 };
 
@@ -303,15 +309,13 @@ Between level_of(double recall) {
     const auto& levels = LearnedRecall::levels;
     const double missed = std::max(1 - recall, 1e-9);
     const auto missed_at = [&](std::size_t i) { return 1 - static_cast<double>(levels[i]); };
-    if (missed >= missed_at(0)) {
-        return {0, 0, missed / missed_at(0)};
+    std::size_t next = 1;
+    while (next + 1 < levels.size() && missed < missed_at(next)) {
+        ++next;
     }
-    for (std::size_t i = 1; i < levels.size(); ++i) {
-        if (missed >= missed_at(i)) {
-            return {i - 1, std::log(missed_at(i - 1) / missed) / std::log(missed_at(i - 1) / missed_at(i)), 1};
-        }
-    }
-    return {levels.size() - 2, 1, missed / missed_at(levels.size() - 1)};
+    const double steps = std::log(missed_at(next - 1) / missed) / std::log(missed_at(next - 1) / missed_at(next));
+    const double end = missed_at(steps < 0 ? next - 1 : next);
+    return {next - 1, std::clamp(steps, 0.0, 1.0), steps, steps < 0 || steps > 1 ? missed / end : 1};
 }
 
 double between(const std::array<float, LearnedRecall::levels.size()>& of, const Between& at) {
@@ -320,21 +324,27 @@ double between(const std::array<float, LearnedRecall::levels.size()>& of, const 
 
 }  // namespace
 
-// The misses that may be expected for each neighbour wanted when a search of that recall ends; below 0: it should look
-// at every row, by codes (-1) or by the rows themselves (-2).
+// The misses that may be expected for each neighbour wanted and each cell scanned when a search of that recall ends;
+// below 0: it should look at every row, by codes (-1) or by the rows themselves (-2).
 double CellSearch::misses_for(double recall, std::size_t k) const {
     const LearnedRecall& learned = this->learned();
     if (learned.cells_then == 0) {
-        // Nothing was learned, as in a file of format 1: a fifth of what the model says.
-        return (1 - recall) / 5;
+        // Nothing was learned, as in a file of format 1: by a hundredth of what the model allows.
+        return (1 - recall) / 100;
     }
     const Between level = level_of(recall);
+    // More cells: more of them are scanned, and what is expected then is the same.
+    const double grown = std::pow(static_cast<double>(directory_->live()) / learned.cells_then, -cells_grow);
     const auto at = [&](std::size_t i) {
         const double low = static_cast<double>(learned.misses[i][level.first]);
         const double high = static_cast<double>(learned.misses[i][level.first + 1]);
-        return low <= 0 || high <= 0
-                   ? (low < -1 || high < -1 ? -2 : -1)
-                   : level.factor * std::exp(std::log(low) * (1 - level.share) + std::log(high) * level.share);
+        if (low <= 0 || high <= 0) {
+            return low < -1 || high < -1 ? -2.0 : -1.0;
+        }
+        // Beyond what was measured as it went there, or more cautiously.
+        const double goes_on = std::exp(std::log(low) * (1 - level.steps) + std::log(high) * level.steps);
+        const double end = level.steps < 0 ? low : high;
+        return grown * (level.factor == 1 ? goes_on : std::min(goes_on, level.factor * end));
     };
     const auto& ks = LearnedRecall::ks;
     std::size_t upper = 1;
@@ -374,7 +384,7 @@ double CellSearch::learned_cells(double recall, std::size_t k) const {
         return live / 8;
     }
     // More cells: each is smaller, and a few more are needed.
-    const double grown = std::pow(live / learned.cells_then, 0.4);
+    const double grown = std::pow(live / learned.cells_then, cells_grow);
     return between(learned.cells, level_of(recall)) * grown *
            std::pow(std::max(static_cast<double>(k) / 10, 0.1), 0.35);
 }

@@ -171,13 +171,43 @@ void MissModel::end_cell() {
     told_.blur += weight * cell.blur;
 }
 
-double MissModel::rows_above(const Expected& expected, double least) const {
-    float sum = 0;
-    const auto limit = static_cast<float>(least);
+double MissModel::rows_until(const Expected& expected, double per_cell, double cells) const {
+    struct Alike {
+        double cells = 0;
+        double expected = 0;
+        double rows = 0;
+    };
+    // By powers of two of what is expected.
+    constexpr std::size_t kinds = 64;
+    constexpr int highest = 24;
+    std::array<Alike, kinds> alike = {};
     for (std::size_t i = 0; i < expected.rows.size(); ++i) {
-        sum += expected.rows[i] > limit && offsets_[i] < far_ ? rows_[i] : 0;
+        const float rows = expected.rows[i];
+        if (rows > 0 && offsets_[i] < far_) {
+            const int power = std::isfinite(rows) ? std::ilogb(rows) : highest;
+            Alike& kind = alike[static_cast<std::size_t>(std::clamp(highest - power, 0, static_cast<int>(kinds) - 1))];
+            ++kind.cells;
+            kind.expected += static_cast<double>(rows);
+            kind.rows += static_cast<double>(rows_[i]);
+        }
     }
-    return static_cast<double>(sum);
+    double left = expected.left;
+    double out = 0;
+    for (const Alike& kind : alike) {
+        if (kind.cells == 0) {
+            continue;
+        }
+        // left - x expected = per_cell (cells + x kind.cells), x the part of these cells that is scanned.
+        const double part =
+            std::clamp((left - per_cell * cells) / (kind.expected + per_cell * kind.cells), 0.0, 1.0);
+        out += part * kind.rows;
+        left -= part * kind.expected;
+        cells += part * kind.cells;
+        if (part < 1) {
+            break;
+        }
+    }
+    return out;
 }
 
 void MissModel::expect(float limit, Expected& out) {
@@ -209,6 +239,7 @@ void MissModel::expect(float limit, Expected& out) {
     out.left = code_kernels().expect_near(offsets_.data(), radii, spreads_.data(), rows_.data(), norms_.size(), terms,
                                           out.rows.data());
     out.whole = out.left;
+    out.limit = limit;
 }
 
 }  // namespace vss

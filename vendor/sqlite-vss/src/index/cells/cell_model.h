@@ -39,6 +39,7 @@ struct Expected {
     std::vector<float> rows;  // by cell; 0 of those scanned before it was made
     double left = 0;          // in all cells not scanned
     double whole = 0;         // the same when it was made
+    float limit = 0;          // it was made for
 
     // So little is left of what was summed that rounding may have made it.
     [[nodiscard]] bool is_worn() const { return left < 1e-4 * whole; }
@@ -67,9 +68,9 @@ class MissModel {
     // What sums() say of the cell just scanned is taken over.
     void end_cell();
     void scanned(std::uint32_t cell) { offsets_[cell] = far_; }
-    // Rows, first copies, of cells in which more than `least` are expected: where these are scanned, no more than
-    // `least` times the number of cells are missed.
-    [[nodiscard]] double rows_above(const Expected& expected, double least) const;
+    // Rows, first copies, that a search scans, beside the `cells` that it has, until no more than `per_cell` times the
+    // number of cells are expected in the others; the cells in which most are expected come first, more or less.
+    [[nodiscard]] double rows_until(const Expected& expected, double per_cell, double cells) const;
     // Rows nearer than `limit` in the cells that were not scanned.
     void expect(float limit, Expected& out);
 

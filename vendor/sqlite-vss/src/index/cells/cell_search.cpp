@@ -568,9 +568,26 @@ float CellSearch::reach(const CellQuery& query, const std::vector<Neighbor>& bes
     return static_cast<float>(out + std::abs(out) * static_cast<double>(rounding));
 }
 
+// Whether so few are expected within `limit` that a search may end. To sum what all cells let expect takes as long as
+// scanning several of them, so it is done where the sum made last, brought to this limit as sums fell from limit to
+// limit before, comes near to `target`; and each time that twice as many cells were scanned.
+bool CellSearch::may_end(float limit, double target, std::size_t cells) const {
+    constexpr double cautious = 1.5;
+    if (expected_at_ == 0 || cells >= 2 * expected_at_) {
+        return true;
+    }
+    const double fallen = static_cast<double>(expected_.limit) - static_cast<double>(limit);
+    return expected_.left * std::exp(-cautious * expected_slope_ * fallen) <= cautious * target;
+}
+
 void CellSearch::expect_near(float limit) {
     const double start = is_timed_ ? now_us() : 0;
+    const double before = expected_.left;
+    const double fallen = static_cast<double>(expected_.limit) - static_cast<double>(limit);
     model_.expect(limit, expected_);
+    if (expected_at_ > 0 && fallen > 0 && expected_.left > 0 && before > expected_.left) {
+        expected_slope_ = std::log(before / expected_.left) / fallen;
+    }
     expecting_us_ += is_timed_ ? now_us() - start : 0;
 }
 
@@ -623,6 +640,8 @@ Status CellSearch::scan_cells(const CellQuery& query, std::vector<Neighbor>& out
         VSS_TRY(look_at_passed(query, false, out));
         expect_near(limit);
     }
+    expected_at_ = 0;
+    expected_slope_ = 0;
     BlockAt ahead;
     Status status = Status::ok();
     for (std::size_t i = 0;; ++i) {
@@ -631,10 +650,11 @@ Status CellSearch::scan_cells(const CellQuery& query, std::vector<Neighbor>& out
             const double found =
                 static_cast<double>(out.size() == query.k ? query.k : std::max<std::size_t>(out.size(), 1));
             const double unseen = std::max(1 - static_cast<double>(costs_.entries) / (2 * rows), 0.0);
-            return misses * found / std::max(share * unseen, 1e-9);
+            return misses * found * static_cast<double>(std::max<std::size_t>(i, 1)) / std::max(share * unseen, 1e-9);
         };
         const bool at_end = i == live || (query.cells > 0 && i == query.cells);
-        const bool ends = known && query.cells == 0 && trace_ == nullptr && expected_.left <= target();
+        const bool is_told = known && query.cells == 0 && trace_ == nullptr;
+        const bool ends = is_told && expected_.left <= target();
         if (known ? i >= next_look || passed_.size() >= most_passed || ends : passed_.size() >= enough) {
             if (known) {
                 passed_before += passed_.size();
@@ -653,8 +673,9 @@ Status CellSearch::scan_cells(const CellQuery& query, std::vector<Neighbor>& out
                 next_look = i + std::max(least_between_looks, i / 2);
                 if (trace_ != nullptr) {
                     expect_by_k(out);
-                } else if (known) {
+                } else if (known && !ends && may_end(limit, target(), i)) {
                     expect_near(limit);
+                    expected_at_ = i;
                 }
             }
             if (known && query.cells == 0 && trace_ == nullptr) {

@@ -2,7 +2,8 @@
 //
 // Rows are lost at each stage, and each has its own estimate of what it loses (docs/cells.md):
 // * cells: the scan ends when the rows expected to be nearer than the k-th found in cells not scanned (cell_model.h)
-//   are few enough for each neighbour wanted. How few is few enough for a recall the table learns (cell_learn.cpp).
+//   are few enough for each neighbour wanted and each cell scanned, so that scanning half as much again finds little.
+//   How few is few enough for a recall the table learns (cell_learn.cpp).
 // * codes: an entry is passed over when it would have to be several deviations of its code's error nearer than
 //   estimated to come among the k best measured so far. How many deviations follows from the recall.
 // So where codes tell little more rows are measured; and where that costs more than looking at every row, every row is
@@ -211,6 +212,7 @@ class CellSearch {
     [[nodiscard]] static std::size_t sort_of(double recall, std::size_t k);
     void note_by_codes(double recall, std::size_t k, std::uint64_t measured, double us);
     Status decide_ways(std::span<const std::byte> samples, LearnedRecall& out);
+    [[nodiscard]] bool may_end(float limit, double target, std::size_t cells) const;
     void expect_near(float limit);
     void expect_by_k(const std::vector<Neighbor>& best);
     bool note_expected(double rows);
@@ -278,6 +280,8 @@ class CellSearch {
     std::vector<Candidate> candidates_;  // of an exact search
     std::vector<Passed> passed_;         // not looked at yet
     Expected expected_;
+    std::size_t expected_at_ = 0;  // cells scanned when it was made; 0: not by this search, or at its beginning
+    double expected_slope_ = 0;    // of its logarithm, by what the limit falls
     std::array<Expected, LearnedRecall::ks.size()> expected_by_k_;  // while recall is learned
     std::vector<ChunkView*> passing_chunks_;                        // that the cache did not take
     std::vector<CodePlace> places_;                                 // of the rows looked at together

@@ -10,9 +10,6 @@
 namespace vss {
 namespace {
 
-// Of the misses allowed, spread evenly over all cells: cells in which this many times more are expected will be
-// scanned.
-constexpr double worth_scanning = 8;
 // Before a search has spent this share of what looking at every row costs, it does not ask whether that is cheaper:
 // asking goes through all cells, and at each look it took two fifths of a search of 40,000 rows.
 constexpr double least_spent = 0.25;
@@ -75,15 +72,15 @@ CellSearch::AllRows CellSearch::all_rows(double recall, std::size_t k) const {
     for (const SegmentView& view : segments_) {
         without += view.chunks.empty() ? view.info.live : 0;
     }
-    const double measured = share * in_order_from > 1 ? units_.in_order.ns() : units_.measure.ns();
+    const double measured = share * in_order_from > 1 ? units_.ns(units_.in_order) : units_.ns(units_.measure);
     const bool in_memory = rows_fit();
     const double bytes = static_cast<double>(rows_.vector_bytes());
     const double finding = in_memory ? 0 : row_found_ns + bytes * byte_read_ns;
     const double of_a_row =
-        known.timed > 0 ? static_cast<double>(known.ns) : units_.code.ns() + share * (measured + finding);
+        known.timed > 0 ? static_cast<double>(known.ns) : units_.ns(units_.code) + share * (measured + finding);
     const double by_codes =
         rows * of_a_row + static_cast<double>(without) * (index_.state().slot_codes ? code_read_ns : code_made_ns);
-    const double by_rows = rows * (units_.row.ns() + (in_memory ? 0 : bytes * byte_read_ns));
+    const double by_rows = rows * (units_.ns(units_.row) + (in_memory ? 0 : bytes * byte_read_ns));
     const bool codes_are_chosen = index_.tuning().slot_codes.value_or(false);
     return by_rows < by_codes && !codes_are_chosen ? AllRows{true, by_rows} : AllRows{false, by_codes};
 }
@@ -93,14 +90,14 @@ bool CellSearch::is_brute_better(double recall, std::size_t k) const {
 }
 
 double CellSearch::spent_ns() const {
-    return static_cast<double>(costs_.entries) * units_.entry.ns() +
-           static_cast<double>(costs_.refined) * units_.refine.ns() +
-           static_cast<double>(costs_.reranked) * units_.measure.ns();
+    return static_cast<double>(costs_.entries) * units_.ns(units_.entry) +
+           static_cast<double>(costs_.refined) * units_.ns(units_.refine) +
+           static_cast<double>(costs_.reranked) * units_.ns(units_.measure);
 }
 
 void CellSearch::note_by_cells(const CellQuery& query, bool went_over) {
     Lately& known = lately_[sort_of(query.recall, query.k)];
-    const double ns = spent_ns() + rank_cost * static_cast<double>(directory_->live()) * units_.entry.ns() +
+    const double ns = spent_ns() + rank_cost * static_cast<double>(directory_->live()) * units_.ns(units_.entry) +
                       (went_over ? all_rows(query.recall, query.k).ns : 0);
     const float weight = std::max(1 / static_cast<float>(++known.by_cells), newest_of_cells);
     known.cells_ns += weight * (static_cast<float>(ns) - known.cells_ns);
@@ -126,18 +123,18 @@ bool CellSearch::costs_more_than_all(double target, std::uint64_t passed, std::u
                            : 1.0;
     double all = 0;
     if (filtered) {
-        all = static_cast<double>(query.slots->count) * units_.refine.ns();
+        all = static_cast<double>(query.slots->count) * units_.ns(units_.refine);
     } else {
         all = all_rows(query.recall, query.k).ns;
     }
     if (spent < least_spent * all) {
         return false;
     }
-    const double entries =
-        2 * model_.rows_above(expected_, worth_scanning * target / static_cast<double>(directory_->live()));
+    const auto cells = static_cast<double>(std::max<std::uint64_t>(costs_.cells, 1));
+    const double entries = 2 * model_.rows_until(expected_, target / cells, cells);
     const double passing = static_cast<double>(passed) / static_cast<double>(from_entries) * entries;
     const double going_on =
-        entries * units_.entry.ns() + passing * (units_.refine.ns() + measured * units_.measure.ns());
+        entries * units_.ns(units_.entry) + passing * (units_.ns(units_.refine) + measured * units_.ns(units_.measure));
     return going_on > all || (spent > all && going_on > little_left * all);
 }
 
@@ -149,6 +146,8 @@ Status CellSearch::take_all(const CellQuery& query, std::vector<Neighbor>& out) 
         all_rows(query.recall, query.k).by_rows) {
         return measure_in_order(query, out);
     }
+    // It takes so long that asking for the time is nothing.
+    is_timed_ = is_timed_ || !filtered;
     if (query.recall < 1) {
         fine_.set_width(static_cast<float>(width_for_codes(query.recall)));
     }
@@ -159,6 +158,7 @@ Status CellSearch::take_all(const CellQuery& query, std::vector<Neighbor>& out) 
 Status CellSearch::measure_in_order(const CellQuery& query, std::vector<Neighbor>& out) {
     took_all_ = true;
     took_rows_ = true;
+    is_timed_ = true;
     const double start = now_us();
     const RowFilter none;
     Nearest nearest(type_, metric_, dim_, query.vector, query.k, query.rows != nullptr ? *query.rows : none);
@@ -207,7 +207,7 @@ Status CellSearch::decide_ways(std::span<const std::byte> samples, LearnedRecall
     const auto query_of = [&](std::size_t i, std::size_t k, double recall) {
         return CellQuery{samples.data() + i * bytes, k + 1, recall, nullptr, nullptr, 0};
     };
-    const double least = rows * std::min(units_.code.ns(), units_.row.ns());
+    const double least = rows * std::min(units_.ns(units_.code), units_.ns(units_.row));
     LearnedRecall tried = out;
     std::vector<Neighbor> found;
     // What searches through cells take; more than `limit`: at least that.
@@ -224,7 +224,7 @@ Status CellSearch::decide_ways(std::span<const std::byte> samples, LearnedRecall
             is_timed_ = false;
             status = status.is_ok() ? scan_cells(query, found, exact) : status;
             ns += exact ? 2 * limit
-                        : spent_ns() + rank_cost * static_cast<double>(directory_->live()) * units_.entry.ns();
+                        : spent_ns() + rank_cost * static_cast<double>(directory_->live()) * units_.ns(units_.entry);
         }
         tried_ = nullptr;
         ns /= static_cast<double>(count);

@@ -17,6 +17,8 @@ constexpr std::uint32_t first_state_magic = 0x31435356;  // "VSC1", of format 1:
 constexpr std::uint32_t spherical_flag = 1;
 // Another version that knows nothing of it drops it, and then the codes are not believed.
 constexpr std::uint32_t slot_codes_flag = 2;
+// What was learned is by cell scanned (LearnedRecall::misses). What was learned before says nothing of that.
+constexpr std::uint32_t by_cell_flag = 4;
 constexpr float largest_offset = 1e18F;       // rotated vectors are shorter
 constexpr std::uint32_t exponent_shift = 24;  // of a signed byte
 
@@ -191,6 +193,8 @@ Status CellTables::read_state(std::uint64_t known, CellState& state) {
     if (learned_bytes > 0) {
         state.changed.before = header.changed_before;
         state.changed.segment = header.changed_segment;
+    }
+    if (learned_bytes > 0 && (header.flags & by_cell_flag) != 0) {
         StateLearned learned;
         std::memcpy(&learned, data.data() + sizeof header, sizeof learned);
         state.learned.cells_then = header.learned_cells_then;
@@ -234,7 +238,7 @@ Status CellTables::write_state(const CellState& state) {
     StateHeader header;
     header.directory_version = state.directory_version;
     header.seed = state.seed;
-    header.flags = (state.spherical ? spherical_flag : 0) | (state.slot_codes ? slot_codes_flag : 0) |
+    header.flags = by_cell_flag | (state.spherical ? spherical_flag : 0) | (state.slot_codes ? slot_codes_flag : 0) |
                    static_cast<std::uint32_t>(static_cast<std::uint8_t>(state.exponent)) << exponent_shift;
     header.offset_floats = static_cast<std::uint32_t>(state.offset.size());
     header.tail_slots = static_cast<std::uint32_t>(state.tail.size());

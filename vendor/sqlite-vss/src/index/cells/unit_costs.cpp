@@ -38,6 +38,21 @@ void Rate::note(double us, std::uint64_t count) {
     ns_.store(static_cast<float>(ns() + weight * (now - ns())), std::memory_order_relaxed);
 }
 
+double UnitCosts::ns(const Rate& of) const {
+    if (of.is_measured()) {
+        return of.ns();
+    }
+    double times = 0;
+    double measured = 0;
+    for (const Rate* other : {&entry, &refine, &code, &measure, &in_order, &row}) {
+        if (other->is_measured()) {
+            times += other->times_supposed();
+            ++measured;
+        }
+    }
+    return of.ns() * (measured > 0 ? times / measured : 1);
+}
+
 UnitCosts& UnitCosts::of(ElementType type, std::size_t dim, std::size_t padded) {
     static std::mutex mutex;
     static std::map<std::pair<ElementType, std::size_t>, std::unique_ptr<UnitCosts>> all;
