@@ -117,6 +117,31 @@ def test_a_table_of_format_1_keeps_its_recall_and_learns_by_its_first_write(tmp_
     assert conn.execute("pragma integrity_check").fetchone() == ("ok",)
 
 
+def test_what_was_learned_by_another_rule_is_not_believed(tmp_path: Path) -> None:
+    random = np.random.default_rng(12)
+    rows = random.standard_normal((6_100, 24), dtype=np.float32)
+    conn = vssnative.connect(tmp_path / "before.db")
+    index = vssnative.Index(conn, "t", "a", dim=24)
+    index.add(np.arange(6_000), rows[:6_000])
+    conn.commit()
+    [(data,)] = conn.execute("select data from t_segments0 where segment = 4294967296").fetchall()
+    assert data[24] & 4
+    state = data[:24] + bytes([data[24] & ~4]) + data[25:]
+    conn.execute("update t_segments0 set data = ? where segment = 4294967296", (state,))
+    Shadow(conn).fix_state()
+    conn.commit()
+    conn.close()
+
+    conn = vssnative.connect(tmp_path / "before.db")
+    index = vssnative.Index(conn, "t", "a")
+    assert index.stats()["learned_at_cells"] == 0
+    assert index.measure_recall(random.standard_normal((200, 24), dtype=np.float32))["recall"] > 0.94
+    index.add(np.arange(6_000, 6_100), rows[6_000:])
+    conn.commit()
+    assert index.stats()["learned_at_cells"] > 0
+    assert conn.execute("pragma integrity_check").fetchone() == ("ok",)
+
+
 def test_a_column_has_a_default_recall_of_its_own(tmp_path: Path) -> None:
     random = np.random.default_rng(7)
     rows = random.standard_normal((6_000, 32), dtype=np.float32)

@@ -524,3 +524,40 @@ TEST_CASE("a bulk load writes codes before they take too much memory") {
         CHECK(world.find(query, 10, 1.0) == world.brute(query, 10));
     }
 }
+
+TEST_CASE("where a scan will end is told from what is expected of the cells that come next") {
+    World world(32, Metric::l2, cell_tuning(100, 16));
+    SplitMix random(5);
+    for (std::uint32_t slot = 0; slot < 3000; ++slot) {
+        world.add(slot, clustered(random, 32, 30, 1));
+    }
+    world.flush();
+    std::shared_ptr<const CellDirectory> directory;
+    REQUIRE(world.index.directory(directory).is_ok());
+    CodeQuery query;
+    query.vector.assign(world.index.space().padded(), 0.1F);
+    query.prepare(world.index.space().padded());
+    MissModel model;
+    model.use(*directory);
+    model.begin(world.index.space(), query, std::vector<float>(directory->size(), 1));
+    // Half as many in each cell as in the one before; powers of two, so that each is a kind of its own.
+    Expected expected;
+    expected.rows.assign((directory->size() + 7) / 8 * 8, 0);
+    std::vector<double> rows;
+    float here = 4;
+    for (std::uint32_t cell = 0; cell < directory->size() && rows.size() < 12; ++cell) {
+        if (directory->info(cell).version != 0) {
+            expected.rows[cell] = here;
+            expected.left += static_cast<double>(here);
+            rows.push_back(directory->info(cell).primaries);
+            here /= 2;
+        }
+    }
+    REQUIRE(rows.size() == 12);
+    CHECK(model.rows_until(expected, 10, 1) == 0);
+    CHECK(model.rows_until(expected, 0, 1) == doctest::Approx(std::accumulate(rows.begin(), rows.end(), 0.0)));
+    // After the first two 2 - 2^-9 are left, as many as half of the 3 + 1 cells scanned then.
+    CHECK(model.rows_until(expected, (expected.left - 6) / 4, 2) == doctest::Approx(rows[0] + rows[1]));
+    CHECK(model.rows_until(expected, (expected.left - 6) / 4, 2) >
+          model.rows_until(expected, (expected.left - 6) / 3, 2));
+}
