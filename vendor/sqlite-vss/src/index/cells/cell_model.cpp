@@ -198,8 +198,7 @@ double MissModel::rows_until(const Expected& expected, double per_cell, double c
             continue;
         }
         // left - x expected = per_cell (cells + x kind.cells), x the part of these cells that is scanned.
-        const double part =
-            std::clamp((left - per_cell * cells) / (kind.expected + per_cell * kind.cells), 0.0, 1.0);
+        const double part = std::clamp((left - per_cell * cells) / (kind.expected + per_cell * kind.cells), 0.0, 1.0);
         out += part * kind.rows;
         left -= part * kind.expected;
         cells += part * kind.cells;
