@@ -329,8 +329,8 @@ double between(const std::array<float, LearnedRecall::levels.size()>& of, const 
 double CellSearch::misses_for(double recall, std::size_t k) const {
     const LearnedRecall& learned = this->learned();
     if (learned.cells_then == 0) {
-        // Nothing was learned, as in a file of format 1: by a hundredth of what the model allows.
-        return (1 - recall) / 100;
+        // Nothing was learned, as in a file of format 1: a fifth of what the model says.
+        return (1 - recall) / 5;
     }
     const Between level = level_of(recall);
     // More cells: more of them are scanned, and what is expected then is the same.
@@ -364,6 +364,12 @@ double CellSearch::misses_for(double recall, std::size_t k) const {
         return high * std::pow(times, steps);
     }
     return low < 0 || high < 0 ? std::min(low, high) : std::exp(std::log(low) * (1 - share) + std::log(high) * share);
+}
+
+// A search that scans so many cells is unlike those of the table's rows; from there on it is not easier to end it.
+double CellSearch::most_cells_counted(double recall, std::size_t k) const {
+    constexpr double times = 4;
+    return learned().cells_then == 0 ? 1 : std::max(times * learned_cells(recall, k), 1.0);
 }
 
 // The k nearest that pass a filter lie as far away as so many would without it.

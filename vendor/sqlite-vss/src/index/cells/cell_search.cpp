@@ -612,6 +612,7 @@ Status CellSearch::scan_cells(const CellQuery& query, std::vector<Neighbor>& out
         model_.suppose(known.cosine_mean, known.cells_then > 0 ? known.cosine_variance : 1 / static_cast<float>(dim_));
     }
     const double cells = learned_cells(query.recall, query.k) / std::sqrt(share) + 8;
+    const double most_counted = most_cells_counted(query.recall, query.k) / std::sqrt(share);
     rank_more(query.cells > 0
                   ? query.cells
                   : static_cast<std::size_t>(cells < static_cast<double>(live) ? std::max(cells, 1.0)
@@ -650,7 +651,8 @@ Status CellSearch::scan_cells(const CellQuery& query, std::vector<Neighbor>& out
             const double found =
                 static_cast<double>(out.size() == query.k ? query.k : std::max<std::size_t>(out.size(), 1));
             const double unseen = std::max(1 - static_cast<double>(costs_.entries) / (2 * rows), 0.0);
-            return misses * found * static_cast<double>(std::max<std::size_t>(i, 1)) / std::max(share * unseen, 1e-9);
+            return misses * found * std::clamp(static_cast<double>(i), 1.0, most_counted) /
+                   std::max(share * unseen, 1e-9);
         };
         const bool at_end = i == live || (query.cells > 0 && i == query.cells);
         const bool is_told = known && query.cells == 0 && trace_ == nullptr;

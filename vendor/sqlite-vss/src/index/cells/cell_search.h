@@ -185,6 +185,7 @@ class CellSearch {
     [[nodiscard]] double misses_for(double recall, std::size_t k) const;
     [[nodiscard]] std::size_t wanted_among_all(const CellQuery& query) const;
     [[nodiscard]] double learned_cells(double recall, std::size_t k) const;
+    [[nodiscard]] double most_cells_counted(double recall, std::size_t k) const;
     [[nodiscard]] double learned_share(double recall) const;
     Status begin(const CellQuery& query);
     Status scan_cells(const CellQuery& query, std::vector<Neighbor>& out, bool& exact);
