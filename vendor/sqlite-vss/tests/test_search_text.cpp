@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "sqlite/search_text.h"
+#include "sqlite/sql_tokens.h"
 
 using vss::searches_in;
 using vss::WrittenCondition;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/text.h"
+#include "sqlite/sql_tokens.h"
 #include "storage/sqlite_api.h"
 #include "storage/statement.h"
 

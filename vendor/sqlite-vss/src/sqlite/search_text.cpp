@@ -2,153 +2,23 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <initializer_list>
 #include <optional>
 #include <set>
 #include <span>
 
 #include "base/text.h"
+#include "sqlite/sql_tokens.h"
 #include "storage/schema.h"
 
 namespace vss {
 namespace {
 
-enum class TokenKind { word, quoted, string, number, parameter, symbol };
-
-struct Token {
-    TokenKind kind = TokenKind::symbol;
-    std::string_view text;
-};
-
-constexpr std::size_t nowhere = static_cast<std::size_t>(-1);
-
-bool is_word_start(char c) {
-    return std::isalpha(static_cast<unsigned char>(c)) != 0 || c == '_' || (c & 0x80) != 0;
-}
-bool is_word(char c) {
-    return is_word_start(c) || std::isdigit(static_cast<unsigned char>(c)) != 0 || c == '$';
-}
-
-// The length of the token at the front of `rest`, which is no space or comment.
-Token first_token(std::string_view rest) {
-    const char c = rest.front();
-    const auto while_word = [&](std::size_t n) {
-        while (n < rest.size() && is_word(rest[n])) {
-            ++n;
-        }
-        return n;
-    };
-    const auto until = [&](char close, bool doubled) {
-        for (std::size_t n = 1; n < rest.size(); ++n) {
-            if (rest[n] == close) {
-                if (!doubled || n + 1 == rest.size() || rest[n + 1] != close) {
-                    return n + 1;
-                }
-                ++n;
-            }
-        }
-        return rest.size();
-    };
-    if (c == '\'') {
-        return {TokenKind::string, rest.substr(0, until('\'', true))};
-    }
-    if (c == '"' || c == '`') {
-        return {TokenKind::quoted, rest.substr(0, until(c, true))};
-    }
-    if (c == '[') {
-        return {TokenKind::quoted, rest.substr(0, until(']', false))};
-    }
-    if ((c == 'x' || c == 'X') && rest.size() > 1 && rest[1] == '\'') {
-        const std::size_t end = rest.find('\'', 2);
-        return {TokenKind::string, rest.substr(0, end == std::string_view::npos ? rest.size() : end + 1)};
-    }
-    if (is_word_start(c)) {
-        return {TokenKind::word, rest.substr(0, while_word(1))};
-    }
-    if (std::isdigit(static_cast<unsigned char>(c)) != 0 ||
-        (c == '.' && rest.size() > 1 && std::isdigit(static_cast<unsigned char>(rest[1])) != 0)) {
-        std::size_t n = 1;
-        while (n < rest.size() && (is_word(rest[n]) || rest[n] == '.' ||
-                                   ((rest[n] == '+' || rest[n] == '-') && (rest[n - 1] | 0x20) == 'e'))) {
-            ++n;
-        }
-        return {TokenKind::number, rest.substr(0, n)};
-    }
-    if (c == '?' || c == ':' || c == '@' || c == '$' || c == '#') {
-        return {TokenKind::parameter, rest.substr(0, while_word(1))};
-    }
-    for (const std::string_view two : {"==", "<=", ">=", "<>", "!=", "||", "<<", ">>", "->"}) {
-        if (rest.starts_with(two)) {
-            return {TokenKind::symbol, rest.substr(0, rest.starts_with("->>") ? 3 : 2)};
-        }
-    }
-    return {TokenKind::symbol, rest.substr(0, 1)};
-}
-
-std::vector<Token> tokens_of(std::string_view sql) {
-    std::vector<Token> tokens;
-    while (!sql.empty()) {
-        if (std::isspace(static_cast<unsigned char>(sql.front())) != 0) {
-            sql.remove_prefix(1);
-        } else if (sql.starts_with("--")) {
-            sql.remove_prefix(std::min(sql.size(), sql.find('\n')));
-        } else if (sql.starts_with("/*")) {
-            const std::size_t end = sql.find("*/", 2);
-            sql.remove_prefix(end == std::string_view::npos ? sql.size() : end + 2);
-        } else {
-            tokens.push_back(first_token(sql));
-            sql.remove_prefix(tokens.back().text.size());
-        }
-    }
-    return tokens;
-}
-
-// The name that an identifier stands for.
-std::string name_of(const Token& token) {
-    if (token.kind != TokenKind::quoted || token.text.size() < 2) {
-        return std::string(token.text);
-    }
-    const char close = token.text.back();
-    std::string out;
-    for (std::size_t i = 1; i + 1 < token.text.size(); ++i) {
-        out.push_back(token.text[i]);
-        if (token.text[i] == close && close != ']') {
-            ++i;
-        }
-    }
-    return out;
-}
-
-bool is_one_of(std::string_view text, std::span<const std::string_view> words) {
-    return std::any_of(words.begin(), words.end(),
-                       [&](std::string_view word) { return equal_ignoring_case(word, text); });
-}
-
-bool is_in(std::string_view text, const std::vector<std::string>& names) {
-    return std::any_of(names.begin(), names.end(),
-                       [&](const std::string& name) { return equal_ignoring_case(name, text); });
-}
-
-// Words of an expression that name no column.
-constexpr std::array<std::string_view, 38> expression_words = {
-    "and",     "or",   "not",      "is",   "null",    "in",    "like",         "glob",        "match",  "regexp",
-    "between", "case", "when",     "then", "else",    "end",   "as",           "exists",      "escape", "isnull",
-    "notnull", "from", "distinct", "true", "false",   "over",  "partition",    "by",          "order",  "asc",
-    "desc",    "rows", "filter",   "cast", "collate", "where", "current_time", "current_date"};
-constexpr std::array<std::string_view, 8> join_words = {"join",  "left",  "right",   "full",
-                                                        "inner", "cross", "natural", "outer"};
-// What ends a FROM or WHERE clause.
-constexpr std::array<std::string_view, 9> clause_words = {"group", "having",    "order",  "limit",    "union",
-                                                          "where", "intersect", "except", "returning"};
 // What reads every row before it hands out the first, wherever it stands.
 constexpr std::array<std::string_view, 16> reads_all_words = {
     "over", "group",    "distinct", "union",        "except",           "intersect",         "count",
     "sum",  "total",    "avg",      "group_concat", "json_group_array", "json_group_object", "max",
     "min",  "recursive"};
-// Names of the rowid that any table has.
-constexpr std::array<std::string_view, 3> rowid_words = {"rowid", "oid", "_rowid_"};
-
 // Functions whose result is decided by their arguments.
 constexpr std::array<std::string_view, 31> plain_functions = {
     "abs",         "length", "lower",        "upper",     "coalesce",   "ifnull",
@@ -194,26 +64,26 @@ struct Mentions {
 
 class TextReader {
   public:
-    TextReader(std::string_view sql, const TableWords& table) : table_(table), tokens_(tokens_of(sql)) {}
+    TextReader(std::string_view sql, const TableWords& table) : table_(table), text_(sql) {}
 
     std::vector<WrittenSearch> read() {
-        if (!pair_up()) {
+        if (!text_.pair_up()) {
             return {};
         }
-        parameter_places_.assign(tokens_.size(), 0);
-        for (std::size_t i = 0, place = 0; i < tokens_.size(); ++i) {
+        parameter_places_.assign(text_.size(), 0);
+        for (std::size_t i = 0, place = 0; i < text_.size(); ++i) {
             parameter_places_[i] = place;
-            place += tokens_[i].kind == TokenKind::parameter ? 1 : 0;
+            place += text_[i].kind == TokenKind::parameter ? 1 : 0;
         }
-        reads_all_ = std::any_of(tokens_.begin(), tokens_.end(), [](const Token& token) {
+        reads_all_ = std::any_of(text_.tokens().begin(), text_.tokens().end(), [](const Token& token) {
             return token.kind == TokenKind::word && is_one_of(token.text, reads_all_words);
         });
-        for (std::size_t i = 0; i < tokens_.size(); ++i) {
+        for (std::size_t i = 0; i < text_.size(); ++i) {
             Core core;
-            const bool read = is(i, "select")   ? read_select(i, core)
-                              : is(i, "delete") ? read_delete(i, core)
-                              : is(i, "update") ? read_update(i, core)
-                                                : false;
+            const bool read = text_.is(i, "select")   ? read_select(i, core)
+                              : text_.is(i, "delete") ? read_delete(i, core)
+                              : text_.is(i, "update") ? read_update(i, core)
+                                                      : false;
             if (!read || core.is_unusual) {
                 continue;
             }
@@ -227,78 +97,31 @@ class TextReader {
     }
 
   private:
-    [[nodiscard]] bool is(std::size_t i, std::string_view word) const {
-        return i < tokens_.size() && tokens_[i].kind == TokenKind::word && equal_ignoring_case(tokens_[i].text, word);
-    }
-    [[nodiscard]] bool is_symbol(std::size_t i, std::string_view symbol) const {
-        return i < tokens_.size() && tokens_[i].kind == TokenKind::symbol && tokens_[i].text == symbol;
-    }
-    [[nodiscard]] bool is_name(std::size_t i) const {
-        return i < tokens_.size() && (tokens_[i].kind == TokenKind::word || tokens_[i].kind == TokenKind::quoted);
-    }
-    [[nodiscard]] bool is_any(std::size_t i, std::span<const std::string_view> words) const {
-        return i < tokens_.size() && tokens_[i].kind == TokenKind::word && is_one_of(tokens_[i].text, words);
-    }
-    [[nodiscard]] bool opens_query(std::size_t i) const {
-        return is_symbol(i, "(") && (is(i + 1, "select") || is(i + 1, "with") || is(i + 1, "values"));
-    }
-
-    // Which parenthesis closes which, and inside which each token stands.
-    bool pair_up() {
-        closes_.assign(tokens_.size(), nowhere);
-        inside_.assign(tokens_.size(), nowhere);
-        std::vector<std::size_t> open;
-        for (std::size_t i = 0; i < tokens_.size(); ++i) {
-            if (is_symbol(i, ")")) {
-                if (open.empty()) {
-                    return false;
-                }
-                closes_[open.back()] = i;
-                open.pop_back();
-            }
-            inside_[i] = open.empty() ? nowhere : open.back();
-            if (is_symbol(i, "(")) {
-                open.push_back(i);
-            }
-        }
-        return open.empty();
-    }
-
-    // Behind the token, or behind the parentheses that it opens.
-    [[nodiscard]] std::size_t after(std::size_t i) const { return is_symbol(i, "(") ? closes_[i] + 1 : i + 1; }
-    [[nodiscard]] std::size_t level_end(std::size_t i) const {
-        const std::size_t end = inside_[i] == nowhere ? tokens_.size() : closes_[inside_[i]];
-        for (std::size_t j = i; j < end; j = after(j)) {
-            if (is_symbol(j, ";")) {
-                return j;
-            }
-        }
-        return end;
-    }
-
     bool read_select(std::size_t i, Core& core) {
-        const std::size_t end = level_end(i);
+        const std::size_t end = text_.level_end(i);
         std::size_t j = i + 1;
-        while (j < end && !(is(j, "from") && !is(j - 1, "distinct"))) {
-            if (is_any(j, clause_words)) {
+        while (j < end && !(text_.is(j, "from") && !text_.is(j - 1, "distinct"))) {
+            if (text_.is_any(j, clause_words)) {
                 return false;
             }
-            j = after(j);
+            j = text_.after(j);
         }
         return j < end && read_clauses(j + 1, end, core);
     }
 
-    bool read_delete(std::size_t i, Core& core) { return is(i + 1, "from") && read_clauses(i + 2, level_end(i), core); }
+    bool read_delete(std::size_t i, Core& core) {
+        return text_.is(i + 1, "from") && read_clauses(i + 2, text_.level_end(i), core);
+    }
 
     bool read_update(std::size_t i, Core& core) {
-        if (i > 0 && is(i - 1, "do")) {
+        if (i > 0 && text_.is(i - 1, "do")) {
             return false;
         }
-        std::size_t j = is(i + 1, "or") ? i + 3 : i + 1;
-        const std::size_t end = level_end(i);
+        std::size_t j = text_.is(i + 1, "or") ? i + 3 : i + 1;
+        const std::size_t end = text_.level_end(i);
         const std::size_t first = j;
-        while (j < end && !is(j, "set")) {
-            if (!is_name(j) && !is_symbol(j, ".")) {
+        while (j < end && !text_.is(j, "set")) {
+            if (!text_.is_name(j) && !text_.is_symbol(j, ".")) {
                 return false;
             }
             ++j;
@@ -306,29 +129,29 @@ class TextReader {
         if (j >= end || !read_from({first, j}, core)) {
             return false;
         }
-        while (j < end && !is_any(j, clause_words) && !(is(j, "from") && !is(j - 1, "distinct"))) {
-            j = after(j);
+        while (j < end && !text_.is_any(j, clause_words) && !(text_.is(j, "from") && !text_.is(j - 1, "distinct"))) {
+            j = text_.after(j);
         }
-        return read_clauses(is(j, "from") ? j + 1 : j, end, core);
+        return read_clauses(text_.is(j, "from") ? j + 1 : j, end, core);
     }
 
     // FROM, whose items begin at `i`, and WHERE.
     bool read_clauses(std::size_t i, std::size_t end, Core& core) {
         const auto ends = [&](std::size_t j) {
-            return j >= end || is_any(j, clause_words) || (is(j, "window") && is(j + 2, "as")) ||
-                   (is(j, "on") && is(j + 1, "conflict"));
+            return j >= end || text_.is_any(j, clause_words) || (text_.is(j, "window") && text_.is(j + 2, "as")) ||
+                   (text_.is(j, "on") && text_.is(j + 1, "conflict"));
         };
         std::size_t j = i;
         while (!ends(j)) {
-            j = after(j);
+            j = text_.after(j);
         }
         if (!read_from({i, j}, core)) {
             return false;
         }
-        if (is(j, "where") && j < end) {
+        if (text_.is(j, "where") && j < end) {
             core.where.begin = ++j;
             while (!ends(j)) {
-                j = after(j);
+                j = text_.after(j);
             }
             core.where.end = j;
         }
@@ -339,22 +162,23 @@ class TextReader {
     bool read_from(Range range, Core& core) {
         bool is_optional = false;
         for (std::size_t i = range.begin; i < range.end;) {
-            if (is_symbol(i, ",")) {
+            if (text_.is_symbol(i, ",")) {
                 is_optional = false;
                 ++i;
-            } else if (is_any(i, join_words)) {
-                is_optional = is(i, "left") || (is_optional && !is(i, "inner") && !is(i, "cross"));
-                core.is_unusual |= is(i, "right") || is(i, "full");
-                core.is_linked |= is(i, "natural");
-                if (!is(i, "join")) {
+            } else if (text_.is_any(i, join_words)) {
+                is_optional = text_.is(i, "left") || (is_optional && !text_.is(i, "inner") && !text_.is(i, "cross"));
+                core.is_unusual |= text_.is(i, "right") || text_.is(i, "full");
+                core.is_linked |= text_.is(i, "natural");
+                if (!text_.is(i, "join")) {
                     ++i;
                     continue;
                 }
                 ++i;
-            } else if (is(i, "on")) {
+            } else if (text_.is(i, "on")) {
                 std::size_t j = ++i;
-                while (j < range.end && !is_symbol(j, ",") && !is_any(j, join_words) && !is(j, "on")) {
-                    j = after(j);
+                while (j < range.end && !text_.is_symbol(j, ",") && !text_.is_any(j, join_words) &&
+                       !text_.is(j, "on")) {
+                    j = text_.after(j);
                 }
                 if (core.items.empty()) {
                     return false;
@@ -362,9 +186,9 @@ class TextReader {
                 core.ons.push_back({{i, j}, core.items.size() - 1});
                 i = j;
                 continue;
-            } else if (is(i, "using")) {
+            } else if (text_.is(i, "using")) {
                 core.is_linked = true;
-                i = after(i + 1);
+                i = text_.after(i + 1);
                 continue;
             } else if (!read_item(i, range.end, is_optional, core)) {
                 return false;
@@ -379,9 +203,9 @@ class TextReader {
     bool read_item(std::size_t& i, std::size_t end, bool is_optional, Core& core) {
         FromItem item;
         item.is_optional = is_optional;
-        if (is_symbol(i, "(")) {
-            const std::size_t close = closes_[i];
-            if (!opens_query(i)) {
+        if (text_.is_symbol(i, "(")) {
+            const std::size_t close = text_.closing(i);
+            if (!text_.opens_query(i)) {
                 const std::size_t first = core.items.size();
                 if (!read_from({i + 1, close}, core)) {
                     return false;
@@ -393,16 +217,16 @@ class TextReader {
                 return true;
             }
             i = close + 1;
-        } else if (is_name(i)) {
+        } else if (text_.is_name(i)) {
             std::string schema;
-            std::string name = name_of(tokens_[i++]);
-            if (is_symbol(i, ".") && is_name(i + 1)) {
+            std::string name = name_of(text_[i++]);
+            if (text_.is_symbol(i, ".") && text_.is_name(i + 1)) {
                 schema = std::move(name);
-                name = name_of(tokens_[i + 1]);
+                name = name_of(text_[i + 1]);
                 i += 2;
             }
-            if (is_symbol(i, "(")) {
-                i = after(i);  // a table-valued function
+            if (text_.is_symbol(i, "(")) {
+                i = text_.after(i);  // a table-valued function
             } else {
                 item.is_ours = equal_ignoring_case(name, table_.table) &&
                                (schema.empty() || equal_ignoring_case(schema, table_.schema));
@@ -411,16 +235,16 @@ class TextReader {
         } else {
             return false;
         }
-        if (is(i, "as") && i + 1 < end) {
+        if (text_.is(i, "as") && i + 1 < end) {
             ++i;
-            item.alias = name_of(tokens_[i++]);
-        } else if (i < end && is_name(i) && !is_any(i, join_words) && !is(i, "on") && !is(i, "using") &&
-                   !is(i, "indexed") && !is(i, "not")) {
-            item.alias = name_of(tokens_[i++]);
+            item.alias = name_of(text_[i++]);
+        } else if (i < end && text_.is_name(i) && !text_.is_any(i, join_words) && !text_.is(i, "on") &&
+                   !text_.is(i, "using") && !text_.is(i, "indexed") && !text_.is(i, "not")) {
+            item.alias = name_of(text_[i++]);
         }
-        if (is(i, "indexed")) {
+        if (text_.is(i, "indexed")) {
             i += 3;
-        } else if (is(i, "not") && is(i + 1, "indexed")) {
+        } else if (text_.is(i, "not") && text_.is(i + 1, "indexed")) {
             i += 2;
         }
         core.items.push_back(std::move(item));
@@ -429,8 +253,8 @@ class TextReader {
 
     // A condition in parentheses, without them.
     [[nodiscard]] Range bare(Range range) const {
-        while (range.end > range.begin && is_symbol(range.begin, "(") && closes_[range.begin] + 1 == range.end &&
-               !opens_query(range.begin)) {
+        while (range.end > range.begin && text_.is_symbol(range.begin, "(") &&
+               text_.closing(range.begin) + 1 == range.end && !text_.opens_query(range.begin)) {
             ++range.begin;
             --range.end;
         }
@@ -444,21 +268,21 @@ class TextReader {
         std::size_t cases = 0;
         std::vector<Range> parts;
         std::size_t begin = range.begin;
-        for (std::size_t i = range.begin; i < range.end; i = after(i)) {
-            if (is(i, "case")) {
+        for (std::size_t i = range.begin; i < range.end; i = text_.after(i)) {
+            if (text_.is(i, "case")) {
                 ++cases;
-            } else if (is(i, "end") && cases > 0) {
+            } else if (text_.is(i, "end") && cases > 0) {
                 --cases;
             } else if (cases > 0) {
                 continue;
-            } else if (is(i, "between")) {
+            } else if (text_.is(i, "between")) {
                 ++betweens;
-            } else if (is(i, "and") && betweens > 0) {
+            } else if (text_.is(i, "and") && betweens > 0) {
                 --betweens;
-            } else if (is(i, word)) {
+            } else if (text_.is(i, word)) {
                 parts.push_back({begin, i});
                 begin = i + 1;
-            } else if (word == "and" && is(i, "or")) {
+            } else if (word == "and" && text_.is(i, "or")) {
                 out.push_back(range);  // OR binds weaker: all of it is one condition
                 return;
             }
@@ -477,10 +301,10 @@ class TextReader {
 
     // What the name at `i` is: its parts, the last being the column. `next`: behind it.
     std::vector<std::string> parts_of(std::size_t i, std::size_t end, std::size_t& next) const {
-        std::vector<std::string> parts{name_of(tokens_[i])};
+        std::vector<std::string> parts{name_of(text_[i])};
         next = i + 1;
-        while (next + 1 < end && is_symbol(next, ".") && is_name(next + 1)) {
-            parts.push_back(name_of(tokens_[next + 1]));
+        while (next + 1 < end && text_.is_symbol(next, ".") && text_.is_name(next + 1)) {
+            parts.push_back(name_of(text_[next + 1]));
             next += 2;
         }
         return parts;
@@ -512,62 +336,62 @@ class TextReader {
                 mentions.others.insert(lower(qualifier));
             }
         };
-        std::size_t cast_ends = nowhere;
+        std::size_t cast_ends = SqlText::nowhere;
         for (std::size_t i = range.begin; i < range.end;) {
             if (i == cast_ends) {
-                cast_ends = nowhere;
+                cast_ends = SqlText::nowhere;
             }
-            if (opens_query(i)) {
+            if (text_.opens_query(i)) {
                 out.is_plain_value = false;
                 say("", "(select ?)");
-                for (std::size_t j = i; j <= closes_[i]; ++j) {
-                    say(tokens_[j].text, "");
-                    if (is_name(j) && is_symbol(j + 1, ".") && !(j > 0 && is_symbol(j - 1, "."))) {
-                        const std::string qualifier = name_of(tokens_[j]);
+                for (std::size_t j = i; j <= text_.closing(i); ++j) {
+                    say(text_[j].text, "");
+                    if (text_.is_name(j) && text_.is_symbol(j + 1, ".") && !(j > 0 && text_.is_symbol(j - 1, "."))) {
+                        const std::string qualifier = name_of(text_[j]);
                         mentions.own |= equal_ignoring_case(qualifier, alias);
                         mention_qualified(qualifier);
                     }
                 }
-                i = closes_[i] + 1;
+                i = text_.closing(i) + 1;
                 continue;
             }
-            if (tokens_[i].kind == TokenKind::parameter) {
+            if (text_[i].kind == TokenKind::parameter) {
                 say("?", "?");
                 ++i;
                 continue;
             }
-            if (!is_name(i) || is_any(i, expression_words) || is_symbol(i + 1, "(")) {
-                if (is(i, "cast")) {
+            if (!text_.is_name(i) || text_.is_any(i, expression_words) || text_.is_symbol(i + 1, "(")) {
+                if (text_.is(i, "cast")) {
                     out.is_plain_value = false;
-                } else if (is(i, "as")) {
+                } else if (text_.is(i, "as")) {
                     // The type of a cast: words that name nothing.
-                    for (; i < range.end && !is_symbol(i, ")"); i = after(i)) {
-                        say(tokens_[i].text, tokens_[i].text);
+                    for (; i < range.end && !text_.is_symbol(i, ")"); i = text_.after(i)) {
+                        say(text_[i].text, text_[i].text);
                     }
                     continue;
-                } else if (is(i, "collate") && i + 1 < range.end) {
+                } else if (text_.is(i, "collate") && i + 1 < range.end) {
                     say("collate", "collate");
                     ++i;
-                    out.collation = name_of(tokens_[i]);
-                } else if (is(i, "or")) {
+                    out.collation = name_of(text_[i]);
+                } else if (text_.is(i, "or")) {
                     out.has_list = true;  // of one column with several values SQLite makes an IN
-                } else if (is(i, "between")) {
+                } else if (text_.is(i, "between")) {
                     out.has_between = true;
-                } else if (is(i, "in")) {
+                } else if (text_.is(i, "in")) {
                     out.has_list = true;
-                    if (is_name(i + 1)) {  // a table
+                    if (text_.is_name(i + 1)) {  // a table
                         std::size_t next = 0;
                         parts_of(i + 1, range.end, next);
-                        next = is_symbol(next, "(") ? after(next) : next;
+                        next = text_.is_symbol(next, "(") ? text_.after(next) : next;
                         say("in", "in (select ?)");
                         for (++i; i < next; ++i) {
-                            say(tokens_[i].text, "");
+                            say(text_[i].text, "");
                         }
                         out.is_plain_value = false;
                         continue;
                     }
                 }
-                say(tokens_[i].text, tokens_[i].text);
+                say(text_[i].text, text_[i].text);
                 ++i;
                 continue;
             }
@@ -583,7 +407,7 @@ class TextReader {
             } else {
                 own = is_own_column(name);
                 // "text" in double quotes may be a string.
-                if (!own && core.items.size() > 1 && !all_drive && tokens_[i].text.front() != '"') {
+                if (!own && core.items.size() > 1 && !all_drive && text_[i].text.front() != '"') {
                     ++mentions.unqualified_others;
                 }
             }
@@ -591,10 +415,10 @@ class TextReader {
                 mentions.own = true;
                 mentions.own_columns.push_back(lower(name));
                 for (; i < next; ++i) {
-                    say(tokens_[i].text, tokens_[i].text);
+                    say(text_[i].text, text_[i].text);
                 }
             } else {
-                out.is_plain_value &= tokens_[i].text.front() == '"' && parts.size() == 1;
+                out.is_plain_value &= text_[i].text.front() == '"' && parts.size() == 1;
                 say("?", "?");
             }
             i = next;
@@ -606,24 +430,24 @@ class TextReader {
     }
 
     [[nodiscard]] bool is_whole(Range range) const {
-        if (range.begin >= range.end || !is_name(range.begin)) {
+        if (range.begin >= range.end || !text_.is_name(range.begin)) {
             return false;
         }
         std::size_t i = 0;
         parts_of(range.begin, range.end, i);
-        if (is(i, "notnull")) {
+        if (text_.is(i, "notnull")) {
             return i + 1 == range.end;
         }
-        if (is(i, "like") || is(i, "glob")) {
+        if (text_.is(i, "like") || text_.is(i, "glob")) {
             while (++i < range.end) {
-                if (is(i, "escape") || is(i, "collate")) {
+                if (text_.is(i, "escape") || text_.is(i, "collate")) {
                     return false;
                 }
             }
             return true;
         }
-        i += is(i, "is") ? 1 : 0;
-        return is(i, "not") && is(i + 1, "null") && i + 2 == range.end;
+        i += text_.is(i, "is") ? 1 : 0;
+        return text_.is(i, "not") && text_.is(i + 1, "null") && i + 2 == range.end;
     }
 
     static std::string lower(std::string_view text) {
@@ -639,36 +463,36 @@ class TextReader {
         std::vector<std::size_t> parameters;
         const auto say = [&](std::string_view words) { pieces.back() += cat(pieces.back().empty() ? "" : " ", words); };
         for (std::size_t i = range.begin; i < range.end;) {
-            if (opens_query(i) || is(i, "match") || is(i, "regexp") || is(i, "exists") ||
-                (is(i, "in") && !is_symbol(i + 1, "("))) {
+            if (text_.opens_query(i) || text_.is(i, "match") || text_.is(i, "regexp") || text_.is(i, "exists") ||
+                (text_.is(i, "in") && !text_.is_symbol(i + 1, "("))) {
                 return;
             }
-            if (tokens_[i].kind == TokenKind::parameter) {
+            if (text_[i].kind == TokenKind::parameter) {
                 parameters.push_back(parameter_places_[i]);
                 pieces.emplace_back();
                 ++i;
-            } else if (is(i, "as") || is(i, "collate")) {
+            } else if (text_.is(i, "as") || text_.is(i, "collate")) {
                 // A type or a collation: words that name no column.
-                const bool is_type = is(i, "as");
-                say(tokens_[i].text);
-                for (++i; i < range.end && !is_symbol(i, ")"); i = after(i)) {
-                    if (is_symbol(i, "(")) {
+                const bool is_type = text_.is(i, "as");
+                say(text_[i].text);
+                for (++i; i < range.end && !text_.is_symbol(i, ")"); i = text_.after(i)) {
+                    if (text_.is_symbol(i, "(")) {
                         return;
                     }
-                    say(tokens_[i].text);
+                    say(text_[i].text);
                     if (!is_type) {
                         ++i;
                         break;
                     }
                 }
-            } else if (!is_name(i) || is_any(i, expression_words)) {
-                say(tokens_[i].text);
+            } else if (!text_.is_name(i) || text_.is_any(i, expression_words)) {
+                say(text_[i].text);
                 ++i;
-            } else if (is_symbol(i + 1, "(")) {
-                if (!is_any(i, plain_functions)) {
+            } else if (text_.is_symbol(i + 1, "(")) {
+                if (!text_.is_any(i, plain_functions)) {
                     return;
                 }
-                say(tokens_[i].text);
+                say(text_[i].text);
                 ++i;
             } else {
                 std::size_t next = 0;
@@ -696,8 +520,8 @@ class TextReader {
         if (range.begin >= range.end) {
             return {};
         }
-        const char* begin = tokens_[range.begin].text.data();
-        const std::string_view last = tokens_[range.end - 1].text;
+        const char* begin = text_[range.begin].text.data();
+        const std::string_view last = text_[range.end - 1].text;
         constexpr std::size_t most = 200;
         const std::string text(begin, static_cast<std::size_t>(last.data() + last.size() - begin));
         return text.size() <= most ? text : text.substr(0, most) + "...";
@@ -706,16 +530,17 @@ class TextReader {
     // `alias.a match ...` or `vss_search(alias.a, ...)`: the vector column's name.
     std::optional<std::string> searched_column(Range range, const Core& core, std::size_t ours,
                                                bool& by_function) const {
-        by_function = is(range.begin, "vss_search") || is(range.begin, "vss_range_search");
+        by_function = text_.is(range.begin, "vss_search") || text_.is(range.begin, "vss_range_search");
         const std::size_t at = by_function ? range.begin + 2 : range.begin;
-        if (at >= range.end || !is_name(at)) {
+        if (at >= range.end || !text_.is_name(at)) {
             return std::nullopt;
         }
         std::size_t next = 0;
         const std::vector<std::string> parts = parts_of(at, range.end, next);
         const bool own = parts.size() > 1 ? equal_ignoring_case(parts[parts.size() - 2], core.items[ours].alias)
                                           : is_in(parts.back(), table_.vectors);
-        if (!own || !is_in(parts.back(), table_.vectors) || !(by_function ? is_symbol(next, ",") : is(next, "match"))) {
+        if (!own || !is_in(parts.back(), table_.vectors) ||
+            !(by_function ? text_.is_symbol(next, ",") : text_.is(next, "match"))) {
             return std::nullopt;
         }
         return parts.back();
@@ -783,9 +608,9 @@ class TextReader {
                 search.column = *column;
                 search.by_function = by_function;
                 searching = true;
-                const auto first = tokens_.begin() + static_cast<std::ptrdiff_t>(range.begin);
+                const auto first = text_.tokens().begin() + static_cast<std::ptrdiff_t>(range.begin);
                 search.has_k |= std::any_of(
-                    first, tokens_.begin() + static_cast<std::ptrdiff_t>(range.end),
+                    first, text_.tokens().begin() + static_cast<std::ptrdiff_t>(range.end),
                     [](const Token& token) { return equal_ignoring_case(token.text, "vss_search_params"); });
                 read_condition(range, core, ours, {}, false, drives);
                 continue;
@@ -795,8 +620,8 @@ class TextReader {
             const bool is_setting =
                 mentions.own_columns.size() == 1 &&
                 (mentions.own_columns[0] == "k" || mentions.own_columns[0] == "recall") &&
-                std::any_of(tokens_.begin() + static_cast<std::ptrdiff_t>(range.begin),
-                            tokens_.begin() + static_cast<std::ptrdiff_t>(range.end),
+                std::any_of(text_.tokens().begin() + static_cast<std::ptrdiff_t>(range.begin),
+                            text_.tokens().begin() + static_cast<std::ptrdiff_t>(range.end),
                             [](const Token& token) { return token.text == "=" || token.text == "=="; });
             if (is_setting) {
                 search.has_k |= mentions.own_columns[0] == "k";
@@ -833,22 +658,21 @@ class TextReader {
     // Whether a LIMIT stands behind `i`, on its level or round it.
     [[nodiscard]] bool has_limit_behind(std::size_t i) const {
         while (true) {
-            for (; i < tokens_.size() && !is_symbol(i, ")"); i = after(i)) {
-                if (is(i, "limit")) {
+            for (; i < text_.size() && !text_.is_symbol(i, ")"); i = text_.after(i)) {
+                if (text_.is(i, "limit")) {
                     return true;
                 }
-                if (is_symbol(i, ";")) {
+                if (text_.is_symbol(i, ";")) {
                     return false;
                 }
             }
-            if (i >= tokens_.size()) {
+            if (i >= text_.size()) {
                 return false;
             }
             // A subquery that is read as a table, or one whose value is wanted, which is read to its end?
-            const std::size_t open =
-                static_cast<std::size_t>(std::find(closes_.begin(), closes_.end(), i) - closes_.begin());
-            if (open == 0 ||
-                !(is(open - 1, "from") || is(open - 1, "join") || is(open - 1, "as") || is(open - 1, "materialized"))) {
+            const std::size_t open = text_.opening(i);
+            if (open == 0 || !(text_.is(open - 1, "from") || text_.is(open - 1, "join") || text_.is(open - 1, "as") ||
+                               text_.is(open - 1, "materialized"))) {
                 return false;
             }
             ++i;
@@ -856,55 +680,13 @@ class TextReader {
     }
 
     const TableWords& table_;
-    std::vector<Token> tokens_;
-    std::vector<std::size_t> closes_;  // by '('
-    std::vector<std::size_t> inside_;  // the '(' round each token
+    SqlText text_;
     std::vector<std::size_t> parameter_places_;
     bool reads_all_ = false;
     std::vector<WrittenSearch> found_;
 };
 
 }  // namespace
-
-std::optional<std::vector<std::string>> parameter_values(std::string_view sql, std::string_view expanded) {
-    if (expanded.find("bytes*/") != std::string_view::npos) {
-        return std::nullopt;  // cut short by SQLite
-    }
-    const std::vector<Token> asked = tokens_of(sql);
-    const std::vector<Token> given = tokens_of(expanded);
-    std::vector<std::string> values;
-    std::size_t j = 0;
-    for (std::size_t i = 0; i < asked.size(); ++i, ++j) {
-        if (j >= given.size()) {
-            return std::nullopt;
-        }
-        if (asked[i].kind != TokenKind::parameter) {
-            if (asked[i].text != given[j].text) {
-                return std::nullopt;
-            }
-            continue;
-        }
-        std::string value;
-        if (given[j].kind == TokenKind::symbol && given[j].text == "-" && j + 1 < given.size()) {
-            value = "-";
-            ++j;
-        }
-        const Token& token = given[j];
-        const bool is_whole =
-            token.kind == TokenKind::number && token.text.find_first_not_of("0123456789") == std::string_view::npos;
-        const bool is_null = token.kind == TokenKind::word && equal_ignoring_case(token.text, "null");
-        if (!is_whole && !is_null && token.kind != TokenKind::string) {
-            // A fraction: unknown, and said so only where it is wanted.
-            values.emplace_back();
-            if (token.kind == TokenKind::word && equal_ignoring_case(token.text, "zeroblob")) {
-                j += 3;
-            }
-            continue;
-        }
-        values.push_back(value + std::string(token.text));
-    }
-    return values;
-}
 
 std::vector<WrittenSearch> searches_in(std::string_view sql, const TableWords& table) {
     return TextReader(sql, table).read();

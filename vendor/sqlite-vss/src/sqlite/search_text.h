@@ -7,7 +7,6 @@
 #pragma once
 
 #include <cstddef>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -50,10 +49,6 @@ struct WrittenSearch {
     std::vector<WrittenCondition> conditions;  // in the order in which SQLite takes them
     std::vector<std::string> drops;            // on joined tables alone: they drop rows that the search found
 };
-
-// The values of the statement's parameters as literals, from what sqlite3_expanded_sql makes of it; empty for a
-// fraction, which that text does not give exactly. Nothing where the two texts do not go together.
-[[nodiscard]] std::optional<std::vector<std::string>> parameter_values(std::string_view sql, std::string_view expanded);
 
 [[nodiscard]] std::vector<WrittenSearch> searches_in(std::string_view sql, const TableWords& table);
 
