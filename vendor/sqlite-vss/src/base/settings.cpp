@@ -12,16 +12,16 @@
 #include <sched.h>
 #endif
 
+#include "base/defaults.h"
+
 namespace vss {
 namespace {
 
-constexpr std::uint64_t default_budget = std::uint64_t{256} << 20;
 constexpr int max_threads = 256;
 
 std::atomic<int> chosen_threads{0};
 std::atomic<void (*)()> threads_listener{nullptr};
-constexpr double usual_recall = 0.95;
-std::atomic<double> chosen_recall{usual_recall};
+std::atomic<double> chosen_recall{defaults::recall};
 
 int available_cores() {
 #if defined(__linux__)
@@ -78,7 +78,7 @@ std::optional<std::uint64_t> parse_bytes(std::string_view text) {
 
 std::uint64_t memory_budget_from_environment() {
     const char* text = std::getenv("VSSNATIVE_MEMORY");
-    return text == nullptr ? default_budget : parse_bytes(text).value_or(default_budget);
+    return text == nullptr ? defaults::memory_bytes : parse_bytes(text).value_or(defaults::memory_bytes);
 }
 
 int threads() {
@@ -106,7 +106,7 @@ double default_recall() {
 }
 
 void set_default_recall(double recall) {
-    chosen_recall.store(recall > 0 && recall <= 1 ? recall : usual_recall);
+    chosen_recall.store(recall > 0 && recall <= 1 ? recall : defaults::recall);
 }
 
 }  // namespace vss

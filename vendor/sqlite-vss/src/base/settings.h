@@ -20,7 +20,7 @@ void set_threads(int count);  // 0: back to the default
 // Called after each set_threads from now on: a library with threads of its own follows the setting.
 void set_threads_listener(void (*listener)());
 
-// The recall of a search that asks for none: 0.95 until it is set.
+// The recall of a search that asks for none: defaults::recall until it is set.
 [[nodiscard]] double default_recall();
 void set_default_recall(double recall);  // 0: back to the default
 

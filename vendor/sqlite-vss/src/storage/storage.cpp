@@ -130,8 +130,12 @@ Status VectorStore::check_finite(std::uint64_t slot, std::int64_t rowid, std::sp
                : damaged(slot, cat("the vector of row ", rowid, " has an element that is not a finite number"));
 }
 
+Status VectorStore::prepare_select_block() {
+    return prepare(select_block_, cat("select data from ", name_.shadow(cat("vectors", index_)), " where block = ?"));
+}
+
 Status VectorStore::read_block(std::uint64_t block, std::span<std::byte> out, bool& found) {
-    VSS_TRY(prepare(select_block_, cat("select data from ", name_.shadow(cat("vectors", index_)), " where block = ?")));
+    VSS_TRY(prepare_select_block());
     const ResetAtEnd guard(select_block_);
     select_block_.bind(1, static_cast<std::int64_t>(block));
     VSS_TRY(select_block_.step(found));
@@ -166,7 +170,7 @@ Status VectorStore::read(std::uint64_t slot, std::int64_t rowid, std::span<std::
     if (const auto at = pending_.find(block); at != pending_.end()) {
         return take(at->second.data);
     }
-    VSS_TRY(prepare(select_block_, cat("select data from ", name_.shadow(cat("vectors", index_)), " where block = ?")));
+    VSS_TRY(prepare_select_block());
     const ResetAtEnd guard(select_block_);
     select_block_.bind(1, static_cast<std::int64_t>(block));
     bool found = false;
@@ -337,7 +341,7 @@ Status VectorStore::decode_block(std::uint64_t block, std::span<const std::byte>
 }
 
 Status VectorStore::read_slots(std::span<const std::uint32_t> slots, const SlotFound& found) {
-    VSS_TRY(prepare(select_block_, cat("select data from ", name_.shadow(cat("vectors", index_)), " where block = ?")));
+    VSS_TRY(prepare_select_block());
     const ResetAtEnd guard(select_block_);
     std::uint64_t held = UINT64_MAX;
     std::span<const std::byte> data;

@@ -178,6 +178,7 @@ class VectorStore {
     Status damaged(std::uint64_t slot, std::string_view what) const;
     Status holds_another(std::uint64_t slot, std::int64_t rowid, const SlotHeader& header) const;
     Status prepare(Statement& statement, const std::string& sql) { return name_.prepare(statement, sql); }
+    Status prepare_select_block();
 
     const TableName& name_;
     const Column& column_;
