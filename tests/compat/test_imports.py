@@ -168,10 +168,15 @@ def test_a_pickle_of_chroma_calls_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     assert not (tmp_path / "harm").exists()
 
 
-@pytest.mark.parametrize("name", ["flat", "no_ids", "hnsw", "ivf", "pq", "sq"])
+FAST_SCANS = ["fast_scan", "fast_scan_ivf", "fast_scan_residual", "fast_scan_wide"]
+
+
+@pytest.mark.parametrize(
+    "name", ["flat", "no_ids", "hnsw", "ivf", "pq", "sq", "fast_scan_refine", *FAST_SCANS]
+)
 def test_faiss(run: Callable[..., str], new: Callable[[], sqlite3.Connection], name: str) -> None:
     told = run(FIXTURES / f"{name}.faiss")
-    assert ("codes" in told) == (name in ("pq", "sq"))
+    assert ("codes" in told) == (name in ("pq", "sq", *FAST_SCANS))
     expected = EXPECTED["faiss"]["rows"][name]
     rows = new().execute("select rowid, embedding from t order by rowid").fetchall()
     assert [rowid for rowid, _ in rows] == expected["ids"]
@@ -184,7 +189,14 @@ def test_faiss(run: Callable[..., str], new: Callable[[], sqlite3.Connection], n
 
 
 def test_faiss_kinds_without_vectors_and_damage(run: Callable[..., str], tmp_path: Path) -> None:
-    assert "kind IPfs does not give its vectors back" in run(FIXTURES / "fast_scan.faiss", fails=True)
+    told = run(FIXTURES / "additive.faiss", fails=True)
+    assert "of kind IxRq, an additive quantizer, does not give its vectors back here" in told
+    assert "add them to a new table, or to an index such as Flat, SQ8 or PQ first" in told
+    for name in FAST_SCANS:
+        whole = (FIXTURES / f"{name}.faiss").read_bytes()
+        for size in (len(whole) - 1, len(whole) // 2):
+            (tmp_path / "cut.faiss").write_bytes(whole[:size])
+            assert "is damaged" in run(tmp_path / "cut.faiss", fails=True)
     (tmp_path / "cut.faiss").write_bytes((FIXTURES / "ivf.faiss").read_bytes()[:500])
     assert "is damaged" in run(tmp_path / "cut.faiss", fails=True)
     (tmp_path / "empty.faiss").write_bytes(b"")

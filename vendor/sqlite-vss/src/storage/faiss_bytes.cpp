@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <cstring>
 #include <functional>
 #include <limits>
@@ -11,9 +10,10 @@
 #include <string_view>
 #include <utility>
 
-#include "base/half.h"
 #include "base/text.h"
 #include "base/types.h"
+#include "storage/faiss_codings.h"
+#include "storage/faiss_transforms.h"
 
 namespace vss {
 namespace {
@@ -21,135 +21,10 @@ namespace {
 constexpr int deepest = 8;
 constexpr std::size_t most_transforms = 16;
 
-using Bytes = std::span<const std::byte>;
-
-float float_at(Bytes bytes, std::size_t i) {
-    float value = 0;
-    std::memcpy(&value, bytes.data() + i * sizeof value, sizeof value);
-    return value;
-}
-
-void copy_floats(Bytes bytes, std::size_t first, std::size_t count, float* out) {
-    std::memcpy(out, bytes.data() + first * sizeof(float), count * sizeof(float));
-}
-
 std::optional<std::size_t> product(std::size_t a, std::size_t b) {
     std::size_t out = 0;
     return __builtin_mul_overflow(a, b, &out) ? std::nullopt : std::optional(out);
 }
-
-// How one code becomes a vector.
-class Coding {
-  public:
-    Coding() = default;
-    Coding(const Coding&) = delete;
-    Coding& operator=(const Coding&) = delete;
-    virtual ~Coding() = default;
-    [[nodiscard]] virtual std::size_t code_size() const = 0;
-    [[nodiscard]] virtual bool is_lossy() const { return true; }
-    virtual void decode(Bytes code, float* out) const = 0;
-};
-
-class PlainFloats final : public Coding {
-  public:
-    explicit PlainFloats(std::size_t dim) : dim_(dim) {}
-    [[nodiscard]] std::size_t code_size() const override { return dim_ * sizeof(float); }
-    [[nodiscard]] bool is_lossy() const override { return false; }
-    void decode(Bytes code, float* out) const override { copy_floats(code, 0, dim_, out); }
-
-  private:
-    std::size_t dim_;
-};
-
-// faiss/impl/ScalarQuantizer.cpp
-class ScalarCodes final : public Coding {
-  public:
-    enum Type { bits8, bits4, bits8_uniform, bits4_uniform, fp16, bits8_direct, bits6, type_count };
-
-    static std::size_t bytes_of(Type type, std::size_t dim) {
-        switch (type) {
-            case bits4:
-            case bits4_uniform: return (dim + 1) / 2;
-            case bits6: return (dim * 6 + 7) / 8;
-            case fp16: return dim * 2;
-            default: return dim;
-        }
-    }
-    static std::size_t trained_floats(Type type, std::size_t dim) {
-        switch (type) {
-            case bits8_uniform:
-            case bits4_uniform: return 2;
-            case fp16:
-            case bits8_direct: return 0;
-            default: return 2 * dim;
-        }
-    }
-
-    ScalarCodes(Type type, std::size_t dim, Bytes trained) : type_(type), dim_(dim), trained_(trained) {}
-    [[nodiscard]] std::size_t code_size() const override { return bytes_of(type_, dim_); }
-    void decode(Bytes code, float* out) const override {
-        for (std::size_t i = 0; i < dim_; ++i) {
-            if (type_ == fp16) {
-                std::uint16_t bits = 0;
-                std::memcpy(&bits, code.data() + i * 2, sizeof bits);
-                out[i] = float16_to_float(bits);
-            } else if (type_ == bits8_direct) {
-                out[i] = static_cast<float>(std::to_integer<unsigned>(code[i]));
-            } else {
-                const bool uniform = type_ == bits8_uniform || type_ == bits4_uniform;
-                const float least = float_at(trained_, uniform ? 0 : i);
-                const float span = float_at(trained_, uniform ? 1 : dim_ + i);
-                out[i] = least + level(code, i) * span;
-            }
-        }
-    }
-
-  private:
-    // Within 0 and 1.
-    [[nodiscard]] float level(Bytes code, std::size_t i) const {
-        if (type_ == bits4 || type_ == bits4_uniform) {
-            const auto nibble = (std::to_integer<unsigned>(code[i / 2]) >> ((i % 2) * 4)) & 0xFU;
-            return (static_cast<float>(nibble) + 0.5F) / 15.0F;
-        }
-        if (type_ == bits6) {
-            const std::size_t bit = i * 6;
-            unsigned word = std::to_integer<unsigned>(code[bit / 8]);
-            if (bit % 8 > 2) {
-                word |= std::to_integer<unsigned>(code[bit / 8 + 1]) << 8;
-            }
-            return (static_cast<float>((word >> (bit % 8)) & 0x3FU) + 0.5F) / 63.0F;
-        }
-        return (static_cast<float>(std::to_integer<unsigned>(code[i])) + 0.5F) / 255.0F;
-    }
-
-    Type type_;
-    std::size_t dim_;
-    Bytes trained_;
-};
-
-// faiss/impl/ProductQuantizer.h: `parts` numbers of `bits` bits, the least significant first.
-class ProductCodes final : public Coding {
-  public:
-    ProductCodes(std::size_t dim, std::size_t parts, std::size_t bits, Bytes centroids)
-        : parts_(parts), bits_(bits), width_(dim / parts), centroids_(centroids) {}
-    [[nodiscard]] std::size_t code_size() const override { return (parts_ * bits_ + 7) / 8; }
-    void decode(Bytes code, float* out) const override {
-        for (std::size_t m = 0; m < parts_; ++m) {
-            std::size_t number = 0;
-            for (std::size_t b = 0; b < bits_; ++b) {
-                const std::size_t at = m * bits_ + b;
-                number |= std::size_t{(std::to_integer<unsigned>(code[at / 8]) >> (at % 8)) & 1U} << b;
-            }
-            copy_floats(centroids_, ((m << bits_) + number) * width_, width_, out + m * width_);
-        }
-    }
-
-  private:
-    std::size_t parts_;
-    std::size_t bits_;
-    std::size_t width_;
-    Bytes centroids_;
-};
 
 // Codes one after the other.
 class CodedVectors final : public StoredVectors {
@@ -157,9 +32,7 @@ class CodedVectors final : public StoredVectors {
     CodedVectors(std::unique_ptr<Coding> coding, Bytes codes) : coding_(std::move(coding)), codes_(codes) {
         is_lossy_ = coding_->is_lossy();
     }
-    void read(std::size_t i, float* out) const override {
-        coding_->decode(codes_.subspan(i * coding_->code_size(), coding_->code_size()), out);
-    }
+    void read(std::size_t i, float* out) const override { coding_->decode_at(codes_, i, out); }
 
   private:
     std::unique_ptr<Coding> coding_;
@@ -182,7 +55,7 @@ class ListedVectors final : public StoredVectors {
         const auto after = std::upper_bound(parts_.begin(), parts_.end(), i,
                                             [](std::size_t at, const Part& part) { return at < part.first; });
         const Part& part = *std::prev(after);
-        coding_->decode(part.codes.subspan((i - part.first) * coding_->code_size(), coding_->code_size()), out);
+        coding_->decode_at(part.codes, i - part.first, out);
         if (centroids_ != nullptr) {
             std::vector<float> centroid(dim_);
             centroids_->read(part.list, centroid.data());
@@ -196,82 +69,25 @@ class ListedVectors final : public StoredVectors {
     std::unique_ptr<StoredVectors> centroids_;  // of what is left after them; none: codes are of whole vectors
 };
 
-// What a pre-transform did to a vector, undone.
-struct Transform {
-    std::size_t in = 0;
-    std::size_t out = 0;
-    bool is_linear = false;
-    Bytes matrix;  // out x in floats
-    Bytes bias;    // out floats, or none
-    Bytes center;  // subtracted before; in floats, or none
-
-    void undo(const std::vector<float>& from, std::vector<float>& to) const {
-        to.assign(in, 0);
-        if (is_linear) {
-            // The transposed matrix: right for rows of length 1 at right angles, which are checked when reading.
-            for (std::size_t o = 0; o < out; ++o) {
-                const float value = from[o] - (bias.empty() ? 0 : float_at(bias, o));
-                for (std::size_t i = 0; i < in; ++i) {
-                    to[i] += value * float_at(matrix, o * in + i);
-                }
-            }
-        } else {
-            to = from;
-            for (std::size_t i = 0; i < in && !center.empty(); ++i) {
-                to[i] += float_at(center, i);
-            }
-        }
-    }
-};
-
-class TransformedVectors final : public StoredVectors {
-  public:
-    TransformedVectors(std::vector<Transform> transforms, std::unique_ptr<StoredVectors> inner)
-        : transforms_(std::move(transforms)), inner_(std::move(inner)) {
-        is_lossy_ = true;
-        ids_ = inner_->ids();
-    }
-    void read(std::size_t i, float* out) const override {
-        std::vector<float> now(inner_->dim());
-        std::vector<float> before;
-        inner_->read(i, now.data());
-        for (auto transform = transforms_.rbegin(); transform != transforms_.rend(); ++transform) {
-            transform->undo(now, before);
-            now.swap(before);
-        }
-        std::copy(now.begin(), now.end(), out);
-    }
-
-  private:
-    std::vector<Transform> transforms_;
-    std::unique_ptr<StoredVectors> inner_;
-};
-
-bool has_orthonormal_rows(const Transform& transform) {
-    // Some pairs of rows are enough: what is written was made by PCA or a rotation.
-    const auto dot = [&](std::size_t a, std::size_t b) {
-        double sum = 0;
-        for (std::size_t i = 0; i < transform.in; ++i) {
-            sum += double{float_at(transform.matrix, a * transform.in + i)} *
-                   double{float_at(transform.matrix, b * transform.in + i)};
-        }
-        return sum;
-    };
-    constexpr double tolerance = 1e-3;
-    for (std::size_t row = 0; row < transform.out; ++row) {
-        if (!(std::abs(dot(row, row) - 1) < tolerance) || !(std::abs(row == 0 ? 0 : dot(row, row - 1)) < tolerance)) {
-            return false;
-        }
-    }
-    return true;
-}
-
 Status damaged(std::string_view what) {
     return Status::corrupt(cat("the Faiss index in it is damaged: ", what));
 }
 
 Status not_known(std::string_view what) {
-    return {Code::unsupported, cat("a Faiss index ", what, " does not give its vectors back")};
+    return {Code::unsupported, cat("a Faiss index ", what,
+                                   " does not give its vectors back here; where the program that made it still has "
+                                   "them, add them to a new table, or to an index such as Flat, SQ8 or PQ first")};
+}
+
+// What Faiss has that the reader has not, by its users' names.
+std::string kind_words(const std::string& kind) {
+    constexpr std::array<std::string_view, 17> additive = {"IxRQ", "IxRq", "IxLS", "IxPR", "IxPL", "IwRQ",
+                                                           "IwRq", "IwLS", "IwPR", "IwPL", "ILfs", "IRfs",
+                                                           "IPRf", "IPLf", "IVLf", "IVRf", "NPLf"};
+    if (std::find(additive.begin(), additive.end(), kind) != additive.end()) {
+        return cat("of kind ", kind, ", an additive quantizer,");
+    }
+    return cat("of kind ", kind, kind == "IxHe" || kind == "IxHE" ? ", LSH," : "");
 }
 
 }  // namespace
@@ -344,7 +160,29 @@ class FaissReader {
     Status codes(const Header& header, std::unique_ptr<Coding> coding, std::size_t width,
                  std::unique_ptr<StoredVectors>& out);
     Status scalar_codes(const Header& header, std::unique_ptr<Coding>& out);
-    Status product_codes(const Header& header, std::unique_ptr<Coding>& out);
+    Status product_codes(const Header& header, std::unique_ptr<ProductCodes>& out);
+    Status fast_scan_codes(std::unique_ptr<ProductCodes> codes, std::int32_t block, std::uint64_t parts,
+                           std::unique_ptr<Coding>& out);
+    Status fast_scan(const Header& header, std::unique_ptr<StoredVectors>& out);
+    // Inverted lists, as they are read.
+    struct Lists {
+        std::uint64_t count = 0;
+        std::unique_ptr<Coding> coding;
+        std::uint64_t code_size = 0;
+        bool is_residual = false;
+        std::vector<ListedVectors::Part> parts;
+        std::vector<std::int64_t> ids;
+
+        void add(std::uint64_t list, Bytes codes, Bytes numbers) {
+            const std::size_t first = ids.size();
+            parts.push_back({list, first, codes});
+            ids.resize(first + numbers.size() / sizeof(std::int64_t));
+            std::memcpy(ids.data() + first, numbers.data(), numbers.size());
+        }
+    };
+    Status list_codes(const std::string& kind, const Header& header, Lists& out);
+    Status array_lists(const Header& header, Lists& out);
+    Status block_lists(const Header& header, Lists& out);
     Status lists(const std::string& kind, const Header& header, int depth, std::unique_ptr<StoredVectors>& out);
     Status skip_graph(std::size_t size);
     Status transform(Transform& out);
@@ -386,8 +224,8 @@ Status FaissReader::codes(const Header& header, std::unique_ptr<Coding> coding, 
     std::size_t count = 0;
     Bytes bytes;
     VSS_TRY(items(width, count, bytes));
-    const auto expected = product(header.size, coding->code_size());
-    if (!expected || *expected != bytes.size()) {
+    // No overflow: at most 2^32 codes of at most 2^18 bytes.
+    if (coding->bytes_of(header.size) != bytes.size()) {
         return damaged(
             cat("expected ", header.size, " codes of ", coding->code_size(), " bytes, got ", bytes.size(), " bytes"));
     }
@@ -419,7 +257,7 @@ Status FaissReader::scalar_codes(const Header& header, std::unique_ptr<Coding>& 
     return Status::ok();
 }
 
-Status FaissReader::product_codes(const Header& header, std::unique_ptr<Coding>& out) {
+Status FaissReader::product_codes(const Header& header, std::unique_ptr<ProductCodes>& out) {
     const std::size_t dim = header.dim;
     std::uint64_t said_dim = 0;
     std::uint64_t parts = 0;
@@ -436,11 +274,135 @@ Status FaissReader::product_codes(const Header& header, std::unique_ptr<Coding>&
     return Status::ok();
 }
 
+Status FaissReader::fast_scan_codes(std::unique_ptr<ProductCodes> codes, std::int32_t block, std::uint64_t parts,
+                                    std::unique_ptr<Coding>& out) {
+    constexpr std::int32_t most_block = 4096;
+    constexpr auto group = static_cast<std::int32_t>(FastScanCodes::group);
+    const std::size_t bits = codes->bits();
+    if (bits != 4 || block < group || block > most_block || block % group != 0) {
+        return damaged(cat("a fast scan of ", block, " rows together and ", bits, " bits"));
+    }
+    auto packed = std::make_unique<FastScanCodes>(std::move(codes), static_cast<std::size_t>(block));
+    if (parts != packed->parts()) {
+        return damaged(cat("a fast scan of ", parts, " parts"));
+    }
+    out = std::move(packed);
+    return Status::ok();
+}
+
+Status FaissReader::fast_scan(const Header& header, std::unique_ptr<StoredVectors>& out) {
+    std::unique_ptr<ProductCodes> product;
+    std::int32_t way = 0;
+    std::int32_t block = 0;
+    std::int32_t queries = 0;
+    std::uint64_t padded = 0;
+    std::uint64_t parts = 0;
+    std::unique_ptr<Coding> coding;
+    VSS_TRY(product_codes(header, product));
+    VSS_TRY(numbers(way, block, queries, padded, parts));
+    VSS_TRY(fast_scan_codes(std::move(product), block, parts, coding));
+    return codes(header, std::move(coding), 1, out);
+}
+
+Status FaissReader::list_codes(const std::string& kind, const Header& header, Lists& out) {
+    std::uint8_t by_residual = 0;
+    out.code_size = header.dim * sizeof(float);
+    std::unique_ptr<ProductCodes> product;
+    if (kind == "IwFl") {
+        out.coding = std::make_unique<PlainFloats>(header.dim);
+    } else if (kind == "IwSq") {
+        VSS_TRY(scalar_codes(header, out.coding));
+        VSS_TRY(numbers(out.code_size, by_residual));
+    } else if (kind == "IwPQ") {
+        VSS_TRY(numbers(by_residual, out.code_size));
+        VSS_TRY(product_codes(header, product));
+        out.coding = std::move(product);
+    } else {
+        std::int32_t block = 0;
+        std::uint64_t parts = 0;
+        std::int32_t way = 0;
+        std::uint64_t queries = 0;
+        VSS_TRY(numbers(by_residual, out.code_size, block, parts, way, queries));
+        VSS_TRY(product_codes(header, product));
+        VSS_TRY(fast_scan_codes(std::move(product), block, parts, out.coding));
+    }
+    out.is_residual = by_residual != 0;
+    return out.code_size == out.coding->code_size() ? Status::ok() : damaged("its inverted lists");
+}
+
+// Each list by its number and size, then all of them.
+Status FaissReader::array_lists(const Header& header, Lists& out) {
+    std::uint64_t said_lists = 0;
+    std::uint64_t said_code_size = 0;
+    std::string form;
+    VSS_TRY(numbers(said_lists, said_code_size));
+    VSS_TRY(name(form));
+    if (said_lists != out.count || said_code_size != out.code_size || (form != "full" && form != "sprs")) {
+        return damaged("its inverted lists");
+    }
+    std::size_t count = 0;
+    Bytes sizes;
+    VSS_TRY(items(sizeof(std::uint64_t), count, sizes));
+    if (form == "full" ? count != out.count : count % 2 != 0) {
+        return damaged("the sizes of its inverted lists");
+    }
+    const auto size_at = [&](std::size_t i) {
+        std::uint64_t value = 0;
+        std::memcpy(&value, sizes.data() + i * sizeof value, sizeof value);
+        return value;
+    };
+    const std::size_t step = form == "full" ? 1 : 2;
+    for (std::size_t i = 0; i < count; i += step) {
+        const std::uint64_t list = step == 1 ? i : size_at(i);
+        const std::uint64_t size = size_at(i + step - 1);
+        if (size == 0) {
+            continue;
+        }
+        const auto bytes = product(size, out.code_size);
+        if (list >= out.count || size > header.size - out.ids.size() || !bytes) {
+            return damaged("its inverted lists hold more than it says");
+        }
+        Bytes codes;
+        Bytes numbers;
+        VSS_TRY(take(*bytes, codes));
+        VSS_TRY(take(size * sizeof(std::int64_t), numbers));
+        out.add(list, codes, numbers);
+    }
+    return Status::ok();
+}
+
+// List after list, in blocks.
+Status FaissReader::block_lists(const Header& header, Lists& out) {
+    std::uint64_t said_lists = 0;
+    std::uint64_t said_code_size = 0;  // none
+    std::uint64_t per_block = 0;
+    std::uint64_t block_bytes = 0;
+    VSS_TRY(numbers(said_lists, said_code_size, per_block, block_bytes));
+    if (said_lists != out.count) {
+        return damaged("its inverted lists");
+    }
+    for (std::uint64_t list = 0; list < said_lists; ++list) {
+        std::size_t size = 0;
+        std::size_t count = 0;
+        Bytes codes;
+        Bytes numbers;
+        VSS_TRY(items(sizeof(std::int64_t), size, numbers));
+        VSS_TRY(items(1, count, codes));
+        if (size > header.size - out.ids.size() || count != out.coding->bytes_of(size)) {
+            return damaged("its inverted lists hold more than it says");
+        }
+        if (size > 0) {
+            out.add(list, codes, numbers);
+        }
+    }
+    return Status::ok();
+}
+
 Status FaissReader::lists(const std::string& kind, const Header& header, int depth,
                           std::unique_ptr<StoredVectors>& out) {
-    std::uint64_t list_count = 0;
+    Lists all;
     std::uint64_t probes = 0;
-    VSS_TRY(numbers(list_count, probes));
+    VSS_TRY(numbers(all.count, probes));
     std::unique_ptr<StoredVectors> centroids;
     VSS_TRY(index(centroids, depth + 1));
     std::uint8_t map_type = 0;
@@ -449,79 +411,26 @@ Status FaissReader::lists(const std::string& kind, const Header& header, int dep
     if (map_type == 2) {
         VSS_TRY(skip_items(2 * sizeof(std::int64_t)));
     }
-    std::unique_ptr<Coding> coding;
-    std::uint64_t code_size = header.dim * sizeof(float);
-    std::uint8_t by_residual = 0;
-    if (kind == "IwFl") {
-        coding = std::make_unique<PlainFloats>(header.dim);
-    } else if (kind == "IwSq") {
-        VSS_TRY(scalar_codes(header, coding));
-        VSS_TRY(numbers(code_size, by_residual));
-    } else {
-        VSS_TRY(numbers(by_residual, code_size));
-        VSS_TRY(product_codes(header, coding));
-    }
-    std::string lists_name;
-    VSS_TRY(name(lists_name));
-    if (lists_name == "il00" && header.size == 0) {
-        out = std::make_unique<CodedVectors>(std::move(coding), Bytes{});
+    VSS_TRY(list_codes(kind, header, all));
+    std::string form;
+    VSS_TRY(name(form));
+    if (form == "il00" && header.size == 0) {
+        out = std::make_unique<CodedVectors>(std::move(all.coding), Bytes{});
         return Status::ok();
     }
-    std::uint64_t said_lists = 0;
-    std::uint64_t said_code_size = 0;
-    std::string form;
-    if (lists_name != "ilar") {
-        return not_known(cat("whose lists are kept as ", lists_name));
+    if (form != (kind == "IwPf" ? "ilbl" : "ilar")) {
+        return not_known(cat("whose lists are kept as ", form));
     }
-    VSS_TRY(numbers(said_lists, said_code_size));
-    VSS_TRY(name(form));
-    if (said_lists != list_count || said_code_size != code_size || code_size != coding->code_size() ||
-        (form != "full" && form != "sprs")) {
-        return damaged("its inverted lists");
+    VSS_TRY(kind == "IwPf" ? block_lists(header, all) : array_lists(header, all));
+    if (all.ids.size() != header.size) {
+        return damaged(cat("expected ", header.size, " vectors in its lists, got ", all.ids.size()));
     }
-    std::size_t count = 0;
-    Bytes sizes;
-    VSS_TRY(items(sizeof(std::uint64_t), count, sizes));
-    if (form == "full" ? count != list_count : count % 2 != 0) {
-        return damaged("the sizes of its inverted lists");
-    }
-    const auto size_at = [&](std::size_t i) {
-        std::uint64_t value = 0;
-        std::memcpy(&value, sizes.data() + i * sizeof value, sizeof value);
-        return value;
-    };
-    std::vector<ListedVectors::Part> parts;
-    std::vector<std::int64_t> ids;
-    const std::size_t step = form == "full" ? 1 : 2;
-    for (std::size_t i = 0; i < count; i += step) {
-        const std::uint64_t list = step == 1 ? i : size_at(i);
-        const std::uint64_t size = size_at(i + step - 1);
-        if (size == 0) {
-            continue;
-        }
-        const auto bytes = product(size, code_size);
-        if (list >= list_count || size > header.size - ids.size() || !bytes) {
-            return damaged("its inverted lists hold more than it says");
-        }
-        ListedVectors::Part part{list, ids.size(), {}};
-        VSS_TRY(take(*bytes, part.codes));
-        Bytes numbers;
-        VSS_TRY(take(size * sizeof(std::int64_t), numbers));
-        const std::size_t first = ids.size();
-        ids.resize(first + size);
-        std::memcpy(ids.data() + first, numbers.data(), numbers.size());
-        parts.push_back(part);
-    }
-    if (ids.size() != header.size) {
-        return damaged(cat("expected ", header.size, " vectors in its lists, got ", ids.size()));
-    }
-    const bool is_residual = by_residual != 0;
-    if (is_residual && header.size > 0 && (centroids->dim() != header.dim || centroids->size() != list_count)) {
+    if (all.is_residual && header.size > 0 && (centroids->dim() != header.dim || centroids->size() != all.count)) {
         return damaged("the centroids of its lists");
     }
-    out = std::make_unique<ListedVectors>(std::move(coding), std::move(parts),
-                                          is_residual ? std::move(centroids) : nullptr);
-    out->ids_ = std::move(ids);
+    out = std::make_unique<ListedVectors>(std::move(all.coding), std::move(all.parts),
+                                          all.is_residual ? std::move(centroids) : nullptr);
+    out->ids_ = std::move(all.ids);
     return Status::ok();
 }
 
@@ -619,7 +528,7 @@ Status FaissReader::transformed(const Header& header, int depth, std::unique_ptr
     }
     for (const Transform& one : transforms) {
         if (one.is_linear && header.size > 0 &&
-            (one.matrix.size() != one.in * one.out * sizeof(float) || !has_orthonormal_rows(one))) {
+            (one.matrix.size() != one.in * one.out * sizeof(float) || !one.has_orthonormal_rows())) {
             return not_known("behind a transform that cannot be undone");
         }
     }
@@ -677,7 +586,13 @@ Status FaissReader::index(std::unique_ptr<StoredVectors>& out, int depth) {
         VSS_TRY(codes(header, std::make_unique<PlainFloats>(header.dim), sizeof(float), out));
     } else if (kind == "IxSQ" || kind == "IxPq") {
         std::unique_ptr<Coding> coding;
-        VSS_TRY(kind == "IxSQ" ? scalar_codes(header, coding) : product_codes(header, coding));
+        if (kind == "IxSQ") {
+            VSS_TRY(scalar_codes(header, coding));
+        } else {
+            std::unique_ptr<ProductCodes> product;
+            VSS_TRY(product_codes(header, product));
+            coding = std::move(product);
+        }
         VSS_TRY(codes(header, std::move(coding), 1, out));
         if (kind == "IxPq") {
             std::int32_t search_type = 0;
@@ -685,8 +600,10 @@ Status FaissReader::index(std::unique_ptr<StoredVectors>& out, int depth) {
             std::int32_t polysemous = 0;
             VSS_TRY(numbers(search_type, signs, polysemous));
         }
-    } else if (kind == "IwFl" || kind == "IwSq" || kind == "IwPQ") {
+    } else if (kind == "IwFl" || kind == "IwSq" || kind == "IwPQ" || kind == "IwPf") {
         VSS_TRY(lists(kind, header, depth, out));
+    } else if (kind == "IPfs") {
+        VSS_TRY(fast_scan(header, out));
     } else if (kind == "IHNf" || kind == "IHNs" || kind == "IHNp") {
         VSS_TRY(skip_graph(header.size));
         VSS_TRY(index(out, depth + 1));
@@ -702,7 +619,7 @@ Status FaissReader::index(std::unique_ptr<StoredVectors>& out, int depth) {
         float factor = 0;
         VSS_TRY(number(factor));
     } else {
-        return not_known(cat("of kind ", kind));
+        return not_known(kind_words(kind));
     }
     out->dim_ = header.dim;
     out->size_ = header.size;

@@ -2,8 +2,9 @@
 // elsewhere are opened without Faiss, and strictly. No SQLite in here.
 //
 // It knows the kinds that sqlite-vss 0.1.2 (Faiss 1.7) can write and that hold vectors or codes to make them from:
-// Flat, scalar and product quantizers, IVF with any of these, HNSW over them, pre-transforms that can be undone,
-// refined indexes (their exact copy is taken), and the maps from row numbers. Everything else is refused by its name.
+// Flat, scalar and product quantizers, fast scans, IVF with any of these, HNSW over them, pre-transforms that can be
+// undone, refined indexes (their exact copy is taken), and the maps from row numbers. Everything else is refused by its
+// name.
 //
 // The bytes are not trusted: sizes are compared with what is there before anything is read, nothing is allocated by a
 // number that the bytes say alone, and nothing nests deeper than a few levels.

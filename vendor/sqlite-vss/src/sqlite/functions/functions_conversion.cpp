@@ -82,7 +82,10 @@ Status vector_to_raw(sqlite3_context* context, Arguments arguments) {
     }
     VectorArgument vector;
     VSS_TRY(read_vector_argument(arguments[0], "vector_to_raw", vector));
-    set_result(context, vector.values());
+    // NULL where there is none, as in sqlite-vss.
+    if (vector.size() > 0) {
+        set_result(context, vector.values());
+    }
     return Status::ok();
 }
 
