@@ -4,6 +4,9 @@
 # file, without OpenMP (two OpenMP runtimes in one process, ours and PyTorch's say, can crash it). ON takes any
 # installed one, OFF none. Otherwise Faiss is compiled here, once for a set of flags, into
 # ${VSSNATIVE_CACHE:-${XDG_CACHE_HOME:-~/.cache}/vssnative}/faiss.
+#
+# Where the compiler can, a second time for AVX2: the target vssnative_faiss_avx2. Both have the same names, so that its
+# user must keep the second one's to itself (vendor/sqlite-vss/CMakeLists.txt does).
 include(FaissSource)
 include(CheckCXXSourceCompiles)
 
@@ -57,13 +60,8 @@ if(NOT VSS_CSTDINT_COMES_ALONG)
     set(VSS_FAISS_INCLUDES -include cstdint)
 endif()
 
-# Sets `result` to the prefix of a compiled Faiss, compiling it first if it is not in the cache.
-function(vss_cached_faiss result)
-    # The level below which nobody can run a current numpy either (2008: SSE4.2 and POPCNT), and no higher.
-    set(flags "")
-    if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
-        set(flags -march=x86-64-v2 -mtune=generic)
-    endif()
+# Sets `result` to the prefix of a Faiss compiled with `flags`, compiling it first if it is not in the cache.
+function(vss_cached_faiss flags result)
     list(APPEND flags ${VSS_FAISS_INCLUDES})
     set(recipe "${VSS_FAISS_SHA256} ${flags} ${CMAKE_CXX_FLAGS} ${CMAKE_SYSTEM_NAME} ${CMAKE_SYSTEM_PROCESSOR} "
                "${CMAKE_CXX_COMPILER_ID} ${CMAKE_CXX_COMPILER_VERSION}")
@@ -112,15 +110,30 @@ function(vss_system_faiss result)
     set(${result} TRUE PARENT_SCOPE)
 endfunction()
 
+# A target that compiles and links against the Faiss of a prefix.
+function(vss_use_faiss target prefix)
+    message(STATUS "vssnative: Faiss ${VSS_FAISS_VERSION} from ${prefix}")
+    # SYSTEM: its headers are not held to our warnings.
+    target_include_directories(${target} SYSTEM INTERFACE ${prefix}/include ${prefix}/include/vssnative_omp)
+    target_compile_definitions(${target} INTERFACE FINTEGER=int)
+    target_compile_options(${target} INTERFACE ${VSS_FAISS_INCLUDES})
+    target_link_libraries(${target} INTERFACE ${prefix}/lib/libfaiss.a)
+endfunction()
+
 add_library(vssnative_faiss INTERFACE)
 vss_system_faiss(found)
 if(NOT found)
-    vss_cached_faiss(VSS_FAISS_PREFIX)
-    message(STATUS "vssnative: Faiss ${VSS_FAISS_VERSION} from ${VSS_FAISS_PREFIX}")
-    # SYSTEM: its headers are not held to our warnings.
-    target_include_directories(vssnative_faiss SYSTEM INTERFACE ${VSS_FAISS_PREFIX}/include
-                               ${VSS_FAISS_PREFIX}/include/vssnative_omp)
-    target_compile_definitions(vssnative_faiss INTERFACE FINTEGER=int)
-    target_compile_options(vssnative_faiss INTERFACE ${VSS_FAISS_INCLUDES})
-    target_link_libraries(vssnative_faiss INTERFACE ${VSS_FAISS_PREFIX}/lib/libfaiss.a)
+    # The level below which nobody can run a current numpy either (2008: SSE4.2 and POPCNT), and no higher.
+    set(vss_faiss_flags "")
+    if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
+        set(vss_faiss_flags -march=x86-64-v2 -mtune=generic)
+    endif()
+    vss_cached_faiss("${vss_faiss_flags}" VSS_FAISS_PREFIX)
+    vss_use_faiss(vssnative_faiss ${VSS_FAISS_PREFIX})
+    # Sanitized builds and fuzz targets do with one: our code, which they look at, is the same at both levels.
+    if("avx2" IN_LIST VSS_LEVELS AND NOT VSSNATIVE_SANITIZE AND NOT APPLE)
+        vss_cached_faiss("${VSS_FLAGS_avx2};-mtune=generic" VSS_FAISS_AVX2_PREFIX)
+        add_library(vssnative_faiss_avx2 INTERFACE)
+        vss_use_faiss(vssnative_faiss_avx2 ${VSS_FAISS_AVX2_PREFIX})
+    endif()
 endif()

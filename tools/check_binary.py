@@ -63,6 +63,18 @@ def check_object(path: Path) -> list[str]:
     ]
 
 
+def check_faiss(path: Path) -> list[str]:
+    """What Faiss for AVX2 shows to the rest of the library: one name, and no constructors that run on every CPU."""
+    shown = {name for kind, name in symbols(path, "--defined-only", "--extern-only")}
+    faults = [f"{path.name} shows {name}" for name in sorted(shown - {"vss_faiss_avx2"})]
+    if "vss_faiss_avx2" not in shown:
+        faults.append(f"{path.name} does not define vss_faiss_avx2")
+    for line in run("readelf", "-SW", str(path)):
+        if match := re.search(r"\s(\.(?:init_array|ctors|preinit_array)[\w.]*)\s", line):
+            faults.append(f"{path.name} has {match[1]}: constructors for AVX2 would run where it is missing")
+    return faults
+
+
 def main() -> int:
     build = Path(sys.argv[1])
     library = build / "vendor" / "sqlite-vss" / "_vss0.so"
@@ -70,6 +82,10 @@ def main() -> int:
     objects = sorted(path for path in build.rglob("*.o") if SPECIAL_SOURCE.search(path.name))
     for path in objects:
         faults += check_object(path)
+    combined = library.parent / "faiss_avx2.o"
+    if combined.exists():
+        faults += check_faiss(combined)
+        objects.append(combined)
     for fault in faults:
         sys.stderr.write(f"check_binary: {fault}\n")
     sys.stdout.write(f"check_binary: {library.name} and {len(objects)} objects, {len(faults)} faults\n")

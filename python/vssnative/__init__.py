@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ._connection import loadable_path as loadable_path
     from ._index import Index as Index
     from ._index import configure as configure
+    from ._index import watch_builds as watch_builds
     from ._loading import load as load
     from ._search import Result as Result
     from ._search import Results as Results
@@ -93,7 +94,7 @@ _HOMES = {
         "VssError",
         "VssWarning",
     ),
-    "_index": ("Index", "configure"),
+    "_index": ("Index", "configure", "watch_builds"),
     "migrations": ("add_embeddings", "change_model", "drop_embeddings", "plan_embeddings"),
     "_search": ("Result", "Results", "search", "search_many"),
     "_sync": (

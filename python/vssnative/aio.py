@@ -34,7 +34,7 @@ from .errors import ConfigurationError, ConnectionSetupError
 from .migrations import add_embeddings as _add_embeddings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -236,10 +236,13 @@ class AsyncIndex:
         where: str | None = None,
         params: Sequence[Any] = (),
         recall: float | None = None,
+        settings: Mapping[str, int] | None = None,
     ) -> tuple[Ids, Distances]:
         """As ``Index.search``: ids and distances, (nq, k) or (k,)."""
         return await self._call(
-            lambda index: index.search(queries, k, where=where, params=params, recall=recall)
+            lambda index: index.search(
+                queries, k, where=where, params=params, recall=recall, settings=settings
+            )
         )
 
     async def count(self) -> int:

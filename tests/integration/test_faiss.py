@@ -12,7 +12,7 @@ import pytest
 
 import vssnative
 from tests.conftest import brute_force, vectors
-from vssnative import ConfigurationError, Index, InvalidVectorError
+from vssnative import ConfigurationError, Index, InvalidVectorError, QueryError
 
 Open = Callable[..., sqlite3.Connection]
 
@@ -288,6 +288,216 @@ def test_training_can_be_interrupted(db: sqlite3.Connection, random: np.random.G
     db.rollback()
     assert index.stats()["search"] == "exact"
     assert db.execute("select vss_check('t')").fetchone() == ("ok",)
+
+
+def spread(open_db: Open, factory: str) -> tuple[sqlite3.Connection, Index, np.ndarray, np.ndarray]:
+    """Rows without clusters, of which a narrow search finds few."""
+    random = np.random.default_rng(5)
+    db = open_db()
+    matrix = vectors(random, 3000, DIM)
+    return db, filled(db, factory, matrix), matrix, vectors(random, 30, DIM)
+
+
+@pytest.mark.parametrize(
+    ("factory", "narrow", "wide", "told"),
+    [
+        ("IVF32,Flat", {"nprobe": 1}, {"nprobe": 32}, ("nprobe", 1, 32)),
+        ("HNSW4", {"efSearch": 1}, {"efSearch": 800}, ("efSearch", 1, 800)),
+        ("PQ4x4", {"k_factor": 1}, {"k_factor": 100}, ("candidates", 10, 1000)),
+        (
+            "IVF32,PQ4x4fs,RFlat",
+            {"nprobe": 1, "k_factor": 20},
+            {"NPROBE": 32, "k_factor": 100},
+            ("nprobe", 1, 32),
+        ),
+        (
+            "IVF64_HNSW8,Flat",
+            {"nprobe": 8, "quantizer_efSearch": 1},
+            {"nprobe": 64, "quantizer_efSearch": 200},
+            None,
+        ),
+        (
+            "IVF64_HNSW8,PQ4x4fs",
+            {"nprobe": 1, "quantizer_efSearch": 1},
+            {"nprobe": 64, "k_factor": 200},
+            None,
+        ),
+    ],
+)
+def test_settings_of_one_search_override_what_was_learned(
+    open_db: Open,
+    factory: str,
+    narrow: dict[str, int],
+    wide: dict[str, int],
+    told: tuple[str, int, int] | None,
+) -> None:
+    _, index, matrix, queries = spread(open_db, factory)
+    ids = np.arange(len(matrix))
+    little = found_share(index, queries, ids, matrix, settings=narrow)
+    much = found_share(index, queries, ids, matrix, settings=wide)
+    assert little < 0.9 * much and much > 0.95, (little, much)
+    assert index.measure_recall(queries, settings=narrow)["recall"] == pytest.approx(little, abs=0.02)
+    if told is not None:
+        name, few, many = told
+        assert index.explain(queries[0], settings=narrow)[name] == few
+        assert index.explain(queries[0], settings=wide)[name] == many
+    # Filters hold k whatever was said.
+    got, _ = index.search(queries, k=10, where="rowid % 3 = 0", settings=narrow)
+    assert (got >= 0).all() and (got % 3 == 0).all()
+
+
+def test_settings_in_sql(open_db: Open) -> None:
+    db, index, matrix, queries = spread(open_db, "IVF32,Flat")
+    query = queries[0].tobytes()
+
+    def found(arguments: str, form: str = "a match {}") -> list[int]:
+        call = form.format(f"vss_search_params(?, 10{arguments})")
+        return [rowid for (rowid,) in db.execute(f"select rowid from t where {call}", (query,))]
+
+    for settings in ({"nprobe": 1}, {"nprobe": 2, "k_factor": 3}):
+        text = ", ".join(f"{name} = {value}" for name, value in settings.items())
+        expected = index.search(queries[0], k=10, settings=settings)[0].tolist()
+        for arguments in (f", '{text}'", f", 0.9, '{text}'", f", null, null, '{text}'", f", null, '{text}'"):
+            assert found(arguments) == expected
+        assert found(f", '{text}'", "vss_search(a, {})") == expected
+    assert found(", 'nprobe=1'") != found(", 'nprobe=32'")
+    # One query after the other in one statement: the second is not taken for the first.
+    rows = db.execute(
+        'select s.value, t.rowid from json_each(\'["nprobe=1", "nprobe=32"]\') s '
+        "cross join t on a match vss_search_params(?, 10, s.value)",
+        (query,),
+    ).fetchall()
+    assert [row for name, row in rows if name == "nprobe=1"] == found(", 'nprobe=1'")
+    assert [row for name, row in rows if name == "nprobe=32"] == found(", 'nprobe=32'")
+    # Rows among which is searched, beside settings.
+    some = json.dumps(list(range(0, 3000, 2)))
+    got = db.execute(
+        "select rowid from t where a match vss_search_params(?, 10, 0.9, ?, 'nprobe=4')", (query, some)
+    ).fetchall()
+    assert len(got) == 10 and all(rowid % 2 == 0 for (rowid,) in got)
+    assert index.search(matrix[:3], k=1, settings=None)[0].tolist() == [[0], [1], [2]]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (
+            "nprobes=4",
+            'search settings: an index of factory "IVF32,Flat" has no nprobes; it has nprobe, k_factor',
+        ),
+        ("efSearch=40", "has no efSearch; it has nprobe, k_factor"),
+        ("nprobe=33", "expected nprobe from 1 to 32, got 33"),
+        ("nprobe=0", "expected nprobe from 1 to 32, got 0"),
+        ("k_factor=5000", "expected k_factor from 1 to 4096, got 5000"),
+        ("nprobe=4, nprobe=5", "said twice"),
+        ("nprobe=4.5", "a name and an integer of 0 or more"),
+        ("nprobe=-1", "a name and an integer of 0 or more"),
+        ("nprobe=99999999999999999999", "a name and an integer of 0 or more"),
+        ("nprobe=", "a name and an integer of 0 or more"),
+        ("nprobe=4,,", "expected search settings such as"),
+        (",".join(f"a{i}=1" for i in range(17)), "too many"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_in_words(open_db: Open, settings: str, words: str) -> None:
+    db = open_db()
+    random = np.random.default_rng(5)
+    filled(db, "IVF32,Flat", vectors(random, 1300, DIM))
+    query = vectors(random, 1, DIM).tobytes()
+    with pytest.raises(sqlite3.OperationalError) as caught:
+        db.execute("select rowid from t where a match vss_search_params(?, 5, ?)", (query, settings))
+    assert words in str(caught.value)
+
+
+def test_settings_where_there_is_nothing_to_set(db: sqlite3.Connection, random: np.random.Generator) -> None:
+    matrix = clustered(random, 20)
+    cells = Index(db, "cells", "a")
+    cells.add(np.arange(20), matrix)
+    with pytest.raises(QueryError, match="its index has none, and was given nprobe; a column of factory="):
+        cells.search(matrix[0], settings={"nprobe": 4})
+    # Not made yet: known by its factory, and searched exactly.
+    index = Index(db, "t", "a", factory="HNSW8")
+    index.add(np.arange(20), matrix)
+    assert index.search(matrix[7], k=1, settings={"efSearch": 5})[0].tolist() == [7]
+    with pytest.raises(QueryError, match='factory "HNSW8" has no nprobe; it has efSearch, k_factor'):
+        index.search(matrix[0], settings={"nprobe": 4})
+    with pytest.raises(QueryError, match="recall 1 looks at every row, so that efSearch has nothing to say"):
+        index.search(matrix[0], recall=1.0, settings={"efSearch": 4})
+    for settings in ({"nprobe": 1.5}, {"nprobe": True}, {"nprobe": -1}, {"n'--": 1}):
+        with pytest.raises(QueryError, match="settings: expected"):
+            index.search(matrix[0], settings=settings)
+    with pytest.raises(sqlite3.OperationalError, match="as a text such as 'nprobe=16'"):
+        db.execute(
+            "select rowid from t where a match vss_search_params(?, 5, null, null, 7)", (matrix[0].tobytes(),)
+        )
+    # A default of 1 gives way, a batch and an empty mapping are as ever.
+    exact = Index(db, "exact", "a", factory="Flat", recall=1.0)
+    exact.add(np.arange(20), matrix)
+    assert exact.search(matrix[:2], k=1, settings={"k_factor": 2})[0].tolist() == [[0], [1]]
+    assert exact.search(matrix[:2], k=1, settings={})[0].tolist() == [[0], [1]]
+
+
+def test_a_commit_that_trains_tells_how_far_it_is(
+    db: sqlite3.Connection, random: np.random.Generator
+) -> None:
+    told: list[tuple[str, str, str, int, int]] = []
+    vssnative.watch_builds(db, lambda *step: told.append(step))
+    index = Index(db, "t", "a", factory="IVF16,SQ8")
+    index.add(np.arange(5000), clustered(random, 5000))
+    assert told == []
+    db.commit()
+    assert index.stats()["search"] == "faiss"
+    assert {step[:2] for step in told} == {("t", "a")}
+    stages = [step[2] for step in told]
+    assert list(dict.fromkeys(stages)) == ["training", "adding", "measuring"]
+    added = [(done, total) for _, _, stage, done, total in told if stage == "adding"]
+    assert added[0] == (0, 5000) and added[-1] == (5000, 5000) and added == sorted(added)
+    assert told[0][3:] == (0, 0)
+    told.clear()
+    db.execute("select vss_rebuild('t', 'a')")
+    assert told[0][2:] == ("training", 0, 0)
+    told.clear()
+    vssnative.watch_builds(db, None)
+    db.execute("select vss_rebuild('t', 'a')")
+    assert told == []
+
+
+def test_an_exception_of_who_watches_ends_the_commit(
+    db: sqlite3.Connection, random: np.random.Generator
+) -> None:
+    index = Index(db, "t", "a", factory="IVF16,SQ8")
+    index.add(np.arange(10), clustered(random, 10))
+    db.commit()
+
+    def refuse(table: str, column: str, stage: str, done: int, total: int) -> None:
+        if stage == "adding":
+            raise RuntimeError("enough")
+
+    vssnative.watch_builds(db, refuse)
+    index.add(np.arange(10, 5000), clustered(random, 4990))
+    with pytest.raises(sqlite3.OperationalError, match="user-defined function raised exception"):
+        db.commit()
+    db.rollback()
+    assert len(index) == 10
+    assert db.execute("select vss_check('t')").fetchone() == ("ok",)
+    vssnative.watch_builds(db, None)
+    index.add(np.arange(10, 5000), clustered(random, 4990))
+    db.commit()
+    assert index.stats()["indexed"] == 5000
+
+
+def test_a_commit_that_trains_can_be_interrupted(db: sqlite3.Connection, random: np.random.Generator) -> None:
+    index = Index(db, "t", "a", factory="IVF64,PQ8x8")
+    index.add(np.arange(11000), clustered(random, 11000))
+
+    def stop(table: str, column: str, stage: str, done: int, total: int) -> None:
+        if stage == "training":
+            db.interrupt()
+
+    vssnative.watch_builds(db, stop)
+    with pytest.raises(sqlite3.OperationalError, match="interrupt"):
+        db.commit()
+    db.rollback()
+    assert len(Index(db, "t", "a")) == 0
 
 
 def test_options_of_index() -> None:

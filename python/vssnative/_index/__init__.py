@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from .builds import watch_builds
 from .checks import Distances, Ids
 from .index import Index
 from .settings import configure
 
-__all__ = ["Distances", "Ids", "Index", "configure"]
+__all__ = ["Distances", "Ids", "Index", "configure", "watch_builds"]

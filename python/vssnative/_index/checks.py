@@ -10,6 +10,8 @@ import numpy as np
 from ..errors import ConfigurationError, QueryError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy.typing as npt
 
 Ids: TypeAlias = "npt.NDArray[Any]"
@@ -72,6 +74,18 @@ def checked_factory(factory: str, index: str | None) -> str:
     if index is not None and index.lower() != "faiss":
         raise ConfigurationError(f"factory={factory!r} is for index='faiss', not for index={index!r}")
     return factory
+
+
+def settings_text(settings: Mapping[str, int] | None) -> str | None:
+    """Search settings as SQL takes them: ``"nprobe=16, k_factor=4"``."""
+    if not settings:
+        return None
+    for name, value in settings.items():
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_]+", name):
+            raise QueryError(f"settings: expected names such as 'nprobe', got {name!r}")
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 0 <= value < 2**63:
+            raise QueryError(f"settings: expected {name} as an integer of 0 or more, got {value!r}")
+    return ", ".join(f"{name}={int(value)}" for name, value in settings.items())
 
 
 def checked_recall(recall: float) -> float:

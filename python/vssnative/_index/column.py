@@ -11,7 +11,14 @@ import numpy as np
 from .. import _core
 from .._connection import Connection, driver_error, execute, is_corrupt, load
 from .._sql import quote_identifier
-from ..errors import ConfigurationError, DamagedError, DimensionError, DuplicateIdError, InvalidVectorError
+from ..errors import (
+    ConfigurationError,
+    DamagedError,
+    DimensionError,
+    DuplicateIdError,
+    InvalidVectorError,
+    QueryError,
+)
 from .arrays import Keys, Matrix, ids_of, queries_of
 from .checks import (
     bfloat16,
@@ -271,6 +278,8 @@ class Column:
                 raise InvalidVectorError(f'table "{self.table}", column "{self.column}": {words}') from error
             if is_corrupt(error) and f'table "{self.table}"' in message:
                 raise DamagedError(message) from error
+            if '", search settings: ' in message:
+                raise QueryError(message) from error
             if f'table "{self.table}", column "' in message:
                 raise InvalidVectorError(message) from error
             raise

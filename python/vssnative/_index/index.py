@@ -8,7 +8,7 @@ SQLite promises of a statement holds for them.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from .._connection import Connection, driver_error, execute, in_transaction, lis
 from .._sql import check_params
 from ..errors import DimensionError, InvalidVectorError, QueryError
 from .arrays import Keys, Matrix, matrix_of
-from .checks import MOST_ROWS, Distances, Ids, checked_k, keys_of
+from .checks import MOST_ROWS, Distances, Ids, checked_k, keys_of, settings_text
 from .column import Column
 from .frames import FrameLibrary, frame_of, library_of
 
@@ -219,6 +219,7 @@ class Index(Column):
         where: str | None = None,
         params: Sequence[Any] = (),
         recall: float | None = None,
+        settings: Mapping[str, int] | None = None,
     ) -> tuple[Ids, Distances]:
         """The k nearest rows of each query, nearest first, equal distances by id.
 
@@ -231,6 +232,8 @@ class Index(Column):
                 back whenever k rows meet it.
             params: the values of its ``?``.
             recall: the share of true neighbours wanted, above 0 and at most 1.0, which is exact.
+            settings: of a column with ``factory``: how its Faiss index is searched, ``{"nprobe": 16}``, in place of what
+                was learned for the recall (docs/faiss.md).
 
         Returns:
             ids int64 (nq, k) padded with -1, distances float32 (nq, k) padded with infinity; (k,) each for one query.
@@ -238,19 +241,20 @@ class Index(Column):
 
         Raises:
             DimensionError, InvalidVectorError: the queries cannot be compared with the column's vectors.
-            QueryError: there is no such table; k or recall out of range; not one value in `params` for each ``?`` of
-                `where`.
+            QueryError: there is no such table; k, recall or settings out of range, or settings that the column's index
+                does not have; not one value in `params` for each ``?`` of `where`.
         """
         if type(k) is not int or not 0 <= k <= MOST_ROWS:
             k = checked_k(k)
         if recall is not None and not 0 < recall <= 1:
             raise QueryError(f"recall: expected a number above 0 and at most 1, got {recall!r}")
         check_params(where, params)
+        how = None if settings is None else settings_text(settings)
         # What is known of the table may be of one that was dropped or rolled back since: then once more.
         if self._known is not None:
             known = self._known
             try:
-                return self._search(queries, k, where, params, recall)
+                return self._search(queries, k, where, params, recall, how)
             except (DimensionError, InvalidVectorError, driver_error(self.conn)):
                 if self._look() == known:
                     raise
@@ -258,10 +262,16 @@ class Index(Column):
             pass
         if self._known is None:
             raise QueryError(f"there is no table {self.table!r} in {self.schema!r}; add vectors first")
-        return self._search(queries, k, where, params, recall)
+        return self._search(queries, k, where, params, recall, how)
 
     def _search(
-        self, queries: Any, k: int, where: str | None, params: Sequence[Any], recall: float | None
+        self,
+        queries: Any,
+        k: int,
+        where: str | None,
+        params: Sequence[Any],
+        recall: float | None,
+        settings: str | None,
     ) -> tuple[Ids, Distances]:
         array, single = self._checked_queries(queries)
         # No array can be as long as an absurd k, and no more rows than there are can come back.
@@ -270,14 +280,19 @@ class Index(Column):
         rows: list[tuple[Any, ...]] = []
         try:
             if found and len(array):
+                # Its text holds names and whole numbers alone (settings_text).
+                how = "" if settings is None else f", '{settings}'"
                 if where is None:
-                    sql = self._search_sql
+                    sql = self._search_sql if settings is None else f"{self._search_sql[:-1]}, null{how})"
                 else:
                     matching = f"from {self._table_sql} where (\n{where}\n)"
                     if lists_arrive_whole(self.conn):
-                        sql = f"{self._search_sql} and rowid in (select rowid {matching})"
+                        search = (
+                            self._search_sql if settings is None else f"{self._search_sql[:-1]}, null{how})"
+                        )
+                        sql = f"{search} and rowid in (select rowid {matching})"
                     else:
-                        sql = f"{self._search_sql[:-1]}, (select json_group_array(rowid) {matching}))"
+                        sql = f"{self._search_sql[:-1]}, (select json_group_array(rowid) {matching}){how})"
                 rows = self._execute(sql, (ticket.number, *params))
             elif self._look() is None:
                 raise QueryError(f"there is no table {self.table!r} in {self.schema!r}; add vectors first")
@@ -299,13 +314,14 @@ class Index(Column):
         where: str | None = None,
         params: Sequence[Any] = (),
         recall: float | None = None,
+        settings: Mapping[str, int] | None = None,
         library: FrameLibrary | None = None,
     ) -> Any:
         """``search``, answered with a frame: columns ``query`` (the query's place, from 0), ``rank`` (from 1), ``id``, ``distance``; a
         row for each id found, none for what is padded.
 
         Args:
-            queries, k, where, params, recall: as for ``search``; `queries` may be a column of vectors.
+            queries, k, where, params, recall, settings: as for ``search``; `queries` may be a column of vectors.
             library: ``"pandas"``, ``"polars"`` or ``"pyarrow"``; None takes that of `queries`, or pandas.
 
         Raises:
@@ -313,7 +329,7 @@ class Index(Column):
             ConfigurationError: there is no such library.
             Whatever ``search`` raises.
         """
-        found = self.search(queries, k, where=where, params=params, recall=recall)
+        found = self.search(queries, k, where=where, params=params, recall=recall, settings=settings)
         return frame_of(*found, library or library_of(queries))
 
     def stats(self) -> dict[str, Any]:
@@ -373,7 +389,14 @@ class Index(Column):
         made.add(numbers if ids is None else ids, vectors)
         return made
 
-    def explain(self, query: npt.ArrayLike, k: int = 10, *, recall: float | None = None) -> dict[str, Any]:
+    def explain(
+        self,
+        query: npt.ArrayLike,
+        k: int = 10,
+        *,
+        recall: float | None = None,
+        settings: Mapping[str, int] | None = None,
+    ) -> dict[str, Any]:
         """What a search of one query looks at, its time by stage in microseconds, and the recall it reaches.
 
         The recall is measured against brute force, so this takes as long as an exact search.
@@ -382,6 +405,7 @@ class Index(Column):
             query: float32 (dim,), or of the column's element type.
             k: how many neighbours, 1 or more.
             recall: above 0 and at most 1.0, which is exact. None: that of a search that asks for none.
+            settings: as for ``search``.
 
         Raises:
             DimensionError, InvalidVectorError: the query cannot be compared with the column's vectors.
@@ -393,12 +417,17 @@ class Index(Column):
         if not single:
             raise QueryError("explain: expected one query")
         return self._told(
-            "vss_explain(?, ?, ?, ?, ?, ?)",
-            (self.table, self.column, array.tobytes(), k, recall, self.schema),
+            "vss_explain(?, ?, ?, ?, ?, ?, ?)",
+            (self.table, self.column, array.tobytes(), k, recall, self.schema, settings_text(settings)),
         )
 
     def measure_recall(
-        self, queries: npt.ArrayLike | None = None, k: int = 10, *, recall: float | None = None
+        self,
+        queries: npt.ArrayLike | None = None,
+        k: int = 10,
+        *,
+        recall: float | None = None,
+        settings: Mapping[str, int] | None = None,
     ) -> dict[str, Any]:
         """The recall that searches reach on this table, measured beside exact ones.
 
@@ -407,6 +436,7 @@ class Index(Column):
                 asked, each left out of what is searched: those of a table without outliers do for a first look.
             k: how many neighbours, 1 or more.
             recall: what searches are asked for, above 0 and at most 1.0. None: that of a search that asks for none.
+            settings: as for ``search``.
 
         Returns:
             ``recall``, its 95 % interval ``low`` to ``high`` (of the mean over queries), ``scanned``: the share of
@@ -425,7 +455,8 @@ class Index(Column):
             raise QueryError(f"k: expected 1 or more, got {k}")
         blob = None if queries is None else self._checked_queries(queries)[0].tobytes()
         return self._told(
-            "vss_measure_recall(?, ?, ?, ?, ?, ?)", (self.table, self.column, blob, k, recall, self.schema)
+            "vss_measure_recall(?, ?, ?, ?, ?, ?, ?)",
+            (self.table, self.column, blob, k, recall, self.schema, settings_text(settings)),
         )
 
     def optimize(self, *, start: int = 0, progress: Callable[[int, int], object] | None = None) -> None:

@@ -40,7 +40,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     for (const std::vector<std::uint64_t>* allowed : {static_cast<const std::vector<std::uint64_t>*>(nullptr),
                                                       static_cast<const std::vector<std::uint64_t>*>(&odd)}) {
         for (const std::size_t width : {std::size_t{1}, std::size_t{1000}}) {
-            if (engine->search(query.data(), 5, width, allowed, found).is_ok()) {
+            if (engine->search(query.data(), 5, {width, width}, allowed, found).is_ok()) {
                 for (const std::uint32_t number : found) {
                     if (number >= rows || (allowed != nullptr && engine->selects() && number % 2 == 0)) {
                         std::abort();

@@ -1,5 +1,7 @@
 #include "index/column_index.h"
 
+#include <algorithm>
+
 #include "base/text.h"
 
 namespace vss {
@@ -18,6 +20,12 @@ Status ColumnIndex::rows_changed() {
 
 Status ColumnIndex::flush() {
     return Status::ok();
+}
+
+Status ColumnIndex::check_settings(const SearchSettings& settings) {
+    return settings.empty() ? Status::ok()
+                            : Status::invalid(cat("its index has none, and was given ", settings.front().name,
+                                                  "; a column of factory= has those of its Faiss index"));
 }
 
 Status ColumnIndex::check(const Report& /*report*/) {
@@ -51,6 +59,24 @@ Status ColumnIndex::optimize(OptimizeStep& step) {
 
 Status ColumnIndex::parts(std::uint64_t& out) {
     out = 0;
+    return Status::ok();
+}
+
+Status check_settings(ColumnIndex& index, std::string_view words, bool recall_is_asked, SearchRequest& request) {
+    // For what the settings do not say: as near to brute force as is learned.
+    constexpr double most_recall = 0.995;
+    if (request.settings.empty()) {
+        return Status::ok();
+    }
+    if (const Status status = index.check_settings(request.settings); !status.is_ok()) {
+        return status.code() == Code::invalid ? Status::invalid(cat(words, ", search settings: ", status.message()))
+                                              : status;
+    }
+    if (request.recall >= 1 && recall_is_asked) {
+        return Status::invalid(cat(words, ", search settings: recall 1 looks at every row, so that ",
+                                   request.settings.front().name, " has nothing to say"));
+    }
+    request.recall = std::min(request.recall, most_recall);
     return Status::ok();
 }
 

@@ -66,6 +66,8 @@ class ColumnIndex {
     // --- what a search asks ---
     // At least `request.recall` of the k nearest rows that the filter lets pass, and k rows wherever so many pass.
     virtual Status search(const SearchRequest& request, SearchAnswer& answer) = 0;
+    // Refuses settings that it does not have, or that are out of range, in words; the default: it has none.
+    virtual Status check_settings(const SearchSettings& settings);
     // What the last search did, for explain.
     virtual void explain(Json& json) = 0;
     // Whether any search is exact as the rows are now: there are too few for an index, say.
@@ -94,6 +96,10 @@ class ColumnIndex {
     // Itself in the form that its library's other users read, with rowids; refused where there is none.
     virtual Status export_bytes(std::string& out);
 };
+
+// Lets the index take the settings of a search, if it has any. A recall of 1, brute force, has none: it gives way where
+// it is the column's default, and is an error where this search asked for it. `words`: the column's.
+Status check_settings(ColumnIndex& index, std::string_view words, bool recall_is_asked, SearchRequest& request);
 
 // One kind of index. Objects live as long as the process.
 class IndexKind {

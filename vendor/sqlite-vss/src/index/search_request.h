@@ -8,6 +8,7 @@
 
 #include "index/filter.h"
 #include "index/nearest.h"
+#include "index/search_settings.h"
 
 namespace vss {
 
@@ -16,6 +17,8 @@ struct SearchRequest {
     std::size_t k = 0;
     // The share of the k nearest that is wanted; 1: what brute force gives, ties by rowid.
     double recall = 1;
+    // As the searcher wants them, beside what is known to reach the recall; taken by ColumnIndex::check_settings().
+    SearchSettings settings;
     RowFilter filter;
     // The rows (rowid, slot) of the filter's set that have a vector. Without members_known an exact search can do
     // without them.

@@ -296,6 +296,7 @@ Status Cursor::read_query(const Term& term, sqlite3_value* value) {
         request_.k = static_cast<std::size_t>(parameters->k);
         is_limited_ = true;
         recall_ = parameters->recall > 0 ? parameters->recall : recall_;
+        request_.settings = parameters->settings;
     } else if (is_sqlite_vss_search_ && sqlite3_value_type(value) == SQLITE_NULL) {
         // sqlite-vss also takes a bare vector, with LIMIT in place of k.
         return Status::invalid(
@@ -392,6 +393,7 @@ Status Cursor::filter_nearest(std::span<sqlite3_value*> values) {
     }
     VSS_TRY(build_row_filter(table_, plan_, values, {readings_, later_}, vector_, rows, kept_, request_));
     if (batch != nullptr) {
+        request_.settings = batch->settings;
         return run_batch(batch->ticket);
     }
     if (asks_the_same()) {
@@ -401,7 +403,7 @@ Status Cursor::filter_nearest(std::span<sqlite3_value*> values) {
         VSS_TRY(fetch(std::min<std::size_t>(request_.k, max_slots)));
         last_asked_.reset();
         if (is_limited_ && !request_.filter.allowed) {
-            last_asked_ = {vector_, query_, request_.k, recall_, request_.filter, changes_};
+            last_asked_ = {vector_, query_, request_.k, recall_, request_.settings, request_.filter, changes_};
             last_found_ = found_;
         }
     }
@@ -413,7 +415,8 @@ bool Cursor::asks_the_same() const {
     const RowFilter& filter = request_.filter;
     return last_asked_ && is_limited_ && !filter.allowed && last_asked_->column == vector_ &&
            last_asked_->query == query_ && last_asked_->k == request_.k && last_asked_->recall == recall_ &&
-           last_asked_->changes == changes_ && last_asked_->filter.distance_above == filter.distance_above &&
+           last_asked_->settings == request_.settings && last_asked_->changes == changes_ &&
+           last_asked_->filter.distance_above == filter.distance_above &&
            last_asked_->filter.distance_below == filter.distance_below &&
            last_asked_->filter.above_inclusive == filter.above_inclusive &&
            last_asked_->filter.below_inclusive == filter.below_inclusive;
@@ -454,7 +457,11 @@ Status Cursor::drop_later(std::span<sqlite3_value*> values) {
 }
 
 Status Cursor::find(std::vector<std::vector<Neighbor>>& results, bool exact) {
-    request_.recall = exact ? 1 : wanted_recall(table_.schema().vector(vector_), recall_);
+    const Column& column = table_.schema().vector(vector_);
+    request_.recall = exact ? 1 : wanted_recall(column, recall_);
+    if (!request_.settings.empty() && !exact) {
+        VSS_TRY(check_settings(table_.index(vector_), table_.name().words(column), recall_ > 0, request_));
+    }
     SearchAnswer answer;
     VSS_TRY(table_.index(vector_).search(request_, answer));
     results = std::move(answer.neighbors);

@@ -86,6 +86,7 @@ class Cursor {
         std::vector<std::byte> query;
         std::size_t k = 0;
         double recall = 0;
+        SearchSettings settings;
         RowFilter filter;
         int changes = 0;
     };

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "index/search_settings.h"
 #include "storage/sqlite_api.h"
 
 namespace vss {
@@ -33,6 +34,7 @@ struct SearchParameters {
     std::int64_t k = 0;
     double recall = -1;  // negative: the table's default
     KeptValue rows;      // a JSON array of the rowids that may be found; none: any
+    SearchSettings settings;
 };
 
 struct RangeParameters {
@@ -43,6 +45,7 @@ struct RangeParameters {
 struct BatchParameters {
     std::int64_t ticket = 0;
     KeptValue rows;  // as above
+    SearchSettings settings;
 };
 
 inline constexpr const char* search_pointer = "vss_search_params";

@@ -5,6 +5,7 @@
 #include <limits>
 #include <utility>
 
+#include "base/defaults.h"
 #include "base/random.h"
 #include "base/settings.h"
 #include "base/text.h"
@@ -16,7 +17,7 @@ namespace vss {
 namespace {
 
 // Rows from which an image is made by itself, or as many as training asks for; below, every search is exact.
-constexpr std::uint64_t first_rows = 4096;
+constexpr std::uint64_t first_rows = defaults::first_indexed_rows;
 // It is made anew when the column has this many times its rows, or only so many are left of it, or so many changes
 // were made since. Making it costs as much as a constant number of searches a row, so that it pays for itself.
 constexpr double grown = 1.25;
@@ -36,6 +37,10 @@ constexpr double rows_per_candidate = 20;
 constexpr double spare = 4;
 constexpr std::size_t most_probes_tried = 1024;
 constexpr std::size_t most_reach_tried = 800;
+// Stages, as progress tells them.
+constexpr std::string_view training = "training";
+constexpr std::string_view adding = "adding";
+constexpr std::string_view measuring = "measuring";
 
 }  // namespace
 
@@ -97,6 +102,7 @@ Status FaissIndex::build(bool anew) {
     const Column& column = store_.column();
     auto image = std::make_shared<FaissImage>();
     FaissHeader header;
+    Progress progress(name_, column.name);
     if (!anew) {
         VSS_TRY(refresh());
         if (image_ != nullptr) {
@@ -114,12 +120,10 @@ Status FaissIndex::build(bool anew) {
         VSS_TRY(in_words(FaissEngine::make(column.factory, column.dim, column.metric, image->engine)));
         header.trained_from = rows;
         if (!image->engine->is_trained()) {
-            std::vector<float> sample;
-            VSS_TRY(read_rows(image->engine->most_to_train(), sample));
-            VSS_TRY(in_words(image->engine->train(sample, checking())));
+            VSS_TRY(train_on_sample(*image->engine, progress));
         }
     }
-    VSS_TRY(fill(*image));
+    VSS_TRY(fill(*image, progress));
     image->generation = random_version();
     header.tried_at = rows;
     VSS_TRY(in_words(tables_.write_image(*image, header)));
@@ -130,8 +134,20 @@ Status FaissIndex::build(bool anew) {
     damage_.clear();
     compared_generation_ = 0;
     VSS_TRY(refresh());
-    VSS_TRY(learn(header.learned));
+    VSS_TRY(learn(header.learned, progress));
     return tables_.write_header(header);
+}
+
+// How long that takes is known to nobody: what is told is that it goes on.
+Status FaissIndex::train_on_sample(FaissEngine& engine, Progress& progress) {
+    std::uint64_t steps = 0;
+    VSS_TRY(progress.tell(training, steps, 0));
+    std::vector<float> sample;
+    VSS_TRY(read_rows(engine.most_to_train(), sample));
+    return in_words(engine.train(sample, [&] {
+        VSS_TRY(store_.check_interrupt());
+        return progress.tell(training, ++steps, 0);
+    }));
 }
 
 // Up to `most` rows, spread over the column, as Faiss is to see them.
@@ -166,16 +182,21 @@ Status FaissIndex::read_rows(std::size_t most, std::vector<float>& out) {
     return Status::ok();
 }
 
-Status FaissIndex::fill(FaissImage& image) {
+Status FaissIndex::fill(FaissImage& image, Progress& progress) {
     const Column& column = store_.column();
     std::vector<SegmentInfo> infos;
     VSS_TRY(store_.segments(infos));
+    std::uint64_t all = 0;
+    for (const SegmentInfo& info : infos) {
+        all += info.live;
+    }
     std::vector<float> rows;
     const auto add = [&] {
         VSS_TRY(store_.check_interrupt());
-        Status status = in_words(image.engine->add(rows, checking()));
+        VSS_TRY(progress.tell(adding, image.engine->size(), all));
+        VSS_TRY(in_words(image.engine->add(rows, checking())));
         rows.clear();
-        return status;
+        return progress.tell(adding, image.engine->size(), all);
     };
     const std::size_t bytes = store_.geometry().vector_bytes;
     for (const SegmentInfo& info : infos) {
@@ -201,7 +222,7 @@ Status FaissIndex::fill(FaissImage& image) {
 
 // For each recall the cheapest setting that reaches it, with something to spare, on rows of the column and halfway
 // between them, whichever are harder.
-Status FaissIndex::learn(FaissLearned& out) {
+Status FaissIndex::learn(FaissLearned& out, Progress& progress) {
     out = {};
     const Column& column = store_.column();
     const FaissEngine& engine = *image_->engine;
@@ -254,6 +275,8 @@ Status FaissIndex::learn(FaissLearned& out) {
         const std::size_t first = numbers_in(info.id).first;
         std::copy(segment->rowids.begin(), segment->rowids.end(), names.begin() + static_cast<std::ptrdiff_t>(first));
     }
+    std::uint64_t asked_in_all = 0;
+    VSS_TRY(progress.tell(measuring, asked_in_all, 0));
     struct Best {
         double cost = std::numeric_limits<double>::infinity();
         FaissSetting setting;
@@ -266,12 +289,13 @@ Status FaissIndex::learn(FaissLearned& out) {
         std::array<std::array<std::array<double, 2>, factors.size()>, FaissLearned::ks.size()> shares = {};
         std::array<std::size_t, 2> asked = {};
         Wanted wanted;
-        wanted.width = width;
+        wanted.width.own = width;
         wanted.factor = some.back();
         SearchRequest one;
         std::vector<std::vector<std::uint32_t>> found(1);
         for (std::size_t i = 0; i < samples; ++i) {
             VSS_TRY(store_.check_interrupt());
+            VSS_TRY(progress.tell(measuring, ++asked_in_all, 0));
             const std::size_t half = i < samples / 2 ? 0 : 1;
             one.queries = {request.queries[i]};
             one.k = FaissLearned::ks[last - 1];
@@ -392,7 +416,8 @@ Status FaissIndex::relearn() {
         return build(false);
     }
     FaissHeader header = header_;
-    VSS_TRY(learn(header.learned));
+    Progress progress(name_, store_.column().name);
+    VSS_TRY(learn(header.learned, progress));
     return tables_.write_header(header);
 }
 

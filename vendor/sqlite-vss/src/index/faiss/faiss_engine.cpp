@@ -29,6 +29,11 @@
 #include "index/faiss/faiss_objects.h"
 #include "index/faiss/faiss_walk.h"
 
+// The name of the instruction level that this file is compiled for, in whose copy of it everything else is local.
+#ifndef VSS_FAISS_LEVEL
+#define VSS_FAISS_LEVEL vss_faiss_baseline
+#endif
+
 namespace vss {
 namespace {
 
@@ -184,15 +189,15 @@ bool has_map(const faiss::Index* index) {
     }
 }
 
-}  // namespace
-
-struct FaissEngine::Parts {
+struct Parts {
     std::unique_ptr<faiss::Index> index;
     std::size_t dim = 0;
     Inner inner;
     const faiss::IndexIVF* ivf = nullptr;
     const faiss::IndexHNSW* hnsw = nullptr;
-    faiss::IndexIVFFastScan* fast = nullptr;  // takes the number of probes from the object alone
+    faiss::IndexIVFFastScan* fast = nullptr;      // takes the number of probes from the object alone
+    faiss::IndexHNSW* centroids_graph = nullptr;  // by which its lists are found
+    int centroids_reach = 0;
     bool selects = false;
     std::mutex fast_lock;
 
@@ -203,6 +208,8 @@ struct FaissEngine::Parts {
         ivf = dynamic_cast<const faiss::IndexIVF*>(inner.index);
         hnsw = dynamic_cast<const faiss::IndexHNSW*>(inner.index);
         fast = const_cast<faiss::IndexIVFFastScan*>(dynamic_cast<const faiss::IndexIVFFastScan*>(inner.index));
+        centroids_graph = ivf == nullptr ? nullptr : dynamic_cast<faiss::IndexHNSW*>(ivf->quantizer);
+        centroids_reach = centroids_graph == nullptr ? 0 : centroids_graph->hnsw.efSearch;
         const bool flat = dynamic_cast<const faiss::IndexFlat*>(inner.index) != nullptr &&
                           inner.index->metric_type <= faiss::METRIC_L2;
         selects = (ivf != nullptr && fast == nullptr) || hnsw != nullptr || flat ||
@@ -210,14 +217,36 @@ struct FaissEngine::Parts {
     }
 };
 
-FaissEngine::FaissEngine(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {
-    parts_->look();
-}
+class Engine final : public FaissEngine {
+  public:
+    static Status make(const std::string& factory, std::size_t dim, Metric metric, std::unique_ptr<FaissEngine>& out);
+    static Status read(std::span<const std::byte> bytes, std::size_t dim, Metric metric, std::size_t rows,
+                       std::unique_ptr<FaissEngine>& out);
 
-FaissEngine::~FaissEngine() = default;
+    explicit Engine(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) { parts_->look(); }
+    Status write(std::vector<std::byte>& out) const override;
+    Status write_with_ids(std::span<const std::int64_t> rowids, std::vector<std::byte>& out) const override;
+    [[nodiscard]] bool is_trained() const override { return parts_->index->is_trained; }
+    [[nodiscard]] std::size_t size() const override { return static_cast<std::size_t>(parts_->index->ntotal); }
+    [[nodiscard]] std::size_t least_to_train() const override { return parts_->centroids() * rows_per_centroid; }
+    [[nodiscard]] std::size_t most_to_train() const override {
+        return std::max(parts_->centroids() * most_rows_per_centroid, least_sample);
+    }
+    Status train(std::span<const float> rows, const Check& check) override;
+    Status add(std::span<const float> rows, const Check& check) override;
+    Status clear() override;
+    [[nodiscard]] FaissKnob knob() const override;
+    [[nodiscard]] std::size_t widest() const override { return parts_->ivf != nullptr ? parts_->ivf->nlist : 1; }
+    [[nodiscard]] bool has_centroid_graph() const override { return parts_->centroids_graph != nullptr; }
+    [[nodiscard]] bool selects() const override { return parts_->selects; }
+    Status search(const float* query, std::size_t k, FaissWidth width, const std::vector<std::uint64_t>* allowed,
+                  std::vector<std::uint32_t>& out) const override;
 
-Status FaissEngine::make(const std::string& factory, std::size_t dim, Metric metric,
-                         std::unique_ptr<FaissEngine>& out) {
+  private:
+    std::unique_ptr<Parts> parts_;
+};
+
+Status Engine::make(const std::string& factory, std::size_t dim, Metric metric, std::unique_ptr<FaissEngine>& out) {
     VSS_TRY(check_text(factory));
     auto parts = std::make_unique<Parts>();
     parts->dim = dim;
@@ -228,12 +257,12 @@ Status FaissEngine::make(const std::string& factory, std::size_t dim, Metric met
         return Status::invalid("Faiss made nothing of it");
     }
     VSS_TRY(check_faiss_types(*parts->index));
-    out = std::make_unique<FaissEngine>(std::move(parts));
+    out = std::make_unique<Engine>(std::move(parts));
     return Status::ok();
 }
 
-Status FaissEngine::read(std::span<const std::byte> bytes, std::size_t dim, Metric metric, std::size_t rows,
-                         std::unique_ptr<FaissEngine>& out) {
+Status Engine::read(std::span<const std::byte> bytes, std::size_t dim, Metric metric, std::size_t rows,
+                    std::unique_ptr<FaissEngine>& out) {
     VSS_TRY(walk_faiss_bytes(bytes));
     faiss::precomputed_table_max_bytes = most_table_bytes;
     auto parts = std::make_unique<Parts>();
@@ -258,11 +287,9 @@ Status FaissEngine::read(std::span<const std::byte> bytes, std::size_t dim, Metr
         return status.code() == Code::no_memory ? status : Status::corrupt(status.message());
     }
     VSS_TRY(check_faiss_objects(*parts->index, dim, rows, metric_of(metric)));
-    out = std::make_unique<FaissEngine>(std::move(parts));
+    out = std::make_unique<Engine>(std::move(parts));
     return Status::ok();
 }
-
-namespace {
 
 struct BytesWriter final : faiss::IOWriter {
     explicit BytesWriter(std::vector<std::byte>& to) : bytes(to) {}
@@ -274,16 +301,14 @@ struct BytesWriter final : faiss::IOWriter {
     }
 };
 
-}  // namespace
-
-Status FaissEngine::write(std::vector<std::byte>& out) const {
+Status Engine::write(std::vector<std::byte>& out) const {
     return guarded("writing its index", [&] {
         BytesWriter writer(out);
         faiss::write_index(parts_->index.get(), &writer);
     });
 }
 
-Status FaissEngine::write_with_ids(std::span<const std::int64_t> rowids, std::vector<std::byte>& out) const {
+Status Engine::write_with_ids(std::span<const std::int64_t> rowids, std::vector<std::byte>& out) const {
     return guarded("writing its index", [&] {
         const auto* index = parts_->index.get();
         if (const auto* map = dynamic_cast<const faiss::IndexIDMap*>(index); map != nullptr) {
@@ -302,16 +327,6 @@ Status FaissEngine::write_with_ids(std::span<const std::int64_t> rowids, std::ve
         faiss::write_index(&with_ids, &writer);
     });
 }
-
-bool FaissEngine::is_trained() const {
-    return parts_->index->is_trained;
-}
-
-std::size_t FaissEngine::size() const {
-    return static_cast<std::size_t>(parts_->index->ntotal);
-}
-
-namespace {
 
 const faiss::ProductQuantizer* quantizer_of(const faiss::Index* index) {
     if (const auto* pq = dynamic_cast<const faiss::IndexPQ*>(index); pq != nullptr) {
@@ -384,9 +399,7 @@ class QuietRotations {
     std::vector<faiss::OPQMatrix*> lent_;
 };
 
-}  // namespace
-
-std::size_t FaissEngine::Parts::centroids() const {
+std::size_t Parts::centroids() const {
     std::size_t most = centroids_of(index.get());
     for (const faiss::IndexPreTransform* transform : inner.transforms) {
         for (const faiss::VectorTransform* step : transform->chain) {
@@ -398,15 +411,7 @@ std::size_t FaissEngine::Parts::centroids() const {
     return most;
 }
 
-std::size_t FaissEngine::least_to_train() const {
-    return parts_->centroids() * rows_per_centroid;
-}
-
-std::size_t FaissEngine::most_to_train() const {
-    return std::max(parts_->centroids() * most_rows_per_centroid, least_sample);
-}
-
-Status FaissEngine::train(std::span<const float> rows, const Check& check) {
+Status Engine::train(std::span<const float> rows, const Check& check) {
     const Asking asking(check);
     be_quiet(parts_->index.get());
     return guarded("training", [&] {
@@ -415,7 +420,7 @@ Status FaissEngine::train(std::span<const float> rows, const Check& check) {
     });
 }
 
-Status FaissEngine::add(std::span<const float> rows, const Check& check) {
+Status Engine::add(std::span<const float> rows, const Check& check) {
     const Asking asking(check);
     return guarded("adding rows", [&] {
         const auto n = static_cast<faiss::Index::idx_t>(rows.size() / parts_->dim);
@@ -431,24 +436,16 @@ Status FaissEngine::add(std::span<const float> rows, const Check& check) {
     });
 }
 
-Status FaissEngine::clear() {
+Status Engine::clear() {
     return guarded("forgetting its rows", [&] { parts_->index->reset(); });
 }
 
-FaissKnob FaissEngine::knob() const {
+FaissKnob Engine::knob() const {
     return parts_->ivf != nullptr ? FaissKnob::probes : parts_->hnsw != nullptr ? FaissKnob::reach : FaissKnob::none;
 }
 
-std::size_t FaissEngine::widest() const {
-    return parts_->ivf != nullptr ? parts_->ivf->nlist : 1;
-}
-
-bool FaissEngine::selects() const {
-    return parts_->selects;
-}
-
-Status FaissEngine::search(const float* query, std::size_t k, std::size_t width,
-                           const std::vector<std::uint64_t>* allowed, std::vector<std::uint32_t>& out) const {
+Status Engine::search(const float* query, std::size_t k, FaissWidth width, const std::vector<std::uint64_t>* allowed,
+                      std::vector<std::uint32_t>& out) const {
     out.clear();
     k = std::min(k, size());
     if (k == 0) {
@@ -473,16 +470,25 @@ Status FaissEngine::search(const float* query, std::size_t k, std::size_t width,
         const auto n = static_cast<faiss::Index::idx_t>(k);
         if (parts_->fast != nullptr) {
             const std::scoped_lock lock(parts_->fast_lock);
-            parts_->fast->nprobe = std::min(width, parts_->fast->nlist);
+            parts_->fast->nprobe = std::min(width.own, parts_->fast->nlist);
+            if (parts_->centroids_graph != nullptr) {
+                parts_->centroids_graph->hnsw.efSearch =
+                    width.centroids > 0 ? static_cast<int>(width.centroids) : parts_->centroids_reach;
+            }
             index.search(1, moved.data(), n, distances.data(), found.data());
         } else if (parts_->ivf != nullptr) {
             faiss::SearchParametersIVF parameters;
-            parameters.nprobe = std::min(width, parts_->ivf->nlist);
+            parameters.nprobe = std::min(width.own, parts_->ivf->nlist);
+            faiss::SearchParametersHNSW centroids;
+            if (parts_->centroids_graph != nullptr && width.centroids > 0) {
+                centroids.efSearch = static_cast<int>(width.centroids);
+                parameters.quantizer_params = &centroids;
+            }
             parameters.sel = bits ? &*bits : nullptr;
             index.search(1, moved.data(), n, distances.data(), found.data(), &parameters);
         } else if (parts_->hnsw != nullptr) {
             faiss::SearchParametersHNSW parameters;
-            parameters.efSearch = static_cast<int>(std::max(width, k));
+            parameters.efSearch = static_cast<int>(std::max(width.own, k));
             parameters.sel = bits ? &*bits : nullptr;
             index.search(1, moved.data(), n, distances.data(), found.data(), &parameters);
         } else if (bits) {
@@ -502,4 +508,7 @@ Status FaissEngine::search(const float* query, std::size_t k, std::size_t width,
     return Status::ok();
 }
 
+}  // namespace
 }  // namespace vss
+
+extern "C" const vss::FaissLevel VSS_FAISS_LEVEL = {vss::Engine::make, vss::Engine::read};

@@ -22,6 +22,14 @@ constexpr int most_tries = 4;
 constexpr std::size_t growth = 4;
 // Faiss sorts candidates in a heap.
 constexpr std::size_t most_candidates = 1 << 20;
+// Search settings: Faiss's names for them, and how far they go. Candidates are measured on the rows whatever the
+// factory, so that each has the number of them that only Refine has in Faiss.
+constexpr std::string_view probes_name = "nprobe";
+constexpr std::string_view reach_name = "efSearch";
+constexpr std::string_view centroids_name = "quantizer_efSearch";
+constexpr std::string_view factor_name = "k_factor";
+constexpr std::size_t most_reach = 1 << 16;
+constexpr std::size_t most_factor = 1 << 12;
 
 bool same(const std::vector<SegmentInfo>& a, const std::vector<SegmentInfo>& b) {
     return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const SegmentInfo& x, const SegmentInfo& y) {
@@ -32,7 +40,8 @@ bool same(const std::vector<SegmentInfo>& a, const std::vector<SegmentInfo>& b) 
 }  // namespace
 
 FaissIndex::FaissIndex(const IndexContext& context)
-    : store_(context.store),
+    : name_(context.name),
+      store_(context.store),
       words_(context.name.words(context.store.column())),
       tables_(context.name, context.store, context.column) {}
 
@@ -200,15 +209,81 @@ bool FaissIndex::wanted_for(const SearchRequest& request, Wanted& out) const {
     for (std::size_t i = 0; i < FaissLearned::levels.size(); ++i) {
         if (FaissLearned::levels[i] >= request.recall - 1e-9) {
             const FaissSetting& setting = learned.settings[at][i];
-            out.width = setting.width;
+            out.width.own = setting.width;
             out.factor = setting.factor;
             if (request.k > FaissLearned::ks.back()) {
-                out.width *= 2;
+                out.width.own *= 2;
             }
-            return setting.width > 0 && setting.factor > 0;
+            break;
         }
     }
-    return false;
+    return request.settings.empty() ? out.width.own > 0 && out.factor > 0 : set_by(request, at, out);
+}
+
+// What settings say, and for the rest what is learned; where nothing is for that recall, the most that is.
+bool FaissIndex::set_by(const SearchRequest& request, std::size_t at, Wanted& out) const {
+    for (std::size_t i = FaissLearned::levels.size(); i-- > 0 && out.width.own == 0;) {
+        out.width.own = header_.learned.settings[at][i].width;
+        out.factor = header_.learned.settings[at][i].factor;
+    }
+    out.width.own = std::max<std::size_t>(out.width.own, 1);
+    out.factor = std::max<std::size_t>(out.factor, 1);
+    bool has_factor = false;
+    for (const SearchSetting& setting : request.settings) {
+        const auto value = static_cast<std::size_t>(setting.value);
+        if (equal_ignoring_case(setting.name, factor_name)) {
+            out.factor = value;
+            has_factor = true;
+        } else if (equal_ignoring_case(setting.name, centroids_name)) {
+            out.width.centroids = value;
+        } else {
+            out.width.own = value;
+            if (equal_ignoring_case(setting.name, reach_name) && !has_factor) {
+                // A graph is searched as far as candidates are wanted, however small efSearch is.
+                out.factor = std::max<std::size_t>(value / std::max<std::size_t>(request.k, FaissLearned::ks[0]), 1);
+            }
+        }
+    }
+    return true;
+}
+
+Status FaissIndex::check_settings(const SearchSettings& settings) {
+    VSS_TRY(refresh());
+    const Column& column = store_.column();
+    if (image_ == nullptr && blank_ == nullptr) {
+        VSS_TRY(in_words(FaissEngine::make(column.factory, column.dim, column.metric, blank_)));
+    }
+    const FaissEngine& engine = image_ == nullptr ? *blank_ : *image_->engine;
+    struct Known {
+        std::string_view name;
+        std::size_t most;
+    };
+    std::vector<Known> known;
+    if (engine.knob() == FaissKnob::probes) {
+        known.push_back({probes_name, engine.widest()});
+    } else if (engine.knob() == FaissKnob::reach) {
+        known.push_back({reach_name, most_reach});
+    }
+    if (engine.has_centroid_graph()) {
+        known.push_back({centroids_name, most_reach});
+    }
+    known.push_back({factor_name, most_factor});
+    for (const SearchSetting& setting : settings) {
+        const auto at = std::find_if(known.begin(), known.end(),
+                                     [&](const Known& one) { return equal_ignoring_case(one.name, setting.name); });
+        if (at == known.end()) {
+            std::string names;
+            for (const Known& one : known) {
+                names += cat(names.empty() ? "" : ", ", one.name);
+            }
+            return Status::invalid(
+                cat("an index of factory \"", column.factory, "\" has no ", setting.name, "; it has ", names));
+        }
+        if (setting.value < 1 || setting.value > at->most) {
+            return Status::invalid(cat("expected ", at->name, " from 1 to ", at->most, ", got ", setting.value));
+        }
+    }
+    return Status::ok();
 }
 
 Status FaissIndex::search(const SearchRequest& request, SearchAnswer& answer) {
@@ -231,12 +306,12 @@ Status FaissIndex::search(const SearchRequest& request, SearchAnswer& answer) {
         if (enough) {
             return Status::ok();
         }
-        const bool was_all = wanted.width >= image_->engine->widest() &&
+        const bool was_all = wanted.width.own >= image_->engine->widest() &&
                              request.k * wanted.factor >= std::min(image_->slots.size(), most_candidates);
         if (was_all) {
             break;
         }
-        wanted.width *= growth;
+        wanted.width.own *= growth;
         wanted.factor *= growth;
     }
     answer = {};
@@ -281,7 +356,7 @@ Status FaissIndex::search_image(const SearchRequest& request, const Wanted& want
         return Status::ok();
     }
     costs_.exact = false;
-    costs_.width = wanted.width;
+    costs_.width = wanted.width.own;
     costs_.candidates = found.empty() ? 0 : found.back().size();
     std::vector<Nearest> nearest;
     nearest.reserve(request.queries.size());
@@ -294,9 +369,10 @@ Status FaissIndex::search_image(const SearchRequest& request, const Wanted& want
     const auto share = [&] {
         switch (image_->engine->knob()) {
             case FaissKnob::probes:
-                return std::min(1.0, static_cast<double>(wanted.width) / static_cast<double>(image_->engine->widest()));
+                return std::min(1.0,
+                                static_cast<double>(wanted.width.own) / static_cast<double>(image_->engine->widest()));
             case FaissKnob::reach:
-                return std::min(1.0, static_cast<double>(std::max(costs_.candidates, wanted.width)) /
+                return std::min(1.0, static_cast<double>(std::max(costs_.candidates, wanted.width.own)) /
                                          static_cast<double>(image_->slots.size()));
             case FaissKnob::none: break;
         }
@@ -445,7 +521,7 @@ void FaissIndex::explain(Json& json) {
     json.add_text("plan", "faiss: candidates, then rows it does not know");
     const FaissKnob knob = image_->engine->knob();
     if (knob != FaissKnob::none) {
-        json.add(knob == FaissKnob::probes ? "nprobe" : "efSearch", std::max(costs_.width, std::size_t{1}));
+        json.add(knob == FaissKnob::probes ? probes_name : reach_name, std::max(costs_.width, std::size_t{1}));
     }
     json.add("candidates", costs_.candidates).add("measured", costs_.measured);
 }
@@ -493,7 +569,7 @@ Status FaissIndex::parts(std::uint64_t& out) {
 Status FaissIndex::stats(Json& json) {
     VSS_TRY(refresh());
     json.add_text("search", image_ == nullptr ? "exact" : "faiss").add("rows", rows_);
-    json.add_text("factory", store_.column().factory);
+    json.add_text("factory", store_.column().factory).add_text("instructions", FaissEngine::level());
     if (image_ == nullptr) {
         if (header_.has_image() || !damage_.empty()) {
             json.add_text("damage", damage_);
@@ -518,7 +594,7 @@ Status FaissIndex::stats(Json& json) {
             } else {
                 one.add("candidates", setting.factor);
                 if (knob != FaissKnob::none) {
-                    one.add(knob == FaissKnob::probes ? "nprobe" : "efSearch", setting.width);
+                    one.add(knob == FaissKnob::probes ? probes_name : reach_name, setting.width);
                 }
             }
             settings.add_json(cat(FaissLearned::levels[i]), one.text());

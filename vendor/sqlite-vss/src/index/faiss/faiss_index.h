@@ -16,6 +16,7 @@
 #include "index/column_index.h"
 #include "index/faiss/faiss_image.h"
 #include "index/nearest.h"
+#include "storage/progress.h"
 
 namespace vss {
 
@@ -30,6 +31,7 @@ class FaissIndex final : public ColumnIndex {
     void discard() override { changes_ = 0; }
 
     Status search(const SearchRequest& request, SearchAnswer& answer) override;
+    Status check_settings(const SearchSettings& settings) override;
     void explain(Json& json) override;
     Status is_exact(bool& out) override;
     Status count(std::uint64_t& out) override { return store_.count(out); }
@@ -55,7 +57,7 @@ class FaissIndex final : public ColumnIndex {
     };
     // What a search asks Faiss for.
     struct Wanted {
-        std::size_t width = 0;
+        FaissWidth width;
         std::size_t factor = 0;
     };
 
@@ -72,21 +74,25 @@ class FaissIndex final : public ColumnIndex {
                               std::vector<Nearest>& nearest);
     Status measure_others(const SearchRequest& request, std::vector<Nearest>& nearest);
     [[nodiscard]] bool wanted_for(const SearchRequest& request, Wanted& out) const;
+    [[nodiscard]] bool set_by(const SearchRequest& request, std::size_t at, Wanted& out) const;
     [[nodiscard]] bool to_floats(const std::byte* vector, float* out) const;
 
     // --- making it (faiss_build.cpp) ---
     Status build(bool anew);
     Status read_rows(std::size_t most, std::vector<float>& out);
-    Status fill(FaissImage& image);
-    Status learn(FaissLearned& out);
+    Status train_on_sample(FaissEngine& engine, Progress& progress);
+    Status fill(FaissImage& image, Progress& progress);
+    Status learn(FaissLearned& out, Progress& progress);
     [[nodiscard]] Status in_words(const Status& status) const;
     [[nodiscard]] FaissEngine::Check checking() const;
 
+    const TableName& name_;
     VectorStore& store_;
     std::string words_;
     FaissTables tables_;
-    std::uint64_t changes_ = 0;         // of this connection's that flush() has not looked at
-    std::uint64_t changes_before_ = 0;  // that it has, since the image was made
+    std::unique_ptr<FaissEngine> blank_;  // tells which settings there are, while there is no image
+    std::uint64_t changes_ = 0;           // of this connection's that flush() has not looked at
+    std::uint64_t changes_before_ = 0;    // that it has, since the image was made
 
     // As the snapshot of the running statement has it.
     FaissHeader header_;

@@ -28,6 +28,7 @@ namespace {
 constexpr int deepest = 6;
 // Of a fast scan: rows that it looks at together.
 constexpr std::size_t scan_block = 32;
+constexpr int most_reach = 1 << 16;
 
 template <class Type, class Base>
 const Type* exactly(const Base& object) {
@@ -151,6 +152,10 @@ Status Check::graph(const faiss::IndexHNSW& at, int depth) {
     if (hnsw.levels.size() != rows || hnsw.offsets.size() != rows + 1 || sums.size() < 2 || sums.size() > 64 ||
         sums.front() != 0 || !std::is_sorted(sums.begin(), sums.end()) || sums.back() > (1 << 20)) {
         return wrong("a graph of another size");
+    }
+    // A search makes room for as many.
+    if (hnsw.efSearch < 1 || hnsw.efSearch > most_reach || hnsw.upper_beam != 1) {
+        return wrong("how far its graph is searched");
     }
     std::size_t end = 0;
     int top = -1;
@@ -290,7 +295,10 @@ Status Check::index(const faiss::Index* at, std::size_t dim, std::size_t rows, b
     if (const auto* pre = exactly<faiss::IndexPreTransform>(*at); pre != nullptr) {
         return chain(*pre, depth);
     }
-    return {Code::unsupported, "an index of a type that is not kept"};
+    return {
+        Code::unsupported,
+        "an index of a type that is not kept: Flat, IVF, HNSW, PQ, SQ, fast scan, transforms, Refine and IDMap are; "
+        "in place of LSH and additive quantizers SQ8 or PQ serve"};
 }
 
 }  // namespace

@@ -73,6 +73,21 @@ double share_found(const std::vector<Neighbor>& truth, const std::vector<Neighbo
     return static_cast<double>(hits) / static_cast<double>(truth.size());
 }
 
+// Of a search: the argument behind the schema, if it is given.
+Status settings_argument(Table& table, std::size_t c, std::span<sqlite3_value*> arguments, SearchRequest& request) {
+    constexpr std::size_t recall_at = 4;
+    constexpr std::size_t settings_at = 6;
+    if (arguments.size() <= settings_at || sqlite3_value_type(arguments[settings_at]) == SQLITE_NULL) {
+        return Status::ok();
+    }
+    const std::string words = table.name().words(table.schema().vector(c));
+    if (const Status status = parse_search_settings(text_of(arguments[settings_at]), request.settings);
+        !status.is_ok()) {
+        return Status::invalid(cat(words, ", search settings: ", status.message()));
+    }
+    return check_settings(table.index(c), words, sqlite3_value_type(arguments[recall_at]) != SQLITE_NULL, request);
+}
+
 Status explain(Table& table, std::size_t c, std::span<sqlite3_value*> arguments, std::string& out) {
     const Column& column = table.schema().vector(c);
     std::vector<std::byte> storage;
@@ -90,6 +105,7 @@ Status explain(Table& table, std::size_t c, std::span<sqlite3_value*> arguments,
     request.queries = {vector.data()};
     request.k = static_cast<std::size_t>(k);
     request.recall = recall;
+    VSS_TRY(settings_argument(table, c, arguments, request));
     std::vector<std::vector<Neighbor>> exact;
     VSS_TRY(exact_search(table.store(c), request, exact));
     ColumnIndex& index = table.index(c);
@@ -187,6 +203,7 @@ Status measure_recall(Table& table, std::size_t c, std::span<sqlite3_value*> arg
     SearchRequest one;
     one.k = request.k;
     one.recall = recall;
+    VSS_TRY(settings_argument(table, c, arguments, one));
     SearchAnswer answer;
     for (std::size_t i = 0; i < count; ++i) {
         const auto leave_out = [&](std::vector<Neighbor>& neighbors) {
@@ -198,7 +215,7 @@ Status measure_recall(Table& table, std::size_t c, std::span<sqlite3_value*> arg
         leave_out(exact[i]);
         double share = 1;
         double looked_at = 1;
-        if (!always_exact && recall < 1) {
+        if (!always_exact && one.recall < 1) {
             VSS_TRY(table.store(c).check_interrupt());
             one.queries = {request.queries[i]};
             VSS_TRY(index.search(one, answer));
@@ -317,6 +334,9 @@ Status set_index_function(sqlite3_context* context, std::span<sqlite3_value*> ar
 
 int register_index_functions(sqlite3* db, const std::shared_ptr<OpenTables>& tables) {
     int rc = SQLITE_OK;
+    // Searches, with the schema and settings.
+    rc = register_table_function<&explain_function>(db, "vss_explain", 7, tables);
+    rc = rc == SQLITE_OK ? register_table_function<&measure_recall_function>(db, "vss_measure_recall", 7, tables) : rc;
     for (const int schema : {0, 1}) {  // without and with
         rc = rc == SQLITE_OK ? register_table_function<&stats_function>(db, "vss_stats", 2 + schema, tables) : rc;
         rc = rc == SQLITE_OK ? register_table_function<&explain_function>(db, "vss_explain", 5 + schema, tables) : rc;
