@@ -65,7 +65,8 @@ def check_object(path: Path) -> list[str]:
 
 def check_faiss(path: Path) -> list[str]:
     """What Faiss for AVX2 shows to the rest of the library: one name, and no constructors that run on every CPU."""
-    shown = {name for kind, name in symbols(path, "--defined-only", "--extern-only")}
+    # Unique ones (u) are variables inside of inline functions, which both levels may share: no code.
+    shown = {name for kind, name in symbols(path, "--defined-only", "--extern-only") if kind != "u"}
     faults = [f"{path.name} shows {name}" for name in sorted(shown - {"vss_faiss_avx2"})]
     if "vss_faiss_avx2" not in shown:
         faults.append(f"{path.name} does not define vss_faiss_avx2")
