@@ -31,6 +31,23 @@ def vectors() -> bool:
     return bool((exact == nearest).all() and (near[:, 0] == np.arange(len(queries))).all())
 
 
+def factories() -> bool:
+    """Whether Faiss, made for such a CPU, is taken, and finds each row itself."""
+    matrix = np.random.default_rng(1).standard_normal((1500, 16), dtype=np.float32)
+    right = True
+    for factory in ("IVF8,SQ8", "PQ8x4fs,RFlat", "HNSW8"):
+        with contextlib.closing(vssnative.connect(":memory:")) as conn:
+            index = vssnative.Index(conn, factory=factory)
+            index.add(np.arange(len(matrix)), matrix)
+            conn.execute("select vss_rebuild(?, ?)", (index.table, index.column))
+            told = index.stats()
+            level = "avx2" if _core.simd_level() in ("avx2", "avx512") else "baseline"
+            found, _ = index.search(matrix[:20], 1)
+            right &= told["search"] == "faiss" and told["instructions"] == level
+            right &= bool((found[:, 0] == np.arange(20)).all())
+    return right
+
+
 def texts() -> bool:
     """Whether the story from a table of texts to a search finds the right row."""
     with contextlib.closing(vssnative.connect(":memory:")) as conn:
@@ -44,7 +61,7 @@ def texts() -> bool:
 
 
 def main() -> int:
-    right = {"vectors": vectors(), "texts": texts()}
+    right = {"vectors": vectors(), "factories": factories(), "texts": texts()}
     sys.stdout.write(f"kernels: {_core.simd_level()}; right: {right}\n")
     return 0 if all(right.values()) else 1
 

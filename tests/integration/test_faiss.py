@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +16,7 @@ import pytest
 
 import vssnative
 from tests.conftest import brute_force, vectors
-from vssnative import ConfigurationError, Index, InvalidVectorError, QueryError
+from vssnative import ConfigurationError, Index, InvalidVectorError, QueryError, _core
 
 Open = Callable[..., sqlite3.Connection]
 
@@ -498,6 +502,41 @@ def test_a_commit_that_trains_can_be_interrupted(db: sqlite3.Connection, random:
         db.commit()
     db.rollback()
     assert len(Index(db, "t", "a")) == 0
+
+
+@pytest.mark.parametrize("factory", ["IVF16,SQ8", "PQ8x4fs,RFlat", "HNSW8", "OPQ4_8,IVF8,PQ4x4"])
+def test_each_instruction_level_reads_what_another_wrote(
+    open_db: Open, random: np.random.Generator, tmp_path: Path, factory: str
+) -> None:
+    db = open_db()
+    matrix = clustered(random, ROWS)
+    index = filled(db, factory, matrix)
+    expected = "avx2" if _core.simd_level() in ("avx2", "avx512") else "baseline"
+    assert index.stats()["instructions"] == expected
+    queries = clustered(random, 20)
+    truth, _ = brute_force(queries, np.arange(ROWS), matrix, 10)
+    np.save(tmp_path / "queries.npy", queries)
+    path = db.execute("pragma database_list").fetchone()[2]
+    db.close()
+    program = (
+        "import sys, json, numpy as np, vssnative\n"
+        "db = vssnative.connect(sys.argv[1])\n"
+        "index = vssnative.Index(db, 't', 'a')\n"
+        "found = index.search(np.load(sys.argv[2]), k=10)[0].tolist()\n"
+        "told = index.stats()\n"
+        "print(json.dumps([told['instructions'], told['search'], found]))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, path, str(tmp_path / "queries.npy")],
+        env={**os.environ, "VSSNATIVE_SIMD": "scalar"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    level, search, found = json.loads(done.stdout)
+    assert (level, search) == ("baseline", "faiss")
+    share = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(truth, found, strict=True)])
+    assert share >= 0.85
 
 
 def test_options_of_index() -> None:
