@@ -25,7 +25,10 @@ from vssnative.compat import sqlite_vss
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "sqlite_vss"
 EXPECTED: dict[str, Any] = json.loads((FIXTURES / "expected.json").read_text())
 KINDS: dict[str, dict[str, Any]] = EXPECTED["kinds"]
-REFUSED = {"lsh": "kind IxHe, LSH, does not give its vectors back", "ivf_mixed_up": "mixes up the numbers of rows"}
+REFUSED = {
+    "lsh": "kind IxHe, LSH, does not give its vectors back",
+    "ivf_mixed_up": "mixes up the numbers of rows",
+}
 OPENED = [kind for kind in KINDS if kind not in REFUSED]
 LOSSY = {
     "sq8",
