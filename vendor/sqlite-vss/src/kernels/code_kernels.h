@@ -55,7 +55,7 @@ struct ChanceTerms {
     float square = 0;   // as above
     float scale = 0;    // of products; that of squared distances follows from each cell's offset
     float mean = 0;     // of the cosines
-    float inverse = 0;  // 1 / their variance
+    float root = 0;    // 1 / their deviation
 };
 
 struct CodeKernels {

@@ -545,16 +545,16 @@ inline F8 above8(F8 z) {
     return select8(z >= F8{}, tail, splat8(1) - tail);
 }
 
-// The number that a normal one of deviation 1 is above as often as a cosine of the variance 1 / inverse is above t, in
-// as many dimensions: z^2 = -log(1 - t^2) * inverse, by a rational approximation; beyond 1 it goes on rising, softly,
+// The number that a normal one of deviation 1 is above as often as a cosine of the variance 1 / root^2 is above t, in
+// as many dimensions: z^2 = -log(1 - t^2) * root^2, by the beginning of its series; beyond 1 it goes on rising, softly,
 // as t is not known to the last digit.
-inline F8 normal_of_cosine8(F8 t, F8 inverse) {
-    const F8 square = t * t;
-    const F8 inside = select8(square < splat8(1), square, splat8(1));
-    const F8 log = inside * (splat8(6) - inside) / (splat8(6) - splat8(4) * inside);
-    const F8 z_square = (log + splat8(4) * (square - inside)) * inverse + splat8(1e-12F);
-    const F8 z = z_square * inverse_root8(z_square);
-    return select8(t >= F8{}, z, F8{} - z);
+inline F8 normal_of_cosine8(F8 t, F8 root) {
+    const F8 high = select8(t < splat8(1), t, splat8(1));
+    const F8 inside = max8(high, splat8(-1));
+    const F8 square = inside * inside;
+    const F8 series =
+        inside * (splat8(1) + square * (splat8(0.25F) + square * (splat8(0.1354F) + square * splat8(0.0911F))));
+    return (series + splat8(2.3F) * (t - inside)) * root;
 }
 
 inline float expect_near(const float* offsets, const float* radii, const float* spreads, const float* rows,
@@ -572,12 +572,12 @@ inline float expect_near(const float* offsets, const float* radii, const float* 
         const F8 near = max8(radius - spread, splat8(0.1F) * radius);
         // Three distances stand for all, some rows far out among them, which inner products seek.
         const F8 farthest = radius + splat8(3) * spread;
-        const F8 inverse = splat8(terms.inverse);
+        const F8 root = splat8(terms.root);
         const F8 mean = splat8(terms.mean);
-        const F8 chance =
-            splat8(0.48F) * above8(normal_of_cosine8(beyond / near + along * near - mean, inverse)) +
-            splat8(0.48F) * above8(normal_of_cosine8(beyond / far + along * far - mean, inverse)) +
-            splat8(0.04F) * above8(normal_of_cosine8(beyond / farthest + along * farthest - mean, inverse));
+        const F8 by_both = beyond / (near * far);
+        const F8 chance = splat8(0.48F) * above8(normal_of_cosine8(by_both * far + along * near - mean, root)) +
+                          splat8(0.48F) * above8(normal_of_cosine8(by_both * near + along * far - mean, root)) +
+                          splat8(0.04F) * above8(normal_of_cosine8(beyond / farthest + along * farthest - mean, root));
         // What is not a number, in a damaged table only, may be near.
         const F8 sound = select8(chance >= F8{}, chance, splat8(1));
         const F8 expected = select8(weight > F8{}, weight * sound, F8{});

@@ -153,8 +153,10 @@ bool CellSearch::note_expected(double rows) {
     bool enough = true;
     for (std::size_t i = 0; i < LearnedRecall::ks.size(); ++i) {
         std::vector<float>& expected = trace_->expected[i];
-        const double now = expected_by_k_[i].left * unseen / LearnedRecall::ks[i] /
-                           static_cast<double>(std::max<std::uint64_t>(costs_.cells, 1));
+        const double left = costs_.cells < cells_per_sum(directory_->live()) ? std::numeric_limits<double>::infinity()
+                                                                             : expected_by_k_[i].left;
+        const double now =
+            left * unseen / LearnedRecall::ks[i] / static_cast<double>(std::max<std::uint64_t>(costs_.cells, 1));
         const float least = expected.empty() ? std::numeric_limits<float>::infinity() : expected.back();
         expected.push_back(std::min(least, static_cast<float>(std::max(now, 0.0))));
         enough = enough && expected.back() <= fewest_misses;

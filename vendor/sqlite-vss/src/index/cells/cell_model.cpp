@@ -222,7 +222,7 @@ void MissModel::expect(float limit, Expected& out) {
     variance = std::max(variance, 0.05 / static_cast<double>(padded_));
     const bool l2 = estimate_ == Estimate::l2;
     const ChanceTerms terms{limit, l2 ? 1.0F : 0.0F, query_norm_ > 0 ? 1 / query_norm_ : 0, static_cast<float>(mean),
-                            static_cast<float>(1 / variance)};
+                            static_cast<float>(1 / std::sqrt(variance))};
     // Rows close around a centroid, as copies of one are, are as near as the centroid, whose place is not known
     // exactly: as if they were spread so far.
     const float length = l2 ? std::sqrt(std::max(limit, 0.0F)) : query_norm_;

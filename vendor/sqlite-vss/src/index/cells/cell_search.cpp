@@ -568,11 +568,20 @@ float CellSearch::reach(const CellQuery& query, const std::vector<Neighbor>& bes
     return static_cast<float>(out + std::abs(out) * static_cast<double>(rounding));
 }
 
+// Cells that are scanned in the time in which what all cells let expect is summed.
+std::size_t CellSearch::cells_per_sum(std::size_t live) {
+    constexpr std::size_t summed_per_scanned = 256;
+    return live / summed_per_scanned;
+}
+
 // Whether so few are expected within `limit` that a search may end. To sum what all cells let expect takes as long as
 // scanning several of them, so it is done where the sum made last, brought to this limit as sums fell from limit to
 // limit before, comes near to `target`; and each time that twice as many cells were scanned.
 bool CellSearch::may_end(float limit, double target, std::size_t cells) const {
     constexpr double cautious = 1.5;
+    if (cells < expected_at_ + cells_per_sum(directory_->live())) {
+        return false;
+    }
     if (expected_at_ == 0 || cells >= 2 * expected_at_) {
         return true;
     }
@@ -637,12 +646,13 @@ Status CellSearch::scan_cells(const CellQuery& query, std::vector<Neighbor>& out
     std::size_t next_look = 0;
     std::uint64_t passed_before = 0;
     std::uint64_t entries_before = 0;
+    expected_at_ = 0;
+    expected_slope_ = 0;
+    expected_.left = std::numeric_limits<double>::infinity();
     if (known) {
         VSS_TRY(look_at_passed(query, false, out));
         expect_near(limit);
     }
-    expected_at_ = 0;
-    expected_slope_ = 0;
     BlockAt ahead;
     Status status = Status::ok();
     for (std::size_t i = 0;; ++i) {
@@ -685,7 +695,8 @@ Status CellSearch::scan_cells(const CellQuery& query, std::vector<Neighbor>& out
                     break;
                 }
                 const std::uint64_t entries = costs_.entries - entries_before;
-                if (entries >= least_entries_to_tell && costs_more_than_all(target(), passed_before, entries, query)) {
+                if (entries >= least_entries_to_tell && std::isfinite(expected_.left) &&
+                    costs_more_than_all(target(), passed_before, entries, query)) {
                     exact = true;
                     break;
                 }

@@ -213,6 +213,7 @@ class CellSearch {
     [[nodiscard]] static std::size_t sort_of(double recall, std::size_t k);
     void note_by_codes(double recall, std::size_t k, std::uint64_t measured, double us);
     Status decide_ways(std::span<const std::byte> samples, LearnedRecall& out);
+    static std::size_t cells_per_sum(std::size_t live);
     [[nodiscard]] bool may_end(float limit, double target, std::size_t cells) const;
     void expect_near(float limit);
     void expect_by_k(const std::vector<Neighbor>& best);
