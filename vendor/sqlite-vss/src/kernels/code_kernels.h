@@ -52,9 +52,9 @@ struct CosineSums {
 // Of all cells: the chance that a row is nearer than `limit`.
 struct ChanceTerms {
     float limit = 0;
-    float square = 0;   // as above
-    float scale = 0;    // of products; that of squared distances follows from each cell's offset
-    float mean = 0;     // of the cosines
+    float square = 0;  // as above
+    float scale = 0;   // of products; that of squared distances follows from each cell's offset
+    float mean = 0;    // of the cosines
     float root = 0;    // 1 / their deviation
 };
 
