@@ -336,7 +336,9 @@ double CellSearch::misses_for(double recall, std::size_t k) const {
     }
     const Between level = level_of(recall);
     // More cells: more of them are scanned, and what is expected then is the same.
-    const double grown = std::pow(static_cast<double>(directory_->live()) / learned.cells_then, -cells_grow);
+    // (Before the first search nothing is known of the cells.)
+    const auto live = static_cast<double>(directory_ != nullptr ? directory_->live() : learned.cells_then);
+    const double grown = std::pow(std::max(live, 1.0) / learned.cells_then, -cells_grow);
     const auto at = [&](std::size_t i) {
         const double low = static_cast<double>(learned.misses[i][level.first]);
         const double high = static_cast<double>(learned.misses[i][level.first + 1]);
