@@ -1,6 +1,6 @@
 """What is asked for is what is got: each kind of data of ``benchmarks/recall/kinds.py``.
 
-    pytest benchmarks/test_recall.py -s        # some ten minutes; the real vectors come from benchmarks/data.py
+    pytest benchmarks/test_recall.py -s        # 11 minutes on a loaded machine; the real vectors come from benchmarks/data.py
 
 prints one line for each k and recall: asked, got, half of its 95 % interval, share scanned, queries a second, and those
 of exact searches. ``tests/integration/test_recall.py`` has a short form.

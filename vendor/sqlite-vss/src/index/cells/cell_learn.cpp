@@ -275,8 +275,11 @@ Status CellSearch::learn(std::size_t samples, LearnedRecall& out) {
     }
     for (std::size_t level = 0; level < LearnedRecall::levels.size(); ++level) {
         const double recall = static_cast<double>(LearnedRecall::levels[level]);
-        const double aim = recall + lost_by_codes * (1 - recall);
         for (std::size_t i = 0; i < LearnedRecall::ks.size(); ++i) {
+            // The rows asked are a sample: a standard error more than is wanted, the neighbours of a row taken as many.
+            const double error =
+                std::sqrt(recall * (1 - recall) / (LearnedRecall::ks[i] * static_cast<double>(asked[i].size())));
+            const double aim = std::min(recall + lost_by_codes * (1 - recall) + error, 1 - (1 - recall) / 4);
             out.misses[i][level] =
                 static_cast<float>(std::min(most_misses(asked[i], aim, recall), most_trusted(recall)));
         }
