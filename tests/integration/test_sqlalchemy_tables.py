@@ -104,11 +104,12 @@ def test_distances_of_columns(engine: sa.Engine) -> None:
     random = np.random.default_rng(7)
     vectors = random.standard_normal((30, 3)).astype(np.float32)
     query = random.standard_normal(3).astype(np.float32)
+    rows64, query64 = vectors.astype(np.float64), query.astype(np.float64)
     wanted = {
-        "l2_distance": np.linalg.norm(vectors - query, axis=1),
-        "l1_distance": np.abs(vectors - query).sum(axis=1),
-        "max_inner_product": -(vectors @ query),
-        "cosine_distance": 1 - vectors @ query / (np.linalg.norm(vectors, axis=1) * np.linalg.norm(query)),
+        "l2_distance": np.linalg.norm(rows64 - query64, axis=1),
+        "l1_distance": np.abs(rows64 - query64).sum(axis=1),
+        "max_inner_product": -(rows64 @ query64),
+        "cosine_distance": 1 - rows64 @ query64 / (np.linalg.norm(rows64, axis=1) * np.linalg.norm(query64)),
     }
     with Session(engine) as session:
         session.add_all(Picture(id=n + 1, vector=vector, other=query) for n, vector in enumerate(vectors))
