@@ -67,6 +67,23 @@ double recall_at(const std::vector<Asked>& all, double misses) {
     return wanted > 0 ? static_cast<double>(found) / static_cast<double>(wanted) : 1;
 }
 
+// Standard error of that: neighbours of one row may be found or missed together.
+double error_at(const std::vector<Asked>& all, double misses) {
+    double sum = 0;
+    double squares = 0;
+    double count = 0;
+    for (const Asked& asked : all) {
+        if (!asked.places.empty()) {
+            const double share = static_cast<double>(found_in(asked, cells_until(asked, misses))) /
+                                 static_cast<double>(asked.places.size());
+            sum += share;
+            squares += share * share;
+            ++count;
+        }
+    }
+    return count > 1 ? std::sqrt(std::max(squares / count - sum / count * (sum / count), 0.0) / count) : 0;
+}
+
 // The most misses to expect for each cell scanned at which as many neighbours are found as `aim` says; -1: however few
 // are expected, no such search finds them.
 double most_misses(const std::vector<Asked>& all, double aim, double recall) {
@@ -276,10 +293,10 @@ Status CellSearch::learn(std::size_t samples, LearnedRecall& out) {
     for (std::size_t level = 0; level < LearnedRecall::levels.size(); ++level) {
         const double recall = static_cast<double>(LearnedRecall::levels[level]);
         for (std::size_t i = 0; i < LearnedRecall::ks.size(); ++i) {
-            // The rows asked are a sample: a standard error more than is wanted, the neighbours of a row taken as many.
-            const double error =
-                std::sqrt(recall * (1 - recall) / (LearnedRecall::ks[i] * static_cast<double>(asked[i].size())));
-            const double aim = std::min(recall + lost_by_codes * (1 - recall) + error, 1 - (1 - recall) / 4);
+            // The rows asked are a sample: a standard error more is wanted.
+            const double wanted_recall = recall + lost_by_codes * (1 - recall);
+            const double error = error_at(asked[i], most_misses(asked[i], wanted_recall, recall));
+            const double aim = std::min(wanted_recall + error, 1 - (1 - recall) / 4);
             out.misses[i][level] =
                 static_cast<float>(std::min(most_misses(asked[i], aim, recall), most_trusted(recall)));
         }
