@@ -105,8 +105,8 @@ def main() -> None:
                 took.setdefault(f"{which} search, {who}", []).append(each)
     here.send(None)
     process.join()
-    [(told,)] = writer.execute("select vss_stats('t', 'a')")
-    print(f"{rows} rows, {commits} commits of {together}; {told}")
+    [(table_stats,)] = writer.execute("select vss_stats('t', 'a')")
+    print(f"{rows} rows, {commits} commits of {together}; {table_stats}")
     for name in sorted(took):
         print(line(name, took[name]))
 

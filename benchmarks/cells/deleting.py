@@ -64,8 +64,8 @@ def main() -> None:
     left = len(index)
     line("delete from t", seconds(lambda: conn.execute("delete from t").fetchall()), left)
     assert len(index) == 0
-    [(told,)] = conn.execute("select vss_check('t')").fetchall()
-    assert told == "ok", told
+    [(report,)] = conn.execute("select vss_check('t')").fetchall()
+    assert report == "ok", report
     conn.close()
 
 

@@ -2,7 +2,7 @@
 
     python benchmarks/cells/memory.py VECTORS.npy ROWS
 
-One thread, the default budget (256 MB). Told apart from what loading the library and numpy takes; the vectors, which lie in
+One thread, the default budget (256 MB). Without what loading the library and numpy takes; the vectors, which lie in
 a mapped file, and SQLite's file are not counted.
 """
 

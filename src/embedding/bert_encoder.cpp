@@ -160,9 +160,9 @@ struct BertEncoder::Linear {
         }
     }
 
-    // The product of some inputs (at most kDepth, one block's) with some outputs, added to what is in c where told so
-    // or where it is not the first block. a begins at these inputs, c at these outputs. Where `halved` is given and
-    // kernels are tiled, the results become these rows instead.
+    // The product of some inputs (at most kDepth, one block's) with some outputs, added to what is in c where `add`
+    // says so or where it is not the first block. a begins at these inputs, c at these outputs. Where `halved` is given
+    // and kernels are tiled, the results become these rows instead.
     void block(const EncoderKernels& kernels, const Rows& a, std::size_t m, std::size_t input, std::size_t output,
                std::size_t count, float* c, std::size_t c_step, After after, bool add = false,
                const HalvedRows* halved = nullptr) const {

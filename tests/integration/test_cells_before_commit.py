@@ -28,10 +28,10 @@ def test_an_add_makes_its_cells_before_the_commit(
     index = vssnative.Index(db, "t", "a")
     db.execute("begin")
     index.add(np.arange(2000), rows)
-    told = stats(db)
-    assert told["search"] == "cells"
-    assert told["tail"] == 0
-    assert told["learned_at_cells"] == told["cells"]
+    now = stats(db)
+    assert now["search"] == "cells"
+    assert now["tail"] == 0
+    assert now["learned_at_cells"] == now["cells"]
     assert recall_of(db, dict(enumerate(rows)), clustered(random, 40)) >= 0.9
     db.execute(end)
     check(db)
@@ -53,10 +53,10 @@ def test_a_second_add_that_more_than_doubles_the_table_does_too(
     assert isinstance(cells, int)
     db.execute("begin")
     index.add(np.arange(200, 3000), rows[200:])
-    told = stats(db)
-    assert told["tail"] == 0
-    assert isinstance(told["cells"], int)
-    assert told["cells"] > 5 * cells
+    now = stats(db)
+    assert now["tail"] == 0
+    assert isinstance(now["cells"], int)
+    assert now["cells"] > 5 * cells
     db.execute("rollback")
     assert stats(db)["cells"] == cells
     check(db)
@@ -69,8 +69,8 @@ def test_adds_in_pieces_keep_the_cells_up_to_date(open_db: Opener, random: np.ra
     db.execute("begin")
     for first in range(0, 2000, 20):
         index.add(np.arange(first, first + 20), rows[first : first + 20])
-    told = stats(db)
-    assert told["search"] == "cells"
+    now = stats(db)
+    assert now["search"] == "cells"
     assert recall_of(db, dict(enumerate(rows)), clustered(random, 40)) >= 0.9
     db.execute("commit")
     check(db)
@@ -107,9 +107,9 @@ def test_searches_cluster_what_was_inserted_row_by_row(
     assert stats(db)["search"] == "exact"
     assert first == [nearest(model, query, 10) for query in queries[:31]]
     search(db, queries[31], 10, 0.95)
-    told = stats(db)
-    assert told["search"] == "cells"
-    assert told["learned_at_cells"] == told["cells"]
+    now = stats(db)
+    assert now["search"] == "cells"
+    assert now["learned_at_cells"] == now["cells"]
     assert recall_of(db, model, queries) >= 0.9
     assert search(db, queries[0], 10, 1.0) == nearest(model, queries[0], 10)
     # What comes and goes afterwards is seen, too.

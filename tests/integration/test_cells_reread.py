@@ -33,8 +33,8 @@ def same_as_read_anew(
         for conn in (db, fresh):
             assert search(conn, query, 10, 1.0) == wanted
             assert len(set(search(conn, query, 10, 0.99)) & set(wanted)) >= 7
-    told, expected = stats(db), stats(fresh)
-    assert {name: told.get(name) for name in COUNTED} == {name: expected.get(name) for name in COUNTED}
+    seen, expected = stats(db), stats(fresh)
+    assert {name: seen.get(name) for name in COUNTED} == {name: expected.get(name) for name in COUNTED}
     fresh.close()
 
 
@@ -51,8 +51,8 @@ def celled_in_small_segments(open_db: Opener) -> sqlite3.Connection:
 def state(db: sqlite3.Connection) -> tuple[int, list[tuple[int, int]]]:
     """The generation, and the generations that the last changes were made to, with the segment that each changed."""
     [(generation, data)] = db.execute("select version, data from t_segments0 where segment = 4294967296")
-    told = struct.unpack_from("<4q4I", data, 40)
-    return generation, list(zip(told[:4], told[4:], strict=True))
+    seen = struct.unpack_from("<4q4I", data, 40)
+    return generation, list(zip(seen[:4], seen[4:], strict=True))
 
 
 def test_a_commit_says_which_segment_it_changed(open_db: Opener, random: np.random.Generator) -> None:
@@ -60,11 +60,11 @@ def test_a_commit_says_which_segment_it_changed(open_db: Opener, random: np.rand
     rows = clustered(random, 400)
     vssnative.Index(db, "t", "a").add(np.arange(300), rows[:300])
     assert state(db)[1] == [(0, 0)] * 4  # many
-    told = []
+    seen = []
     for i in range(300, 340):
-        told.append(state(db)[0])
+        seen.append(state(db)[0])
         db.execute("insert into t(rowid, a) values(?, ?)", (i, rows[i].tobytes()))
-        assert [before for before, _ in state(db)[1]] == ([0] * 4 + told)[-4:]
+        assert [before for before, _ in state(db)[1]] == ([0] * 4 + seen)[-4:]
         assert state(db)[1][-1][1] == db.execute("select max(block) from t_vectors0").fetchone()[0]
     before = state(db)[0]
     db.execute("delete from t where rowid = 5")

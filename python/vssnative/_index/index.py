@@ -280,19 +280,17 @@ class Index(Column):
         rows: list[tuple[Any, ...]] = []
         try:
             if found and len(array):
-                # Its text holds names and whole numbers alone (settings_text).
-                how = "" if settings is None else f", '{settings}'"
-                if where is None:
-                    sql = self._search_sql if settings is None else f"{self._search_sql[:-1]}, null{how})"
-                else:
+                among, behind = "null", ""
+                if where is not None:
                     matching = f"from {self._table_sql} where (\n{where}\n)"
                     if lists_arrive_whole(self.conn):
-                        search = (
-                            self._search_sql if settings is None else f"{self._search_sql[:-1]}, null{how})"
-                        )
-                        sql = f"{search} and rowid in (select rowid {matching})"
+                        behind = f" and rowid in (select rowid {matching})"
                     else:
-                        sql = f"{self._search_sql[:-1]}, (select json_group_array(rowid) {matching}){how})"
+                        among = f"(select json_group_array(rowid) {matching})"
+                # The settings' text holds names and whole numbers alone (settings_text).
+                how = "" if settings is None else f", '{settings}'"
+                plain = among == "null" and not how
+                sql = (self._search_sql if plain else f"{self._search_sql[:-1]}, {among}{how})") + behind
                 rows = self._execute(sql, (ticket.number, *params))
             elif self._look() is None:
                 raise QueryError(f"there is no table {self.table!r} in {self.schema!r}; add vectors first")

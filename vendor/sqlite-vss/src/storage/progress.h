@@ -20,7 +20,7 @@ class Progress {
     // Looks whether anybody listens. `name` must outlive this object.
     Progress(const TableName& name, std::string column);
 
-    // `total` 0: nobody knows. What lies between the first and the last step is told a few times a second.
+    // `total` 0: nobody knows. What lies between the first and the last step is said a few times a second.
     Status tell(std::string_view stage, std::uint64_t done, std::uint64_t total);
 
   private:
@@ -28,7 +28,7 @@ class Progress {
     std::string column_;
     Statement call_;
     std::string stage_;
-    std::chrono::steady_clock::time_point told_at_;
+    std::chrono::steady_clock::time_point called_at_;
 };
 
 }  // namespace vss

@@ -318,11 +318,10 @@ Status CellSearch::learn(std::size_t samples, LearnedRecall& out) {
 namespace {
 
 // Where a recall lies among LearnedRecall::levels, by the logarithm of what it lets be missed: between `first` and the
-// next, `share` of the way. Beyond the ends `steps`, below 0 or above 1, goes on from there, and `factor` says how much
-// more or less may be missed.
+// next, `steps` of the way: below 0 or above 1 beyond the ends, where `factor` says how much more or less may be
+// missed.
 struct Between {
     std::size_t first = 0;
-    double share = 0;
     double steps = 0;
     double factor = 1;
 };
@@ -337,14 +336,23 @@ Between level_of(double recall) {
     }
     const double steps = std::log(missed_at(next - 1) / missed) / std::log(missed_at(next - 1) / missed_at(next));
     const double end = missed_at(steps < 0 ? next - 1 : next);
-    return {next - 1, std::clamp(steps, 0.0, 1.0), steps, steps < 0 || steps > 1 ? missed / end : 1};
+    return {next - 1, steps, steps < 0 || steps > 1 ? missed / end : 1};
 }
 
 double between(const std::array<float, LearnedRecall::levels.size()>& of, const Between& at) {
-    return static_cast<double>(of[at.first]) * (1 - at.share) + static_cast<double>(of[at.first + 1]) * at.share;
+    const double share = std::clamp(at.steps, 0.0, 1.0);
+    return static_cast<double>(of[at.first]) * (1 - share) + static_cast<double>(of[at.first + 1]) * share;
 }
 
 }  // namespace
+
+// How many times as many cells searches scan as when that was learned, as there are more cells. Before the first search
+// nothing is known of the cells.
+double CellSearch::scanned_grew() const {
+    const auto then = static_cast<double>(learned().cells_then);
+    const double live = directory_ != nullptr ? std::max(static_cast<double>(directory_->live()), 1.0) : then;
+    return std::pow(live / then, cells_grow);
+}
 
 // The misses that may be expected for each neighbour wanted and each cell scanned when a search of that recall ends;
 // below 0: it should look at every row, by codes (-1) or by the rows themselves (-2).
@@ -355,10 +363,8 @@ double CellSearch::misses_for(double recall, std::size_t k) const {
         return (1 - recall) / 5;
     }
     const Between level = level_of(recall);
-    // More cells: more of them are scanned, and what is expected then is the same.
-    // (Before the first search nothing is known of the cells.)
-    const auto live = static_cast<double>(directory_ != nullptr ? directory_->live() : learned.cells_then);
-    const double grown = std::pow(std::max(live, 1.0) / learned.cells_then, -cells_grow);
+    // What is expected where a search ends is the same, for more cells scanned.
+    const double grown = 1 / scanned_grew();
     const auto at = [&](std::size_t i) {
         const double low = static_cast<double>(learned.misses[i][level.first]);
         const double high = static_cast<double>(learned.misses[i][level.first + 1]);
@@ -409,13 +415,10 @@ std::size_t CellSearch::wanted_among_all(const CellQuery& query) const {
 // Cells that such a search scans, more or less: so many are ranked at first.
 double CellSearch::learned_cells(double recall, std::size_t k) const {
     const LearnedRecall& learned = this->learned();
-    const auto live = static_cast<double>(directory_->live());
     if (learned.cells_then == 0) {
-        return live / 8;
+        return static_cast<double>(directory_->live()) / 8;
     }
-    // More cells: each is smaller, and a few more are needed.
-    const double grown = std::pow(live / learned.cells_then, cells_grow);
-    return between(learned.cells, level_of(recall)) * grown *
+    return between(learned.cells, level_of(recall)) * scanned_grew() *
            std::pow(std::max(static_cast<double>(k) / 10, 0.1), 0.35);
 }
 

@@ -1,8 +1,10 @@
 // What the files of CellIndex share beside its class.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "index/cells/cells.h"

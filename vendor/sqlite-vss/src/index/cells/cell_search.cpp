@@ -136,26 +136,26 @@ Status CellSearch::refresh() {
 // All segments, or those that the last commits have changed.
 Status CellSearch::refresh_segments(std::uint64_t generation) {
     const std::span<const std::uint32_t> changed = index_.state().changed.since(generation_);
-    if (generation != 0 && !segments_.empty() && !changed.empty()) {
-        for (const std::uint32_t id : changed) {
-            SegmentInfo info;
-            VSS_TRY(rows_.segment_info(id, info));
-            if (id >= segments_.size() + 1) {
-                return refresh_all_segments();
-            }
-            segments_.resize(std::max<std::size_t>(segments_.size(), id + 1));
-            SegmentView& view = segments_[id];
-            if (view.info.version != info.version || view.info.live != info.live) {
-                view = {};
-            }
-            view.info = info;
-        }
-        while (!segments_.empty() && segments_.back().info.live == 0) {
-            segments_.pop_back();
-        }
-        return Status::ok();
+    if (generation == 0 || segments_.empty() || changed.empty()) {
+        return refresh_all_segments();
     }
-    return refresh_all_segments();
+    for (const std::uint32_t id : changed) {
+        SegmentInfo info;
+        VSS_TRY(rows_.segment_info(id, info));
+        if (id > segments_.size()) {
+            return refresh_all_segments();
+        }
+        segments_.resize(std::max<std::size_t>(segments_.size(), id + 1));
+        SegmentView& view = segments_[id];
+        if (view.info.version != info.version || view.info.live != info.live) {
+            view = {};
+        }
+        view.info = info;
+    }
+    while (!segments_.empty() && segments_.back().info.live == 0) {
+        segments_.pop_back();
+    }
+    return Status::ok();
 }
 
 Status CellSearch::refresh_all_segments() {
@@ -665,8 +665,7 @@ Status CellSearch::scan_cells(const CellQuery& query, std::vector<Neighbor>& out
                    std::max(share * unseen, 1e-9);
         };
         const bool at_end = i == live || (query.cells > 0 && i == query.cells);
-        const bool is_told = known && query.cells == 0 && trace_ == nullptr;
-        const bool ends = is_told && expected_.left <= target();
+        const bool ends = known && query.cells == 0 && trace_ == nullptr && expected_.left <= target();
         if (known ? i >= next_look || passed_.size() >= most_passed || ends : passed_.size() >= enough) {
             if (known) {
                 passed_before += passed_.size();

@@ -184,6 +184,7 @@ class CellSearch {
     Status rank_as_stranger(std::uint32_t slot, std::vector<RankedCell>& ranked);
     [[nodiscard]] double misses_for(double recall, std::size_t k) const;
     [[nodiscard]] std::size_t wanted_among_all(const CellQuery& query) const;
+    [[nodiscard]] double scanned_grew() const;
     [[nodiscard]] double learned_cells(double recall, std::size_t k) const;
     [[nodiscard]] double most_cells_counted(double recall, std::size_t k) const;
     [[nodiscard]] double learned_share(double recall) const;

@@ -44,10 +44,10 @@ struct LearnedRecall {
 };
 
 // Which segments the last commits changed, so that who knows the rows as they were before one of them looks at these
-// alone. Only changes of a single segment are told, as one row more or less is.
+// alone. Only changes of a single segment are kept, as one row more or less is.
 struct ChangedSegments {
     static constexpr std::size_t most = 4;
-    std::array<std::uint64_t, most> before = {};  // the generation that the change was made to; 0: nothing is told
+    std::array<std::uint64_t, most> before = {};  // the generation that the change was made to; 0: no change is named
     std::array<std::uint32_t, most> segment = {};
 
     void clear() { *this = {}; }
@@ -108,7 +108,8 @@ class CellStore {
     virtual Status write_state(const CellState& state) = 0;
     // Without batches.
     virtual Status read_directory(CellDirectory& out) = 0;
-    // The same where `out` has the centroids of an earlier state: those are read that differ. False: it cannot be told.
+    // The same where `out` has the centroids of an earlier state: those are read that differ. `done`: whether that
+    // could be said.
     virtual Status reread_directory(CellDirectory& out, bool& done) = 0;
     // Adds the batches from number `begin` up to `end` to the directory; those that `before` has are taken from it.
     virtual Status read_batches(std::uint32_t begin, std::uint32_t end, const CellDirectory* before,

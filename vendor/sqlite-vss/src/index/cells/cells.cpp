@@ -84,19 +84,19 @@ Status CellIndex::reread_directory(std::shared_ptr<CellDirectory>& out) {
     }
     const CellDirectory& before = *before_.directory;
     std::shared_ptr<CellDirectory> read;
-    if (before_.parts_version != state_.parts_version) {
-        bool done = false;
-        read = before.clone_stored();
-        VSS_TRY(store_.reread_directory(*read, done));
-        if (!done) {
-            return Status::ok();
-        }
-        VSS_TRY(store_.read_batches(state_.batches_begin, state_.batches_end, &before, *read));
-    } else if (before_.batches_begin == state_.batches_begin && before_.batches_end <= state_.batches_end) {
+    const bool same_parts = before_.parts_version == state_.parts_version;
+    if (same_parts && before_.batches_begin == state_.batches_begin && before_.batches_end <= state_.batches_end) {
         read = before.clone();
         VSS_TRY(store_.read_batches(before_.batches_end, state_.batches_end, nullptr, *read));
     } else {
         read = before.clone_stored();
+        if (!same_parts) {
+            bool done = false;
+            VSS_TRY(store_.reread_directory(*read, done));
+            if (!done) {
+                return Status::ok();
+            }
+        }
         VSS_TRY(store_.read_batches(state_.batches_begin, state_.batches_end, &before, *read));
     }
     VSS_TRY(check_rows(*read));
