@@ -89,11 +89,18 @@ std::shared_ptr<CellDirectory> CellDirectory::clone() const {
 
 std::shared_ptr<CellDirectory> CellDirectory::clone_stored() const {
     std::shared_ptr<CellDirectory> copy = clone();
-    for (std::size_t cell = 0; cell < infos_.size(); ++cell) {
-        CellInfo& info = copy->infos_[cell];
-        info.version = stored_[cell].version;
-        info.primaries = stored_[cell].primaries;
-        info.entries = stored_[cell].entries;
+    // Counts are other than stored where something waits.
+    for (const auto& batch : batches_) {
+        for (std::size_t i = 0; i < batch->size(); ++i) {
+            if (!waits(*batch, i)) {
+                continue;
+            }
+            const StoredCell& stored = stored_[batch->cell(i)];
+            CellInfo& info = copy->infos_.change(batch->cell(i));
+            info.version = stored.version;
+            info.primaries = stored.primaries;
+            info.entries = stored.entries;
+        }
     }
     copy->batches_.clear();
     copy->batched_entries_ = 0;
@@ -135,8 +142,8 @@ void CellDirectory::grow(std::uint32_t cell) {
     if (cell < infos_.size()) {
         return;
     }
-    infos_.resize(cell + 1);
-    stored_.resize(cell + 1);
+    infos_.grow(cell + 1);
+    stored_.grow(cell + 1);
     while (centroids_.size() * shared_cells <= cell) {
         centroids_.push_back(std::make_shared<std::vector<std::uint8_t>>(shared_cells * padded_));
     }
@@ -149,17 +156,13 @@ void CellDirectory::grow(std::uint32_t cell) {
 }
 
 std::uint8_t* CellDirectory::changing_centroid(std::uint32_t cell) {
-    std::shared_ptr<std::vector<std::uint8_t>>& part = centroids_[cell / shared_cells];
-    if (part.use_count() > 1) {
-        part = std::make_shared<std::vector<std::uint8_t>>(*part);
-    }
-    return part->data() + cell % shared_cells * padded_;
+    return own(centroids_[cell / shared_cells]).data() + cell % shared_cells * padded_;
 }
 
 void CellDirectory::set_centroid(std::uint32_t cell, const float* centroid) {
     const float most = code_kernels().largest(centroid, padded_);
     grow(cell);
-    infos_[cell].scale = most / 127;
+    infos_.change(cell).scale = most / 127;
     std::uint8_t* bytes = changing_centroid(cell);
     code_kernels().quantize(centroid, most > 0 ? 127 / most : 0, 0, -127, 127, padded_, bytes);
     for (std::size_t i = 0; i < padded_; ++i) {
@@ -173,9 +176,9 @@ void CellDirectory::put(std::uint32_t cell, const CellInfo& info, const std::uin
     grow(cell);
     live_ += info.version != 0 ? 1U : 0U;
     live_ -= infos_[cell].version != 0 ? 1U : 0U;
-    infos_[cell] = info;
+    infos_.change(cell) = info;
     set_stored(cell, taken_to);
-    stored_[cell].checksum = checksum;
+    stored_.change(cell).checksum = checksum;
     if (centroid == nullptr) {
         return;
     }
@@ -189,7 +192,7 @@ void CellDirectory::put(std::uint32_t cell, const CellInfo& info, const std::uin
 void CellDirectory::erase(std::uint32_t cell) {
     made_.reset();
     live_ -= infos_[cell].version != 0 ? 1U : 0U;
-    infos_[cell] = {};
+    infos_.change(cell) = {};
     if (CodeBlocks* codes = changing_codes(); codes != nullptr) {
         code(cell, *codes);
     }
@@ -197,7 +200,8 @@ void CellDirectory::erase(std::uint32_t cell) {
 
 void CellDirectory::set_stored(std::uint32_t cell, std::uint32_t taken_to) {
     const CellInfo& info = infos_[cell];
-    stored_[cell] = {info.version, info.primaries, info.entries, taken_to, stored_[cell].checksum};
+    StoredCell& stored = stored_.change(cell);
+    stored = {info.version, info.primaries, info.entries, taken_to, stored.checksum};
 }
 
 bool CellDirectory::add_batch(std::shared_ptr<const CodeBatch> batch) {
@@ -209,10 +213,10 @@ bool CellDirectory::add_batch(std::shared_ptr<const CodeBatch> batch) {
         if (!waits(*batch, i)) {
             continue;
         }
-        CellInfo& info = infos_[cell];
-        if (info.version == 0) {
+        if (infos_[cell].version == 0) {
             return false;
         }
+        CellInfo& info = infos_.change(cell);
         info.version = batch->version();
         ++info.entries;
         info.primaries += (batch->entry(i) & second_copy) == 0 ? 1U : 0U;
@@ -245,8 +249,8 @@ void CellDirectory::append_waiting(std::uint32_t cell, CodeBlocks& out) const {
 // What is derived from the centroid's bytes.
 void CellDirectory::refresh(std::uint32_t cell) {
     made_.reset();
-    stored_[cell].checksum = 0;
-    CellInfo& info = infos_[cell];
+    stored_.change(cell).checksum = 0;
+    CellInfo& info = infos_.change(cell);
     live_ += info.version == 0 ? 1U : 0U;
     info.version = info.version == 0 ? 1 : info.version;
     const std::uint8_t* bytes = centroid_bytes(cell);

@@ -16,6 +16,7 @@
 #include "base/types.h"
 #include "index/cells/code_batch.h"
 #include "index/cells/codes.h"
+#include "index/cells/shared_parts.h"
 #include "kernels/rotation.h"
 
 namespace vss {
@@ -108,7 +109,7 @@ class CellDirectory final : public CacheEntry {
     [[nodiscard]] std::size_t size() const { return infos_.size(); }
     [[nodiscard]] std::size_t live() const { return live_; }
     [[nodiscard]] const CellInfo& info(std::uint32_t cell) const { return infos_[cell]; }
-    [[nodiscard]] CellInfo& info(std::uint32_t cell) { return infos_[cell]; }
+    [[nodiscard]] CellInfo& changing_info(std::uint32_t cell) { return infos_.change(cell); }
     [[nodiscard]] const std::uint8_t* centroid_bytes(std::uint32_t cell) const {
         return centroids_[cell / shared_cells]->data() + cell % shared_cells * padded_;
     }
@@ -179,8 +180,8 @@ class CellDirectory final : public CacheEntry {
     Estimate estimate_;
     bool spherical_;
     std::size_t live_ = 0;
-    std::vector<CellInfo> infos_;
-    std::vector<StoredCell> stored_;
+    SharedParts<CellInfo> infos_;
+    SharedParts<StoredCell> stored_;
     std::deque<std::shared_ptr<const CodeBatch>> batches_;
     std::size_t batched_entries_ = 0;
     // Of so many cells each. Copies of a directory share them until one of them changes: a batch of new rows must not

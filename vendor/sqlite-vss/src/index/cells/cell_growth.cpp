@@ -191,7 +191,7 @@ Status CellIndex::recluster(std::uint32_t cell, std::size_t neighbors, bool thor
         if (ranker_ != nullptr) {
             ranker_->set(cells[i], centroids.data() + i * padded);
         }
-        CellInfo& info = directory.info(cells[i]);
+        CellInfo& info = directory.changing_info(cells[i]);
         info.primaries = 0;
         info.entries = 0;
         info.retry_at = 0;
@@ -200,7 +200,7 @@ Status CellIndex::recluster(std::uint32_t cell, std::size_t neighbors, bool thor
     }
     VSS_TRY(thoroughly ? replace_region(region, cells, centroids) : write_region(region, cells, centroids));
     for (const std::uint32_t made : cells) {
-        CellInfo& info = directory.info(made);
+        CellInfo& info = directory.changing_info(made);
         // At least one chunk is written, so that an emptied cell leaves none of its old ones behind.
         touch(working_[made], 0);
         info.retry_at = info.primaries > tuning_.split_above ? info.primaries + info.primaries / 2 : 0;
@@ -238,12 +238,12 @@ Status CellIndex::write_region(const Region& region, const std::vector<std::uint
         if (!place(x, mine, wants_second, cross, at)) {
             return no_near_cell();
         }
-        push(working_[at.first], directory_->info(at.first), primary ? region.slots[i] : region.slots[i] | second_copy,
-             at.first_code);
+        push(working_[at.first], directory_->changing_info(at.first),
+             primary ? region.slots[i] : region.slots[i] | second_copy, at.first_code);
         if (at.second != at.first) {
             Working* second = nullptr;
             VSS_TRY(working(at.second, second));
-            push(*second, directory_->info(at.second), region.slots[i] | second_copy, at.second_code);
+            push(*second, directory_->changing_info(at.second), region.slots[i] | second_copy, at.second_code);
             changed_cells_.insert(at.second);
         }
     }
@@ -289,7 +289,7 @@ Status CellIndex::replace_region(const Region& region, const std::vector<std::ui
         }
         Working* first = nullptr;
         VSS_TRY(working(at.first, first));
-        CellInfo& info = directory_->info(at.first);
+        CellInfo& info = directory_->changing_info(at.first);
         push(*first, info, primary ? region.slots[i] : region.slots[i] | second_copy, at.first_code);
         if (info.primaries > tuning_.split_above) {
             unbalanced_.insert(at.first);
@@ -297,7 +297,7 @@ Status CellIndex::replace_region(const Region& region, const std::vector<std::ui
         if (at.second != at.first) {
             Working* second = nullptr;
             VSS_TRY(working(at.second, second));
-            push(*second, directory_->info(at.second), region.slots[i] | second_copy, at.second_code);
+            push(*second, directory_->changing_info(at.second), region.slots[i] | second_copy, at.second_code);
         }
     }
     return Status::ok();

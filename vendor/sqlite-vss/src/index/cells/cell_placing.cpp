@@ -173,7 +173,7 @@ Status CellIndex::insert_rows(std::span<const std::uint32_t> slots, bool as_batc
                 }
                 Working* changed = nullptr;
                 VSS_TRY(working(cell, changed));
-                push(*changed, directory.info(cell), entry, code);
+                push(*changed, directory.changing_info(cell), entry, code);
             }
         }
         if (!batch.empty()) {

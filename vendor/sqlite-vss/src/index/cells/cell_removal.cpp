@@ -116,7 +116,7 @@ Status CellIndex::take_out_at(std::uint32_t cell, std::span<const std::size_t> p
     } else {
         begin_working(cell, blocks->clone(), changed);
     }
-    CellInfo& info = changing_directory().info(cell);
+    CellInfo& info = changing_directory().changing_info(cell);
     const std::uint32_t primaries = info.primaries;
     // From the last: the entry that takes a place is one that stays.
     for (auto place = places.rbegin(); place != places.rend(); ++place) {

@@ -159,7 +159,7 @@ Status CellIndex::directory(std::shared_ptr<const CellDirectory>& out) {
 
 void CellIndex::measure_radius(std::uint32_t cell) {
     if (const auto at = working_.find(cell); at != working_.end()) {
-        CellInfo& info = directory_->info(cell);
+        CellInfo& info = directory_->changing_info(cell);
         measure_radii(*at->second.codes, space_->estimate(), space_->padded(), info.radius, info.spread);
     }
 }
@@ -560,13 +560,12 @@ Status CellIndex::empty_batches() {
 // Codes of changed cells go to the tables and, as far as there is room, to the cache.
 Status CellIndex::write_working(std::uint64_t version) {
     for (auto& [cell, changed] : working_) {
-        CellInfo& info = directory_->info(cell);
-        if (info.version == 0) {
+        if (directory_->info(cell).version == 0) {
             continue;
         }
         measure_radius(cell);
         VSS_TRY(store_.write_codes(cell, *changed.codes, changed.dirty_chunks));
-        info.version = version;
+        directory_->changing_info(cell).version = version;
         directory_->set_stored(cell, state_.batches_end);
         Cache::instance().put({version, CacheKind::codes, store_.column(), cell, space_key_}, std::move(changed.codes));
     }
