@@ -43,6 +43,8 @@ def check_params(where: str | None, params: Sequence[object]) -> None:
     Raises:
         QueryError: too few or too many, or a condition that names its values (``?1``, ``:name``).
     """
+    if where is None and not len(params):
+        return
     tokens = [token for token in _TOKENS.finditer(where or "") if token.lastgroup]
     named = next((token.group() for token in tokens if token.lastgroup == "named"), None)
     if named is not None:

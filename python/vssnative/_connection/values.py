@@ -36,7 +36,7 @@ def bound_values(params: Sequence[Any] | Mapping[str, Any], driver: ModuleType) 
     Raises:
         QueryError: a value that has no one form in SQLite (a list, Decimal, UUID, Enum), or does not fit.
     """
-    if isinstance(params, Mapping):
+    if type(params) is not tuple and isinstance(params, Mapping):
         return {name: _bound(value, repr(name), driver) for name, value in params.items()}
     for value in params:
         if type(value) not in _OWN_TYPES or (type(value) is int and not _LEAST <= value <= _MOST):

@@ -19,7 +19,7 @@ DistanceKernels scan_kernels(ElementType type, Metric metric) {
 
 Nearest::Nearest(ElementType type, Metric metric, std::size_t dim, const std::byte* query, std::size_t k,
                  const RowFilter& filter)
-    : type_(type), metric_(metric), dim_(dim), query_(query), k_(k), filter_(filter) {
+    : type_(type), metric_(metric), dim_(dim), exact_(type, metric, query, dim), query_(query), k_(k), filter_(filter) {
     // Summing n products in float32, in any order, is off by at most n * 2^-24 of the sum of their magnitudes.
     rounding_ = static_cast<float>(dim + 32) * std::ldexp(1.0F, -24);
     if (type != ElementType::bit) {
@@ -89,7 +89,7 @@ void Nearest::add(const Segment& segment, const float* kernel_distances) {
 }
 
 void Nearest::add_exact(std::int64_t rowid, const std::byte* vector) {
-    const Neighbor at = Neighbor::at(exact_distance(type_, metric_, query_, vector, dim_), rowid);
+    const Neighbor at = Neighbor::at(exact_.to(vector), rowid);
     if (!filter_.passes_distance(at.reported()) || at.distance > threshold_) {
         return;
     }
@@ -123,8 +123,7 @@ void Nearest::prune() {
 void Nearest::measure() {
     for (Candidate& candidate : candidates_) {
         if (!candidate.exact) {
-            candidate.at =
-                Neighbor::at(exact_distance(type_, metric_, query_, candidate.vector, dim_), candidate.at.rowid);
+            candidate.at = Neighbor::at(exact_.to(candidate.vector), candidate.at.rowid);
             candidate.exact = true;
             candidate.vector = nullptr;
         }

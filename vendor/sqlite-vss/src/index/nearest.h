@@ -74,6 +74,7 @@ class Nearest {
     ElementType type_;
     Metric metric_;
     std::size_t dim_;
+    ExactDistance exact_;
     const std::byte* query_;
     std::size_t k_;
     const RowFilter& filter_;

@@ -38,6 +38,16 @@ double hamming(const std::byte* a, const std::byte* b, std::size_t dim) {
     return static_cast<double>(bits);
 }
 
+double cosine_distance(const KernelTable& table, ElementType type, const std::byte* x, double length_of_x,
+                       const std::byte* y, std::size_t dim) {
+    const auto t = static_cast<std::size_t>(type);
+    const double length_of_y = std::sqrt(table.exact_product[t](y, y, dim));
+    if (length_of_x == 0 || length_of_y == 0) {
+        return 1.0;  // no direction: as far as a right angle
+    }
+    return std::clamp(1.0 - table.exact_product[t](x, y, dim) / (length_of_x * length_of_y), 0.0, 2.0);
+}
+
 }  // namespace
 
 DistanceKernels distance_kernels(ElementType type, Metric metric, SimdLevel level) {
@@ -65,15 +75,8 @@ double exact_distance(const KernelTable& table, ElementType type, Metric metric,
         case Metric::l2: return table.exact_l2[t](x, y, dim);
         case Metric::l1: return table.exact_l1[t](x, y, dim);
         case Metric::inner_product: return 0.0 - table.exact_product[t](x, y, dim);  // never -0.0
-        case Metric::cosine: {
-            const double squares_x = table.exact_product[t](x, x, dim);
-            const double squares_y = table.exact_product[t](y, y, dim);
-            if (squares_x == 0 || squares_y == 0) {
-                return 1.0;  // no direction: as far as a right angle
-            }
-            const double cosine = table.exact_product[t](x, y, dim) / (std::sqrt(squares_x) * std::sqrt(squares_y));
-            return std::clamp(1.0 - cosine, 0.0, 2.0);
-        }
+        case Metric::cosine:
+            return cosine_distance(table, type, x, std::sqrt(table.exact_product[t](x, x, dim)), y, dim);
         default: break;
     }
     return std::nan("");
@@ -81,6 +84,19 @@ double exact_distance(const KernelTable& table, ElementType type, Metric metric,
 
 double exact_distance(ElementType type, Metric metric, const void* a, const void* b, std::size_t dim) {
     return exact_distance(table_in_force(), type, metric, a, b, dim);
+}
+
+ExactDistance::ExactDistance(ElementType type, Metric metric, const void* from, std::size_t dim)
+    : type_(type), metric_(metric), from_(static_cast<const std::byte*>(from)), dim_(dim) {
+    if (metric == Metric::cosine && type != ElementType::bit) {
+        length_ = std::sqrt(table_in_force().exact_product[static_cast<std::size_t>(type)](from_, from_, dim));
+    }
+}
+
+double ExactDistance::to(const void* vector) const {
+    return metric_ == Metric::cosine && type_ != ElementType::bit
+               ? cosine_distance(table_in_force(), type_, from_, length_, static_cast<const std::byte*>(vector), dim_)
+               : exact_distance(type_, metric_, from_, vector, dim_);
 }
 
 bool all_finite(const void* values, std::size_t n) {

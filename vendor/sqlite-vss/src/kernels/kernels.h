@@ -34,6 +34,21 @@ struct DistanceKernels {
 // The same distance in double precision, one order of summation on every machine: what is reported to users.
 [[nodiscard]] double exact_distance(ElementType type, Metric metric, const void* a, const void* b, std::size_t dim);
 
+// exact_distance() from one vector, which must outlive this object: what is summed of it alone is summed once.
+class ExactDistance {
+  public:
+    ExactDistance() = default;
+    ExactDistance(ElementType type, Metric metric, const void* from, std::size_t dim);
+    [[nodiscard]] double to(const void* vector) const;
+
+  private:
+    ElementType type_ = ElementType::float32;
+    Metric metric_ = Metric::l2;
+    const std::byte* from_ = nullptr;
+    std::size_t dim_ = 0;
+    double length_ = 0;  // under cosine
+};
+
 // True if all `n` float32 values are finite (vectorised). They may lie at any address, as behind a blob's header.
 [[nodiscard]] bool all_finite(const void* values, std::size_t n);
 

@@ -13,6 +13,8 @@ namespace vss {
 namespace {
 
 // A row is asked for so many neighbours, with the widths of so high a recall.
+// So far below what was asked for a recall may fall.
+constexpr double recall_tolerance = 0.01;
 constexpr std::size_t most_wanted = LearnedRecall::ks.back();
 constexpr double truth_recall = 0.99;
 // Cells are scanned until no more misses than so many are expected for each neighbour and cell scanned: no recall of
@@ -221,8 +223,7 @@ Status CellSearch::learn(std::size_t samples, LearnedRecall& out) {
         stranger_ = slot;
         trace_ = &trace;
         for (Expected& expected : expected_by_k_) {
-            expected.left = std::numeric_limits<double>::infinity();
-            expected.rows.clear();
+            expected.restart();
         }
         Status status = begin(query);
         if (status.is_ok()) {
@@ -272,7 +273,7 @@ Status CellSearch::learn(std::size_t samples, LearnedRecall& out) {
     }
     for (SegmentView& view : segments_) {
         view.cold = 0;
-        view.rows.reset();
+        view.hold(nullptr);
     }
     out.samples = static_cast<std::uint32_t>(entries.size() + flooded);
     if (out.samples == 0) {
@@ -293,10 +294,11 @@ Status CellSearch::learn(std::size_t samples, LearnedRecall& out) {
     for (std::size_t level = 0; level < LearnedRecall::levels.size(); ++level) {
         const double recall = static_cast<double>(LearnedRecall::levels[level]);
         for (std::size_t i = 0; i < LearnedRecall::ks.size(); ++i) {
-            // The rows asked are a sample: a standard error more is wanted.
+            // The rows asked are a sample: what is wanted lies two standard errors above what may just be.
             const double wanted_recall = recall + lost_by_codes * (1 - recall);
             const double error = error_at(asked[i], most_misses(asked[i], wanted_recall, recall));
-            const double aim = std::min(wanted_recall + error, 1 - (1 - recall) / 4);
+            const double aim =
+                std::min(wanted_recall + std::max(2 * error - recall_tolerance, 0.0), 1 - (1 - recall) / 4);
             out.misses[i][level] =
                 static_cast<float>(std::min(most_misses(asked[i], aim, recall), most_trusted(recall)));
         }

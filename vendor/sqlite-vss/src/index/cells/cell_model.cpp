@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <numeric>
 
 namespace vss {
 namespace {
@@ -227,18 +228,89 @@ void MissModel::expect(float limit, Expected& out) {
     // exactly: as if they were spread so far.
     const float length = l2 ? std::sqrt(std::max(limit, 0.0F)) : query_norm_;
     const float least = length > 0 ? place_error_ / (length * static_cast<float>(std::sqrt(variance))) : 0;
-    const float* radii = radii_.data();
-    if (smallest_radius_ < least && std::isfinite(least)) {
-        blurred_.resize(radii_.size());
-        std::transform(radii_.begin(), radii_.end(), blurred_.begin(),
-                       [least](float radius) { return radius < least ? least : radius; });
-        radii = blurred_.data();
+    const float least_radius = std::isfinite(least) ? least : 0;
+    if (out.looked_at.empty()) {
+        const float* radii = radii_.data();
+        if (smallest_radius_ < least_radius) {
+            blurred_.resize(radii_.size());
+            std::transform(radii_.begin(), radii_.end(), blurred_.begin(),
+                           [&](float radius) { return radius < least_radius ? least_radius : radius; });
+            radii = blurred_.data();
+        }
+        out.rows.resize(norms_.size());
+        out.left = code_kernels().expect_near(offsets_.data(), radii, spreads_.data(), rows_.data(), norms_.size(),
+                                              terms, out.rows.data());
+        choose_likely(out);
+    } else {
+        out.left = expect_of_chosen(terms, least_radius, out);
     }
-    out.rows.resize(norms_.size());
-    out.left = code_kernels().expect_near(offsets_.data(), radii, spreads_.data(), rows_.data(), norms_.size(), terms,
-                                          out.rows.data());
     out.whole = out.left;
     out.limit = limit;
+}
+
+// Most is expected in few cells. The many others are far from the query and much alike in it: what a sample of them
+// lets expect, beside what it did, is what all of them do.
+void MissModel::choose_likely(Expected& out) const {
+    constexpr std::size_t few_cells = 512;
+    constexpr std::size_t others_per_sample = 8;
+    if (out.rows.size() < few_cells || !std::isfinite(out.left)) {
+        return;
+    }
+    const auto mean = static_cast<float>(out.left / static_cast<double>(out.rows.size()));
+    // Without a branch for each cell, as none could be foretold.
+    std::size_t found = 0;
+    out.looked_at.resize(out.rows.size() + out.rows.size() / others_per_sample + 1);
+    for (std::uint32_t cell = 0; cell < out.rows.size(); ++cell) {
+        out.looked_at[found] = cell;
+        found += out.rows[cell] >= mean ? 1U : 0U;
+    }
+    out.likely = found;
+    for (std::uint32_t cell = 0; cell < out.rows.size(); cell += others_per_sample) {
+        out.looked_at[found] = cell;
+        found += out.rows[cell] < mean && out.rows[cell] > 0 ? 1U : 0U;
+    }
+    out.looked_at.resize(found);
+}
+
+float MissModel::expect_of_chosen(const ChanceTerms& terms, float least_radius, Expected& out) {
+    const std::size_t n = out.looked_at.size();
+    auto& [offsets, radii, spreads, rows, expected] = chosen_;
+    for (std::vector<float>& of : chosen_) {
+        of.assign((n + 7) / 8 * 8, 0);
+    }
+    double sampled_before = 0;
+    for (std::size_t i = 0; i < n; ++i) {
+        const std::uint32_t cell = out.looked_at[i];
+        offsets[i] = offsets_[cell];
+        radii[i] = radii_[cell] < least_radius ? least_radius : radii_[cell];
+        spreads[i] = spreads_[cell];
+        rows[i] = offsets[i] < far_ ? rows_[cell] : 0;
+        if (i < out.likely) {
+            out.rows[cell] = 0;
+        } else {
+            sampled_before += static_cast<double>(out.rows[cell]);
+        }
+    }
+    code_kernels().expect_near(offsets.data(), radii.data(), spreads.data(), rows.data(), rows.size(), terms,
+                               expected.data());
+    double likely = 0;
+    double sampled = 0;
+    for (std::size_t i = 0; i < n; ++i) {
+        (i < out.likely ? likely : sampled) += static_cast<double>(expected[i]);
+    }
+    const auto changed = static_cast<float>(sampled_before > 0 ? sampled / sampled_before : 1);
+    constexpr std::size_t lanes = 8;
+    std::array<float, lanes> others = {};
+    for (std::size_t i = 0; i < out.rows.size(); i += lanes) {  // a multiple of 8
+        for (std::size_t lane = 0; lane < lanes; ++lane) {
+            out.rows[i + lane] *= changed;
+            others[lane] += out.rows[i + lane];
+        }
+    }
+    for (std::size_t i = 0; i < n; ++i) {
+        out.rows[out.looked_at[i]] = expected[i];
+    }
+    return static_cast<float>(likely) + std::accumulate(others.begin(), others.end(), 0.0F);
 }
 
 }  // namespace vss

@@ -13,6 +13,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -36,11 +37,27 @@ void measure_radii(const CodeBlocks& codes, Estimate estimate, std::size_t padde
 
 // What is expected where: rows that are nearer than a limit, by cell.
 struct Expected {
-    std::vector<float> rows;  // by cell; 0 of those scanned before it was made
+    std::vector<float> rows;  // by cell; 0 of those scanned
     double left = 0;          // in all cells not scanned
     double whole = 0;         // the same when it was made
     float limit = 0;          // it was made for
+    // Where there are many cells, those that sums after the first of a query look at: the ones in which most is
+    // expected, and a sample of the others.
+    std::vector<std::uint32_t> looked_at;
+    std::size_t likely = 0;  // of looked_at: come first
 
+    // A new query: nothing is known.
+    void restart() {
+        left = std::numeric_limits<double>::infinity();
+        looked_at.clear();
+    }
+    // The cell is scanned, so nothing is missed in it.
+    void scanned(std::uint32_t cell) {
+        if (cell < rows.size()) {
+            left -= static_cast<double>(rows[cell]);
+            rows[cell] = 0;
+        }
+    }
     // So little is left of what was summed that rounding may have made it.
     [[nodiscard]] bool is_worn() const { return left < 1e-4 * whole; }
 };
@@ -77,6 +94,9 @@ class MissModel {
   private:
     static constexpr float far_ = 1e30F;
 
+    void choose_likely(Expected& out) const;
+    [[nodiscard]] float expect_of_chosen(const ChanceTerms& terms, float least_radius, Expected& out);
+
     std::vector<float> norms_;  // by cell, and up to a multiple of 8
     std::vector<float> radii_;
     std::vector<float> spreads_;
@@ -88,10 +108,11 @@ class MissModel {
     std::size_t padded_ = 0;
     float radius_factor_ = 0;
     float query_norm_ = 0;
-    float longest_ = 0;           // centroid
-    float smallest_radius_ = 0;   // of a cell
-    float place_error_ = 0;       // deviation of <q, c>, for the longest centroid
-    std::vector<float> blurred_;  // radii_, none smaller than that error
+    float longest_ = 0;                         // centroid
+    float smallest_radius_ = 0;                 // of a cell
+    float place_error_ = 0;                     // deviation of <q, c>, for the longest centroid
+    std::vector<float> blurred_;                // radii_, none smaller than that error
+    std::array<std::vector<float>, 5> chosen_;  // of a sum's cells: offsets, radii, spreads, rows, what is expected
     float mean_ = 0;
     float variance_ = 0;
     CosineSums sums_;  // of one cell

@@ -32,6 +32,7 @@ constexpr std::uint64_t queries_per_timed = 8;
 
 constexpr std::size_t blocks_ahead = 5;
 constexpr std::size_t cells_ahead = 4;
+constexpr std::size_t views_ahead = 4;  // beyond these
 constexpr std::size_t rows_ahead = 3;
 
 void prefetch(const std::byte* from, std::size_t bytes) {
@@ -108,7 +109,7 @@ Status CellSearch::refresh() {
         std::fill(cells_.begin(), cells_.end(), CellView{});
         for (SegmentView& view : segments_) {
             view.chunks.clear();
-            view.rows.reset();
+            view.hold(nullptr);
         }
     }
     if (index_.space_key() != space_key_) {
@@ -221,6 +222,10 @@ CellSearch::CellScan CellSearch::scan_of(const CodeBlocks& codes) {
 Status CellSearch::open_cells(std::size_t end) {
     const bool product = index_.space().estimate() == Estimate::product;
     for (std::size_t i = scans_.size(); i < std::min(end, ranked_.size()); ++i) {
+        if (i + views_ahead < ranked_.size()) {
+            __builtin_prefetch(&directory_->info(ranked_[i + views_ahead].cell));
+            __builtin_prefetch(&cells_[ranked_[i + views_ahead].cell]);
+        }
         const RankedCell& at = ranked_[i];
         const CellInfo& info = directory_->info(at.cell);
         const CellView& view = cells_[at.cell];
@@ -375,30 +380,56 @@ void CellSearch::release_chunks() {
     passing_chunks_.clear();
 }
 
-CellSearch::RowPlace CellSearch::row_in_memory(std::uint32_t slot) {
-    const SegmentView* view = view_of(slot);
-    if (view == nullptr || view->rows == nullptr) {
+void CellSearch::SegmentView::hold(std::shared_ptr<const Segment> rows) {
+    rows_ = std::move(rows);
+    count_ = 0;
+    if (rows_ == nullptr || rows_->size() == 0) {
+        return;
+    }
+    // They ascend, so the last is as many further on only if none is missing.
+    const std::size_t last = rows_->size() - 1;
+    if (rows_->slots[last] - rows_->slots[0] == last) {
+        first_ = rows_->row(0);
+        rowids_ = rows_->rowids.data();
+        first_slot_ = rows_->slots[0];
+        count_ = static_cast<std::uint32_t>(rows_->size());
+        stride_ = rows_->stride;
+    }
+}
+
+CellSearch::RowPlace CellSearch::SegmentView::row(std::uint32_t slot) const {
+    if (slot - first_slot_ < count_) {
+        const std::size_t at = slot - first_slot_;
+        return {first_ + at * stride_, rowids_ + at};
+    }
+    if (rows_ == nullptr) {
         return {};
     }
-    const std::vector<std::uint32_t>& slots = view->rows->slots;
-    std::size_t at = slot % rows_.segment_slots();
-    if (at >= slots.size() || slots[at] != slot) {
-        at = static_cast<std::size_t>(std::lower_bound(slots.begin(), slots.end(), slot) - slots.begin());
-        if (at == slots.size() || slots[at] != slot) {
-            return {};
-        }
-    }
-    return {view->rows->row(at), view->rows->rowids[at]};
+    const std::vector<std::uint32_t>& slots = rows_->slots;
+    const auto at = static_cast<std::size_t>(std::lower_bound(slots.begin(), slots.end(), slot) - slots.begin());
+    return at < slots.size() && slots[at] == slot ? RowPlace{rows_->row(at), &rows_->rowids[at]} : RowPlace{};
+}
+
+CellSearch::RowPlace CellSearch::row_in_memory(std::uint32_t slot) {
+    const SegmentView* view = view_of(slot);
+    return view != nullptr ? view->row(slot) : RowPlace{};
 }
 
 // Where memory has room for all rows, they are decoded a segment at a time.
+Status CellSearch::decode(SegmentView& view, bool keep) {
+    std::shared_ptr<const Segment> rows;
+    VSS_TRY(rows_.segment(view.info, keep, rows));
+    view.hold(std::move(rows));
+    return Status::ok();
+}
+
 Status CellSearch::keep_rows(SegmentView& view) {
-    if (view.rows != nullptr || view.cold < cold_rows_per_segment || queries_ < kept_at_ + queries_per_segment) {
+    if (view.rows() != nullptr || view.cold < cold_rows_per_segment || queries_ < kept_at_ + queries_per_segment) {
         return Status::ok();
     }
     kept_at_ = queries_;
     view.cold = 0;
-    return rows_fit() ? rows_.segment(view.info, true, view.rows) : Status::ok();
+    return rows_fit() ? decode(view, true) : Status::ok();
 }
 
 Status CellSearch::slots_end(std::uint64_t& out) {
@@ -413,6 +444,7 @@ Status CellSearch::begin(const CellQuery& query) {
     const std::size_t padded = index_.space().padded();
     std::vector<float> raw(dim_);
     decode_vector(type_, query.vector, dim_, raw.data());
+    exact_ = ExactDistance(type_, metric_, query.vector, dim_);
     query_.vector.resize(padded);
     const CellSpace& space = index_.space();
     // Under inner product the query's own length changes nothing of the order.
@@ -648,7 +680,7 @@ Status CellSearch::scan_cells(const CellQuery& query, std::vector<Neighbor>& out
     std::uint64_t entries_before = 0;
     expected_at_ = 0;
     expected_slope_ = 0;
-    expected_.left = std::numeric_limits<double>::infinity();
+    expected_.restart();
     if (known) {
         VSS_TRY(look_at_passed(query, false, out));
         expect_near(limit);
@@ -734,10 +766,12 @@ Status CellSearch::scan_cells(const CellQuery& query, std::vector<Neighbor>& out
         const std::uint32_t cell = ranked_[i].cell;
         model_.scanned(cell);
         if (known && trace_ == nullptr) {
-            expected_.left -= static_cast<double>(expected_.rows.empty() ? 0 : expected_.rows[cell]);
+            expected_.scanned(cell);
         }
-        for (Expected& expected : expected_by_k_) {
-            expected.left -= trace_ != nullptr && !expected.rows.empty() ? static_cast<double>(expected.rows[cell]) : 0;
+        if (trace_ != nullptr) {
+            for (Expected& expected : expected_by_k_) {
+                expected.scanned(cell);
+            }
         }
         status = scan_cell(i, ahead, query, limit);
         if (!status.is_ok()) {
@@ -851,56 +885,58 @@ Status CellSearch::look_at(std::span<const Passed> rows, const CellQuery& query,
     const double refined = now_us();
     costs_.refine_us += refined - start;
     costs_.refined += places_.size() - cold_.size();
-    const auto prefetch_row = [&](std::size_t i) {
+    row_places_.resize(refined_.size());
+    const auto find_row = [&](std::size_t i) {
         if (i < refined_.size()) {
-            const RowPlace row = row_in_memory(places_[key_number(refined_[i])].slot);
-            if (row.vector != nullptr) {
-                prefetch(row.vector, rows_.vector_bytes());
+            row_places_[i] = row_in_memory(places_[key_number(refined_[i])].slot);
+            if (row_places_[i].vector != nullptr) {
+                __builtin_prefetch(row_places_[i].rowid);
+                prefetch(row_places_[i].vector, rows_.vector_bytes());
             }
         }
     };
-    for (std::size_t i = 0; i < rows_ahead; ++i) {
-        prefetch_row(i);
-    }
-    for (std::size_t i = 0; i < refined_.size(); ++i) {
-        prefetch_row(i + rows_ahead);
-        const CodePlace& place = places_[key_number(refined_[i])];
-        if (!(bounds_[key_number(refined_[i])] < limit)) {
-            continue;
-        }
+    const auto measure_and_offer = [&](std::uint32_t slot, const RowPlace& row) -> Status {
         bool passes = false;
         Neighbor neighbor;
-        VSS_TRY(measure(place.slot, query, passes, neighbor));
+        VSS_TRY(measure(slot, row, query, passes, neighbor));
         if (passes) {
             offer(neighbor, query.k, best);
             limit = reach(query, best);
+        }
+        return Status::ok();
+    };
+    for (std::size_t i = 0; i < rows_ahead; ++i) {
+        find_row(i);
+    }
+    for (std::size_t i = 0; i < refined_.size(); ++i) {
+        find_row(i + rows_ahead);
+        const std::size_t at = key_number(refined_[i]);
+        if (bounds_[at] < limit) {
+            VSS_TRY(measure_and_offer(places_[at].slot, row_places_[i]));
         }
     }
     for (const Passed& row : cold_) {
-        if (!(row.bound < limit)) {
-            continue;
-        }
-        bool passes = false;
-        Neighbor neighbor;
-        VSS_TRY(measure(row.slot, query, passes, neighbor));
-        if (passes) {
-            offer(neighbor, query.k, best);
-            limit = reach(query, best);
+        if (row.bound < limit) {
+            VSS_TRY(measure_and_offer(row.slot, {}));
         }
     }
     costs_.rerank_us += now_us() - refined;
     return Status::ok();
 }
 
-Status CellSearch::measure(std::uint32_t slot, const CellQuery& query, bool& passes, Neighbor& out) {
+// `row`: where it was when that was asked.
+Status CellSearch::measure(std::uint32_t slot, const RowPlace& row, const CellQuery& query, bool& passes,
+                           Neighbor& out) {
     passes = false;
+    // Its segment may have been decoded since.
+    const RowPlace now = row.vector != nullptr ? row : row_in_memory(slot);
+    if (now.vector != nullptr) {
+        out.rowid = *now.rowid;
+        return measure_vector(slot, now.vector, query, passes, out);
+    }
     SegmentView* view = view_of(slot);
     if (view == nullptr) {
         return no_vector(slot);
-    }
-    if (const RowPlace row = row_in_memory(slot); row.vector != nullptr) {
-        out.rowid = row.rowid;
-        return measure(slot, row.vector, query, passes, out);
     }
     if (in_memory_only_) {
         return not_in_memory();
@@ -914,15 +950,15 @@ Status CellSearch::measure(std::uint32_t slot, const CellQuery& query, bool& pas
     ++view->cold;
     if (trace_ == nullptr) {
         VSS_TRY(keep_rows(*view));
-    } else if (view->cold >= cold_rows_per_segment && rows_fit()) {
-        VSS_TRY(rows_.segment(view->info, false, view->rows));
+    } else if (view->rows() == nullptr && view->cold >= cold_rows_per_segment && rows_fit()) {
+        VSS_TRY(decode(*view, false));
     }
-    return measure(slot, vector_.data(), query, passes, out);
+    return measure_vector(slot, vector_.data(), query, passes, out);
 }
 
 // `out` has its rowid already.
-Status CellSearch::measure(std::uint32_t slot, const std::byte* vector, const CellQuery& query, bool& passes,
-                           Neighbor& out) {
+Status CellSearch::measure_vector(std::uint32_t slot, const std::byte* vector, const CellQuery& query, bool& passes,
+                                  Neighbor& out) {
     ++costs_.reranked;
     passes = false;
     if (query.rows != nullptr && !query.rows->passes(out.rowid)) {
@@ -933,7 +969,7 @@ Status CellSearch::measure(std::uint32_t slot, const std::byte* vector, const Ce
     if (trace_ != nullptr) {
         trace_->slots.emplace(out.rowid, slot);
     }
-    out = Neighbor::at(exact_distance(type_, metric_, query.vector, vector, dim_), out.rowid);
+    out = Neighbor::at(exact_.to(vector), out.rowid);
     passes = query.rows == nullptr || query.rows->passes_distance(out.reported());
     return Status::ok();
 }

@@ -102,11 +102,30 @@ class CellSearch {
         const std::byte* first = nullptr;  // code; nullptr: not looked at yet
         std::uint32_t live = 0;
     };
+    // A row of a decoded segment.
+    struct RowPlace {
+        const std::byte* vector = nullptr;  // nullptr: not in memory
+        const std::int64_t* rowid = nullptr;
+    };
     struct SegmentView {
         SegmentInfo info;
         std::vector<ChunkView> chunks;  // empty: none was looked at yet
-        std::shared_ptr<const Segment> rows;
-        std::uint32_t cold = 0;  // rows read one by one since `rows` are not there
+        std::uint32_t cold = 0;         // rows read one by one since decoded ones are not there
+
+        [[nodiscard]] const std::shared_ptr<const Segment>& rows() const { return rows_; }
+        void hold(std::shared_ptr<const Segment> rows);
+        // Where the slot's row is; {} if it is not in memory.
+        [[nodiscard]] RowPlace row(std::uint32_t slot) const;
+
+      private:
+        std::shared_ptr<const Segment> rows_;
+        // Of rows_ where no slot between its first and its last is without a row, so that finding one touches nothing
+        // else.
+        const std::byte* first_ = nullptr;
+        const std::int64_t* rowids_ = nullptr;
+        std::uint32_t first_slot_ = 0;
+        std::uint32_t count_ = 0;
+        std::size_t stride_ = 0;
     };
     // A cell to scan.
     struct CellScan {
@@ -118,7 +137,7 @@ class CellSearch {
         bool fine = false;  // it was taken of floats
         float norm = 0;     // |c|
     };
-    struct CellView {
+    struct alignas(64) CellView {
         std::uint64_t version = 0;
         std::shared_ptr<const CodeBlocks> codes;
         CellScan scan;  // of `codes`
@@ -160,12 +179,6 @@ class CellSearch {
         std::uint32_t slot = 0;
         std::uint32_t at = 0;  // in its chunk
     };
-    // A row of a decoded segment.
-    struct RowPlace {
-        const std::byte* vector = nullptr;  // nullptr: not in memory
-        std::int64_t rowid = 0;
-    };
-
     // What a search that learns writes down: after each cell, the misses expected for each of LearnedRecall::ks.
     struct Trace {
         std::array<std::vector<float>, LearnedRecall::ks.size()> expected;
@@ -227,8 +240,12 @@ class CellSearch {
     [[nodiscard]] RowPlace row_in_memory(std::uint32_t slot);
     static void offer(const Neighbor& neighbor, std::size_t k, std::vector<Neighbor>& best);
     static Status no_vector(std::uint32_t slot);
-    Status measure(std::uint32_t slot, const CellQuery& query, bool& passes, Neighbor& out);
-    Status measure(std::uint32_t slot, const std::byte* vector, const CellQuery& query, bool& passes, Neighbor& out);
+    Status measure(std::uint32_t slot, const RowPlace& row, const CellQuery& query, bool& passes, Neighbor& out);
+    Status measure(std::uint32_t slot, const CellQuery& query, bool& passes, Neighbor& out) {
+        return measure(slot, row_in_memory(slot), query, passes, out);
+    }
+    Status measure_vector(std::uint32_t slot, const std::byte* vector, const CellQuery& query, bool& passes,
+                          Neighbor& out);
     [[nodiscard]] bool is_current(const CellView& view, const CellInfo& info) const;
     Status cell_codes(std::uint32_t cell, std::shared_ptr<const CodeBlocks>& held, const CodeBlocks*& out);
     [[nodiscard]] ChunkView& chunk_view(SegmentView& view, std::size_t number);
@@ -244,6 +261,7 @@ class CellSearch {
     void see_as(const CellSearch& other);
     Status add_uncoded(const SegmentView& view, std::vector<std::uint32_t>& out);
     Status keep_rows(SegmentView& view);
+    Status decode(SegmentView& view, bool keep);
     [[nodiscard]] bool rows_fit() const;
     [[nodiscard]] SegmentView* view_of(std::uint32_t slot);
     [[nodiscard]] double reported(float distance) const;
@@ -272,6 +290,7 @@ class CellSearch {
     // Scratch of one query.
     double unit_ = 1;  // what the distance 1 between cells' vectors stands for
     CodeQuery query_;
+    ExactDistance exact_;  // from the query
     SlotCodes::Query fine_;
     double width_ = 0;       // deviations of sign codes that are allowed for
     double fine_width_ = 0;  // of all codes together
@@ -290,6 +309,7 @@ class CellSearch {
     std::vector<CodePlace> places_;                                 // of the rows looked at together
     std::vector<Passed> cold_;                                      // the others
     std::vector<float> bounds_;                                     // by all codes together, of places_
+    std::vector<RowPlace> row_places_;                              // of refined_
     std::vector<std::uint64_t> refined_;  // nearest first: keys of estimate and index into places_
     std::vector<std::uint64_t> seen_;     // bits by slot; all zero between queries
     std::vector<std::uint32_t> seen_slots_;

@@ -89,7 +89,7 @@ void CellSearch::see_as(const CellSearch& other) {
             view = {};
         }
         view.info = seen.info;
-        view.rows = seen.rows;
+        view.hold(seen.rows());
     }
     in_memory_only_ = true;
 }

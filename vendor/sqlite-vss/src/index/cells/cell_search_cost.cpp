@@ -170,11 +170,11 @@ Status CellSearch::measure_in_order(const CellQuery& query, std::vector<Neighbor
         if (view.info.live == 0) {
             continue;
         }
-        std::shared_ptr<const Segment> rows = view.rows;
+        std::shared_ptr<const Segment> rows = view.rows();
         if (rows == nullptr) {
             VSS_TRY(rows_.segment(view.info, keep, rows));
             if (keep) {
-                view.rows = rows;
+                view.hold(rows);
             }
         }
         distances.resize(rows->size());
