@@ -184,6 +184,111 @@ def _integers(random: Random, rows: int, queries: int) -> Made:
     return some(rows), some(queries)
 
 
+def _hashed_words(random: Random, rows: int, queries: int) -> Made:
+    """Real texts embedded without a model: signed hashes of their words, weighed by rarity, of 256 columns."""
+    import json
+    import re
+    import zlib
+
+    from benchmarks.data import dataset_directory
+
+    with (dataset_directory() / "texts.jsonl").open(encoding="utf-8") as file:
+        texts = [json.loads(line)[1] for line in file]
+    texts = [texts[i] for i in random.permutation(len(texts))[: rows + queries]]
+    words = [re.findall(r"[a-z]+", text.lower()) for text in texts]
+    counts: dict[str, int] = {}
+    for some in words:
+        for word in set(some):
+            counts[word] = counts.get(word, 0) + 1
+    weights = {
+        word: (
+            (h := zlib.crc32(word.encode())) % 256,
+            (1 if h >> 16 & 1 else -1) * np.log(len(texts) / count),
+        )
+        for word, count in counts.items()
+    }
+    out = np.zeros((len(texts), 256), np.float32)
+    for row, some in zip(out, words, strict=True):
+        for word in some:
+            column, weight = weights[word]
+            row[column] += weight
+        row[0] += 1e-3  # a text without words has a direction too
+    return out[:rows], out[rows:]
+
+
+def _topics(random: Random, rows: int, queries: int) -> Made:
+    """Mixtures of few topics: shares that add up to 1."""
+
+    def some(n: int) -> Matrix:
+        return random.dirichlet(np.full(96, 0.08), n).astype(np.float32)
+
+    return some(rows), some(queries)
+
+
+def _heavy_tails(random: Random, rows: int, queries: int) -> Made:
+    """Student's t of 3 degrees of freedom: some values are huge."""
+
+    def some(n: int) -> Matrix:
+        return random.standard_t(3, (n, 96)).astype(np.float32)
+
+    return some(rows), some(queries)
+
+
+def _nested(random: Random, rows: int, queries: int) -> Made:
+    """Clusters of clusters of clusters, some of them with many more rows than others."""
+    top = random.standard_normal((12, 160)) * 4
+    middle = top[random.integers(0, 12, 120)] + random.standard_normal((120, 160)) * 1.5
+    low = middle[random.integers(0, 120, 1500)] + random.standard_normal((1500, 160)) * 0.6
+    weights = random.pareto(1.2, 1500) + 0.05
+    weights /= weights.sum()
+
+    def some(n: int) -> Matrix:
+        near = low[random.choice(1500, n, p=weights)]
+        return (near + 0.25 * random.standard_normal((n, 160))).astype(np.float32)
+
+    return some(rows), some(queries)
+
+
+def _walks(random: Random, rows: int, queries: int) -> Made:
+    """Windows of random walks, brought to mean 0: neighbouring columns are much alike."""
+
+    def some(n: int) -> Matrix:
+        out = np.cumsum(random.standard_normal((n, 128), dtype=np.float32), axis=1)
+        return out - out.mean(axis=1, keepdims=True)
+
+    return some(rows), some(queries)
+
+
+def _places(random: Random, rows: int, queries: int) -> Made:
+    """Latitude and longitude as three coordinates, around towns of very unlike sizes."""
+    towns = random.standard_normal((400, 3))
+    towns /= np.linalg.norm(towns, axis=1, keepdims=True)
+    sizes = 1 / np.arange(1, 401)
+    sizes /= sizes.sum()
+
+    def some(n: int) -> Matrix:
+        at = towns[random.choice(400, n, p=sizes)] + 0.003 * random.standard_normal((n, 3))
+        return (at / np.linalg.norm(at, axis=1, keepdims=True)).astype(np.float32)
+
+    return some(rows), some(queries)
+
+
+def _two_kinds(random: Random, rows: int, queries: int) -> Made:
+    """Two models' vectors in one column; nine in ten rows are of the one, half of the queries of the other."""
+    shared = random.standard_normal(192, dtype=np.float32)
+
+    def one(n: int) -> Matrix:
+        return random.standard_normal((n, 24), dtype=np.float32) @ plane + 0.3 * shared
+
+    def other(n: int) -> Matrix:
+        return random.standard_normal((n, 192), dtype=np.float32) * 0.8 - 0.5 * shared
+
+    plane = random.standard_normal((24, 192), dtype=np.float32) / 5
+    table = np.concatenate([one(rows - rows // 10), other(rows // 10)])
+    asked = np.concatenate([one(queries - queries // 2), other(queries // 2)])
+    return table[random.permutation(rows)], asked[random.permutation(queries)]
+
+
 KINDS: dict[str, Kind] = {
     "minilm": Kind(_real(), "cosine"),
     "minilm-l2": Kind(_real(), "l2"),
@@ -223,4 +328,17 @@ KINDS: dict[str, Kind] = {
     "curve": Kind(_line),
     "int8": Kind(_integers, "l2", "int8"),
     "int8-ip": Kind(_integers, "ip", "int8"),
+    # Made after the rule was, and never looked at while it was tuned.
+    "hashed-words-cosine": Kind(_hashed_words, "cosine"),
+    "hashed-words-ip": Kind(_hashed_words, "ip"),
+    "topics-96": Kind(_topics),
+    "topics-96-cosine": Kind(_topics, "cosine"),
+    "heavy-tails": Kind(_heavy_tails),
+    "heavy-tails-ip": Kind(_heavy_tails, "ip"),
+    "nested": Kind(_nested),
+    "nested-cosine": Kind(_nested, "cosine", "float16"),
+    "walks": Kind(_walks),
+    "places": Kind(_places),
+    "two-kinds": Kind(_two_kinds),
+    "two-kinds-cosine": Kind(_two_kinds, "cosine"),
 }
