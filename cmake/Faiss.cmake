@@ -66,7 +66,7 @@ function(vss_cached_faiss flags result)
     list(APPEND flags ${VSS_FAISS_INCLUDES})
     set(recipe "${VSS_FAISS_SHA256} ${flags} ${CMAKE_CXX_FLAGS} ${CMAKE_SYSTEM_NAME} ${CMAKE_SYSTEM_PROCESSOR} "
                "${CMAKE_CXX_COMPILER_ID} ${CMAKE_CXX_COMPILER_VERSION}")
-    foreach(file CMakeLists.txt omp/omp.h)
+    foreach(file CMakeLists.txt distances.cpp omp/omp.h)
         file(SHA256 ${CMAKE_CURRENT_FUNCTION_LIST_DIR}/faiss/${file} sha256)
         list(APPEND recipe ${sha256})
     endforeach()

@@ -130,6 +130,33 @@ def test_metrics_and_element_types(
     assert index.stats()["search"] == "faiss"
 
 
+def test_training_leaves_out_what_only_hamming_distances_need(
+    open_db: Open, random: np.random.Generator
+) -> None:
+    """Faiss sorts the centroids of "PQ.." and not of "PQ..np": of PQ96 that took more than five minutes."""
+    faiss = pytest.importorskip("faiss")
+    matrix = clustered(random, ROWS)
+    for with_it, without in (("PQ4x4", "PQ4x4np"), ("IVF8,PQ4x4", "IVF8,PQ4x4np")):
+        centroids = []
+        for number, factory in enumerate((with_it, without)):
+            db = open_db(f"{number}{with_it}.db")
+            index = filled(db, factory, matrix).to_faiss()
+            inner = faiss.downcast_index(index.index)
+            centroids.append(faiss.vector_to_array(inner.pq.centroids))
+        assert np.array_equal(*centroids), with_it
+
+
+def test_a_graph_of_vectors_measures_no_more_rows_than_it_needs(
+    db: sqlite3.Connection, random: np.random.Generator
+) -> None:
+    """Its distances are those of the rows: where the search reaches 80 rows, not all 80 are read again."""
+    matrix = clustered(random, 4000)
+    index = filled(db, "HNSW8", matrix)
+    learned = index.stats()["settings_for_recall_at_10"]
+    told = index.explain(matrix[0], k=10, recall=0.99)
+    assert learned["0.99"]["efSearch"] > 10 * learned["0.99"]["candidates"] == told["measured"], learned
+
+
 def test_it_is_made_by_itself_when_there_are_rows_enough(
     db: sqlite3.Connection, random: np.random.Generator
 ) -> None:

@@ -37,10 +37,22 @@ constexpr double rows_per_candidate = 20;
 constexpr double spare = 4;
 constexpr std::size_t most_probes_tried = 1024;
 constexpr std::size_t most_reach_tried = 800;
+// Vectors that a search of a graph measures for each one of its reach.
+constexpr double rows_per_reach = 20;
 // Stages, as progress tells them.
 constexpr std::string_view training = "training";
 constexpr std::string_view adding = "adding";
 constexpr std::string_view measuring = "measuring";
+
+double rows_looked_at(const FaissEngine& engine, std::size_t width, std::size_t rows) {
+    switch (engine.knob()) {
+        case FaissKnob::probes:
+            return static_cast<double>(width) / static_cast<double>(engine.widest()) * static_cast<double>(rows);
+        case FaissKnob::reach: return static_cast<double>(width) * rows_per_reach;
+        case FaissKnob::none: break;
+    }
+    return 0;
+}
 
 }  // namespace
 
@@ -339,10 +351,7 @@ Status FaissIndex::learn(FaissLearned& out, Progress& progress) {
                         recall = std::min(recall, shares[at][f][half] / static_cast<double>(asked[half]));
                     }
                 }
-                const double looked =
-                    engine.knob() == FaissKnob::probes
-                        ? static_cast<double>(width) / static_cast<double>(engine.widest()) * static_cast<double>(rows)
-                        : 0;
+                const double looked = rows_looked_at(engine, width, rows);
                 const double cost = looked + rows_per_candidate * some[f] * FaissLearned::ks[at];
                 for (std::size_t level = 0; level < FaissLearned::levels.size(); ++level) {
                     const double wanted_recall =
@@ -366,12 +375,13 @@ Status FaissIndex::learn(FaissLearned& out, Progress& progress) {
             }
             break;
         case FaissKnob::reach:
-            // A search reaches at least as far as it finds candidates, and its work grows with the square.
+            // A search reaches at least as far as it finds candidates. Where the graph holds the vectors themselves,
+            // the nearest few of those are enough; where it holds codes, more of them must be measured.
             for (std::size_t at = 0; at < all; ++at) {
-                for (const std::uint32_t factor : factors) {
-                    if (const std::size_t reach = std::size_t{factor} * FaissLearned::ks[at];
+                for (std::size_t i = 0; i < factors.size(); ++i) {
+                    if (const std::size_t reach = std::size_t{factors[i]} * FaissLearned::ks[at];
                         reach <= most_reach_tried) {
-                        VSS_TRY(try_settings(reach, {&factor, 1}, at, at + 1));
+                        VSS_TRY(try_settings(reach, std::span(factors).first(i + 1), at, at + 1));
                     }
                 }
             }

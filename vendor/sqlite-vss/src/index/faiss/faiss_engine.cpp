@@ -26,6 +26,7 @@
 #include <string_view>
 
 #include "base/text.h"
+#include "index/faiss/faiss_graph.h"
 #include "index/faiss/faiss_objects.h"
 #include "index/faiss/faiss_walk.h"
 
@@ -199,6 +200,7 @@ struct Parts {
     faiss::IndexHNSW* centroids_graph = nullptr;  // by which its lists are found
     int centroids_reach = 0;
     bool selects = false;
+    bool flat_graph = false;  // that we search ourselves
     std::mutex fast_lock;
 
     // That training looks for, at most by one of its quantizers.
@@ -207,6 +209,7 @@ struct Parts {
         inner = inner_of(index.get());
         ivf = dynamic_cast<const faiss::IndexIVF*>(inner.index);
         hnsw = dynamic_cast<const faiss::IndexHNSW*>(inner.index);
+        flat_graph = hnsw != nullptr && is_flat_graph(*hnsw);
         fast = const_cast<faiss::IndexIVFFastScan*>(dynamic_cast<const faiss::IndexIVFFastScan*>(inner.index));
         centroids_graph = ivf == nullptr ? nullptr : dynamic_cast<faiss::IndexHNSW*>(ivf->quantizer);
         centroids_reach = centroids_graph == nullptr ? 0 : centroids_graph->hnsw.efSearch;
@@ -355,7 +358,9 @@ std::size_t centroids_of(const faiss::Index* index) {
     return pq == nullptr ? most : std::max(most, std::size_t{1} << pq->nbits);
 }
 
-void be_quiet(faiss::Index* index) {
+// Nothing here searches by the Hamming distance of codes ("polysemous"), for which Faiss would sort the centroids of
+// each product quantizer by annealing: of PQ96 that takes minutes, and no distance changes by it.
+void prepare_training(faiss::Index* index) {
     auto* inner = const_cast<faiss::Index*>(inner_of(index).index);
     if (auto* ivf = dynamic_cast<faiss::IndexIVF*>(inner); ivf != nullptr) {
         be_quiet(ivf->cp);
@@ -363,8 +368,14 @@ void be_quiet(faiss::Index* index) {
     if (auto* pq = const_cast<faiss::ProductQuantizer*>(quantizer_of(inner)); pq != nullptr) {
         be_quiet(pq->cp);
     }
+    if (auto* pq = dynamic_cast<faiss::IndexPQ*>(inner); pq != nullptr) {
+        pq->do_polysemous_training = false;
+    }
+    if (auto* pq = dynamic_cast<faiss::IndexIVFPQ*>(inner); pq != nullptr) {
+        pq->do_polysemous_training = false;
+    }
     if (auto* hnsw = dynamic_cast<faiss::IndexHNSW*>(inner); hnsw != nullptr && hnsw->storage != nullptr) {
-        be_quiet(hnsw->storage);
+        prepare_training(hnsw->storage);
     }
 }
 
@@ -413,7 +424,7 @@ std::size_t Parts::centroids() const {
 
 Status Engine::train(std::span<const float> rows, const Check& check) {
     const Asking asking(check);
-    be_quiet(parts_->index.get());
+    prepare_training(parts_->index.get());
     return guarded("training", [&] {
         const QuietRotations quiet(parts_->inner.transforms);
         parts_->index->train(static_cast<faiss::Index::idx_t>(rows.size() / parts_->dim), rows.data());
@@ -486,6 +497,8 @@ Status Engine::search(const float* query, std::size_t k, FaissWidth width, const
             }
             parameters.sel = bits ? &*bits : nullptr;
             index.search(1, moved.data(), n, distances.data(), found.data(), &parameters);
+        } else if (parts_->flat_graph) {
+            search_flat_graph(*parts_->hnsw, moved.data(), k, width.own, allowed, out);
         } else if (parts_->hnsw != nullptr) {
             faiss::SearchParametersHNSW parameters;
             parameters.efSearch = static_cast<int>(std::max(width.own, k));
