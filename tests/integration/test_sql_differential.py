@@ -263,6 +263,63 @@ def test_k_and_recall_are_given_by_equals(seven: Any, condition: str) -> None:
         rows(seven, f"select rowid from e where v match '[1]' and {condition}")
 
 
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "(kind, year) in (values ('x', 2001), ('y', 2005))",
+        "(kind, year) in (select 'x', year from p)",
+        "(rowid, kind) in (values (2, 'y'), (3, 'x'), (5, 'y'), (6, 'x'), (7, 'X'))",
+        "(year, flag) in (select year, 1 - draft from p where id <> 1)",
+        "not (kind, year) in (select 'x', year from p)",
+    ],
+)
+def test_a_list_of_rows_is_refused_with_k_and_right_with_limit(seven: Any, condition: str) -> None:
+    """SQLite asks a search once for each such row, so that k came back for each."""
+    expected = rows(seven, f"select rowid from e where {condition} order by rowid limit 2")
+    search = f"select rowid from e where v match '[0]' and {condition}"
+    assert rows(seven, f"{search} order by distance limit 2") == expected
+    assert rows(seven, f"{search} and rowid > 0 order by distance, rowid limit 2") == expected
+    inside = f"select rowid from e where v match '[0]' and k = 2 and rowid in (select rowid from e where {condition})"
+    assert rows(seven, inside) == expected
+    for asked in (
+        f"{search} and k = 2",
+        search.replace("v match '[0]'", "vss_search(v, vss_search_params('[0]', 2))"),
+    ):
+        with pytest.raises(
+            Exception, match=r"runs a search once for each row of|after the k nearest rows are found"
+        ):
+            rows(seven, asked)
+
+
+def test_other_views_and_triggers_are_no_reason_to_refuse(seven: Any) -> None:
+    kept = "(kind = 'y' or year = 2005)"
+    for name, k, condition in (
+        ("first", 3, kept),
+        ("second", 2, "true"),
+        ("third", 2, "year > 2003"),
+        ("Fourth one", 2, "not flag"),
+    ):
+        seven.execute(
+            f"create view \"{name}\" as select rowid as id from e where v match '[0]' and k = {k} and {condition}"
+        )
+    seven.execute("create view fifth as select id from first where id > 2")
+    seven.execute("create table asked(x)")
+    seven.execute("create table found(id)")
+    seven.execute(
+        "create trigger answers after insert on asked begin insert into found"
+        " select rowid from e where v match new.x and k = 2 and flag is not true; end"
+    )
+    assert rows(seven, "select * from first") == rows(seven, f"select rowid from e where {kept} limit 3")
+    assert rows(seven, "select * from second") == [(1,), (2,)]
+    assert rows(seven, "select * from third where id <> 4") == [(5,)]
+    assert rows(seven, 'select * from "Fourth one"') == [(2,), (4,)]
+    assert rows(seven, "select * from fifth") == [
+        (id_,) for (id_,) in rows(seven, "select * from first") if id_ > 2
+    ]
+    seven.execute("insert into asked values ('[0]')")
+    assert rows(seven, "select * from found") == [(2,), (4,)]
+
+
 def test_comparisons_go_by_their_own_collation_and_type(seven: Any) -> None:
     """kind is nocase: x at 3 and 6, X at 1, 4 and 7, y at 2 and 5."""
 

@@ -37,6 +37,7 @@ void append_piece(std::string& out, Number piece) {
 
 // ASCII letters alone, whatever the locale.
 [[nodiscard]] bool equal_ignoring_case(std::string_view a, std::string_view b);
+[[nodiscard]] std::string lower(std::string_view text);
 
 // cat("k is ", 3, '.') == "k is 3."
 template <class... Pieces>

@@ -1,6 +1,7 @@
 #include "sqlite/search_reading.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "base/text.h"
 #include "sqlite/sql_tokens.h"
@@ -78,6 +79,11 @@ std::optional<std::size_t> taken_as(const Plan& plan, const Term& term, bool der
     return at;
 }
 
+// Whether a text may write the name otherwise than it is.
+bool is_quoted(std::string_view name) {
+    return name.find_first_of("\"`]") != std::string_view::npos;
+}
+
 }  // namespace
 
 ProbeScope::ProbeScope() {
@@ -114,23 +120,65 @@ std::shared_ptr<SearchReader::Searches> SearchReader::searches_of(const TableNam
     return searches;
 }
 
-// Views and triggers.
 Status SearchReader::from_stored_sql(const TableName& name, const Schema& schema,
                                      std::vector<std::shared_ptr<Searches>>& out) {
-    const std::string select = " where type in ('view', 'trigger') and instr(lower(sql), lower(?1))";
+    // The word by which a text uses it: a view's own name, the name of a trigger's table.
+    struct Stored {
+        std::string word;
+        std::string sql;
+        bool is_used = false;
+    };
+    // With foreign keys a statement may change, and so set off triggers of, tables that it does not name.
+    int has_foreign_keys = 0;
+    sqlite3_db_config(name.db, SQLITE_DBCONFIG_ENABLE_FKEY, -1, &has_foreign_keys);
+    std::vector<Stored> all;
     Statement stored;
-    VSS_TRY(stored.prepare(name.db,
-                           cat("select sql from ", quote_identifier(name.schema), ".sqlite_master", select,
-                               " union all select sql from sqlite_temp_master", select),
-                           false));
-    stored.bind_text(1, name.table);
+    VSS_TRY(stored.prepare(
+        name.db,
+        cat("select case type when 'view' then name else tbl_name end, sql, type = 'trigger' from ",
+            quote_identifier(name.schema),
+            ".sqlite_master where type in ('view', 'trigger') union all "
+            "select case type when 'view' then name else tbl_name end, sql, type = 'trigger' from sqlite_temp_master "
+            "where type in ('view', 'trigger')"),
+        false));
     for (bool row = true;;) {
         VSS_TRY(stored.step(row));
         if (!row) {
-            return Status::ok();
+            break;
         }
-        out.push_back(searches_of(name, schema, stored.text(0)));
+        all.push_back(
+            {lower(stored.text(0)), std::string(stored.text(1)), has_foreign_keys != 0 && stored.int64(2) != 0});
     }
+    std::vector<std::string> used;
+    for (const Stored& each : all) {
+        if (each.is_used) {
+            used.push_back(lower(each.sql));
+        }
+    }
+    for (sqlite3_stmt* statement = sqlite3_next_stmt(name.db, nullptr); statement != nullptr;
+         statement = sqlite3_next_stmt(name.db, statement)) {
+        const char* sql = sqlite3_stmt_busy(statement) != 0 ? sqlite3_sql(statement) : nullptr;
+        if (sql != nullptr) {
+            used.push_back(lower(sql));
+        }
+    }
+    for (std::size_t i = 0; i < used.size(); ++i) {
+        for (Stored& each : all) {
+            // A name that its text may write otherwise is taken to be there.
+            if (!each.is_used && (used[i].find(each.word) != std::string::npos || is_quoted(each.word))) {
+                each.is_used = true;
+                used.push_back(lower(each.sql));
+            }
+        }
+    }
+    const std::string table = lower(name.table);
+    const bool is_found = std::any_of(all.begin(), all.end(), [](const Stored& each) { return each.is_used; });
+    for (const Stored& each : all) {
+        if ((each.is_used || !is_found) && (is_quoted(table) || lower(each.sql).find(table) != std::string::npos)) {
+            out.push_back(searches_of(name, schema, each.sql));
+        }
+    }
+    return Status::ok();
 }
 
 // How SQLite would take this condition in a search: EXPLAIN shows what the table is given, and whether rows that came
@@ -150,6 +198,7 @@ SearchReader::Probed SearchReader::probe(const TableName& name, const Search& se
     // The table is the first of the FROM, so its cursor is 0.
     std::size_t loops = 0;
     bool inside = false;
+    std::int64_t filter_at = 0;
     for (bool row = true;;) {
         if (!explain.step(row).is_ok() || !row) {
             break;
@@ -159,11 +208,14 @@ SearchReader::Probed SearchReader::probe(const TableName& name, const Search& se
             probed.is_kept = true;  // random(), which is asked for every row
         }
         if (explain.int64(2) != 0) {
+            // The end of a loop that began before the search did.
+            probed.is_looped |= loops > 0 && (opcode == "Next" || opcode == "Prev") && explain.int64(3) <= filter_at;
             continue;
         }
         if (opcode == "VFilter") {
             ++loops;
             inside = true;
+            filter_at = explain.int64(0);
             Plan plan;
             if (!Plan::decode(explain.text(5), plan).is_ok()) {
                 return probed;
@@ -222,13 +274,17 @@ Status SearchReader::read_as(const TableName& name, const Plan& plan, bool has_k
                                        "rowid in (select rowid from ",
                                        name.table, " where ...)"));
         }
-        if (has_k && condition.is_own && condition.has_list && !probed.terms.empty() &&
-            sqlite3_libversion_number() < 3038000) {
-            return Status::invalid(cat(name.words(), ": SQLite ", sqlite3_libversion(),
-                                       " runs a search once for each value of \"", condition.text,
-                                       "\" (3.38 hands them over at once)", or_else,
-                                       "hand the rows over as JSON: match vss_search_params(vector, k, recall, "
-                                       "(select json_group_array(id) from ...))"));
+        const bool is_old = sqlite3_libversion_number() < 3038000;
+        if (has_k && condition.is_own &&
+            (probed.is_looped || (condition.has_list && !probed.terms.empty() && is_old))) {
+            return Status::invalid(
+                is_old
+                    ? cat(name.words(), ": SQLite ", sqlite3_libversion(), " runs a search once for each value of \"",
+                          condition.text, "\" (3.38 hands them over at once)", or_else,
+                          "hand the rows over as JSON: match vss_search_params(vector, k, recall, "
+                          "(select json_group_array(id) from ...))")
+                    : cat(name.words(), ": SQLite runs a search once for each row of \"", condition.text, '"', or_else,
+                          "put the condition into rowid in (select rowid from ", name.table, " where ...)"));
         }
         for (const Term& term : probed.terms) {
             const std::optional<std::size_t> at = taken_as(plan, term, is_derived(condition, probed.terms), matched);

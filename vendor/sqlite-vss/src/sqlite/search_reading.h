@@ -53,6 +53,7 @@ class SearchReader {
     struct Probed {
         bool is_known = false;
         bool is_kept = false;     // SQLite checks it itself, on rows that came out
+        bool is_looped = false;   // SQLite runs the search once for each value or row of a list
         std::vector<Term> terms;  // what the table is given of it
     };
     struct Search {
@@ -62,6 +63,7 @@ class SearchReader {
     using Searches = std::vector<Search>;
 
     std::shared_ptr<Searches> searches_of(const TableName& name, const Schema& schema, std::string_view sql);
+    // Views and triggers that the running statements use, and those that these use in turn; all, where none is found.
     Status from_stored_sql(const TableName& name, const Schema& schema, std::vector<std::shared_ptr<Searches>>& out);
     static Probed probe(const TableName& name, const Search& search, const std::string& condition);
     struct Candidate {

@@ -450,13 +450,6 @@ class TextReader {
         return text_.is(i, "not") && text_.is(i + 1, "null") && i + 2 == range.end;
     }
 
-    static std::string lower(std::string_view text) {
-        std::string out(text);
-        std::transform(out.begin(), out.end(), out.begin(),
-                       [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-        return out;
-    }
-
     // The condition over t_rows.
     void put_inside(Range range, const std::string& alias, WrittenCondition& out) const {
         std::vector<std::string> pieces(1);
