@@ -1,6 +1,5 @@
 // The glue: SQLite's virtual table callbacks, each a few lines over Table, Cursor and plan. No exception leaves here.
 #include <cstddef>
-#include <exception>
 #include <memory>
 #include <new>
 #include <string>
@@ -12,6 +11,7 @@
 #include "sqlite/functions/buffer_table.h"
 #include "sqlite/functions/functions.h"
 #include "sqlite/functions/index_functions.h"
+#include "sqlite/guarded.h"
 #include "sqlite/maintenance.h"
 #include "sqlite/parameters.h"
 #include "sqlite/plan.h"
@@ -53,36 +53,9 @@ TableHandle& handle_of(sqlite3_vtab* table) {
     return *static_cast<TableHandle*>(table);
 }
 
-void set_error(char** error, const std::string& message) {
-    sqlite3_free(*error);
-    *error = message.empty() ? nullptr : sqlite3_mprintf("%s", message.c_str());
-}
-
-// Runs `body` (which gives a Status) for a library's callback: the api table in force, no exception out.
-template <class Body>
-int guarded(const sqlite3_api_routines* api, char** error, Body body) {
-    const ApiScope scope(api);
-    try {
-        const Status status = body();
-        if (!status.is_ok()) {
-            set_error(error, status.message());
-        }
-        // SQLite looks for the plain code to apply the statement's conflict clause.
-        const int rc = status.sqlite_code();
-        return (rc & 0xff) == SQLITE_CONSTRAINT ? SQLITE_CONSTRAINT : rc;
-    } catch (const std::bad_alloc&) {
-        return SQLITE_NOMEM;
-    } catch (const std::exception& exception) {
-        set_error(error, cat("vss0: ", exception.what()));
-        return SQLITE_ERROR;
-    } catch (...) {
-        return SQLITE_ERROR;
-    }
-}
-
 template <class Body>
 int guarded(sqlite3_vtab* base, Body body) {
-    return guarded(handle_of(base).api, &base->zErrMsg, [&] {
+    return vss::guarded(handle_of(base).api, &base->zErrMsg, [&] {
         const Table::Work work(*handle_of(base).table);
         return body();
     });
@@ -92,7 +65,7 @@ int guarded(sqlite3_vtab* base, Body body) {
 template <class Body>
 int guarded_once(sqlite3_vtab* base, Body body) {
     if (Table& table = *handle_of(base).table; table.is_at_work()) {
-        return guarded(handle_of(base).api, &base->zErrMsg, [&] { return table.leads_back(); });
+        return vss::guarded(handle_of(base).api, &base->zErrMsg, [&] { return table.leads_back(); });
     }
     return guarded(base, body);
 }
@@ -100,7 +73,7 @@ int guarded_once(sqlite3_vtab* base, Body body) {
 int make_table(sqlite3* db, void* aux, int argc, const char* const* argv, sqlite3_vtab** out, char** error,
                bool is_new) {
     const auto& connection = *static_cast<const Connection*>(aux);
-    return guarded(connection.api, error, [&] {
+    return vss::guarded(connection.api, error, [&] {
         // argv: the module, the schema ("main"), the table, and then the arguments between the parentheses
         Schema schema;
         VSS_TRY(Schema::parse(argv[2], {argv + 3, static_cast<std::size_t>(argc - 3)}, schema));
@@ -280,7 +253,7 @@ static_assert(offsetof(ModuleWithIntegrity, behind) == offsetof(sqlite3_module, 
 int integrity(sqlite3_vtab* base, const char* /*schema*/, const char* /*table*/, int /*flags*/, char** out) {
     std::string found;
     char* error = nullptr;
-    const int rc = guarded(handle_of(base).api, &error, [&] {
+    const int rc = vss::guarded(handle_of(base).api, &error, [&] {
         const Table::Work work(*handle_of(base).table);
         return check_text(*handle_of(base).table, found);
     });

@@ -1,5 +1,6 @@
 // The cells of one column in shadow tables, and its rows by slot: what CellIndex and CellSearch work on in a database.
-// The only file that speaks SQL to t_cells<c>, t_codes<c> and the last row of t_segments<c>, the cells' state.
+// Nothing else speaks SQL to t_cells<c> (cell_tables_directory.cpp), t_codes<c> (cell_tables_codes.cpp) and the last
+// row of t_segments<c>, the cells' state (cell_tables_state.cpp).
 //
 // Threads: like the connection.
 #pragma once
@@ -56,12 +57,16 @@ class CellTables final : public CellStore, public RowStore {
     Status read_slots(std::span<const std::uint32_t> slots, const SlotFound& found) override;
 
   private:
+    static constexpr float largest_offset = 1e18F;  // rotated vectors are shorter
+
     [[nodiscard]] Status damaged(std::string_view what) const;
     [[nodiscard]] std::uint32_t tagged_crc(std::uint64_t row, const void* bytes, std::size_t n) const;
     Status prepare(Statement& statement, std::string_view before, std::string_view table, std::string_view after);
 
+    // --- the state
     [[nodiscard]] std::uint32_t state_crc(std::uint64_t generation, std::uint64_t rows,
                                           std::span<const std::byte> data) const;
+    // --- the directory
     Status read_figures(std::int64_t part, std::span<const std::byte> data, std::vector<std::byte>& figures) const;
     Status read_centroids(std::int64_t part, std::span<const std::byte> data, std::span<const std::byte> figures,
                           CellDirectory& out) const;

@@ -102,7 +102,7 @@ class Asking {
 };
 
 template <class Body>
-Status guarded(std::string_view doing, Body body) {
+Status no_throw(std::string_view doing, Body body) {
     try {
         body();
         return Status::ok();
@@ -253,7 +253,7 @@ Status Engine::make(const std::string& factory, std::size_t dim, Metric metric, 
     VSS_TRY(check_text(factory));
     auto parts = std::make_unique<Parts>();
     parts->dim = dim;
-    VSS_TRY(guarded("reading the factory string", [&] {
+    VSS_TRY(no_throw("reading the factory string", [&] {
         parts->index.reset(faiss::index_factory(static_cast<int>(dim), factory.c_str(), metric_of(metric)));
     }));
     if (parts->index == nullptr) {
@@ -285,7 +285,7 @@ Status Engine::read(std::span<const std::byte> bytes, std::size_t dim, Metric me
         }
     } reader;
     reader.left = bytes;
-    const Status status = guarded("reading its index", [&] { parts->index.reset(faiss::read_index(&reader)); });
+    const Status status = no_throw("reading its index", [&] { parts->index.reset(faiss::read_index(&reader)); });
     if (!status.is_ok()) {
         return status.code() == Code::no_memory ? status : Status::corrupt(status.message());
     }
@@ -305,14 +305,14 @@ struct BytesWriter final : faiss::IOWriter {
 };
 
 Status Engine::write(std::vector<std::byte>& out) const {
-    return guarded("writing its index", [&] {
+    return no_throw("writing its index", [&] {
         BytesWriter writer(out);
         faiss::write_index(parts_->index.get(), &writer);
     });
 }
 
 Status Engine::write_with_ids(std::span<const std::int64_t> rowids, std::vector<std::byte>& out) const {
-    return guarded("writing its index", [&] {
+    return no_throw("writing its index", [&] {
         const auto* index = parts_->index.get();
         if (const auto* map = dynamic_cast<const faiss::IndexIDMap*>(index); map != nullptr) {
             index = map->index;
@@ -425,7 +425,7 @@ std::size_t Parts::centroids() const {
 Status Engine::train(std::span<const float> rows, const Check& check) {
     const Asking asking(check);
     prepare_training(parts_->index.get());
-    return guarded("training", [&] {
+    return no_throw("training", [&] {
         const QuietRotations quiet(parts_->inner.transforms);
         parts_->index->train(static_cast<faiss::Index::idx_t>(rows.size() / parts_->dim), rows.data());
     });
@@ -433,7 +433,7 @@ Status Engine::train(std::span<const float> rows, const Check& check) {
 
 Status Engine::add(std::span<const float> rows, const Check& check) {
     const Asking asking(check);
-    return guarded("adding rows", [&] {
+    return no_throw("adding rows", [&] {
         const auto n = static_cast<faiss::Index::idx_t>(rows.size() / parts_->dim);
         if (!has_map(parts_->index.get())) {
             parts_->index->add(n, rows.data());
@@ -448,7 +448,7 @@ Status Engine::add(std::span<const float> rows, const Check& check) {
 }
 
 Status Engine::clear() {
-    return guarded("forgetting its rows", [&] { parts_->index->reset(); });
+    return no_throw("forgetting its rows", [&] { parts_->index->reset(); });
 }
 
 FaissKnob Engine::knob() const {
@@ -464,7 +464,7 @@ Status Engine::search(const float* query, std::size_t k, FaissWidth width, const
     }
     std::vector<float> distances(k);
     std::vector<faiss::Index::idx_t> found(k, -1);
-    VSS_TRY(guarded("searching", [&] {
+    VSS_TRY(no_throw("searching", [&] {
         std::vector<float> moved(query, query + parts_->dim);
         for (const faiss::IndexPreTransform* transform : parts_->inner.transforms) {
             for (const faiss::VectorTransform* step : transform->chain) {

@@ -9,6 +9,7 @@
 #include "base/types.h"
 #include "kernels/vector_value.h"
 #include "sqlite/functions/functions.h"
+#include "sqlite/guarded.h"
 
 namespace vss {
 namespace {
@@ -62,20 +63,7 @@ Status read_record(FvecsCursor& cursor) {
 
 template <class Body>
 int guarded(sqlite3_vtab* table, Body body) {
-    const ApiScope scope(api_of(table));
-    try {
-        const Status status = body();
-        if (status.is_ok()) {
-            return SQLITE_OK;
-        }
-        sqlite3_free(table->zErrMsg);
-        table->zErrMsg = sqlite3_mprintf("%s", status.message().c_str());
-        return status.sqlite_code();
-    } catch (const std::bad_alloc&) {
-        return SQLITE_NOMEM;
-    } catch (...) {
-        return SQLITE_INTERNAL;
-    }
+    return vss::guarded(api_of(table), &table->zErrMsg, body);
 }
 
 int connect(sqlite3* db, void* aux, int /*argc*/, const char* const* /*argv*/, sqlite3_vtab** out, char** /*error*/) {
