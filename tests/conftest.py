@@ -42,6 +42,24 @@ def db(open_db: Callable[..., sqlite3.Connection]) -> sqlite3.Connection:
     return open_db()
 
 
+def _has_faiss() -> bool:
+    connection = vssnative.connect(":memory:")
+    try:
+        connection.execute("create virtual table t using vss0(a(2) factory=Flat)")
+    except sqlite3.OperationalError as error:
+        assert "needs Faiss, which this build of vss0 has not" in str(error)
+        return False
+    finally:
+        connection.close()
+    return True
+
+
+HAS_FAISS = _has_faiss()
+needs_faiss = pytest.mark.skipif(
+    not HAS_FAISS, reason="this build of vss0 has no Faiss (VSSNATIVE_FAISS=OFF): factory= is refused"
+)
+
+
 @pytest.fixture
 def random() -> np.random.Generator:
     return np.random.default_rng(20261124)

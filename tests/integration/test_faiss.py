@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 
 import vssnative
-from tests.conftest import brute_force, vectors
+from tests.conftest import brute_force, needs_faiss, vectors
 from vssnative import ConfigurationError, Index, InvalidVectorError, QueryError, _core
+
+pytestmark = needs_faiss
 
 Open = Callable[..., sqlite3.Connection]
 

@@ -35,8 +35,9 @@ Status page_size(const TableName& name, std::size_t& out) {
     return Status::ok();
 }
 
-// The kind that a new column gets: by name, which must be one.
-Status kind_of_new(const TableName& name, const Column& column, const IndexKind*& out) {
+// The kind that a new column gets: by name, which must be one. `is_asked`: a factory that no kind serves is refused; of
+// a table that is there already, its rows are what matters.
+Status kind_of_new(const TableName& name, const Column& column, bool is_asked, const IndexKind*& out) {
     if (!column.index.empty() && find_kind(column.index) == nullptr) {
         std::string known;
         for (const IndexKind* kind : index_kinds()) {
@@ -57,7 +58,7 @@ Status kind_of_new(const TableName& name, const Column& column, const IndexKind*
         plain.type = ElementType::float32;
         plain.metric = Metric::l2;
         const auto knows = [&](const IndexKind* kind) { return kind->is_declared(plain); };
-        if (!column.factory.empty() && std::none_of(index_kinds().begin(), index_kinds().end(), knows)) {
+        if (is_asked && !column.factory.empty() && std::none_of(index_kinds().begin(), index_kinds().end(), knows)) {
             return {Code::unsupported, cat(name.words(column), ": factory \"", column.factory,
                                            "\" needs Faiss, which this build of vss0 has not")};
         }
@@ -82,11 +83,11 @@ bool Table::is_shadow_name(std::string_view suffix) {
 
 // --- the table's life ------------------------------------------------------------------------------------------------
 
-Status Table::create() {
+Status Table::create(bool is_asked) {
     int format = 0;
     for (std::size_t c = 0; c < schema_.vectors().size(); ++c) {
         const IndexKind* kind = nullptr;
-        VSS_TRY(kind_of_new(name_, schema_.vector(c), kind));
+        VSS_TRY(kind_of_new(name_, schema_.vector(c), is_asked, kind));
         VSS_TRY(kind->check_new(schema_.vector(c), name_.words(schema_.vector(c))));
         if (kind->is_declared(schema_.vector(c))) {
             schema_.set_index(c, kind->name());

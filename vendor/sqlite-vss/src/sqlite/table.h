@@ -72,7 +72,8 @@ class Table {
     [[nodiscard]] SearchReader& reader() { return reader_; }
     [[nodiscard]] ColumnIndex& index(std::size_t c) { return *indexes_[c]; }
 
-    Status create();
+    // `is_asked`: by a statement, so that a factory that this build has no index for is refused.
+    Status create(bool is_asked = true);
     // Reads how the table is laid out, once. Not in xConnect: there SQLite cannot reload a schema that another
     // connection has changed meanwhile, so that statements fail. store() and index() are there afterwards.
     Status ready() { return is_ready_ && image_ == nullptr ? Status::ok() : open(); }

@@ -93,7 +93,7 @@ Status Table::open_old() {
 }
 
 Status Table::fill_image(OldFile& file) {
-    VSS_TRY(create());
+    VSS_TRY(create(false));
     VSS_TRY(read_config());
     VSS_TRY(execute(name_.db, "begin"));
     std::vector<NewVector> vectors(schema_.vectors().size());
@@ -153,7 +153,7 @@ Status Table::upgrade(const Progress& progress) {
     if (!trigger_.empty()) {
         return refuse_triggers();
     }
-    VSS_TRY(create());
+    VSS_TRY(create(false));
     VSS_TRY(ConfigWriter(name_).put(config_keys::old_tables, std::int64_t{1}));
     VSS_TRY(read_config());
     is_ready_ = true;
