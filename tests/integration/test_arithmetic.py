@@ -302,3 +302,40 @@ def test_the_default_recall_counts(db: sqlite3.Connection, random: np.random.Gen
         np.testing.assert_array_equal(index.search(queries, k=10)[0], exact)
     finally:
         _core.set_default_recall(0)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "select avg(v) from e",
+        "select count(*), SUM (v) from e",
+        "select total(distinct e.v) from e group by kind",
+        "select coalesce(avg(x.v), 1) + 1 from e as x where kind is not null",
+        "select p.id, (select avg(v) from e where e.kind = p.kind) from p",
+        "select avg(w) from p join e on e.kind = p.kind",
+        'select avg("v") over (order by rowid) from main.e',
+        "with m as (select sum(v) from e) select * from m",
+        "select avg(v) from e where v match '[1, 1]' and k = 2",
+    ],
+)
+def test_sums_of_sqlite_say_what_to_write(db: sqlite3.Connection, sql: str) -> None:
+    db.execute("create virtual table e using vss0(v(2), w(2), kind text)")
+    db.execute("create table p(id integer primary key, kind text)")
+    db.execute(
+        "insert into e(rowid, v, w, kind) values (1, '[1, 2]', '[5, 6]', 'a'), (2, '[3, 4]', '[7, 8]', 'a')"
+    )
+    db.execute("insert into p values (1, 'a')")
+    with pytest.raises(sqlite3.OperationalError, match=r"write vss_avg\([vw]\) or vss_sum"):
+        db.execute(sql).fetchall()
+
+
+def test_sums_of_what_is_no_vector_are_left_alone(db: sqlite3.Connection) -> None:
+    db.execute("create virtual table e using vss0(v(2), n integer)")
+    db.execute("create table p(v real)")
+    db.execute("insert into e(rowid, v, n) values (1, '[1, 2]', 4), (2, '[3, 4]', 6)")
+    db.execute("insert into p values (2), (4)")
+    assert db.execute("select avg(n), sum(length(v)) from e").fetchall() == [(5.0, 16)]
+    assert floats(one(db, "select vss_avg(v) from e")).tolist() == [2, 3]
+    assert db.execute("select v, (select avg(v) from p) from e where rowid = 1").fetchone()[1] == 3.0
+    assert db.execute("select avg(p.v), max(e.v) from p join e").fetchone()[0] == 3.0
+    assert db.execute("select 'avg(v)', v from e").fetchone()[0] == "avg(v)"

@@ -1,4 +1,4 @@
-"""Filters of more rowids than are looked up one by one: they go through the cells like smaller ones."""
+"""Filters of more rowids than are looked up one by one (an eighth of the table): they go through the cells like others."""
 
 from __future__ import annotations
 

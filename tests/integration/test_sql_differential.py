@@ -266,6 +266,33 @@ def test_k_and_recall_are_given_by_equals(seven: Any, condition: str) -> None:
 @pytest.mark.parametrize(
     "condition",
     [
+        "k",
+        "k + 0 = 3",
+        "not k = 3",
+        "(k = 3 or k = 4)",
+        "(k = 3 or year = 2001)",
+        "k in (3, 4)",
+        "k = 3 and k is not null",
+        "k = 3 and recall + 0 = 0.5",
+        "k = 3 and (recall = 0.5 or flag)",
+    ],
+)
+def test_k_and_recall_in_other_conditions_are_refused(seven: Any, condition: str) -> None:
+    with pytest.raises(Exception, match="k and recall are set by k = |is said as (k|recall) = "):
+        rows(seven, f"select rowid from e where v match '[1]' and {condition}")
+
+
+@pytest.mark.parametrize(
+    "condition",
+    ["(k = 3)", "3 = k", "e.k == 3", "k = 1 + 2", "k = (select 3)", "((k = 3) and recall = 1)", "k = '3'"],
+)
+def test_spellings_of_k(seven: Any, condition: str) -> None:
+    assert rows(seven, f"select rowid from e where v match '[1]' and {condition}") == [(1,), (2,), (3,)]
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
         "(kind, year) in (values ('x', 2001), ('y', 2005))",
         "(kind, year) in (select 'x', year from p)",
         "(rowid, kind) in (values (2, 'y'), (3, 'x'), (5, 'y'), (6, 'x'), (7, 'X'))",

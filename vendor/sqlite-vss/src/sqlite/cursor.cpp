@@ -560,6 +560,15 @@ Status Cursor::result_vector(sqlite3_context* context, std::size_t c, const Stat
     if (row.is_null(position)) {
         return Status::ok();
     }
+    if (!knows_sums_) {
+        if (const std::string summed = SearchReader::summed(table_.name(), table_.schema()); !summed.empty()) {
+            return Status::invalid(cat(table_.name().words(),
+                                       ": avg(), sum() and total() take a vector for the number 0; "
+                                       "write vss_avg(",
+                                       summed, ") or vss_sum(", summed, ")"));
+        }
+        knows_sums_ = true;
+    }
     const std::int64_t slot = row.int64(position);
     VectorStore& store = table_.store(c);
     std::vector<std::byte> vector(store.geometry().vector_bytes);

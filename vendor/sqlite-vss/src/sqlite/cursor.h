@@ -66,6 +66,7 @@ class Cursor {
     std::string rows_sql_;
     Statement rows_;
     bool row_loaded_ = false;
+    bool knows_sums_ = false;  // whether its statement gives vectors to avg() was looked at
 
     // nearest plan
     std::size_t vector_ = 0;

@@ -12,8 +12,11 @@ namespace {
 
 // Lists are bound as parameters, of which SQLite allows at least this many; longer ones are asked in turns.
 constexpr std::size_t marks_per_statement = 500;
-// The rows of a larger set are found by passing over the table, not looked up one by one.
-constexpr std::size_t most_looked_up = 65536;
+// Looking a row up takes as long as passing over some eight, so that the rows of a set that holds more than an eighth
+// of the table are found by passing over it.
+constexpr std::size_t passed_for_one_looked_up = 8;
+// So few are looked up in any case: rows may be many that have no vector in this column, which alone are counted.
+constexpr std::size_t few_rowids = 1024;
 
 std::string_view collation_words(char code) {
     // Said wherever it is known: it need not be the column's own.
@@ -324,7 +327,9 @@ Status build_row_filter(Table& table, const Plan& plan, std::span<sqlite3_value*
         request.filter.allowed.emplace(std::move(found));
     } else {
         Statement statement;
-        if (rowids->size() <= most_looked_up) {
+        std::uint64_t rows_of_table = 0;
+        VSS_TRY(table.index(vector).count(rows_of_table));
+        if (rowids->size() <= std::max<std::size_t>(few_rowids, rows_of_table / passed_for_one_looked_up)) {
             VSS_TRY(statement.prepare(db, select + " where _rowid = ?", false));
             for (const std::int64_t id : rowids->rowids()) {
                 statement.bind(1, id);

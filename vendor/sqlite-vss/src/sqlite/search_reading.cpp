@@ -4,6 +4,7 @@
 #include <iterator>
 
 #include "base/text.h"
+#include "sqlite/aggregate_text.h"
 #include "sqlite/sql_tokens.h"
 #include "storage/sqlite_api.h"
 #include "storage/statement.h"
@@ -245,6 +246,12 @@ Status SearchReader::read_as(const TableName& name, const Plan& plan, bool has_k
     const std::string or_else =
         cat(", so fewer than k rows could come back though more match. Write \"order by distance limit\" in place of "
             "k, or ");
+    if (!written.odd_setting.empty()) {
+        return Status::invalid(cat(name.words(),
+                                   ": k and recall are set by k = ? and recall = ?, each beside the others by AND, "
+                                   "which \"",
+                                   written.odd_setting, "\" does not"));
+    }
     out.is_known = true;
     out.has_limit = written.has_limit;
     out.terms.assign(plan.terms.size(), {});
@@ -316,7 +323,7 @@ Status SearchReader::read(const TableName& name, const Schema& schema, const Pla
     const bool by_function = nearest->kind != TermKind::match;
     const auto fits = [&](const Search& search) {
         return equal_ignoring_case(search.written.column, column) && search.written.by_function == by_function &&
-               (search.written.has_k || by_function) == (has_k || by_function);
+               (!search.written.odd_setting.empty() || (search.written.has_k || by_function) == (has_k || by_function));
     };
     std::vector<Candidate> candidates;
     const auto offer = [&](sqlite3_stmt* statement, const std::shared_ptr<Searches>& searches) {
@@ -370,6 +377,20 @@ Status SearchReader::read(const TableName& name, const Schema& schema, const Pla
         }
     }
     return Status::ok();
+}
+
+std::string SearchReader::summed(const TableName& name, const Schema& schema) {
+    for (sqlite3_stmt* statement = sqlite3_next_stmt(name.db, nullptr); statement != nullptr;
+         statement = sqlite3_next_stmt(name.db, statement)) {
+        const char* sql = sqlite3_stmt_busy(statement) != 0 ? sqlite3_sql(statement) : nullptr;
+        if (sql == nullptr || !may_sum_vectors(sql)) {
+            continue;
+        }
+        if (std::string column = summed_vector(sql, *words_of(name, schema)); !column.empty()) {
+            return column;
+        }
+    }
+    return {};
 }
 
 // A condition that SQLite keeps, with its parameters' values, for the filter.

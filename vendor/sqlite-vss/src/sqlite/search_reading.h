@@ -44,6 +44,8 @@ class SearchReader {
     // `reader`: whoever asks, until it is forgotten; each has a statement of its own, if possible.
     Status read(const TableName& name, const Schema& schema, const Plan& plan, bool has_k, const void* reader,
                 SearchReading& out);
+    // The vector column that a running statement hands to avg(), sum() or total(); empty: none does.
+    static std::string summed(const TableName& name, const Schema& schema);
     void forget(const void* reader) {
         std::erase_if(adopted_, [&](const auto& of) { return of.first == reader; });
     }

@@ -610,13 +610,12 @@ class TextReader {
             }
             Mentions mentions;
             read_condition(range, core, ours, {}, false, mentions);
-            const bool is_setting =
-                mentions.own_columns.size() == 1 &&
-                (mentions.own_columns[0] == "k" || mentions.own_columns[0] == "recall") &&
-                std::any_of(text_.tokens().begin() + static_cast<std::ptrdiff_t>(range.begin),
-                            text_.tokens().begin() + static_cast<std::ptrdiff_t>(range.end),
-                            [](const Token& token) { return token.text == "=" || token.text == "=="; });
-            if (is_setting) {
+            const bool speaks_of_settings =
+                std::any_of(mentions.own_columns.begin(), mentions.own_columns.end(),
+                            [](const std::string& name) { return name == "k" || name == "recall"; });
+            if (speaks_of_settings && (mentions.own_columns.size() > 1 || !is_equation_of_column(range))) {
+                search.odd_setting = words_of(range);
+            } else if (speaks_of_settings) {
                 search.has_k |= mentions.own_columns[0] == "k";
                 drives.others.merge(mentions.others);
                 drives.unqualified_others += mentions.unqualified_others;
@@ -646,6 +645,29 @@ class TextReader {
         }
         search.has_limit = !reads_all_ && has_limit_behind(core.end);
         found_.push_back(std::move(search));
+    }
+
+    // `column = value` or `value = column`, also in parentheses.
+    [[nodiscard]] bool is_equation_of_column(Range range) const {
+        while (range.end > range.begin + 1 && text_.is_symbol(range.begin, "(") &&
+               text_.closing(range.begin) + 1 == range.end) {
+            range = {range.begin + 1, range.end - 1};
+        }
+        const auto is_equal = [&](std::size_t i) { return text_.is_symbol(i, "=") || text_.is_symbol(i, "=="); };
+        std::size_t next = 0;
+        if (text_.is_name(range.begin) && !text_.is_any(range.begin, expression_words)) {
+            parts_of(range.begin, range.end, next);
+            if (is_equal(next)) {
+                return true;
+            }
+        }
+        for (std::size_t i = range.begin; i < range.end; i = text_.after(i)) {
+            if (is_equal(i) && text_.is_name(i + 1)) {
+                parts_of(i + 1, range.end, next);
+                return next == range.end;
+            }
+        }
+        return false;
     }
 
     // Whether a LIMIT stands behind `i`, on its level or round it.

@@ -48,6 +48,7 @@ struct WrittenSearch {
     bool has_limit = false;                    // a LIMIT ends it, and nothing that needs all rows stands between
     std::vector<WrittenCondition> conditions;  // in the order in which SQLite takes them
     std::vector<std::string> drops;            // on joined tables alone: they drop rows that the search found
+    std::string odd_setting;                   // a condition that speaks of k or recall and does not set it by =
 };
 
 [[nodiscard]] std::vector<WrittenSearch> searches_in(std::string_view sql, const TableWords& table);
