@@ -57,7 +57,13 @@ check_lint() {
 
 check_browser() { command -v chromium >/dev/null || need chromium; }
 
-check_fuzz() { command -v clang++ >/dev/null || need clang; }
+# libFuzzer and the sanitizers' runtime are a package of their own, which clang only recommends.
+check_fuzz() {
+    command -v clang++ >/dev/null || need clang
+    [ -e "$(clang++ -print-runtime-dir 2>/dev/null)/libclang_rt.fuzzer-x86_64.a" ] ||
+        [ -e "$(clang++ -print-resource-dir 2>/dev/null)/lib/linux/libclang_rt.fuzzer-$(uname -m).a" ] ||
+        need "libclang-rt-$(clang++ -dumpversion 2>/dev/null | grep -oE '^[0-9]+' || echo 14)-dev"
+}
 
 for part in "$@"; do
     "check_$part"
