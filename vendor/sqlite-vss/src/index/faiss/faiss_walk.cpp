@@ -16,6 +16,7 @@ constexpr std::int32_t most_transforms = 8;
 constexpr std::uint64_t most_dimensions = 65536;
 constexpr std::uint64_t most_bits = 12;  // of a code of a product quantizer
 
+constexpr std::int32_t most_metric = 2;  // inner product, L2, L1: another number must not become an enumeration
 constexpr std::uint64_t most_in_table = std::uint64_t{1} << 26;  // floats
 
 constexpr std::uint32_t four(const char (&text)[5]) {
@@ -60,6 +61,11 @@ class Walk {
         std::memcpy(&out, bytes_.data() + at_, sizeof out);
         at_ += sizeof out;
         return true;
+    }
+    // A bool, which Faiss reads as the byte that is there.
+    [[nodiscard]] bool flag() {
+        std::uint8_t value = 0;
+        return read(value) && value <= 1;
     }
     // A number of elements, and the elements, of `size` bytes each.
     [[nodiscard]] bool vector(std::uint64_t size, std::uint64_t* count = nullptr) {
@@ -109,7 +115,7 @@ bool Walk::header(Header& out) {
         return false;
     }
     return out.dim > 0 && static_cast<std::uint64_t>(out.dim) <= most_dimensions && out.rows >= 0 && trained <= 1 &&
-           (out.metric <= 1 || skip(4));
+           out.metric >= 0 && out.metric <= most_metric && (out.metric <= 1 || skip(4));
 }
 
 bool Walk::transform() {
@@ -127,7 +133,7 @@ bool Walk::transform() {
         }
     } else if (kind == four("rrot") || kind == four("LTra") || kind == four("Pcam")) {
         // eigen_power, epsilon, random_rotation, balanced_bins; mean, eigenvalues, matrix
-        if (kind == four("Pcam") && !(skip(4 + 4 + 1 + 4) && vector(4) && vector(4) && vector(4))) {
+        if (kind == four("Pcam") && !(skip(4 + 4) && flag() && skip(4) && vector(4) && vector(4) && vector(4))) {
             return false;
         }
         std::uint8_t bias = 0;
@@ -261,7 +267,9 @@ bool Walk::index(int depth, Header& at) {
                floats == static_cast<std::uint64_t>(at.rows) * static_cast<std::uint64_t>(at.dim);
     }
     if (kind == four("IxPq")) {
-        return header(at) && product_quantizer(at) && vector(1) && skip(4 + 1 + 4);
+        // The kind of search is an enumeration: no other number may become one.
+        std::int32_t search = 0;
+        return header(at) && product_quantizer(at) && vector(1) && read(search) && search == 0 && flag() && skip(4);
     }
     if (kind == four("IxSQ")) {
         return header(at) && scalar_quantizer() && vector(1);
@@ -305,14 +313,15 @@ bool Walk::index(int depth, Header& at) {
         return ivf(depth, at, count) && lists(count, static_cast<std::uint64_t>(at.dim) * sizeof(float));
     }
     if (kind == four("IwSq")) {
-        return ivf(depth, at, count) && scalar_quantizer() && read(code_size) && skip(1) && lists(count, code_size);
+        return ivf(depth, at, count) && scalar_quantizer() && read(code_size) && flag() && lists(count, code_size);
     }
     if (kind == four("IwPQ")) {
-        return ivf(depth, at, count) && skip(1) && read(code_size) && product_quantizer(at) && lists(count, code_size);
+        return ivf(depth, at, count) && flag() && read(code_size) && product_quantizer(at) && lists(count, code_size);
     }
     if (kind == four("IwPf")) {
         // by_residual, code_size, bbs, M2, implem, qbs2
-        return ivf(depth, at, count) && skip(1 + 8 + 4 + 8 + 4 + 8) && product_quantizer(at) && block_lists(count);
+        return ivf(depth, at, count) && flag() && skip(8 + 4 + 8 + 4 + 8) && product_quantizer(at) &&
+               block_lists(count);
     }
     return false;
 }
