@@ -19,7 +19,7 @@ DistanceKernels scan_kernels(ElementType type, Metric metric) {
 
 Nearest::Nearest(ElementType type, Metric metric, std::size_t dim, const std::byte* query, std::size_t k,
                  const RowFilter& filter)
-    : type_(type), metric_(metric), dim_(dim), exact_(type, metric, query, dim), query_(query), k_(k), filter_(filter) {
+    : metric_(metric), exact_(type, metric, query, dim), k_(k), filter_(filter) {
     // Summing n products in float32, in any order, is off by at most n * 2^-24 of the sum of their magnitudes.
     rounding_ = static_cast<float>(dim + 32) * std::ldexp(1.0F, -24);
     if (type != ElementType::bit) {

@@ -71,11 +71,8 @@ class Nearest {
     void measure();
     void settle();
 
-    ElementType type_;
     Metric metric_;
-    std::size_t dim_;
     ExactDistance exact_;
-    const std::byte* query_;
     std::size_t k_;
     const RowFilter& filter_;
     float query_norm_ = 0;
