@@ -96,11 +96,17 @@ class World:
         self.size = self.path.stat().st_size / matrix.nbytes
 
     def process(self, memory: str, warm: int) -> dict[str, Any]:
+        # As an installed package has it, whose modules are compiled.
+        variables = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        variables["PYTHONPYCACHEPREFIX"] = str(self.path.parent / "compiled")
+        compiled = "import numpy, vssnative; from vssnative import Index, connect"
+        subprocess.run([sys.executable, "-c", compiled], env=variables, check=True)
         said = subprocess.run(
             [sys.executable, "-c", PROCESS, str(self.path), str(self.queries_path), memory, str(warm)],
             capture_output=True,
             text=True,
             check=True,
+            env=variables,
         ).stdout
         result: dict[str, Any] = json.loads(said)
         return result

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from .errors import ConfigurationError, QueryError
 
 # What may hold a ? that is none: texts, quoted names, comments. Then ?1, :name, @name and $name, then ? itself.
-_TOKENS = re.compile(
-    r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\]|--[^\n]*|/\*.*?(?:\*/|\Z)"""
-    r"""|(?P<named>\?\d+|(?<![\w$])[:@$]\w+)|(?P<mark>\?)""",
-    re.DOTALL,
+# Compiled when first used, which re remembers: importing the package should take no time.
+_TOKENS = (
+    r"""(?s)'(?:[^']|'')*'|"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\]|--[^\n]*|/\*.*?(?:\*/|\Z)"""
+    r"""|(?P<named>\?\d+|(?<![\w$])[:@$]\w+)|(?P<mark>\?)"""
 )
 
 
@@ -45,7 +45,7 @@ def check_params(where: str | None, params: Sequence[object]) -> None:
     """
     if where is None and not len(params):
         return
-    tokens = [token for token in _TOKENS.finditer(where or "") if token.lastgroup]
+    tokens = [token for token in re.finditer(_TOKENS, where or "") if token.lastgroup]
     named = next((token.group() for token in tokens if token.lastgroup == "named"), None)
     if named is not None:
         raise QueryError(f"where: write ? for each value, in the order of params, not {named}: {where!r}")
@@ -63,7 +63,7 @@ def question_marks(sql: str, params: Sequence[object]) -> str:
     Raises:
         QueryError: there is another number of values.
     """
-    if not any(token.group() == "%s" for token in _PERCENTS.finditer(sql)):
+    if not any(token.group() == "%s" for token in re.finditer(_PERCENTS, sql)):
         return sql
     try:
         return sql % (("?",) * len(params))
@@ -72,4 +72,4 @@ def question_marks(sql: str, params: Sequence[object]) -> str:
 
 
 # What may hold a %s that is none, then %s itself.
-_PERCENTS = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|%%|%s")
+_PERCENTS = r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|%%|%s"

@@ -54,6 +54,16 @@ def test_connecting_brings_no_model() -> None:
     assert run(f"{code}; print([name for name in {heavy} if name in sys.modules])") == "[]"
 
 
+def test_the_first_add_and_search_import_little() -> None:
+    """numpy.ma, which numpy imports when it is first asked for, took longer than all of it."""
+    code = (
+        "import sys, numpy, vssnative; before = set(sys.modules); index = vssnative.Index(vssnative.connect(':memory:'));"
+        "index.add([1], numpy.ones((1, 4), 'f4')); index.search(numpy.ones(4, 'f4'));"
+        "print(sorted(n for n in set(sys.modules) - before if n.partition('.')[0] in ('numpy', 'uuid', 'ctypes')))"
+    )
+    assert run(code) == "[]"
+
+
 def test_subpackages_need_no_import_of_their_own() -> None:
     code = "import vssnative; print(callable(vssnative.embedding.get_embedder), callable(vssnative.migrations.switch))"
     assert run(code) == "True True"

@@ -6,7 +6,6 @@ import contextlib
 import os
 import sqlite3
 import threading
-import uuid
 import weakref
 from collections.abc import Callable, Iterator
 from types import ModuleType
@@ -81,7 +80,7 @@ class Pool:
         is_apsw = driver is not None and driver.__name__ == "apsw"
         self._in_memory = is_in_memory(path)
         if path == ":memory:":
-            name = f"vssnative-{uuid.uuid4().hex}"
+            name = f"vssnative-{os.urandom(16).hex()}"
             version = _version(driver)
             path = (
                 f"file:/{name}?vfs=memdb"

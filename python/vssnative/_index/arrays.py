@@ -8,6 +8,7 @@ a second whole matrix is never made.
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -117,18 +118,26 @@ def _holds_rows(column: Any) -> bool:
     )
 
 
+def _unmasked(value: Any) -> tuple[int, Any]:
+    """How many values of a masked array are masked, and the array without its mask; (0, `value`) for all else.
+
+    numpy imports ``numpy.ma`` when that is first asked for, which takes longer than a small `add`: a value of its kind
+    can be there only if somebody else did.
+    """
+    if "numpy.ma" not in sys.modules or not isinstance(value, np.ma.MaskedArray):
+        return 0, value
+    return int(np.ma.getmaskarray(value).sum()), value.data
+
+
 def number_array(value: Any, name: str) -> npt.NDArray[Any]:
     """`value` as an array of numbers of any kind and shape, without a copy where it is one.
 
     Raises:
         InvalidVectorError: texts, times, objects, masked numbers, rows of different lengths.
     """
-    if isinstance(value, np.ma.MaskedArray):
-        if np.ma.getmaskarray(value).any():
-            raise InvalidVectorError(
-                f"{name}: {int(np.ma.getmaskarray(value).sum())} of its numbers are masked; call {name}.filled(...)"
-            )
-        value = value.data
+    masked, value = _unmasked(value)
+    if masked:
+        raise InvalidVectorError(f"{name}: {masked} of its numbers are masked; call {name}.filled(...)")
     if type(value).__module__.partition(".")[0] == "pyarrow":
         found = _from_arrow(value, name)
         value = found.array if found.array is not None else np.concatenate(list(_all_pieces(found)))
@@ -308,10 +317,9 @@ def ids_of(ids: Any, n: int | None, *, uuids_as_text: bool = True) -> Keys:
         if getattr(ids, "null_count", 0) and not callable(ids.null_count):
             raise InvalidVectorError(f"ids: {ids.null_count} of them are null")
         ids = np.asarray(ids)
-    if isinstance(ids, np.ma.MaskedArray):
-        if np.ma.getmaskarray(ids).any():
-            raise InvalidVectorError(f"ids: {int(np.ma.getmaskarray(ids).sum())} of them are masked")
-        ids = ids.data
+    masked, ids = _unmasked(ids)
+    if masked:
+        raise InvalidVectorError(f"ids: {masked} of them are masked")
     if isinstance(ids, range):
         ids = (
             list(ids)
@@ -342,9 +350,10 @@ def _from_array(ids: npt.NDArray[Any], uuids_as_text: bool) -> Keys:
 
 def _from_items(ids: Any, uuids_as_text: bool) -> Keys:
     items = list(ids) if isinstance(ids, Iterable) and not isinstance(ids, (str, bytes)) else [ids]
-    import uuid
+    if "uuid" in sys.modules:  # else there is none
+        from uuid import UUID
 
-    items = [(str(id) if uuids_as_text else id.bytes) if isinstance(id, uuid.UUID) else id for id in items]
+        items = [(str(id) if uuids_as_text else id.bytes) if isinstance(id, UUID) else id for id in items]
     for wanted in (str, bytes):
         if items and all(isinstance(id, wanted) for id in items):
             return items
