@@ -83,44 +83,40 @@ class Region {
         if (used_ + units > region_units) {
             return nullptr;
         }
-        std::size_t free_from = first_free_;
-        for (std::size_t at = first_free_; at < region_units;) {
-            const std::uint64_t word = taken_[at / 64] >> (at % 64);
-            if (word == 0) {
-                at += 64 - at % 64;
-            } else {
-                const auto free_here = static_cast<std::size_t>(std::countr_zero(word));
-                if (at + free_here - free_from >= units) {
-                    break;
-                }
-                at += free_here;
-                at += static_cast<std::size_t>(std::countr_one(taken_[at / 64] >> (at % 64)));
-                free_from = at;
-                continue;
-            }
-            if (at - free_from >= units) {
+        std::uint32_t& known = free_from_[kind_of(units)];
+        std::size_t at = next_free(known);
+        while (at < region_units) {
+            const std::size_t end = next_taken(at, units);
+            if (end - at >= units) {
                 break;
             }
+            at = next_free(end);
         }
-        if (free_from + units > region_units) {
+        // Units below the run found are no run so long, nor a longer one.
+        for (std::size_t kind = kind_of(units); kind < kinds; ++kind) {
+            free_from_[kind] = std::max(free_from_[kind], static_cast<std::uint32_t>(at));
+        }
+        if (at == region_units) {
             return nullptr;
         }
-        mark(free_from, units, true);
-        for (std::size_t page = free_from / page_units; page <= (free_from + units - 1) / page_units; ++page) {
+        mark(at, units, true);
+        for (std::size_t page = at / page_units; page <= (at + units - 1) / page_units; ++page) {
             spare_ &= ~(std::uint32_t{1} << page);
         }
         used_ += units;
-        if (free_from == first_free_) {
-            first_free_ += units;
-        }
-        return base_ + free_from * unit_bytes;
+        return base_ + at * unit_bytes;
     }
 
     void give(const std::byte* memory, std::size_t units) noexcept {
         const std::size_t first = static_cast<std::size_t>(memory - base_) / unit_bytes;
         mark(first, units, false);
         used_ -= units;
-        first_free_ = std::min(first_free_, first);
+        // It joins what is free beside it.
+        const std::size_t start = after_last_taken(first);
+        const std::size_t length = next_taken(first, kinds) - start;
+        for (std::size_t kind = 0; kind <= kind_of(length); ++kind) {
+            free_from_[kind] = std::min(free_from_[kind], static_cast<std::uint32_t>(start));
+        }
         for (std::size_t page = first / page_units; page <= (first + units - 1) / page_units; ++page) {
             const auto* words = taken_.data() + page * page_units / 64;
             if (std::any_of(words, words + page_units / 64, [](std::uint64_t word) { return word != 0; })) {
@@ -145,11 +141,46 @@ class Region {
         }
     }
 
+    // The first free unit from `at` on, or region_units.
+    [[nodiscard]] std::size_t next_free(std::size_t at) const { return next(at, region_units, ~std::uint64_t{0}); }
+    // The first taken unit from `at` on, or the first beyond `enough` free ones, or region_units.
+    [[nodiscard]] std::size_t next_taken(std::size_t at, std::size_t enough) const {
+        return next(at, std::min(at + enough, region_units), 0);
+    }
+    // The first unit from `at` on that differs from the bits of `flipped`; `end` or one beyond it if there is none.
+    [[nodiscard]] std::size_t next(std::size_t at, std::size_t end, std::uint64_t flipped) const {
+        while (at < end) {
+            const std::uint64_t word = (taken_[at / 64] ^ flipped) >> (at % 64);
+            if (word != 0) {
+                return at + static_cast<std::size_t>(std::countr_zero(word));
+            }
+            at += 64 - at % 64;
+        }
+        return std::min(at, region_units);
+    }
+    // Where the free units that `at` is one of begin.
+    [[nodiscard]] std::size_t after_last_taken(std::size_t at) const {
+        for (;;) {
+            const std::uint64_t below = taken_[at / 64] << (63 - at % 64);
+            if (below != 0) {
+                return at + 1 - static_cast<std::size_t>(std::countl_zero(below));
+            }
+            if (at < 64) {
+                return 0;
+            }
+            at = at / 64 * 64 - 1;
+        }
+    }
+
+    // Lengths of runs: each on its own, but for long ones.
+    static constexpr std::size_t kinds = 64;
+    static constexpr std::size_t kind_of(std::size_t units) { return std::min(units, kinds) - 1; }
+
     std::byte* mapped_ = nullptr;
     std::byte* base_ = nullptr;
-    std::size_t used_ = 0;        // units
-    std::size_t first_free_ = 0;  // no unit below it is free
-    std::uint32_t spare_ = 0;     // pages, as bits, that hold nothing and were not given back
+    std::size_t used_ = 0;                          // units
+    std::uint32_t spare_ = 0;                       // pages, as bits, that hold nothing and were not given back
+    std::array<std::uint32_t, kinds> free_from_{};  // by kind: no run so long begins below
     std::array<std::uint64_t, region_units / 64> taken_{};
 };
 
