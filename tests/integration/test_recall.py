@@ -28,6 +28,22 @@ def test_recall_is_kept(name: str) -> None:
     table.close()
 
 
+def test_recall_of_a_thousand_neighbours(tmp_path: Path) -> None:
+    """0.85 for 0.95 asked, as long as it was concluded from 100 neighbours."""
+    rows, queries = KINDS["topics-96-cosine"].make(np.random.default_rng(1), 20_000, 100)
+    path = tmp_path / "topics.db"
+    conn = vssnative.connect(path)
+    index = vssnative.Index(conn, "t", "a", dim=96, metric="cosine")
+    index.add(np.arange(len(rows)), rows)
+    conn.commit()
+    for recall in (0.8, 0.95):
+        assert index.measure_recall(queries, 1000, recall=recall)["recall"] > recall - 0.02
+    # What was learned of them is in the file, to a twentieth.
+    told = index.stats()["misses_for_recall_at_1000"]
+    read = vssnative.Index(vssnative.connect(path), "t", "a").stats()["misses_for_recall_at_1000"]
+    assert read == pytest.approx(told, rel=0.05) and read["0.8"] > read["0.95"] > 0
+
+
 def test_queries_of_another_kind_than_the_rows_get_no_less() -> None:
     random = np.random.default_rng(3)
     centers = random.standard_normal((40, 96), dtype=np.float32)

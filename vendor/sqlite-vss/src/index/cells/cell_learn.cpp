@@ -15,7 +15,7 @@ namespace {
 // A row is asked for so many neighbours, with the widths of so high a recall.
 // So far below what was asked for a recall may fall.
 constexpr double recall_tolerance = 0.01;
-constexpr std::size_t most_wanted = LearnedRecall::ks.back();
+constexpr std::size_t most_wanted = LearnedRecall::ks[LearnedRecall::ks.size() - 2];
 constexpr double truth_recall = 0.99;
 // Cells are scanned until no more misses than so many are expected for each neighbour and cell scanned: no recall of
 // levels needs less.
@@ -125,6 +125,28 @@ float score_without(float score, const CellInfo& info, double square, Estimate e
     return static_cast<float>((static_cast<double>(score) + square) * (n / (n - 1)) * (n / (n - 1)) - square);
 }
 
+// What the search of a row has seen for one of LearnedRecall::ks.
+template <typename Trace>
+Asked asked_of(Trace& trace, std::size_t i, std::span<const Neighbor> found) {
+    Asked out{std::move(trace.expected[i]), {}};
+    for (const Neighbor& neighbor : found.first(std::min<std::size_t>(LearnedRecall::ks[i], found.size()))) {
+        // Rows of the tail are always looked at.
+        const auto at = trace.at.find(trace.slots.at(neighbor.rowid));
+        out.places.push_back(at == trace.at.end() ? 0 : at->second);
+    }
+    std::sort(out.places.begin(), out.places.end());
+    return out;
+}
+
+// The most misses at which searches reach the recall, by the rows asked. They are a sample: where it is small, what is
+// wanted lies two standard errors above what may just be.
+float misses_by(const std::vector<Asked>& asked, double recall) {
+    const double wanted = recall + lost_by_codes * (1 - recall);
+    const double error = error_at(asked, most_misses(asked, wanted, recall));
+    const double aim = std::min(wanted + std::max(2 * error - recall_tolerance, 0.0), 1 - (1 - recall) / 4);
+    return static_cast<float>(std::min(most_misses(asked, aim, recall), most_trusted(recall)));
+}
+
 }  // namespace
 
 // Moves the row's own cell back to where it would be without the row.
@@ -157,7 +179,7 @@ void CellSearch::expect_by_k(const std::vector<Neighbor>& best) {
         distances.push_back(static_cast<float>(neighbor.reported() / unit_));
     }
     std::sort(distances.begin(), distances.end());
-    for (std::size_t i = 0; i < LearnedRecall::ks.size(); ++i) {
+    for (std::size_t i = trace_->first; i < trace_->end; ++i) {
         if (distances.size() >= LearnedRecall::ks[i]) {
             model_.expect(distances[LearnedRecall::ks[i] - 1], expected_by_k_[i]);
         } else {
@@ -170,7 +192,7 @@ void CellSearch::expect_by_k(const std::vector<Neighbor>& best) {
 bool CellSearch::note_expected(double rows) {
     const double unseen = std::max(1 - static_cast<double>(costs_.entries) / (2 * rows), 0.0);
     bool enough = true;
-    for (std::size_t i = 0; i < LearnedRecall::ks.size(); ++i) {
+    for (std::size_t i = trace_->first; i < trace_->end; ++i) {
         std::vector<float>& expected = trace_->expected[i];
         const double left = costs_.cells < cells_per_sum(directory_->live()) ? std::numeric_limits<double>::infinity()
                                                                              : expected_by_k_[i].left;
@@ -186,6 +208,92 @@ bool CellSearch::note_expected(double rows) {
     return enough || trace_->flooded;
 }
 
+void LearnedRecall::go_on_to_last() {
+    constexpr std::size_t last = ks.size() - 1;
+    for (std::size_t i = 0; i < levels.size(); ++i) {
+        const float high = misses[last - 1][i];
+        const float low = misses[last - 2][i];
+        misses[last][i] = high > 0 && low > 0 ? high * std::min(high / low, 1.0F) : high;
+    }
+}
+
+// What was decoded while recall was learned is let go.
+void CellSearch::forget_rows() {
+    for (SegmentView& view : segments_) {
+        view.cold = 0;
+        view.hold(nullptr);
+    }
+}
+
+// A search for a row of the table, which is left out, that writes down what it sees.
+Status CellSearch::ask_for_row(std::uint32_t slot, const std::byte* vector, std::size_t wanted, Trace& trace,
+                               std::vector<Neighbor>& found) {
+    const CellQuery query{vector, wanted, truth_recall, nullptr, nullptr, 0};
+    stranger_ = slot;
+    trace_ = &trace;
+    for (Expected& expected : expected_by_k_) {
+        expected.restart();
+    }
+    bool exact = false;
+    Status status = begin(query);
+    if (status.is_ok()) {
+        status = scan_cells(query, found, exact);
+    }
+    trace_ = nullptr;
+    return status;
+}
+
+// A row of the table at random; `live`: false if the slot drawn has none.
+Status CellSearch::draw_row(SplitMix& random, std::uint32_t& slot, bool& live, std::vector<std::byte>& vector) {
+    slot = static_cast<std::uint32_t>(random.below(segments_.size() * rows_.segment_slots()));
+    live = false;
+    std::int64_t rowid = 0;
+    return rows_.read_slot(slot, live, rowid, vector);
+}
+
+// The last of LearnedRecall::ks is asked of few rows, as it takes longer and each of them tells more.
+Status CellSearch::learn_last_k(SplitMix& random, LearnedRecall& out) {
+    constexpr std::size_t last = LearnedRecall::ks.size() - 1;
+    constexpr std::size_t rows_asked = 24;
+    constexpr std::size_t least_rows_asked = 8;
+    constexpr std::uint64_t least_rows_per_neighbor = 4;
+    out.go_on_to_last();
+    const std::uint64_t rows = index_.state().rows;
+    if (rows < least_rows_per_neighbor * LearnedRecall::ks[last]) {
+        return Status::ok();
+    }
+    std::vector<std::byte> vector(rows_.vector_bytes());
+    std::vector<Asked> asked;
+    std::uint64_t measured = 0;
+    for (std::size_t tries = 0; asked.size() < rows_asked && tries < 20 * rows_asked; ++tries) {
+        std::uint32_t slot = 0;
+        bool live = false;
+        VSS_TRY(draw_row(random, slot, live, vector));
+        if (!live) {
+            continue;
+        }
+        Trace trace;
+        trace.first = last;
+        trace.end = last + 1;
+        std::vector<Neighbor> found;
+        VSS_TRY(ask_for_row(slot, vector.data(), LearnedRecall::ks[last], trace, found));
+        measured += costs_.reranked + cold_weight * costs_.cold_rows;
+        if (!trace.flooded) {
+            std::sort_heap(found.begin(), found.end());
+            asked.push_back(asked_of(trace, last, found));
+        }
+        if (measured > measured_in_all + measured_per_row * rows) {
+            break;
+        }
+    }
+    for (std::size_t level = 0; asked.size() >= least_rows_asked && level < LearnedRecall::levels.size(); ++level) {
+        const float misses = misses_by(asked, static_cast<double>(LearnedRecall::levels[level]));
+        // Where codes tell too little for fewer neighbours, they do for more.
+        out.misses[last][level] = out.misses[last - 1][level] > 0 ? misses : out.misses[last - 1][level];
+    }
+    return Status::ok();
+}
+
 Status CellSearch::learn(std::size_t samples, LearnedRecall& out) {
     out = {};
     VSS_TRY(refresh());
@@ -194,9 +302,8 @@ Status CellSearch::learn(std::size_t samples, LearnedRecall& out) {
     }
     const std::uint64_t rows = index_.state().rows;
     SplitMix random(rows);
-    const std::size_t segment_slots = rows_.segment_slots();
     std::vector<std::byte> vector(rows_.vector_bytes());
-    std::array<std::vector<Asked>, LearnedRecall::ks.size()> asked;
+    std::array<std::vector<Asked>, LearnedRecall::ks.size() - 1> asked;
     std::vector<std::vector<std::uint64_t>> entries;  // scanned up to each cell
     std::uint64_t measured = 0;
     std::size_t flooded = 0;
@@ -208,29 +315,16 @@ Status CellSearch::learn(std::size_t samples, LearnedRecall& out) {
     model_.suppose(0, 1 / static_cast<float>(dim_));
     const std::size_t wanted = std::min<std::uint64_t>(most_wanted, rows - 1);
     for (std::size_t tries = 0; entries.size() + flooded < samples && tries < 20 * samples; ++tries) {
-        const auto slot = static_cast<std::uint32_t>(random.below(segments_.size() * segment_slots));
+        std::uint32_t slot = 0;
         bool live = false;
-        std::int64_t rowid = 0;
-        VSS_TRY(rows_.read_slot(slot, live, rowid, vector));
+        VSS_TRY(draw_row(random, slot, live, vector));
         if (!live) {
             continue;
         }
         tried.insert(tried.end(), vector.begin(), vector.begin() + (pilot < pilots ? vector.size() : 0));
         Trace trace;
         std::vector<Neighbor> found;
-        bool exact = false;
-        const CellQuery query{vector.data(), wanted, truth_recall, nullptr, nullptr, 0};
-        stranger_ = slot;
-        trace_ = &trace;
-        for (Expected& expected : expected_by_k_) {
-            expected.restart();
-        }
-        Status status = begin(query);
-        if (status.is_ok()) {
-            status = scan_cells(query, found, exact);
-        }
-        trace_ = nullptr;
-        VSS_TRY(status);
+        VSS_TRY(ask_for_row(slot, vector.data(), wanted, trace, found));
         measured += costs_.reranked + cold_weight * costs_.cold_rows;
         if (pilot < pilots) {
             double mean = 0;
@@ -251,16 +345,8 @@ Status CellSearch::learn(std::size_t samples, LearnedRecall& out) {
             ++flooded;
         } else {
             std::sort_heap(found.begin(), found.end());
-            for (std::size_t i = 0; i < LearnedRecall::ks.size(); ++i) {
-                const std::size_t k = std::min<std::size_t>(LearnedRecall::ks[i], found.size());
-                Asked one{std::move(trace.expected[i]), {}};
-                for (std::size_t n = 0; n < k; ++n) {
-                    // Rows of the tail are always looked at.
-                    const auto at = trace.at.find(trace.slots.at(found[n].rowid));
-                    one.places.push_back(at == trace.at.end() ? 0 : at->second);
-                }
-                std::sort(one.places.begin(), one.places.end());
-                asked[i].push_back(std::move(one));
+            for (std::size_t i = trace.first; i < trace.end; ++i) {
+                asked[i].push_back(asked_of(trace, i, found));
             }
             entries.push_back(std::move(trace.entries));
         }
@@ -271,10 +357,7 @@ Status CellSearch::learn(std::size_t samples, LearnedRecall& out) {
             break;
         }
     }
-    for (SegmentView& view : segments_) {
-        view.cold = 0;
-        view.hold(nullptr);
-    }
+    forget_rows();
     out.samples = static_cast<std::uint32_t>(entries.size() + flooded);
     if (out.samples == 0) {
         return Status::ok();
@@ -289,18 +372,14 @@ Status CellSearch::learn(std::size_t samples, LearnedRecall& out) {
         }
         out.cells.fill(static_cast<float>(out.cells_then));
         out.scanned.fill(1);
-        return decide_ways(tried, out);
+        VSS_TRY(decide_ways(tried, out));
+        out.go_on_to_last();
+        return Status::ok();
     }
     for (std::size_t level = 0; level < LearnedRecall::levels.size(); ++level) {
         const double recall = static_cast<double>(LearnedRecall::levels[level]);
-        for (std::size_t i = 0; i < LearnedRecall::ks.size(); ++i) {
-            // The rows asked are a sample: what is wanted lies two standard errors above what may just be.
-            const double wanted_recall = recall + lost_by_codes * (1 - recall);
-            const double error = error_at(asked[i], most_misses(asked[i], wanted_recall, recall));
-            const double aim =
-                std::min(wanted_recall + std::max(2 * error - recall_tolerance, 0.0), 1 - (1 - recall) / 4);
-            out.misses[i][level] =
-                static_cast<float>(std::min(most_misses(asked[i], aim, recall), most_trusted(recall)));
+        for (std::size_t i = 0; i < asked.size(); ++i) {
+            out.misses[i][level] = misses_by(asked[i], recall);
         }
         double cells = 0;
         double scanned = 0;
@@ -314,7 +393,10 @@ Status CellSearch::learn(std::size_t samples, LearnedRecall& out) {
         out.cells[level] = static_cast<float>(cells / count);
         out.scanned[level] = static_cast<float>(std::min(scanned / count / (2 * static_cast<double>(rows)), 1.0));
     }
-    return decide_ways(tried, out);
+    VSS_TRY(decide_ways(tried, out));
+    const Status status = learn_last_k(random, out);
+    forget_rows();
+    return status;
 }
 
 namespace {

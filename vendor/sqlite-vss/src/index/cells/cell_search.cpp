@@ -103,14 +103,12 @@ Status CellSearch::refresh() {
     VSS_TRY(index_.settle());
     cache_is_full_ = Cache::instance().is_full();
     const std::uint64_t evictions = Cache::instance().evictions();
-    if (evictions != evictions_) {
+    // Views made anew with every commit are named once more each time.
+    const std::size_t most_views = 4 * (cells_.size() + segments_.size() * index_.chunks_per_segment()) + 4096;
+    if (evictions != evictions_ || viewed_cells_.size() + viewed_chunks_.size() > most_views) {
         // What was evicted must not be kept alive here.
         evictions_ = evictions;
-        std::fill(cells_.begin(), cells_.end(), CellView{});
-        for (SegmentView& view : segments_) {
-            view.chunks.clear();
-            view.hold(nullptr);
-        }
+        drop_views();
     }
     if (index_.space_key() != space_key_) {
         // Another rotation: what was coded by the old one says nothing.
@@ -132,6 +130,27 @@ Status CellSearch::refresh() {
     }
     generation_ = generation;
     return Status::ok();
+}
+
+// Where memory is full each search evicts something: what is dropped is what was looked at since, not all there is.
+void CellSearch::drop_views() {
+    for (const std::uint32_t cell : viewed_cells_) {
+        if (cell < cells_.size()) {
+            cells_[cell] = {};
+        }
+    }
+    viewed_cells_.clear();
+    for (const auto& [segment, number] : viewed_chunks_) {
+        if (segment < segments_.size() && number < segments_[segment].chunks.size()) {
+            segments_[segment].chunks[number] = {};
+        }
+    }
+    viewed_chunks_.clear();
+    for (SegmentView& view : segments_) {
+        if (view.rows() != nullptr) {
+            view.hold(nullptr);
+        }
+    }
 }
 
 // All segments, or those that the last commits have changed.
@@ -204,6 +223,7 @@ Status CellSearch::cell_codes(std::uint32_t cell, std::shared_ptr<const CodeBloc
     out = held.get();
     if (generation_ != 0 && is_cached) {
         view = {info.version, held, scan_of(*out)};
+        viewed_cells_.push_back(cell);
     }
     return Status::ok();
 }
@@ -305,7 +325,9 @@ Status CellSearch::finish_chunk(SegmentView& view, std::size_t number, const std
     ChunkView& chunk = chunk_view(view, number);
     const CacheKey key{view.info.version, CacheKind::slots, index_.column(),
                        view.info.id * index_.chunks_per_segment() + number, space_key_};
-    if (!Cache::instance().put(key, made)) {
+    if (Cache::instance().put(key, made)) {
+        viewed_chunks_.emplace_back(view.info.id, number);
+    } else {
         passing_chunks_.push_back(&chunk);
     }
     chunk = {made, made->code(0), made->live()};
@@ -322,6 +344,7 @@ bool CellSearch::find_chunk(SegmentView& view, std::size_t number) {
             const std::byte* first = codes->code(0);
             const std::uint32_t live = codes->live();
             chunk = {std::move(codes), first, live};
+            viewed_chunks_.emplace_back(view.info.id, number);
         }
     }
     return chunk.first != nullptr;
@@ -570,7 +593,10 @@ void CellSearch::rank_finely_if_close() {
         return;
     }
     constexpr float small = 0.05F;
-    const RankedCell& at = ranked_[ranked_.size() / 2];
+    // The same one however many are ranked, so that what was learned holds; and near, as cells in a row are far from
+    // the query soon.
+    constexpr std::size_t near = 4;
+    const RankedCell& at = ranked_[std::min(near, ranked_.size() / 2)];
     const float norm = directory_->info(at.cell).norm;
     const float square = query_.square + norm * norm - 2 * at.product;
     if (2 * CellDirectory::product_deviation(query_) * norm > small * square) {
@@ -673,7 +699,9 @@ Status CellSearch::scan_cells(const CellQuery& query, std::vector<Neighbor>& out
     }
     float limit = reach(query, out);
     bool known = limit != infinity;
-    const std::size_t enough = query.k + query.k / 2 + first_passed + passed_.size();
+    // A search that learns for several k looks as early as that for the fewest: none may end where none was seen.
+    const std::size_t least_wanted = trace_ != nullptr ? LearnedRecall::ks[trace_->first] : query.k;
+    const std::size_t enough = least_wanted + least_wanted / 2 + first_passed + passed_.size();
     std::size_t looked_at = 0;
     std::size_t next_look = 0;
     std::uint64_t passed_before = 0;

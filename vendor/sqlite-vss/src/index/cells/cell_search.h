@@ -21,6 +21,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "base/random.h"
 #include "index/cells/cell_model.h"
 #include "index/cells/cells.h"
 #include "index/cells/slot_codes.h"
@@ -182,6 +183,8 @@ class CellSearch {
     // What a search that learns writes down: after each cell, the misses expected for each of LearnedRecall::ks.
     struct Trace {
         std::array<std::vector<float>, LearnedRecall::ks.size()> expected;
+        std::size_t first = 0;  // of these, the ones that it is about
+        std::size_t end = LearnedRecall::ks.size() - 1;
         std::vector<std::uint64_t> entries;                     // scanned up to there
         std::unordered_map<std::uint32_t, std::uint32_t> at;    // slots that passed: after how many cells
         std::unordered_map<std::int64_t, std::uint32_t> slots;  // of the rowids that were measured
@@ -192,8 +195,14 @@ class CellSearch {
     [[nodiscard]] double now_us() const { return is_timed_ ? thread_us() : clock_us(); }
     [[nodiscard]] static double width_for_codes(double recall);
     Status refresh();
+    void drop_views();
     Status refresh_segments(std::uint64_t generation);
     Status refresh_all_segments();
+    Status draw_row(SplitMix& random, std::uint32_t& slot, bool& live, std::vector<std::byte>& vector);
+    Status ask_for_row(std::uint32_t slot, const std::byte* vector, std::size_t wanted, Trace& trace,
+                       std::vector<Neighbor>& found);
+    Status learn_last_k(SplitMix& random, LearnedRecall& out);
+    void forget_rows();
     Status rank_as_stranger(std::uint32_t slot, std::vector<RankedCell>& ranked);
     [[nodiscard]] double misses_for(double recall, std::size_t k) const;
     [[nodiscard]] std::size_t wanted_among_all(const CellQuery& query) const;
@@ -280,6 +289,9 @@ class CellSearch {
     std::shared_ptr<const CellDirectory> directory_;
     std::vector<SegmentView> segments_;  // by id
     std::vector<CellView> cells_;        // by id
+    // Those of cells_, and of the segments' chunks (segment, number), that hold something.
+    std::vector<std::uint32_t> viewed_cells_;
+    std::vector<std::pair<std::uint64_t, std::size_t>> viewed_chunks_;
 
     MissModel model_;
 

@@ -69,6 +69,7 @@ class CellSearch::Queue {
 // What `other` sees, without asking SQLite. What is in memory stays known from one batch to the next.
 void CellSearch::see_as(const CellSearch& other) {
     if (evictions_ != other.evictions_ || space_key_ != other.space_key_) {
+        drop_views();
         cells_.clear();
         segments_.clear();
     }

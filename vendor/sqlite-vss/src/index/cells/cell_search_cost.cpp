@@ -241,7 +241,8 @@ Status CellSearch::decide_ways(std::span<const std::byte> samples, LearnedRecall
         }
         return Status::ok();
     };
-    for (std::size_t i = 0; i < LearnedRecall::ks.size(); ++i) {
+    // The last of ks follows from the one before.
+    for (std::size_t i = 0; i + 1 < LearnedRecall::ks.size(); ++i) {
         const std::size_t k = LearnedRecall::ks[i];
         std::array<float, LearnedRecall::levels.size()>& misses = out.misses[i];
         // The first level from which on every row is looked at; what is below costs less.

@@ -28,13 +28,15 @@ namespace vss {
 // When a search may end, measured by the table on its own rows (cell_learn.cpp).
 struct LearnedRecall {
     static constexpr std::array<float, 7> levels = {0.8F, 0.9F, 0.95F, 0.97F, 0.98F, 0.99F, 0.995F};
-    static constexpr std::array<std::uint32_t, 3> ks = {1, 10, 100};
+    static constexpr std::array<std::uint32_t, 4> ks = {1, 10, 100, 1000};
     std::uint32_t cells_then = 0;  // cells when it was measured; 0: never
     std::uint32_t samples = 0;     // rows asked
     std::uint64_t rows = 0;        // of the column then
     std::int64_t when = 0;         // seconds since 1970
     // The misses expected for each neighbour wanted at which a search ends, for each of ks and levels.
     std::array<std::array<float, levels.size()>, ks.size()> misses = {};
+    // Misses for the last of ks as they go on from those before.
+    void go_on_to_last();
     // Mean and variance of the cosines (cell_model.h) that the rows asked have shown.
     float cosine_mean = 0;
     float cosine_variance = 0;

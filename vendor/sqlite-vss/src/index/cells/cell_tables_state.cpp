@@ -34,12 +34,28 @@ struct StateHeader {
     // Of format 1: what searches of that time had learned.
     std::array<std::uint64_t, ChangedSegments::most> changed_before = {};
     std::array<std::uint32_t, ChangedSegments::most> changed_segment = {};
-    std::array<std::uint32_t, 2> unused = {};
+    // Of k = 1,000, for each of LearnedRecall::levels: how many times as many misses as for k = 100, by logarithm. 0:
+    // as many less as they are fewer than for k = 10.
+    std::array<std::uint8_t, 8> times_hundred = {};
     std::uint32_t batches_begin = 0;
     std::uint32_t batches_end = 0;
     std::uint64_t parts_version = 0;
 };
 static_assert(sizeof(StateHeader) == 112);
+
+// Of LearnedRecall::ks, those whose misses are stored as they are: the last one's are in times_hundred.
+constexpr std::size_t stored_ks = LearnedRecall::ks.size() - 1;
+constexpr double steps_per_double = 16;
+constexpr double times_one = 200;
+
+std::uint8_t coded_times(float misses, float of_hundred) {
+    if (!(misses > 0 && of_hundred > 0)) {
+        return 0;
+    }
+    const double times = static_cast<double>(misses) / static_cast<double>(of_hundred);
+    return static_cast<std::uint8_t>(
+        std::clamp(std::floor(times_one + steps_per_double * std::log2(times)), 1.0, 255.0));
+}
 
 // Behind it, since format 2.
 struct StateLearned {
@@ -47,7 +63,7 @@ struct StateLearned {
     std::int64_t when = 0;
     std::uint32_t samples = 0;
     float cosine_mean = 0;
-    std::array<std::array<float, LearnedRecall::levels.size()>, LearnedRecall::ks.size()> misses = {};
+    std::array<std::array<float, LearnedRecall::levels.size()>, stored_ks> misses = {};
     std::array<float, LearnedRecall::levels.size()> cells = {};
     std::array<float, LearnedRecall::levels.size()> scanned = {};
     float cosine_variance = 0;
@@ -119,7 +135,15 @@ Status CellTables::read_state(std::uint64_t known, CellState& state) {
         state.learned.samples = learned.samples;
         state.learned.rows = learned.rows;
         state.learned.when = learned.when;
-        state.learned.misses = learned.misses;
+        std::copy(learned.misses.begin(), learned.misses.end(), state.learned.misses.begin());
+        state.learned.go_on_to_last();
+        for (std::size_t i = 0; i < LearnedRecall::levels.size(); ++i) {
+            if (header.times_hundred[i] != 0 && learned.misses.back()[i] > 0) {
+                state.learned.misses.back()[i] = static_cast<float>(
+                    static_cast<double>(learned.misses.back()[i]) *
+                    std::exp2((static_cast<double>(header.times_hundred[i]) - times_one) / steps_per_double));
+            }
+        }
         state.learned.cosine_mean = learned.cosine_mean;
         state.learned.cosine_variance = learned.cosine_variance;
         state.learned.cells = learned.cells;
@@ -166,11 +190,14 @@ Status CellTables::write_state(const CellState& state) {
     header.batches_begin = state.batches_begin;
     header.batches_end = state.batches_end;
     header.parts_version = state.parts_version;
+    for (std::size_t i = 0; i < LearnedRecall::levels.size(); ++i) {
+        header.times_hundred[i] = coded_times(state.learned.misses.back()[i], state.learned.misses[stored_ks - 1][i]);
+    }
     StateLearned learned;
     learned.rows = state.learned.rows;
     learned.when = state.learned.when;
     learned.samples = state.learned.samples;
-    learned.misses = state.learned.misses;
+    std::copy_n(state.learned.misses.begin(), stored_ks, learned.misses.begin());
     learned.cosine_mean = state.learned.cosine_mean;
     learned.cosine_variance = state.learned.cosine_variance;
     learned.cells = state.learned.cells;
