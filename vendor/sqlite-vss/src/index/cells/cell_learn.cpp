@@ -394,7 +394,7 @@ Status CellSearch::learn(std::size_t samples, LearnedRecall& out) {
         out.scanned[level] = static_cast<float>(std::min(scanned / count / (2 * static_cast<double>(rows)), 1.0));
     }
     VSS_TRY(decide_ways(tried, out));
-    const Status status = learn_last_k(random, out);
+    Status status = learn_last_k(random, out);
     forget_rows();
     return status;
 }
