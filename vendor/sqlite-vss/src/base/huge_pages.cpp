@@ -83,8 +83,7 @@ class Region {
         if (used_ + units > region_units) {
             return nullptr;
         }
-        std::uint32_t& known = free_from_[kind_of(units)];
-        std::size_t at = next_free(known);
+        std::size_t at = next_free(free_from_[kind_of(units)]);
         while (at < region_units) {
             const std::size_t end = next_taken(at, units);
             if (end - at >= units) {
@@ -92,8 +91,9 @@ class Region {
             }
             at = next_free(end);
         }
-        // Units below the run found are no run so long, nor a longer one.
-        for (std::size_t kind = kind_of(units); kind < kinds; ++kind) {
+        // Units below the run found are no run so long, nor a longer one. Of a length that is no kind of its own that
+        // says nothing of the shorter ones of its kind.
+        for (std::size_t kind = kind_of(units); units <= kinds && kind < kinds; ++kind) {
             free_from_[kind] = std::max(free_from_[kind], static_cast<std::uint32_t>(at));
         }
         if (at == region_units) {

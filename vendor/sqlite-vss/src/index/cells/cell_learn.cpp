@@ -12,9 +12,9 @@
 namespace vss {
 namespace {
 
-// A row is asked for so many neighbours, with the widths of so high a recall.
 // So far below what was asked for a recall may fall.
 constexpr double recall_tolerance = 0.01;
+// A row is asked for so many neighbours, with the widths of so high a recall.
 constexpr std::size_t most_wanted = LearnedRecall::ks[LearnedRecall::ks.size() - 2];
 constexpr double truth_recall = 0.99;
 // Cells are scanned until no more misses than so many are expected for each neighbour and cell scanned: no recall of

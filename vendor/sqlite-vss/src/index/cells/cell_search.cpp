@@ -103,7 +103,7 @@ Status CellSearch::refresh() {
     VSS_TRY(index_.settle());
     cache_is_full_ = Cache::instance().is_full();
     const std::uint64_t evictions = Cache::instance().evictions();
-    // Views made anew with every commit are named once more each time.
+    // A commit changes cells and segments, whose new views are named beside the old ones.
     const std::size_t most_views = 4 * (cells_.size() + segments_.size() * index_.chunks_per_segment()) + 4096;
     if (evictions != evictions_ || viewed_cells_.size() + viewed_chunks_.size() > most_views) {
         // What was evicted must not be kept alive here.
