@@ -92,6 +92,26 @@ def test_damage_is_told_from_any_thread(index: vssnative.Index) -> None:
     assert index.search(queries, k=10)[0].tolist() == alone(index, queries)
 
 
+def test_threads_that_look_at_every_row_ask_no_tables(open_db: Opener) -> None:
+    conn = open_db(isolation_level=None)
+    conn.execute(f"create virtual table t using vss0(a({DIM}))")
+    conn.execute("insert into t_config values('slot_codes0', 1)")  # so that every row is looked at by codes
+    index = vssnative.Index(conn, "t", "a")
+    rows = np.random.default_rng(1).standard_normal((ROWS, DIM)).astype(np.float32)
+    index.add(np.arange(ROWS), rows)
+    queries = np.random.default_rng(2).standard_normal((40, DIM)).astype(np.float32)
+    index.search(queries[0], k=200, recall=0.999)  # learns
+    for seed in range(6):
+        vssnative.configure(threads=2, memory=0)
+        vssnative.configure(memory="256MB")
+        # Cells are in memory, what stands for rows is not.
+        index.search(rows[seed], k=1, recall=0.5)
+        ids, _ = index.search(queries, k=200, recall=0.999)
+        nearest = np.argsort(((rows - queries[:, None]) ** 2).sum(axis=2), axis=1)[:, :200]
+        found = [len(set(a) & set(b)) / 200 for a, b in zip(ids.tolist(), nearest.tolist(), strict=True)]
+        assert min(found) > 0.98
+
+
 def test_batches_can_be_interrupted(index: vssnative.Index) -> None:
     vssnative.configure(threads=2)
     queries = clustered(6, 20000)

@@ -6,6 +6,23 @@
 #include <vector>
 
 namespace vss {
+namespace {
+
+thread_local int helping = 0;
+
+}  // namespace
+
+HelperThread::HelperThread() {
+    ++helping;
+}
+
+HelperThread::~HelperThread() {
+    --helping;
+}
+
+bool HelperThread::is_one() {
+    return helping > 0;
+}
 
 bool parallel_for(std::size_t n, int threads, const std::function<void(std::size_t, std::size_t)>& body) {
     const auto workers =
@@ -22,7 +39,10 @@ bool parallel_for(std::size_t n, int threads, const std::function<void(std::size
     {
         std::vector<std::jthread> others;
         for (std::size_t w = 1; w < workers; ++w) {
-            others.emplace_back(run, w * share);
+            others.emplace_back([&run, first = w * share] {
+                const HelperThread helps;
+                run(first);
+            });
         }
         run(0);
     }

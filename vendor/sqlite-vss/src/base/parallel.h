@@ -6,6 +6,17 @@
 
 namespace vss {
 
+// On a thread that helps the one that runs a statement: as long as one lives there, no statement may be used there.
+class HelperThread {
+  public:
+    HelperThread();
+    ~HelperThread();
+    HelperThread(const HelperThread&) = delete;
+    HelperThread& operator=(const HelperThread&) = delete;
+
+    [[nodiscard]] static bool is_one();
+};
+
 // Calls body(first, last) for parts of [0, n) on up to `threads` threads. False if a part ran out of memory.
 bool parallel_for(std::size_t n, int threads, const std::function<void(std::size_t, std::size_t)>& body);
 

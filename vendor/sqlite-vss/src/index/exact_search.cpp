@@ -1,8 +1,8 @@
 #include "index/exact_search.h"
 
 #include <algorithm>
-#include <atomic>
-#include <thread>
+
+#include "base/parallel.h"
 
 namespace vss {
 namespace {
@@ -53,23 +53,10 @@ class Scan {
     Status run_on_threads(const std::vector<std::shared_ptr<const Segment>>& segments) {
         const std::size_t queries = nearest_.size();
         const std::size_t most = (queries + queries_per_pass - 1) / queries_per_pass;
-        const std::size_t workers = std::clamp<std::size_t>(static_cast<std::size_t>(request_.threads), 1, most);
-        std::atomic<bool> failed = false;
-        std::vector<std::jthread> threads;
-        const std::size_t share = (queries + workers - 1) / workers;
-        for (std::size_t w = 1; w < workers; ++w) {
-            const std::size_t first = std::min(queries, w * share);
-            threads.emplace_back([this, &segments, &failed, first, last = std::min(queries, first + share)] {
-                try {
-                    run(segments, first, last);
-                } catch (...) {  // std::bad_alloc; it must not leave the thread
-                    failed = true;
-                }
-            });
-        }
-        run(segments, 0, std::min(queries, share));
-        threads.clear();
-        return failed ? Status(Code::no_memory, "out of memory") : Status::ok();
+        const int workers = static_cast<int>(std::min(static_cast<std::size_t>(std::max(request_.threads, 1)), most));
+        const bool done =
+            parallel_for(queries, workers, [&](std::size_t first, std::size_t last) { run(segments, first, last); });
+        return done ? Status::ok() : Status(Code::no_memory, "out of memory");
     }
 
     Status members(VectorStore& store) {

@@ -1,9 +1,21 @@
 #include "storage/statement.h"
 
+#include <cassert>
+
+#include "base/parallel.h"
 #include "base/text.h"
 #include "storage/schema.h"
 
 namespace vss {
+namespace {
+
+// The connection is another thread's, which is using it.
+Status not_here() {
+    assert(!"a statement is used on a helper's thread");
+    return {Code::internal, "a thread that may not ask the tables does"};
+}
+
+}  // namespace
 
 Status sqlite_error(sqlite3* db, int rc, std::string_view doing) {
     const int primary = rc & 0xff;
@@ -30,6 +42,9 @@ Status Statement::prepare_with_virtual_tables(sqlite3* db, const std::string& sq
 }
 
 Status Statement::prepare_flagged(sqlite3* db, const std::string& sql, unsigned flags) {
+    if (HelperThread::is_one()) {
+        return not_here();
+    }
     if (handle_ != nullptr) {
         return Status::ok();
     }
@@ -51,6 +66,10 @@ void Statement::bind_blob(int i, std::span<const std::byte> bytes) {
 }
 
 Status Statement::step(bool& row) {
+    if (HelperThread::is_one()) {
+        row = false;
+        return not_here();
+    }
     const int rc = sqlite3_step(handle_.get());
     row = rc == SQLITE_ROW;
     if (row) {

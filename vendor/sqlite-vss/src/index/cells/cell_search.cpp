@@ -377,6 +377,9 @@ Status CellSearch::open_segment(SegmentView& view) {
     if (missing == 0) {
         return Status::ok();
     }
+    if (in_memory_only_) {
+        return not_in_memory();
+    }
     std::vector<std::shared_ptr<SlotCodes>> made(chunks);
     const std::uint64_t first = view.info.id * chunks;
     VSS_TRY(index_.slot_codes(first, chunks, [&](std::uint64_t chunk, std::span<const std::byte> bytes) {

@@ -10,6 +10,7 @@
 #include <optional>
 #include <thread>
 
+#include "base/parallel.h"
 #include "index/cells/cell_search.h"
 
 namespace vss {
@@ -128,6 +129,7 @@ Status CellSearch::search_many(CellQuery query, std::span<const std::byte* const
         for (std::size_t i = 0; i < helpers; ++i) {
             queue.enter();
             running.emplace_back([&queue, &failed, &vectors, &out, query, helper = helpers_[i].get()]() mutable {
+                const HelperThread helps;
                 try {
                     while (const std::optional<std::size_t> next = queue.next()) {
                         query.vector = vectors[*next];

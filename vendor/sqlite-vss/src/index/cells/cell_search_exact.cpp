@@ -25,6 +25,9 @@ constexpr std::size_t in_order_from = 32;
 
 // Live slots of the segment whose codes are not there.
 Status CellSearch::add_uncoded(const SegmentView& view, std::vector<std::uint32_t>& out) {
+    if (in_memory_only_) {
+        return not_in_memory();
+    }
     const std::size_t chunk_slots = SlotCodes::chunk_slots(index_.space().padded());
     const std::size_t segment_slots = rows_.segment_slots();
     std::vector<std::uint32_t> slots;
