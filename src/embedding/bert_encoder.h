@@ -20,6 +20,9 @@
 
 namespace vss::embedding {
 
+// Of encoder_parts.h.
+struct Norm;
+
 struct BertSizes {
     std::size_t vocabulary = 0;
     std::size_t positions = 0;
@@ -94,8 +97,6 @@ class BertEncoder {
                 float* out) const;
 
   private:
-    struct Linear;
-    struct Norm;
     struct Layer;
     struct Scratch;
     class Lent;

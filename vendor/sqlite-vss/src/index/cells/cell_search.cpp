@@ -16,14 +16,6 @@
 namespace vss {
 namespace {
 
-// Where 4-bit codes are not kept in the tables: chunks that one query makes of their vectors at most.
-constexpr std::size_t chunks_made_per_query = 8;
-// A segment's rows are decoded whole, where memory has room for all, once so many were read one by one, and for one
-// query in so many: it takes ten times as long as a search.
-constexpr std::uint32_t cold_rows_per_segment = 24;
-constexpr std::uint64_t queries_per_segment = 16;
-// Above it most segments must be there: what a damaged number asks for must not be allocated.
-constexpr std::uint64_t many_segments = std::uint64_t{1} << 20;
 // What looking at one 4-bit code costs, in sign codes scanned.
 constexpr double refine_cost = 14;
 
@@ -33,13 +25,6 @@ constexpr std::uint64_t queries_per_timed = 8;
 constexpr std::size_t blocks_ahead = 5;
 constexpr std::size_t cells_ahead = 4;
 constexpr std::size_t views_ahead = 4;  // beyond these
-constexpr std::size_t rows_ahead = 3;
-
-void prefetch(const std::byte* from, std::size_t bytes) {
-    for (std::size_t i = 0; i < bytes; i += 64) {
-        __builtin_prefetch(from + i);
-    }
-}
 
 // Of the misses that a recall allows, so many are given to rows lost by their sign codes, and by all codes together. Of
 // the rows at the edge twice as many are lost, as those within it have some room.
@@ -47,8 +32,6 @@ constexpr double lost_by_signs = 0.1;
 constexpr double lost_by_codes = 0.02;
 // Error of rounding an even spread of values to whole steps.
 constexpr float rounding_deviation = 0.28867513F;
-// Covers the float32 rounding of rotation and sums, relative to the squares that are summed.
-constexpr float rounding = 1e-6F;
 // Rows that a search gathers before it measures the best, beside half as many again as are wanted.
 constexpr std::size_t first_passed = 32;
 // Then it measures what passed whenever it has scanned half as many cells again, or so many passed.
@@ -95,147 +78,31 @@ double CellSearch::reported(float distance) const {
     return distance * unit_;
 }
 
-// --- what the snapshot holds -----------------------------------------------------------------------------------------
-
-Status CellSearch::refresh() {
-    release_chunks();
-    VSS_TRY(index_.load());
-    VSS_TRY(index_.settle());
-    cache_is_full_ = Cache::instance().is_full();
-    const std::uint64_t evictions = Cache::instance().evictions();
-    // A commit changes cells and segments, whose new views are named beside the old ones.
-    const std::size_t most_views = 4 * (cells_.size() + segments_.size() * index_.chunks_per_segment()) + 4096;
-    if (evictions != evictions_ || viewed_cells_.size() + viewed_chunks_.size() > most_views) {
-        // What was evicted must not be kept alive here.
-        evictions_ = evictions;
-        drop_views();
+Status CellSearch::begin(const CellQuery& query) {
+    const std::size_t padded = index_.space().padded();
+    std::vector<float> raw(dim_);
+    decode_vector(type_, query.vector, dim_, raw.data());
+    exact_ = ExactDistance(type_, metric_, query.vector, dim_);
+    query_.vector.resize(padded);
+    const CellSpace& space = index_.space();
+    // Under inner product the query's own length changes nothing of the order.
+    const int exponent = space.estimate() == Estimate::product ? extreme_exponent(raw) : space.exponent();
+    const bool whole = space.enter(raw.data(), query_.vector.data(), exponent);
+    unit_ = metric_ == Metric::cosine ? 0.5 : std::ldexp(1.0, -space.exponent() - exponent);
+    query_.prepare(padded);
+    fine_.prepare(query_.vector.data(), padded, index_.space().estimate());
+    if (!whole) {
+        fine_.set_lost();
     }
-    if (index_.space_key() != space_key_) {
-        // Another rotation: what was coded by the old one says nothing.
-        space_key_ = index_.space_key();
-        segments_.clear();
-    }
-    const std::uint64_t generation = index_.is_dirty() ? 0 : index_.state().generation;
-    if (generation != 0 && generation == generation_) {
-        return Status::ok();
-    }
-    VSS_TRY(refresh_segments(generation));
-    if (index_.state().is_celled()) {
-        const std::shared_ptr<const CellDirectory> before = directory_;
-        VSS_TRY(index_.directory(directory_));
-        cells_.resize(directory_->size());
-        if (directory_ != before || generation == 0) {
-            model_.use(*directory_);
-        }
-    }
-    generation_ = generation;
+    candidates_.clear();
+    vector_.resize(rows_.vector_bytes());
+    costs_ = {};
+    made_ = 0;
+    is_timed_ = queries_++ % queries_per_timed == 0;
+    took_all_ = false;
+    took_rows_ = false;
+    expecting_us_ = 0;
     return Status::ok();
-}
-
-// Where memory is full each search evicts something: what is dropped is what was looked at since, not all there is.
-void CellSearch::drop_views() {
-    for (const std::uint32_t cell : viewed_cells_) {
-        if (cell < cells_.size()) {
-            cells_[cell] = {};
-        }
-    }
-    viewed_cells_.clear();
-    for (const auto& [segment, number] : viewed_chunks_) {
-        if (segment < segments_.size() && number < segments_[segment].chunks.size()) {
-            segments_[segment].chunks[number] = {};
-        }
-    }
-    viewed_chunks_.clear();
-    for (SegmentView& view : segments_) {
-        if (view.rows() != nullptr) {
-            view.hold(nullptr);
-        }
-    }
-}
-
-// All segments, or those that the last commits have changed.
-Status CellSearch::refresh_segments(std::uint64_t generation) {
-    const std::span<const std::uint32_t> changed = index_.state().changed.since(generation_);
-    if (generation == 0 || segments_.empty() || changed.empty()) {
-        return refresh_all_segments();
-    }
-    for (const std::uint32_t id : changed) {
-        SegmentInfo info;
-        VSS_TRY(rows_.segment_info(id, info));
-        if (id > segments_.size()) {
-            return refresh_all_segments();
-        }
-        segments_.resize(std::max<std::size_t>(segments_.size(), id + 1));
-        SegmentView& view = segments_[id];
-        if (view.info.version != info.version || view.info.live != info.live) {
-            view = {};
-        }
-        view.info = info;
-    }
-    while (!segments_.empty() && segments_.back().info.live == 0) {
-        segments_.pop_back();
-    }
-    return Status::ok();
-}
-
-Status CellSearch::refresh_all_segments() {
-    std::vector<SegmentInfo> infos;
-    VSS_TRY(rows_.segments(infos));
-    const std::uint64_t count = infos.empty() ? 0 : infos.back().id + 1;
-    if (count > many_segments && count / 64 > infos.size()) {
-        return Status::corrupt("segment " + std::to_string(count - 1) + " is out of all proportion to the " +
-                               std::to_string(infos.size()) + " that are listed");
-    }
-    std::vector<SegmentView> views(count);
-    for (const SegmentInfo& info : infos) {
-        SegmentView& view = views[info.id];
-        if (info.id < segments_.size() && segments_[info.id].info.version == info.version &&
-            segments_[info.id].info.live == info.live) {
-            view = std::move(segments_[info.id]);
-        }
-        view.info = info;
-    }
-    segments_ = std::move(views);
-    return Status::ok();
-}
-
-bool CellSearch::is_current(const CellView& view, const CellInfo& info) const {
-    return generation_ != 0 && view.codes != nullptr && view.version == info.version;
-}
-
-Status CellSearch::cell_codes(std::uint32_t cell, std::shared_ptr<const CodeBlocks>& held, const CodeBlocks*& out) {
-    const CellInfo& info = directory_->info(cell);
-    CellView& view = cells_[cell];
-    if (is_current(view, info)) {
-        out = view.codes.get();
-        return Status::ok();
-    }
-    bool is_cached = false;
-    if (in_memory_only_) {
-        held = index_.codes_in_memory(cell, info);
-        is_cached = held != nullptr;
-        if (!is_cached) {
-            return not_in_memory();
-        }
-    } else {
-        VSS_TRY(index_.codes(cell, info, held, &is_cached));
-    }
-    out = held.get();
-    if (generation_ != 0 && is_cached) {
-        view = {info.version, held, scan_of(*out)};
-        viewed_cells_.push_back(cell);
-    }
-    return Status::ok();
-}
-
-CellSearch::CellScan CellSearch::scan_of(const CodeBlocks& codes) {
-    return {codes.blocks() > 0 ? codes.block(0) : nullptr,
-            static_cast<std::uint32_t>(codes.size()),
-            static_cast<std::uint32_t>(codes.blocks()),
-            0,
-            0,
-            false,
-            0};
 }
 
 // The codes of the cells ranked up to `end`, which are scanned in this order.
@@ -265,231 +132,6 @@ Status CellSearch::open_cells(std::size_t end) {
         scan.offset = product ? -at.product : scan.square;
         scans_.push_back(scan);
     }
-    return Status::ok();
-}
-
-CellSearch::SegmentView* CellSearch::view_of(std::uint32_t slot) {
-    const std::uint32_t id = slot / static_cast<std::uint32_t>(rows_.segment_slots());
-    return id < segments_.size() && segments_[id].info.live > 0 ? &segments_[id] : nullptr;
-}
-
-// Whether the budget has room for full vectors beside all codes.
-bool CellSearch::rows_fit() const {
-    const std::uint64_t row = rows_.vector_bytes() + index_.space().padded() * 3 / 4 + 96;
-    return index_.state().rows * row < Cache::instance().budget() / 10 * 9;
-}
-
-CellSearch::ChunkView& CellSearch::chunk_view(SegmentView& view, std::size_t number) {
-    if (view.chunks.empty()) {
-        view.chunks.resize(index_.chunks_per_segment());
-    }
-    return view.chunks[number];
-}
-
-// Adds the codes of those of `slots` that are live.
-Status CellSearch::complete_chunk(std::span<const std::uint32_t> slots, SlotCodes& codes) {
-    if (slots.empty()) {
-        return Status::ok();
-    }
-    const CellSpace& space = index_.space();
-    std::vector<float> raw(dim_);
-    std::vector<float> x(space.padded());
-    std::vector<std::byte> code(SlotCodes::code_bytes(space.padded()));
-    return rows_.read_slots(slots, [&](std::size_t i, std::int64_t /*rowid*/, std::span<const std::byte> vector) {
-        decode_vector(type_, vector.data(), dim_, raw.data());
-        const bool whole = space.enter(raw.data(), x.data());
-        SlotCodes::encode(x.data(), whole, space.padded(), code.data());
-        codes.set(index_.place_of(slots[i]).at, code.data());
-    });
-}
-
-// A chunk's codes are a function of its segment's vectors, whose version stands for them: what is not in the tables,
-// since its rows are in the tail or codes are not kept, is made of the vectors.
-Status CellSearch::finish_chunk(SegmentView& view, std::size_t number, const std::shared_ptr<SlotCodes>& made) {
-    const std::size_t chunk_slots = SlotCodes::chunk_slots(index_.space().padded());
-    const auto first = static_cast<std::uint32_t>(view.info.id * rows_.segment_slots() + number * chunk_slots);
-    const auto end = static_cast<std::uint32_t>(
-        std::min(first + chunk_slots, std::size_t{view.info.id + 1} * rows_.segment_slots()));
-    std::vector<std::uint32_t> slots;
-    if (index_.state().slot_codes) {
-        const std::set<std::uint32_t>& tail = index_.tail();
-        slots.assign(tail.lower_bound(first), tail.lower_bound(end));
-    } else {
-        for (std::uint32_t slot = first; slot < end; ++slot) {
-            slots.push_back(slot);
-        }
-        ++made_;
-    }
-    VSS_TRY(complete_chunk(slots, *made));
-    ++costs_.chunks_read;
-    ChunkView& chunk = chunk_view(view, number);
-    const CacheKey key{view.info.version, CacheKind::slots, index_.column(),
-                       view.info.id * index_.chunks_per_segment() + number, space_key_};
-    if (Cache::instance().put(key, made)) {
-        viewed_chunks_.emplace_back(view.info.id, number);
-    } else {
-        passing_chunks_.push_back(&chunk);
-    }
-    chunk = {made, made->code(0), made->live()};
-    return Status::ok();
-}
-
-bool CellSearch::find_chunk(SegmentView& view, std::size_t number) {
-    ChunkView& chunk = chunk_view(view, number);
-    if (chunk.first == nullptr) {
-        const CacheKey key{view.info.version, CacheKind::slots, index_.column(),
-                           view.info.id * index_.chunks_per_segment() + number, space_key_};
-        if (auto codes = Cache::instance().get_as<SlotCodes>(key);
-            codes != nullptr && codes->fits(index_.space().padded())) {
-            const std::byte* first = codes->code(0);
-            const std::uint32_t live = codes->live();
-            chunk = {std::move(codes), first, live};
-            viewed_chunks_.emplace_back(view.info.id, number);
-        }
-    }
-    return chunk.first != nullptr;
-}
-
-// The chunk stays shut where making its codes must wait.
-Status CellSearch::open_chunk(SegmentView& view, std::size_t number) {
-    const bool is_found = find_chunk(view, number);
-    if (in_memory_only_ && !is_found) {
-        return not_in_memory();
-    }
-    if (is_found || (!index_.state().slot_codes && (trace_ != nullptr || made_ >= chunks_made_per_query))) {
-        return Status::ok();
-    }
-    auto made = std::make_shared<SlotCodes>(index_.space().padded());
-    VSS_TRY(index_.slot_codes(view.info.id * index_.chunks_per_segment() + number, 1,
-                              [&](std::uint64_t /*chunk*/, std::span<const std::byte> bytes) {
-                                  std::copy(bytes.begin(), bytes.end(), made->bytes_on_disk().begin());
-                              }));
-    return finish_chunk(view, number, made);
-}
-
-// All chunks of the segment.
-Status CellSearch::open_segment(SegmentView& view) {
-    const std::size_t chunks = index_.chunks_per_segment();
-    std::size_t missing = 0;
-    for (std::size_t number = 0; number < chunks; ++number) {
-        missing += find_chunk(view, number) ? 0U : 1U;
-    }
-    if (missing == 0) {
-        return Status::ok();
-    }
-    if (in_memory_only_) {
-        return not_in_memory();
-    }
-    std::vector<std::shared_ptr<SlotCodes>> made(chunks);
-    const std::uint64_t first = view.info.id * chunks;
-    VSS_TRY(index_.slot_codes(first, chunks, [&](std::uint64_t chunk, std::span<const std::byte> bytes) {
-        if (view.chunks[chunk - first].first == nullptr) {
-            made[chunk - first] = std::make_shared<SlotCodes>(index_.space().padded());
-            std::copy(bytes.begin(), bytes.end(), made[chunk - first]->bytes_on_disk().begin());
-        }
-    }));
-    for (std::size_t number = 0; number < chunks; ++number) {
-        if (view.chunks[number].first == nullptr) {
-            auto codes = made[number] != nullptr ? std::move(made[number])
-                                                 : std::make_shared<SlotCodes>(index_.space().padded());
-            VSS_TRY(finish_chunk(view, number, codes));
-        }
-    }
-    return Status::ok();
-}
-
-// Lets go of the chunks that the cache did not take.
-void CellSearch::release_chunks() {
-    for (ChunkView* chunk : passing_chunks_) {
-        *chunk = {};
-    }
-    passing_chunks_.clear();
-}
-
-void CellSearch::SegmentView::hold(std::shared_ptr<const Segment> rows) {
-    rows_ = std::move(rows);
-    count_ = 0;
-    if (rows_ == nullptr || rows_->size() == 0) {
-        return;
-    }
-    // They ascend, so the last is as many further on only if none is missing.
-    const std::size_t last = rows_->size() - 1;
-    if (rows_->slots[last] - rows_->slots[0] == last) {
-        first_ = rows_->row(0);
-        rowids_ = rows_->rowids.data();
-        first_slot_ = rows_->slots[0];
-        count_ = static_cast<std::uint32_t>(rows_->size());
-        stride_ = rows_->stride;
-    }
-}
-
-CellSearch::RowPlace CellSearch::SegmentView::row(std::uint32_t slot) const {
-    if (slot - first_slot_ < count_) {
-        const std::size_t at = slot - first_slot_;
-        return {first_ + at * stride_, rowids_ + at};
-    }
-    if (rows_ == nullptr) {
-        return {};
-    }
-    const std::vector<std::uint32_t>& slots = rows_->slots;
-    const auto at = static_cast<std::size_t>(std::lower_bound(slots.begin(), slots.end(), slot) - slots.begin());
-    return at < slots.size() && slots[at] == slot ? RowPlace{rows_->row(at), &rows_->rowids[at]} : RowPlace{};
-}
-
-CellSearch::RowPlace CellSearch::row_in_memory(std::uint32_t slot) {
-    const SegmentView* view = view_of(slot);
-    return view != nullptr ? view->row(slot) : RowPlace{};
-}
-
-// Where memory has room for all rows, they are decoded a segment at a time.
-Status CellSearch::decode(SegmentView& view, bool keep) {
-    std::shared_ptr<const Segment> rows;
-    VSS_TRY(rows_.segment(view.info, keep, rows));
-    view.hold(std::move(rows));
-    return Status::ok();
-}
-
-Status CellSearch::keep_rows(SegmentView& view) {
-    if (view.rows() != nullptr || view.cold < cold_rows_per_segment || queries_ < kept_at_ + queries_per_segment) {
-        return Status::ok();
-    }
-    kept_at_ = queries_;
-    view.cold = 0;
-    return rows_fit() ? decode(view, true) : Status::ok();
-}
-
-Status CellSearch::slots_end(std::uint64_t& out) {
-    VSS_TRY(refresh());
-    out = segments_.size() * rows_.segment_slots();
-    return Status::ok();
-}
-
-// --- one query -------------------------------------------------------------------------------------------------------
-
-Status CellSearch::begin(const CellQuery& query) {
-    const std::size_t padded = index_.space().padded();
-    std::vector<float> raw(dim_);
-    decode_vector(type_, query.vector, dim_, raw.data());
-    exact_ = ExactDistance(type_, metric_, query.vector, dim_);
-    query_.vector.resize(padded);
-    const CellSpace& space = index_.space();
-    // Under inner product the query's own length changes nothing of the order.
-    const int exponent = space.estimate() == Estimate::product ? extreme_exponent(raw) : space.exponent();
-    const bool whole = space.enter(raw.data(), query_.vector.data(), exponent);
-    unit_ = metric_ == Metric::cosine ? 0.5 : std::ldexp(1.0, -space.exponent() - exponent);
-    query_.prepare(padded);
-    fine_.prepare(query_.vector.data(), padded, index_.space().estimate());
-    if (!whole) {
-        fine_.set_lost();
-    }
-    candidates_.clear();
-    vector_.resize(rows_.vector_bytes());
-    costs_ = {};
-    made_ = 0;
-    is_timed_ = queries_++ % queries_per_timed == 0;
-    took_all_ = false;
-    took_rows_ = false;
-    expecting_us_ = 0;
     return Status::ok();
 }
 
@@ -834,195 +476,10 @@ Status CellSearch::scan_cells(const CellQuery& query, std::vector<Neighbor>& out
     return status;
 }
 
-// What passed so far is measured, as far as it may be among the k nearest. `is_first`: no limit is known yet; that of
-// the best k is found before the others are looked at.
-Status CellSearch::look_at_passed(const CellQuery& query, bool is_first, std::vector<Neighbor>& best) {
-    costs_.candidates += passed_.size();
-    std::size_t done = 0;
-    if (is_first && passed_.size() > query.k) {
-        done = std::min(passed_.size(), query.k + query.k / 4 + 6);
-        std::nth_element(passed_.begin(), passed_.begin() + static_cast<std::ptrdiff_t>(done - 1), passed_.end(),
-                         [](const Passed& a, const Passed& b) { return a.bound < b.bound; });
-        VSS_TRY(look_at(std::span(passed_).first(done), query, best));
-    }
-    const float limit = reach(query, best);
-    const auto behind = passed_.begin() + static_cast<std::ptrdiff_t>(done);
-    const auto end = std::remove_if(behind, passed_.end(), [&](const Passed& row) { return !(row.bound < limit); });
-    VSS_TRY(look_at(std::span(behind, end), query, best));
-    passed_.clear();
-    return Status::ok();
-}
-
-Status CellSearch::look_at(std::span<const Passed> rows, const CellQuery& query, std::vector<Neighbor>& best) {
-    const double start = now_us();
-    // In three steps, so that what is needed next is on its way from memory meanwhile.
-    const auto segment_slots = static_cast<std::uint32_t>(rows_.segment_slots());
-    const std::size_t padded = index_.space().padded();
-    const auto chunk_slots = static_cast<std::uint32_t>(SlotCodes::chunk_slots(padded));
-    const std::size_t code_bytes = SlotCodes::code_bytes(padded);
-    places_.clear();
-    cold_.clear();
-    for (const Passed& row : rows) {
-        SegmentView* view = view_of(row.slot);
-        if (view == nullptr) {
-            return no_vector(row.slot);
-        }
-        const std::uint32_t within = row.slot % segment_slots;
-        ChunkView& chunk = chunk_view(*view, within / chunk_slots);
-        __builtin_prefetch(&chunk);
-        places_.push_back({&chunk, nullptr, row.slot, within % chunk_slots});
-    }
-    for (std::size_t i = 0; i < places_.size(); ++i) {
-        CodePlace& place = places_[i];
-        if (place.chunk->first == nullptr) {
-            VSS_TRY(open_chunk(*view_of(place.slot), place.slot % segment_slots / chunk_slots));
-        }
-        if (place.chunk->first == nullptr || (place.chunk->live >> place.at & 1) == 0) {
-            cold_.push_back(rows[i]);
-            continue;
-        }
-        if (cache_is_full_) {
-            place.chunk->codes->touch();
-        }
-        place.code = place.chunk->first + place.at * code_bytes;
-        prefetch(place.code, code_bytes);
-    }
-    refined_.clear();
-    bounds_.resize(places_.size());
-    float limit = reach(query, best);
-    const auto width = static_cast<float>(fine_width_);
-    for (std::uint32_t i = 0; i < places_.size(); ++i) {
-        const CodePlace& place = places_[i];
-        if (place.code == nullptr) {
-            continue;
-        }
-        // Two estimates whose errors have nothing to do with each other: each counts as it is precise.
-        const float fine = fine_.deviation(place.code);
-        const float coarse = rows[i].deviation;
-        const float weight = coarse == infinity || fine == 0 ? 1
-                             : fine == infinity              ? 0
-                                                             : coarse * coarse / (coarse * coarse + fine * fine);
-        const float estimate =
-            weight == 0 ? rows[i].estimate : weight * fine_.distance(place.code) + (1 - weight) * rows[i].estimate;
-        const float deviation = weight == 0 ? coarse : fine * std::sqrt(weight);
-        const float known =
-            fine == infinity && !(weight == 0 && coarse < infinity) ? -infinity : estimate - width * deviation;
-        bounds_[i] = known - rounding * (std::abs(estimate) + query_.square);
-        if (bounds_[i] < limit) {
-            refined_.push_back(ordered_key(estimate == estimate ? estimate : -infinity, i));
-        }
-    }
-    std::sort(refined_.begin(), refined_.end());
-    const double refined = now_us();
-    costs_.refine_us += refined - start;
-    costs_.refined += places_.size() - cold_.size();
-    row_places_.resize(refined_.size());
-    const auto find_row = [&](std::size_t i) {
-        if (i < refined_.size()) {
-            row_places_[i] = row_in_memory(places_[key_number(refined_[i])].slot);
-            if (row_places_[i].vector != nullptr) {
-                __builtin_prefetch(row_places_[i].rowid);
-                prefetch(row_places_[i].vector, rows_.vector_bytes());
-            }
-        }
-    };
-    const auto measure_and_offer = [&](std::uint32_t slot, const RowPlace& row) -> Status {
-        bool passes = false;
-        Neighbor neighbor;
-        VSS_TRY(measure(slot, row, query, passes, neighbor));
-        if (passes) {
-            offer(neighbor, query.k, best);
-            limit = reach(query, best);
-        }
-        return Status::ok();
-    };
-    for (std::size_t i = 0; i < rows_ahead; ++i) {
-        find_row(i);
-    }
-    for (std::size_t i = 0; i < refined_.size(); ++i) {
-        find_row(i + rows_ahead);
-        const std::size_t at = key_number(refined_[i]);
-        if (bounds_[at] < limit) {
-            VSS_TRY(measure_and_offer(places_[at].slot, row_places_[i]));
-        }
-    }
-    for (const Passed& row : cold_) {
-        if (row.bound < limit) {
-            VSS_TRY(measure_and_offer(row.slot, {}));
-        }
-    }
-    costs_.rerank_us += now_us() - refined;
-    return Status::ok();
-}
-
-// `row`: where it was when that was asked.
-Status CellSearch::measure(std::uint32_t slot, const RowPlace& row, const CellQuery& query, bool& passes,
-                           Neighbor& out) {
-    passes = false;
-    // Its segment may have been decoded since.
-    const RowPlace now = row.vector != nullptr ? row : row_in_memory(slot);
-    if (now.vector != nullptr) {
-        out.rowid = *now.rowid;
-        return measure_vector(slot, now.vector, query, passes, out);
-    }
-    SegmentView* view = view_of(slot);
-    if (view == nullptr) {
-        return no_vector(slot);
-    }
-    if (in_memory_only_) {
-        return not_in_memory();
-    }
-    bool live = false;
-    VSS_TRY(rows_.read_slot(slot, live, out.rowid, vector_));
-    if (!live) {
-        return no_vector(slot);
-    }
-    ++costs_.cold_rows;
-    ++view->cold;
-    if (trace_ == nullptr) {
-        VSS_TRY(keep_rows(*view));
-    } else if (view->rows() == nullptr && view->cold >= cold_rows_per_segment && rows_fit()) {
-        VSS_TRY(decode(*view, false));
-    }
-    return measure_vector(slot, vector_.data(), query, passes, out);
-}
-
-// `out` has its rowid already.
-Status CellSearch::measure_vector(std::uint32_t slot, const std::byte* vector, const CellQuery& query, bool& passes,
-                                  Neighbor& out) {
-    ++costs_.reranked;
-    passes = false;
-    if (query.rows != nullptr && !query.rows->passes(out.rowid)) {
-        return query.slots == nullptr ? Status::ok()
-                                      : Status::corrupt("a row names slot " + std::to_string(slot) +
-                                                        ", which holds the vector of row " + std::to_string(out.rowid));
-    }
-    if (trace_ != nullptr) {
-        trace_->slots.emplace(out.rowid, slot);
-    }
-    out = Neighbor::at(exact_.to(vector), out.rowid);
-    passes = query.rows == nullptr || query.rows->passes_distance(out.reported());
-    return Status::ok();
-}
-
-// `best`: a heap of the k best, the farthest on top.
-void CellSearch::offer(const Neighbor& neighbor, std::size_t k, std::vector<Neighbor>& best) {
-    best.push_back(neighbor);
-    std::push_heap(best.begin(), best.end());
-    if (best.size() > k) {
-        std::pop_heap(best.begin(), best.end());
-        best.pop_back();
-    }
-}
-
 Status CellSearch::search(const CellQuery& query, std::vector<Neighbor>& out) {
     out.clear();
     VSS_TRY(refresh());
     return index_.state().is_celled() ? search_seen(query, out) : search_exact(query, out);
-}
-
-Status CellSearch::not_in_memory() {
-    return {Code::internal, "what must be read from the tables is wanted on a thread that may not"};
 }
 
 // In what refresh() saw.

@@ -12,6 +12,7 @@
 // Threads: like the connection.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -193,6 +194,10 @@ class CellSearch {
 
     // Of the clock, or the thread's own where the parts of the search are measured.
     [[nodiscard]] double now_us() const { return is_timed_ ? thread_us() : clock_us(); }
+    // Covers the float32 rounding of rotation and sums, relative to the squares that are summed.
+    static constexpr float rounding = 1e-6F;
+    // A segment's rows are decoded whole, where memory has room for all, once so many were read one by one.
+    static constexpr std::uint32_t cold_rows_per_segment = 24;
     [[nodiscard]] static double width_for_codes(double recall);
     Status refresh();
     void drop_views();
@@ -354,5 +359,40 @@ class CellSearch {
     std::uint64_t queries_ = 0;
     SearchCosts costs_;
 };
+
+// What each row looked at asks.
+inline bool CellSearch::is_current(const CellView& view, const CellInfo& info) const {
+    return generation_ != 0 && view.codes != nullptr && view.version == info.version;
+}
+
+inline CellSearch::SegmentView* CellSearch::view_of(std::uint32_t slot) {
+    const std::uint32_t id = slot / static_cast<std::uint32_t>(rows_.segment_slots());
+    return id < segments_.size() && segments_[id].info.live > 0 ? &segments_[id] : nullptr;
+}
+
+inline CellSearch::ChunkView& CellSearch::chunk_view(SegmentView& view, std::size_t number) {
+    if (view.chunks.empty()) {
+        view.chunks.resize(index_.chunks_per_segment());
+    }
+    return view.chunks[number];
+}
+
+inline CellSearch::RowPlace CellSearch::SegmentView::row(std::uint32_t slot) const {
+    if (slot - first_slot_ < count_) {
+        const std::size_t at = slot - first_slot_;
+        return {first_ + at * stride_, rowids_ + at};
+    }
+    if (rows_ == nullptr) {
+        return {};
+    }
+    const std::vector<std::uint32_t>& slots = rows_->slots;
+    const auto at = static_cast<std::size_t>(std::lower_bound(slots.begin(), slots.end(), slot) - slots.begin());
+    return at < slots.size() && slots[at] == slot ? RowPlace{rows_->row(at), &rows_->rowids[at]} : RowPlace{};
+}
+
+inline CellSearch::RowPlace CellSearch::row_in_memory(std::uint32_t slot) {
+    const SegmentView* view = view_of(slot);
+    return view != nullptr ? view->row(slot) : RowPlace{};
+}
 
 }  // namespace vss

@@ -1,0 +1,326 @@
+// CellSearch: what this connection saw of the tables last, and what of it is in memory.
+#include <algorithm>
+
+#include "index/cells/cell_search.h"
+#include "kernels/vector_value.h"
+
+namespace vss {
+namespace {
+
+// Where 4-bit codes are not kept in the tables: chunks that one query makes of their vectors at most.
+constexpr std::size_t chunks_made_per_query = 8;
+// One query in so many decodes a segment's rows: it takes ten times as long as a search.
+constexpr std::uint64_t queries_per_segment = 16;
+// Above it most segments must be there: what a damaged number asks for must not be allocated.
+constexpr std::uint64_t many_segments = std::uint64_t{1} << 20;
+
+}  // namespace
+
+Status CellSearch::not_in_memory() {
+    return {Code::internal, "what must be read from the tables is wanted on a thread that may not"};
+}
+
+Status CellSearch::refresh() {
+    release_chunks();
+    VSS_TRY(index_.load());
+    VSS_TRY(index_.settle());
+    cache_is_full_ = Cache::instance().is_full();
+    const std::uint64_t evictions = Cache::instance().evictions();
+    // A commit changes cells and segments, whose new views are named beside the old ones.
+    const std::size_t most_views = 4 * (cells_.size() + segments_.size() * index_.chunks_per_segment()) + 4096;
+    if (evictions != evictions_ || viewed_cells_.size() + viewed_chunks_.size() > most_views) {
+        // What was evicted must not be kept alive here.
+        evictions_ = evictions;
+        drop_views();
+    }
+    if (index_.space_key() != space_key_) {
+        // Another rotation: what was coded by the old one says nothing.
+        space_key_ = index_.space_key();
+        segments_.clear();
+    }
+    const std::uint64_t generation = index_.is_dirty() ? 0 : index_.state().generation;
+    if (generation != 0 && generation == generation_) {
+        return Status::ok();
+    }
+    VSS_TRY(refresh_segments(generation));
+    if (index_.state().is_celled()) {
+        const std::shared_ptr<const CellDirectory> before = directory_;
+        VSS_TRY(index_.directory(directory_));
+        cells_.resize(directory_->size());
+        if (directory_ != before || generation == 0) {
+            model_.use(*directory_);
+        }
+    }
+    generation_ = generation;
+    return Status::ok();
+}
+
+// Where memory is full each search evicts something: what is dropped is what was looked at since, not all there is.
+void CellSearch::drop_views() {
+    for (const std::uint32_t cell : viewed_cells_) {
+        if (cell < cells_.size()) {
+            cells_[cell] = {};
+        }
+    }
+    viewed_cells_.clear();
+    for (const auto& [segment, number] : viewed_chunks_) {
+        if (segment < segments_.size() && number < segments_[segment].chunks.size()) {
+            segments_[segment].chunks[number] = {};
+        }
+    }
+    viewed_chunks_.clear();
+    for (SegmentView& view : segments_) {
+        if (view.rows() != nullptr) {
+            view.hold(nullptr);
+        }
+    }
+}
+
+// All segments, or those that the last commits have changed.
+Status CellSearch::refresh_segments(std::uint64_t generation) {
+    const std::span<const std::uint32_t> changed = index_.state().changed.since(generation_);
+    if (generation == 0 || segments_.empty() || changed.empty()) {
+        return refresh_all_segments();
+    }
+    for (const std::uint32_t id : changed) {
+        SegmentInfo info;
+        VSS_TRY(rows_.segment_info(id, info));
+        if (id > segments_.size()) {
+            return refresh_all_segments();
+        }
+        segments_.resize(std::max<std::size_t>(segments_.size(), id + 1));
+        SegmentView& view = segments_[id];
+        if (view.info.version != info.version || view.info.live != info.live) {
+            view = {};
+        }
+        view.info = info;
+    }
+    while (!segments_.empty() && segments_.back().info.live == 0) {
+        segments_.pop_back();
+    }
+    return Status::ok();
+}
+
+Status CellSearch::refresh_all_segments() {
+    std::vector<SegmentInfo> infos;
+    VSS_TRY(rows_.segments(infos));
+    const std::uint64_t count = infos.empty() ? 0 : infos.back().id + 1;
+    if (count > many_segments && count / 64 > infos.size()) {
+        return Status::corrupt("segment " + std::to_string(count - 1) + " is out of all proportion to the " +
+                               std::to_string(infos.size()) + " that are listed");
+    }
+    std::vector<SegmentView> views(count);
+    for (const SegmentInfo& info : infos) {
+        SegmentView& view = views[info.id];
+        if (info.id < segments_.size() && segments_[info.id].info.version == info.version &&
+            segments_[info.id].info.live == info.live) {
+            view = std::move(segments_[info.id]);
+        }
+        view.info = info;
+    }
+    segments_ = std::move(views);
+    return Status::ok();
+}
+
+Status CellSearch::cell_codes(std::uint32_t cell, std::shared_ptr<const CodeBlocks>& held, const CodeBlocks*& out) {
+    const CellInfo& info = directory_->info(cell);
+    CellView& view = cells_[cell];
+    if (is_current(view, info)) {
+        out = view.codes.get();
+        return Status::ok();
+    }
+    bool is_cached = false;
+    if (in_memory_only_) {
+        held = index_.codes_in_memory(cell, info);
+        is_cached = held != nullptr;
+        if (!is_cached) {
+            return not_in_memory();
+        }
+    } else {
+        VSS_TRY(index_.codes(cell, info, held, &is_cached));
+    }
+    out = held.get();
+    if (generation_ != 0 && is_cached) {
+        view = {info.version, held, scan_of(*out)};
+        viewed_cells_.push_back(cell);
+    }
+    return Status::ok();
+}
+
+CellSearch::CellScan CellSearch::scan_of(const CodeBlocks& codes) {
+    return {codes.blocks() > 0 ? codes.block(0) : nullptr,
+            static_cast<std::uint32_t>(codes.size()),
+            static_cast<std::uint32_t>(codes.blocks()),
+            0,
+            0,
+            false,
+            0};
+}
+
+// Whether the budget has room for full vectors beside all codes.
+bool CellSearch::rows_fit() const {
+    const std::uint64_t row = rows_.vector_bytes() + index_.space().padded() * 3 / 4 + 96;
+    return index_.state().rows * row < Cache::instance().budget() / 10 * 9;
+}
+
+// Adds the codes of those of `slots` that are live.
+Status CellSearch::complete_chunk(std::span<const std::uint32_t> slots, SlotCodes& codes) {
+    if (slots.empty()) {
+        return Status::ok();
+    }
+    const CellSpace& space = index_.space();
+    std::vector<float> raw(dim_);
+    std::vector<float> x(space.padded());
+    std::vector<std::byte> code(SlotCodes::code_bytes(space.padded()));
+    return rows_.read_slots(slots, [&](std::size_t i, std::int64_t /*rowid*/, std::span<const std::byte> vector) {
+        decode_vector(type_, vector.data(), dim_, raw.data());
+        const bool whole = space.enter(raw.data(), x.data());
+        SlotCodes::encode(x.data(), whole, space.padded(), code.data());
+        codes.set(index_.place_of(slots[i]).at, code.data());
+    });
+}
+
+// A chunk's codes are a function of its segment's vectors, whose version stands for them: what is not in the tables,
+// since its rows are in the tail or codes are not kept, is made of the vectors.
+Status CellSearch::finish_chunk(SegmentView& view, std::size_t number, const std::shared_ptr<SlotCodes>& made) {
+    const std::size_t chunk_slots = SlotCodes::chunk_slots(index_.space().padded());
+    const auto first = static_cast<std::uint32_t>(view.info.id * rows_.segment_slots() + number * chunk_slots);
+    const auto end = static_cast<std::uint32_t>(
+        std::min(first + chunk_slots, std::size_t{view.info.id + 1} * rows_.segment_slots()));
+    std::vector<std::uint32_t> slots;
+    if (index_.state().slot_codes) {
+        const std::set<std::uint32_t>& tail = index_.tail();
+        slots.assign(tail.lower_bound(first), tail.lower_bound(end));
+    } else {
+        for (std::uint32_t slot = first; slot < end; ++slot) {
+            slots.push_back(slot);
+        }
+        ++made_;
+    }
+    VSS_TRY(complete_chunk(slots, *made));
+    ++costs_.chunks_read;
+    ChunkView& chunk = chunk_view(view, number);
+    const CacheKey key{view.info.version, CacheKind::slots, index_.column(),
+                       view.info.id * index_.chunks_per_segment() + number, space_key_};
+    if (Cache::instance().put(key, made)) {
+        viewed_chunks_.emplace_back(view.info.id, number);
+    } else {
+        passing_chunks_.push_back(&chunk);
+    }
+    chunk = {made, made->code(0), made->live()};
+    return Status::ok();
+}
+
+bool CellSearch::find_chunk(SegmentView& view, std::size_t number) {
+    ChunkView& chunk = chunk_view(view, number);
+    if (chunk.first == nullptr) {
+        const CacheKey key{view.info.version, CacheKind::slots, index_.column(),
+                           view.info.id * index_.chunks_per_segment() + number, space_key_};
+        if (auto codes = Cache::instance().get_as<SlotCodes>(key);
+            codes != nullptr && codes->fits(index_.space().padded())) {
+            const std::byte* first = codes->code(0);
+            const std::uint32_t live = codes->live();
+            chunk = {std::move(codes), first, live};
+            viewed_chunks_.emplace_back(view.info.id, number);
+        }
+    }
+    return chunk.first != nullptr;
+}
+
+// The chunk stays shut where making its codes must wait.
+Status CellSearch::open_chunk(SegmentView& view, std::size_t number) {
+    const bool is_found = find_chunk(view, number);
+    if (in_memory_only_ && !is_found) {
+        return not_in_memory();
+    }
+    if (is_found || (!index_.state().slot_codes && (trace_ != nullptr || made_ >= chunks_made_per_query))) {
+        return Status::ok();
+    }
+    auto made = std::make_shared<SlotCodes>(index_.space().padded());
+    VSS_TRY(index_.slot_codes(view.info.id * index_.chunks_per_segment() + number, 1,
+                              [&](std::uint64_t /*chunk*/, std::span<const std::byte> bytes) {
+                                  std::copy(bytes.begin(), bytes.end(), made->bytes_on_disk().begin());
+                              }));
+    return finish_chunk(view, number, made);
+}
+
+// All chunks of the segment.
+Status CellSearch::open_segment(SegmentView& view) {
+    const std::size_t chunks = index_.chunks_per_segment();
+    std::size_t missing = 0;
+    for (std::size_t number = 0; number < chunks; ++number) {
+        missing += find_chunk(view, number) ? 0U : 1U;
+    }
+    if (missing == 0) {
+        return Status::ok();
+    }
+    if (in_memory_only_) {
+        return not_in_memory();
+    }
+    std::vector<std::shared_ptr<SlotCodes>> made(chunks);
+    const std::uint64_t first = view.info.id * chunks;
+    VSS_TRY(index_.slot_codes(first, chunks, [&](std::uint64_t chunk, std::span<const std::byte> bytes) {
+        if (view.chunks[chunk - first].first == nullptr) {
+            made[chunk - first] = std::make_shared<SlotCodes>(index_.space().padded());
+            std::copy(bytes.begin(), bytes.end(), made[chunk - first]->bytes_on_disk().begin());
+        }
+    }));
+    for (std::size_t number = 0; number < chunks; ++number) {
+        if (view.chunks[number].first == nullptr) {
+            auto codes = made[number] != nullptr ? std::move(made[number])
+                                                 : std::make_shared<SlotCodes>(index_.space().padded());
+            VSS_TRY(finish_chunk(view, number, codes));
+        }
+    }
+    return Status::ok();
+}
+
+// Lets go of the chunks that the cache did not take.
+void CellSearch::release_chunks() {
+    for (ChunkView* chunk : passing_chunks_) {
+        *chunk = {};
+    }
+    passing_chunks_.clear();
+}
+
+void CellSearch::SegmentView::hold(std::shared_ptr<const Segment> rows) {
+    rows_ = std::move(rows);
+    count_ = 0;
+    if (rows_ == nullptr || rows_->size() == 0) {
+        return;
+    }
+    // They ascend, so the last is as many further on only if none is missing.
+    const std::size_t last = rows_->size() - 1;
+    if (rows_->slots[last] - rows_->slots[0] == last) {
+        first_ = rows_->row(0);
+        rowids_ = rows_->rowids.data();
+        first_slot_ = rows_->slots[0];
+        count_ = static_cast<std::uint32_t>(rows_->size());
+        stride_ = rows_->stride;
+    }
+}
+
+// Where memory has room for all rows, they are decoded a segment at a time.
+Status CellSearch::decode(SegmentView& view, bool keep) {
+    std::shared_ptr<const Segment> rows;
+    VSS_TRY(rows_.segment(view.info, keep, rows));
+    view.hold(std::move(rows));
+    return Status::ok();
+}
+
+Status CellSearch::keep_rows(SegmentView& view) {
+    if (view.rows() != nullptr || view.cold < cold_rows_per_segment || queries_ < kept_at_ + queries_per_segment) {
+        return Status::ok();
+    }
+    kept_at_ = queries_;
+    view.cold = 0;
+    return rows_fit() ? decode(view, true) : Status::ok();
+}
+
+Status CellSearch::slots_end(std::uint64_t& out) {
+    VSS_TRY(refresh());
+    out = segments_.size() * rows_.segment_slots();
+    return Status::ok();
+}
+
+}  // namespace vss
