@@ -14,7 +14,12 @@
 namespace faiss {
 namespace {
 
+// As many as a register has: compilers take wider ones apart one by one.
+#ifdef __AVX__
 constexpr size_t lanes = 8;
+#else
+constexpr size_t lanes = 4;
+#endif
 using Lanes = float __attribute__((vector_size(lanes * sizeof(float))));
 
 using Places = int32_t __attribute__((vector_size(lanes * sizeof(int32_t))));
@@ -53,7 +58,10 @@ inline float sum(const float* x, const float* y, size_t d) {
         a += Terms::term(load(x + i), load(y + i));
     }
     a = (a + b) + (c + e);
-    float all = ((a[0] + a[4]) + (a[1] + a[5])) + ((a[2] + a[6]) + (a[3] + a[7]));
+    float all = 0;
+    for (size_t l = 0; l < lanes / 2; ++l) {
+        all += a[l] + a[l + lanes / 2];
+    }
     for (; i < d; ++i) {
         all += Terms::term(x[i], y[i]);
     }
@@ -83,7 +91,10 @@ void nearest_of_short(const float* x, const float* y, size_t d, size_t nx, size_
         }
         Lanes best = Lanes{} + std::numeric_limits<float>::infinity();
         Places places{};
-        Places at{0, 1, 2, 3, 4, 5, 6, 7};
+        Places at{};
+        for (size_t l = 0; l < lanes; ++l) {
+            at[l] = static_cast<int32_t>(l);
+        }
         for (size_t i = 0; i < padded; i += block) {
             Lanes sums[4];
             for (size_t b = 0; b < 4; ++b) {

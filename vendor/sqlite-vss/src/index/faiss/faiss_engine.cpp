@@ -379,10 +379,11 @@ void prepare_training(faiss::Index* index) {
     }
 }
 
-// OPQ looks for its rotation with a product quantizer of its own, unless it is lent one: a quiet one, while it trains.
-class QuietRotations {
+// OPQ looks for its rotation with a product quantizer of its own, unless it is lent one: a quiet one, while it trains,
+// whose codes are looked for by a flat index, which takes a fifth of the time that Faiss's own way takes.
+class LentQuantizers {
   public:
-    explicit QuietRotations(const std::vector<const faiss::IndexPreTransform*>& transforms) {
+    explicit LentQuantizers(const std::vector<const faiss::IndexPreTransform*>& transforms) {
         for (const faiss::IndexPreTransform* transform : transforms) {
             for (faiss::VectorTransform* step : transform->chain) {
                 auto* opq = dynamic_cast<faiss::OPQMatrix*>(step);
@@ -392,20 +393,23 @@ class QuietRotations {
                 quantizers_.push_back(std::make_unique<faiss::ProductQuantizer>(
                     static_cast<std::size_t>(opq->d_out), static_cast<std::size_t>(opq->M), rotation_bits));
                 be_quiet(quantizers_.back()->cp);
+                flat_.push_back(std::make_unique<faiss::IndexFlatL2>(quantizers_.back()->dsub));
+                quantizers_.back()->assign_index = flat_.back().get();
                 opq->pq = quantizers_.back().get();
                 lent_.push_back(opq);
             }
         }
     }
-    ~QuietRotations() {
+    ~LentQuantizers() {
         for (faiss::OPQMatrix* opq : lent_) {
             opq->pq = nullptr;
         }
     }
-    QuietRotations(const QuietRotations&) = delete;
-    QuietRotations& operator=(const QuietRotations&) = delete;
+    LentQuantizers(const LentQuantizers&) = delete;
+    LentQuantizers& operator=(const LentQuantizers&) = delete;
 
   private:
+    std::vector<std::unique_ptr<faiss::IndexFlatL2>> flat_;
     std::vector<std::unique_ptr<faiss::ProductQuantizer>> quantizers_;
     std::vector<faiss::OPQMatrix*> lent_;
 };
@@ -426,7 +430,7 @@ Status Engine::train(std::span<const float> rows, const Check& check) {
     const Asking asking(check);
     prepare_training(parts_->index.get());
     return no_throw("training", [&] {
-        const QuietRotations quiet(parts_->inner.transforms);
+        const LentQuantizers lent(parts_->inner.transforms);
         parts_->index->train(static_cast<faiss::Index::idx_t>(rows.size() / parts_->dim), rows.data());
     });
 }
