@@ -297,15 +297,18 @@ def test_load_while_a_cursor_is_open(open_plain: Open) -> None:
 # --- connect ------------------------------------------------------------------------------------------------------
 
 
-def test_connect_sets_wal_synchronous_and_timeout(open_vss: Open, tmp_path: Path) -> None:
+def test_connect_sets_wal_synchronous_timeout_and_mapping(open_vss: Open, tmp_path: Path) -> None:
     conn = open_vss(tmp_path / "x.db")
     assert execute(conn, "pragma journal_mode") == [("wal",)]
     assert execute(conn, "pragma synchronous") == [(1,)]
     assert execute(conn, "pragma busy_timeout") == [(5000,)]
-    other = open_vss(tmp_path / "y.db", wal=False, synchronous=None, timeout=0.25)
+    [(mapped,)] = execute(conn, "pragma mmap_size")
+    assert mapped >= 1 << 28
+    other = open_vss(tmp_path / "y.db", wal=False, synchronous=None, timeout=0.25, mapped=False)
     assert execute(other, "pragma journal_mode") == [("delete",)]
     assert execute(other, "pragma synchronous") == [(2,)]
     assert execute(other, "pragma busy_timeout") == [(250,)]
+    assert execute(other, "pragma mmap_size") == [(0,)]
     assert not in_transaction(conn) and not in_transaction(other)
 
 

@@ -44,7 +44,7 @@ class Pool:
             loaded.
         wait: seconds that a writer waits for the others before "database is locked".
         idle: connections that are kept open while nobody uses them.
-        **options: as for ``connect``: ``wal``, ``synchronous``, ``timeout``, ``driver``, and the driver's own.
+        **options: as for ``connect``: ``wal``, ``synchronous``, ``timeout``, ``mapped``, ``driver``, and the driver's own.
 
     Raises:
         As ``connect``, when the first connection is opened, which is done at once.

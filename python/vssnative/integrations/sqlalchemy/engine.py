@@ -14,7 +14,9 @@ from .driving import on_dbapi
 _KEY = "vssnative"
 
 
-def install(engine: Any, *, wal: bool = True, synchronous: str | None = "NORMAL") -> None:
+def install(
+    engine: Any, *, wal: bool = True, synchronous: str | None = "NORMAL", mapped: bool = True
+) -> None:
     """Load vss0 into every connection of an engine, and set it up as ``vssnative.connect`` does.
 
     Called again, it changes the settings of connections that are yet to come. Connections that the pool holds already
@@ -26,6 +28,7 @@ def install(engine: Any, *, wal: bool = True, synchronous: str | None = "NORMAL"
             and read-only databases keep the journal they have. False leaves the journal mode alone.
         synchronous: ``"OFF"``, ``"NORMAL"``, ``"FULL"``, ``"EXTRA"``, or None for SQLite's own default, which it also is
             where `wal` is False and nothing else is asked for: NORMAL is safe in a write-ahead log only.
+        mapped: read the file through a mapping into memory, as ``connect`` does.
 
     Raises:
         ConfigurationError: it is no engine, or one of another database, or `synchronous` has no such value.
@@ -45,7 +48,7 @@ def install(engine: Any, *, wal: bool = True, synchronous: str | None = "NORMAL"
         installed = _installed[target] = _Installed()
         sa.event.listen(target, "connect", installed.on_connect)
         sa.event.listen(target, "checkout", installed.on_checkout)
-    installed.wal, installed.synchronous = wal, synchronous
+    installed.wal, installed.synchronous, installed.mapped = wal, synchronous, mapped
 
 
 class _Installed:
@@ -53,9 +56,13 @@ class _Installed:
 
     wal: bool
     synchronous: str | None
+    mapped: bool
 
     def on_connect(self, dbapi_connection: Any, record: Any) -> None:
-        on_dbapi(dbapi_connection, lambda raw: prepare(raw, wal=self.wal, synchronous=self.synchronous))
+        def set_up(raw: Any) -> None:
+            prepare(raw, wal=self.wal, synchronous=self.synchronous, mapped=self.mapped)
+
+        on_dbapi(dbapi_connection, set_up)
         record.info[_KEY] = True
 
     def on_checkout(self, dbapi_connection: Any, record: Any, _proxy: Any) -> None:
