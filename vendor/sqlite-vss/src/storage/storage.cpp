@@ -130,8 +130,12 @@ Status VectorStore::check_finite(std::uint64_t slot, std::int64_t rowid, std::sp
                : damaged(slot, cat("the vector of row ", rowid, " has an element that is not a finite number"));
 }
 
+// Asked for each row that is read: the text is made once.
 Status VectorStore::prepare_select_block() {
-    return prepare(select_block_, cat("select data from ", name_.shadow(cat("vectors", index_)), " where block = ?"));
+    return select_block_.is_prepared()
+               ? Status::ok()
+               : prepare(select_block_,
+                         cat("select data from ", name_.shadow(cat("vectors", index_)), " where block = ?"));
 }
 
 Status VectorStore::read_block(std::uint64_t block, std::span<std::byte> out, bool& found) {
