@@ -123,7 +123,8 @@ void search_in_snapshots(const std::string& path, unsigned seed, const std::atom
             "select rowid, distance from t where a match ?1 and g >= ?2 and k = 10 and recall = 0.8", query, least);
         require(near.size() == truth.size(), "an approximate search has other than k rows");
         check_order(near, "an approximate search is out of order");
-        // A batch, shared out over threads: in the plain column, and (each by itself) in the cells.
+        // A batch, shared out over threads: in the plain column, and in the cells, where the threads read what is in
+        // memory and this one the rest.
         std::vector<Vector> queries;
         for (int i = 0; i < 20; ++i) {
             queries.push_back(random_vector(random));
@@ -142,8 +143,18 @@ void search_in_snapshots(const std::string& path, unsigned seed, const std::atom
                 require(ids[i] == first[i].first, "a batch differs from a sort by distance");
             }
         }
+        // 0.999 looks at every row.
+        for (const double recall : {0.8, 0.999}) {
+            std::fill(ids.begin(), ids.end(), -1);
+            const std::int64_t ticket =
+                vss0_register_search(queries.data(), queries.size(), sizeof(Vector), sizeof(Vector), 10, recall,
+                                     ids.data(), distances.data(), nullptr);
+            db.ask("select rowid from t where a match vss_batch(?2)", query, ticket);
+            vss0_release(ticket);
+            require(std::find(ids.begin(), ids.end(), -1) == ids.end(), "an approximate batch has other than k rows");
+        }
         db.run("commit");
-        searches += 2 + 2 * static_cast<long>(queries.size());
+        searches += 2 + 4 * static_cast<long>(queries.size());
     }
 }
 
@@ -199,7 +210,8 @@ void fill(Connection& db) {
         "create virtual table t using vss0(a(16), p(16) index=flat, g integer);"
         "update t_config set value = 64 where key = 'cells_from0';"
         "update t_config set value = 8 where key = 'cell_rows0';"
-        "alter table t rename to u;"  // a renamed table reads its configuration anew
+        "insert into t_config values('slot_codes0', 1);"  // so few rows would be looked at without them
+        "alter table t rename to u;"                      // a renamed table reads its configuration anew
         "alter table u rename to t; begin");
     std::mt19937 random(1);
     for (std::int64_t i = 0; i < rowids; ++i) {
@@ -232,7 +244,8 @@ int main(int argc, char** argv) {
                                  std::ref(searches));
         }
         readers.emplace_back([&] {
-            constexpr std::array<std::uint64_t, 4> budgets = {0, 20'000, 60'000, 200'000};
+            // The last one has room for all rows: then a batch's other threads look for neighbours, too.
+            constexpr std::array<std::uint64_t, 6> budgets = {0, 20'000, 60'000, 20'000'000, 200'000, 20'000'000};
             for (std::size_t i = 0; !done; ++i) {
                 vss0_set_memory_budget(budgets[i % budgets.size()]);
                 std::this_thread::sleep_for(std::chrono::milliseconds(3));
