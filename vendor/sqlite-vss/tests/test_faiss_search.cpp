@@ -1,8 +1,10 @@
-// What takes the place of Faiss's own: distances, the nearest of short centroids, the search of a flat graph.
+// What takes the place of Faiss's own: distances, the nearest of short centroids, the search of a flat graph and the
+// scan of 8-bit codes.
 #define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 #include <faiss/IndexFlat.h>
 #include <faiss/IndexHNSW.h>
+#include <faiss/IndexScalarQuantizer.h>
 #include <faiss/utils/distances.h>
 
 #include <algorithm>
@@ -13,6 +15,7 @@
 #include <vector>
 
 #include "index/faiss/faiss_graph.h"
+#include "index/faiss/faiss_scalar.h"
 
 namespace {
 
@@ -161,4 +164,48 @@ TEST_CASE("an empty graph finds nothing") {
 TEST_CASE("other graphs are Faiss's to search") {
     faiss::IndexHNSWSQ index(8, faiss::ScalarQuantizer::QT_8bit, 4);
     CHECK_FALSE(vss::is_flat_graph(index));
+}
+
+TEST_CASE("8-bit codes are scanned as Faiss scans them") {
+    constexpr std::size_t count = 500;
+    constexpr std::size_t k = 20;
+    for (const std::size_t dim : {1, 7, 32, 45, 384}) {
+        const std::vector<float> rows = normals(count * dim, 7);
+        const std::vector<float> queries = normals(10 * dim, 8);
+        std::vector<std::uint64_t> third((count + 63) / 64);
+        for (std::size_t i = 0; i < count; i += 3) {
+            third[i / 64] |= std::uint64_t{1} << (i % 64);
+        }
+        for (const faiss::MetricType metric : {faiss::METRIC_L2, faiss::METRIC_INNER_PRODUCT}) {
+            faiss::IndexScalarQuantizer index(static_cast<int>(dim), faiss::ScalarQuantizer::QT_8bit, metric);
+            index.train(static_cast<faiss::Index::idx_t>(count), rows.data());
+            index.add(static_cast<faiss::Index::idx_t>(count), rows.data());
+            REQUIRE(vss::is_of_bytes(index));
+            std::vector<float> decoded(count * dim);
+            index.reconstruct_n(0, static_cast<faiss::Index::idx_t>(count), decoded.data());
+            CAPTURE(dim);
+            CAPTURE(metric);
+            for (std::size_t i = 0; i < 10; ++i) {
+                const float* query = queries.data() + i * dim;
+                std::vector<std::uint32_t> found;
+                vss::scan_bytes(index, query, k, nullptr, found);
+                // Of one dimension many codes are the same.
+                const auto truth = nearest_rows(decoded, query, dim, k, metric, 1);
+                CHECK(found.size() == k);
+                CHECK((dim == 1 || in_common(truth, found) >= k - 1));
+                vss::scan_bytes(index, query, k, &third, found);
+                CHECK(found.size() == k);
+                CHECK(std::all_of(found.begin(), found.end(), [](std::uint32_t id) { return id % 3 == 0; }));
+                CHECK((dim == 1 || in_common(nearest_rows(decoded, query, dim, k, metric, 3), found) >= k - 1));
+                vss::scan_bytes(index, query, 2 * count, nullptr, found);
+                CHECK(found.size() == count);
+            }
+        }
+    }
+    faiss::IndexScalarQuantizer empty(8, faiss::ScalarQuantizer::QT_8bit);
+    empty.train(2, normals(16, 9).data());
+    std::vector<std::uint32_t> found{7};
+    vss::scan_bytes(empty, normals(8, 9).data(), 3, nullptr, found);
+    CHECK(found.empty());
+    CHECK_FALSE(vss::is_of_bytes(faiss::IndexScalarQuantizer(8, faiss::ScalarQuantizer::QT_4bit)));
 }

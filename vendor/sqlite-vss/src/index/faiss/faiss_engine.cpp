@@ -28,6 +28,7 @@
 #include "base/text.h"
 #include "index/faiss/faiss_graph.h"
 #include "index/faiss/faiss_objects.h"
+#include "index/faiss/faiss_scalar.h"
 #include "index/faiss/faiss_walk.h"
 
 // The name of the instruction level that this file is compiled for, in whose copy of it everything else is local.
@@ -200,7 +201,9 @@ struct Parts {
     faiss::IndexHNSW* centroids_graph = nullptr;  // by which its lists are found
     int centroids_reach = 0;
     bool selects = false;
-    bool flat_graph = false;  // that we search ourselves
+    // That we search ourselves.
+    bool flat_graph = false;
+    const faiss::IndexScalarQuantizer* bytes = nullptr;
     std::mutex fast_lock;
 
     // That training looks for, at most by one of its quantizers.
@@ -210,6 +213,8 @@ struct Parts {
         ivf = dynamic_cast<const faiss::IndexIVF*>(inner.index);
         hnsw = dynamic_cast<const faiss::IndexHNSW*>(inner.index);
         flat_graph = hnsw != nullptr && is_flat_graph(*hnsw);
+        bytes = dynamic_cast<const faiss::IndexScalarQuantizer*>(inner.index);
+        bytes = bytes != nullptr && is_of_bytes(*bytes) ? bytes : nullptr;
         fast = const_cast<faiss::IndexIVFFastScan*>(dynamic_cast<const faiss::IndexIVFFastScan*>(inner.index));
         centroids_graph = ivf == nullptr ? nullptr : dynamic_cast<faiss::IndexHNSW*>(ivf->quantizer);
         centroids_reach = centroids_graph == nullptr ? 0 : centroids_graph->hnsw.efSearch;
@@ -508,6 +513,8 @@ Status Engine::search(const float* query, std::size_t k, FaissWidth width, const
             parameters.efSearch = static_cast<int>(std::max(width.own, k));
             parameters.sel = bits ? &*bits : nullptr;
             index.search(1, moved.data(), n, distances.data(), found.data(), &parameters);
+        } else if (parts_->bytes != nullptr) {
+            scan_bytes(*parts_->bytes, moved.data(), k, allowed, out);
         } else if (bits) {
             faiss::SearchParameters parameters;
             parameters.sel = &*bits;

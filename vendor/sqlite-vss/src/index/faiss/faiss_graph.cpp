@@ -8,17 +8,14 @@
 #include <algorithm>
 #include <functional>
 
+#include "index/faiss/faiss_smallest.h"
+
 namespace vss {
 namespace {
 
 using Id = faiss::HNSW::storage_idx_t;
 
-struct Node {
-    float distance;
-    Id id;
-    friend bool operator<(const Node& a, const Node& b) { return a.distance < b.distance; }
-    friend bool operator>(const Node& a, const Node& b) { return b < a; }
-};
+using Node = FaissRow;
 
 class Bits {
   public:
@@ -34,31 +31,6 @@ class Bits {
 
   private:
     std::vector<std::uint64_t> words_;
-};
-
-// The smallest `most` nodes pushed, the largest of them on top.
-class Smallest {
-  public:
-    explicit Smallest(std::size_t most) : most_(most) { nodes_.reserve(most + 1); }
-    [[nodiscard]] bool takes(float distance) const {
-        return nodes_.size() < most_ || distance < nodes_.front().distance;
-    }
-    void push(Node node) {
-        nodes_.push_back(node);
-        std::push_heap(nodes_.begin(), nodes_.end());
-        if (nodes_.size() > most_) {
-            std::pop_heap(nodes_.begin(), nodes_.end());
-            nodes_.pop_back();
-        }
-    }
-    std::vector<Node>& sorted() {
-        std::sort_heap(nodes_.begin(), nodes_.end());
-        return nodes_;
-    }
-
-  private:
-    std::size_t most_;
-    std::vector<Node> nodes_;
 };
 
 class Search {
@@ -94,7 +66,7 @@ class Search {
     template <class Meet>
     void spread(Node from, std::size_t reach, const Meet& meet) const {
         Bits seen(graph_.levels.size());
-        Smallest best(reach);
+        SmallestRows best(reach);
         std::vector<Node> open{from};
         std::vector<Id> fresh;
         seen.set(from.id);
@@ -166,17 +138,14 @@ void search_flat_graph(const faiss::IndexHNSW& index, const float* query, std::s
         return;
     }
     const Search search(index, query);
-    Smallest found(k);
+    SmallestRows found(k);
     search.spread(search.descend(), std::max(reach, k), [&](Node node) {
         const auto i = static_cast<std::size_t>(node.id);
-        if (found.takes(node.distance) &&
-            (allowed == nullptr || (i / 64 < allowed->size() && ((*allowed)[i / 64] >> (i % 64) & 1) != 0))) {
+        if (found.takes(node.distance) && is_allowed(allowed, i)) {
             found.push(node);
         }
     });
-    for (const Node& node : found.sorted()) {
-        out.push_back(static_cast<std::uint32_t>(node.id));
-    }
+    found.take(out);
 }
 
 }  // namespace vss
