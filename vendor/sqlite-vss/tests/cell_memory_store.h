@@ -52,6 +52,10 @@ class MemoryRows final : public RowStore {
         }
         return Status::ok();
     }
+    Status segment_part(const SegmentInfo& info, std::size_t parts, SegmentPart& part,
+                        std::shared_ptr<const Segment>& out) override {
+        return ++part.next_block < parts ? Status::ok() : segment(info, true, out);
+    }
     Status segment(const SegmentInfo& info, bool /*keep*/, std::shared_ptr<const Segment>& out) override {
         auto made = std::make_shared<Segment>();
         made->stride = dim_ * 4;

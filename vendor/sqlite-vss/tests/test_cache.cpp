@@ -98,16 +98,20 @@ TEST_CASE("entries that nobody uses any more make room in the end, those in use 
     CHECK(Cache::instance().used() <= budget);
 }
 
-TEST_CASE("a smaller budget keeps what is worth most; evictions are counted; nothing larger than the budget is taken") {
+TEST_CASE(
+    "a smaller budget keeps what is worth most; what is evicted is counted; nothing larger than the budget is taken") {
     begin();
     for (std::uint64_t id = 0; id < 30; ++id) {
         CHECK(put(CacheKind::codes, id));
         CHECK(put(CacheKind::segment, id));
         CHECK(put(CacheKind::slots, id));
     }
-    const std::uint64_t before = Cache::instance().evictions();
+    const Cache::Evicted before = Cache::instance().evicted();
+    const std::uint64_t used = Cache::instance().used();
+    CHECK_FALSE(Cache::instance().must_let_go(before));
     Cache::instance().set_budget(400000);
-    CHECK(Cache::instance().evictions() - before == 50);
+    CHECK(Cache::instance().evicted().bytes - before.bytes == used - Cache::instance().used());
+    CHECK(Cache::instance().must_let_go(before));
     CHECK(count(CacheKind::codes, 0, 30) == 30);
     CHECK(count(CacheKind::slots, 0, 30) == 10);
     CHECK(count(CacheKind::segment, 0, 30) == 0);
@@ -130,4 +134,50 @@ TEST_CASE("an entry in use outlives its eviction") {
 }
 
 }  // namespace
+
+TEST_CASE("who makes no entry because it would be refused is counted as if it had") {
+    begin();
+    const std::uint64_t inserted = Cache::instance().insertions();
+    CHECK_FALSE(Cache::instance().refuses(CacheKind::slots, 10000));
+    std::uint64_t id = 0;
+    while (put(CacheKind::slots, id)) {
+        ++id;
+    }
+    CHECK(Cache::instance().insertions() - inserted == id);
+    CHECK(Cache::instance().refuses(CacheKind::slots, 10000));
+    CHECK_FALSE(Cache::instance().refuses(CacheKind::codes, 10000));  // it would make room
+    for (std::uint64_t i = 0; i < id; ++i) {                          // all are in use
+        CHECK(Cache::instance().get(key(CacheKind::slots, i)) != nullptr);
+    }
+    CHECK(Cache::instance().insertions() - inserted == id);
+    // After as many bytes as the budget has, a round ends; after the second, what nobody used makes room.
+    for (std::uint64_t bytes = 0; bytes < 2 * budget; bytes += 10000) {
+        Cache::instance().note_refused(10000);
+    }
+    CHECK_FALSE(Cache::instance().refuses(CacheKind::slots, 10000));
+}
+
+TEST_CASE("whoever holds entries lets go of them when what was evicted is much, or the budget was set") {
+    begin();
+    std::uint64_t id = 0;
+    while (put(CacheKind::slots, id)) {
+        ++id;
+    }
+    Cache::Evicted mark = Cache::instance().evicted();
+    CHECK_FALSE(Cache::instance().must_let_go(mark));
+    // What is worth more makes room: some at once.
+    CHECK(put(CacheKind::codes, 0));
+    const std::uint64_t some = Cache::instance().evicted().bytes - mark.bytes;
+    CHECK(some > 0);
+    CHECK(Cache::instance().must_let_go(mark) == (some > budget / 16));
+    for (std::uint64_t i = 1; Cache::instance().evicted().bytes - mark.bytes <= budget / 16; ++i) {
+        CHECK(put(CacheKind::codes, i));
+    }
+    CHECK(Cache::instance().must_let_go(mark));
+    mark = Cache::instance().evicted();
+    CHECK_FALSE(Cache::instance().must_let_go(mark));
+    Cache::instance().set_budget(budget);
+    CHECK(Cache::instance().must_let_go(mark));
+}
+
 }  // namespace vss

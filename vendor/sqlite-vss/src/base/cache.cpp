@@ -15,6 +15,8 @@ constexpr std::size_t node_overhead = 256;
 // The part of the budget that is freed at once for something worth more; and at the end of a round.
 constexpr std::uint64_t evicted_share = 64;
 constexpr std::uint64_t round_share = 16;
+// What connections may keep alive of what was evicted.
+constexpr std::uint64_t held_share = 16;
 
 }  // namespace
 
@@ -24,7 +26,7 @@ Cache& Cache::instance() {
     return *cache;
 }
 
-Cache::Cache() : budget_(memory_budget_from_environment()) {}
+Cache::Cache() : budget_(memory_budget_from_environment()), let_go_at_(budget_ / held_share) {}
 
 std::size_t Cache::Hash::operator()(const CacheKey& key) const {
     // The version is random already; the rest separates chunks that one transaction wrote.
@@ -46,6 +48,8 @@ std::size_t Cache::rank_of(CacheKind kind) {
 void Cache::set_budget(std::uint64_t bytes) {
     const std::lock_guard lock(mutex_);
     budget_ = bytes;
+    let_go_at_ = bytes / held_share;
+    budgets_.fetch_add(1, std::memory_order_relaxed);
     refused_ = 0;
     is_full_ = false;
     for (std::size_t rank = ranks; rank-- > 0;) {
@@ -87,16 +91,37 @@ bool Cache::put(const CacheKey& key, std::shared_ptr<const CacheEntry> entry) {
         make_room(bytes, rank);
     }
     if (used_ > budget_ - bytes) {
-        refused_ += bytes;
-        if (refused_ >= budget_) {
-            end_round();
-        }
+        note_refused_locked(bytes);
         return false;
     }
     nodes_[rank].push_back(Node{key, std::move(entry), bytes});
     index_.emplace(key, std::prev(nodes_[rank].end()));
     used_ += bytes;
+    insertions_.fetch_add(1, std::memory_order_relaxed);
     return true;
+}
+
+bool Cache::refuses(CacheKind kind, std::size_t bytes) const {
+    bytes += node_overhead;
+    const std::lock_guard lock(mutex_);
+    if (bytes > budget_) {
+        return true;
+    }
+    return used_ > budget_ - bytes && std::all_of(nodes_.begin() + static_cast<std::ptrdiff_t>(rank_of(kind)) + 1,
+                                                  nodes_.end(), [](const Nodes& nodes) { return nodes.empty(); });
+}
+
+void Cache::note_refused(std::size_t bytes) {
+    const std::lock_guard lock(mutex_);
+    is_full_ = true;
+    note_refused_locked(bytes + node_overhead);
+}
+
+void Cache::note_refused_locked(std::size_t bytes) {
+    refused_ += bytes;
+    if (refused_ >= budget_) {
+        end_round();
+    }
 }
 
 void Cache::clear() {
@@ -105,7 +130,7 @@ void Cache::clear() {
     for (Nodes& nodes : nodes_) {
         nodes.clear();
     }
-    evictions_.fetch_add(1, std::memory_order_relaxed);
+    budgets_.fetch_add(1, std::memory_order_relaxed);
     used_ = 0;
     refused_ = 0;
     is_full_ = false;
@@ -113,9 +138,9 @@ void Cache::clear() {
 
 void Cache::evict(Nodes& from, Nodes::iterator at) {
     used_ -= at->bytes;
+    evicted_.fetch_add(at->bytes, std::memory_order_relaxed);
     index_.erase(at->key);
     from.erase(at);
-    evictions_.fetch_add(1, std::memory_order_relaxed);
 }
 
 // Evicts entries that are worth less than the rank, if that is enough: some more than are needed now, since connections

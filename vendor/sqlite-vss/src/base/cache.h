@@ -73,11 +73,30 @@ class Cache {
     }
     // False: it was refused, or another thread has put one.
     bool put(const CacheKey& key, std::shared_ptr<const CacheEntry> entry);
+    // Whether it would refuse an entry of so many bytes now. Who makes none for that reason says so: what is asked for
+    // in vain decides what makes room.
+    [[nodiscard]] bool refuses(CacheKind kind, std::size_t bytes) const;
+    void note_refused(std::size_t bytes);
     void clear();
     // Something was refused or evicted since the budget was set.
     [[nodiscard]] bool is_full() const { return is_full_.load(std::memory_order_relaxed); }
-    // Counts what was ever evicted: whoever holds entries across searches lets go of them when it moves.
-    [[nodiscard]] std::uint64_t evictions() const { return evictions_.load(std::memory_order_relaxed); }
+    // Counts what was ever put: what was not there is not there as long as this stands still.
+    [[nodiscard]] std::uint64_t insertions() const { return insertions_.load(std::memory_order_relaxed); }
+    // When something was evicted: whoever holds entries across searches notes it, and lets go of all of them when that
+    // must be: the budget was set, or what may be kept alive so would be a sixteenth of it.
+    struct Evicted {
+        std::uint64_t budgets = 0;  // that were set
+        std::uint64_t bytes = 0;    // that were ever evicted
+
+        bool operator==(const Evicted&) const = default;
+    };
+    [[nodiscard]] Evicted evicted() const {
+        return {budgets_.load(std::memory_order_relaxed), evicted_.load(std::memory_order_relaxed)};
+    }
+    [[nodiscard]] bool must_let_go(const Evicted& then) const {
+        const Evicted now = evicted();
+        return now.budgets != then.budgets || now.bytes - then.bytes > let_go_at_.load(std::memory_order_relaxed);
+    }
 
   private:
     struct Hash {
@@ -96,13 +115,17 @@ class Cache {
     void evict(Nodes& from, Nodes::iterator at);
     void make_room(std::uint64_t bytes, std::size_t rank);
     void end_round();
+    void note_refused_locked(std::size_t bytes);
 
     mutable std::mutex mutex_;
     std::uint64_t budget_ = 0;
     std::uint64_t used_ = 0;
     std::uint64_t refused_ = 0;  // bytes, in this round
     std::atomic<bool> is_full_ = false;
-    std::atomic<std::uint64_t> evictions_ = 0;
+    std::atomic<std::uint64_t> budgets_ = 0;
+    std::atomic<std::uint64_t> evicted_ = 0;
+    std::atomic<std::uint64_t> let_go_at_ = 0;
+    std::atomic<std::uint64_t> insertions_ = 0;
     std::array<Nodes, ranks> nodes_;  // by rank; looked at longest ago first
     std::unordered_map<CacheKey, Nodes::iterator, Hash> index_;
 

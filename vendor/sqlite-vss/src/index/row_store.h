@@ -28,6 +28,10 @@ class RowStore {
     virtual Status segment_info(std::uint64_t id, SegmentInfo& out) = 0;
     // `keep`: let the process's cache hold the rows.
     virtual Status segment(const SegmentInfo& info, bool keep, std::shared_ptr<const Segment>& out) = 0;
+    // The same in steps, of which each decodes one of `parts`; `out` is set by the last one. The segment must not have
+    // changed since the first.
+    virtual Status segment_part(const SegmentInfo& info, std::size_t parts, SegmentPart& part,
+                                std::shared_ptr<const Segment>& out) = 0;
     // Calls found(i, rowid, vector) for each of `slots` that is live. Neighbours cost less than others.
     using SlotFound = std::function<void(std::size_t, std::int64_t, std::span<const std::byte>)>;
     virtual Status read_slots(std::span<const std::uint32_t> slots, const SlotFound& found) = 0;

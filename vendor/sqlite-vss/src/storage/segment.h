@@ -29,6 +29,12 @@ struct Segment final : CacheEntry {
     }
 };
 
+// A segment whose rows are decoded some at a time. Its version says whether they still are the segment's.
+struct SegmentPart {
+    std::shared_ptr<Segment> rows;
+    std::uint64_t next_block = 0;
+};
+
 // Whether a vector of that squared norm is so long, or under cosine so short, that float32 sums of squares or products
 // overflow, or lose what they should tell.
 [[nodiscard]] bool is_extreme_norm(Metric metric, double square);

@@ -4,6 +4,7 @@
 #include <array>
 #include <bit>
 #include <cstring>
+#include <utility>
 
 #include "base/aligned_bytes.h"
 #include "base/text.h"
@@ -387,48 +388,58 @@ Status VectorStore::read_slots(std::span<const std::uint32_t> slots, const SlotF
     return Status::ok();
 }
 
-Status VectorStore::segment(const SegmentInfo& info, std::shared_ptr<const Segment>& out, bool keep) {
-    const CacheKey key{info.version, CacheKind::segment, static_cast<std::uint32_t>(index_), info.id, space_};
-    out = Cache::instance().get_as<Segment>(key);
+std::shared_ptr<const Segment> VectorStore::cached_segment(const SegmentInfo& info) const {
+    auto out = Cache::instance().get_as<Segment>(segment_key(info));
     const bool by_norms = column_.type == ElementType::float32 && column_.metric == Metric::cosine;
-    if (out != nullptr && out->stride == geometry_.vector_bytes && out->size() == info.live &&
-        out->inverse_norms.size() == (by_norms ? out->size() : 0)) {
-        return Status::ok();
-    }
-    auto decoded = std::make_shared<Segment>();
-    decoded->stride = geometry_.vector_bytes;
-    decoded->rows = AlignedBytes(info.live * decoded->stride);
-    decoded->rowids.reserve(info.live);
-    decoded->slots.reserve(info.live);
+    return out != nullptr && out->stride == geometry_.vector_bytes && out->size() == info.live &&
+                   out->inverse_norms.size() == (by_norms ? out->size() : 0)
+               ? out
+               : nullptr;
+}
 
+CacheKey VectorStore::segment_key(const SegmentInfo& info) const {
+    return {info.version, CacheKind::segment, static_cast<std::uint32_t>(index_), info.id, space_};
+}
+
+std::shared_ptr<Segment> VectorStore::empty_segment(const SegmentInfo& info) const {
+    auto out = std::make_shared<Segment>();
+    out->stride = geometry_.vector_bytes;
+    out->rows = AlignedBytes(info.live * out->stride);
+    out->rowids.reserve(info.live);
+    out->slots.reserve(info.live);
+    return out;
+}
+
+Status VectorStore::decode_blocks(std::uint64_t first, std::uint64_t end, Segment& out) {
     VSS_TRY(prepare(select_blocks_, cat("select block, data from ", name_.shadow(cat("vectors", index_)),
                                         " where block >= ? and block < ? order by block")));
     const ResetAtEnd guard(select_blocks_);
-    const std::uint64_t blocks = geometry_.segment_slots / geometry_.block_slots;
-    const std::uint64_t first = info.id * blocks;
     select_blocks_.bind(1, static_cast<std::int64_t>(first));
-    select_blocks_.bind(2, static_cast<std::int64_t>(first + blocks));
+    select_blocks_.bind(2, static_cast<std::int64_t>(end));
     auto gathered = pending_.lower_bound(first);
     const auto decode_gathered_before = [&](std::uint64_t block) {
         for (; gathered != pending_.end() && gathered->first < block; ++gathered) {
-            VSS_TRY(decode_block(gathered->first, gathered->second.data, *decoded));
+            VSS_TRY(decode_block(gathered->first, gathered->second.data, out));
         }
         return Status::ok();
     };
     for (bool row = true;;) {
         VSS_TRY(select_blocks_.step(row));
         if (!row) {
-            break;
+            return decode_gathered_before(end);
         }
         const auto block = static_cast<std::uint64_t>(select_blocks_.int64(0));
         VSS_TRY(decode_gathered_before(block));
         if (gathered != pending_.end() && gathered->first == block) {
             VSS_TRY(decode_gathered_before(block + 1));
         } else {
-            VSS_TRY(decode_block(block, select_blocks_.blob(1), *decoded));
+            VSS_TRY(decode_block(block, select_blocks_.blob(1), out));
         }
     }
-    VSS_TRY(decode_gathered_before(first + blocks));
+}
+
+Status VectorStore::finish_decoded(const SegmentInfo& info, std::shared_ptr<Segment> decoded, bool keep,
+                                   std::shared_ptr<const Segment>& out) const {
     if (decoded->size() != info.live) {
         return Status::corrupt(cat(name_.words(column_), ": segment ", info.id, " says ", info.live,
                                    " live rows and holds ", decoded->size()));
@@ -436,9 +447,38 @@ Status VectorStore::segment(const SegmentInfo& info, std::shared_ptr<const Segme
     finish_segment(column_.type, column_.metric, column_.dim, *decoded);
     out = decoded;
     if (keep) {
-        Cache::instance().put(key, std::move(decoded));
+        Cache::instance().put(segment_key(info), std::move(decoded));
     }
     return Status::ok();
+}
+
+Status VectorStore::segment(const SegmentInfo& info, std::shared_ptr<const Segment>& out, bool keep) {
+    out = cached_segment(info);
+    if (out != nullptr) {
+        return Status::ok();
+    }
+    std::shared_ptr<Segment> decoded = empty_segment(info);
+    const std::uint64_t blocks = geometry_.segment_slots / geometry_.block_slots;
+    VSS_TRY(decode_blocks(info.id * blocks, (info.id + 1) * blocks, *decoded));
+    return finish_decoded(info, std::move(decoded), keep, out);
+}
+
+Status VectorStore::segment_part(const SegmentInfo& info, std::size_t parts, SegmentPart& part,
+                                 std::shared_ptr<const Segment>& out) {
+    const std::uint64_t blocks = geometry_.segment_slots / geometry_.block_slots;
+    if (part.rows == nullptr) {
+        out = cached_segment(info);
+        if (out != nullptr) {
+            return Status::ok();
+        }
+        part = {empty_segment(info), info.id * blocks};
+    }
+    const std::uint64_t end = (info.id + 1) * blocks;
+    const std::uint64_t step = std::max<std::uint64_t>(blocks / std::max<std::size_t>(parts, 1), 1);
+    const std::uint64_t next = std::min(part.next_block + step, end);
+    VSS_TRY(decode_blocks(part.next_block, next, *part.rows));
+    part.next_block = next;
+    return next < end ? Status::ok() : finish_decoded(info, std::exchange(part.rows, nullptr), true, out);
 }
 
 }  // namespace vss

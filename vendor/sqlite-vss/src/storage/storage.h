@@ -132,6 +132,10 @@ class VectorStore {
     Status check_interrupt();
     // A segment's decoded rows, from the cache or from the tables. `keep`: the cache is to hold them.
     Status segment(const SegmentInfo& info, std::shared_ptr<const Segment>& out, bool keep = true);
+    // The same in steps, of which each decodes one of `parts`; `out` is set by the last one, and the cache is to hold
+    // it.
+    Status segment_part(const SegmentInfo& info, std::size_t parts, SegmentPart& part,
+                        std::shared_ptr<const Segment>& out);
     // Calls found(i, rowid, vector) for each of `slots` that is live, checksums checked. Neighbours in one block cost
     // one read.
     using SlotFound = std::function<void(std::size_t, std::int64_t, std::span<const std::byte>)>;
@@ -169,6 +173,13 @@ class VectorStore {
     Status check_no_block(std::int64_t first_segment, std::int64_t end_segment);
     Status touch_segment(std::uint64_t slot, int live_change);
     Status decode_block(std::uint64_t block, std::span<const std::byte> data, Segment& segment) const;
+    // Blocks from `first` to before `end`, behind the rows that are there.
+    Status decode_blocks(std::uint64_t first, std::uint64_t end, Segment& out);
+    [[nodiscard]] CacheKey segment_key(const SegmentInfo& info) const;
+    [[nodiscard]] std::shared_ptr<const Segment> cached_segment(const SegmentInfo& info) const;
+    [[nodiscard]] std::shared_ptr<Segment> empty_segment(const SegmentInfo& info) const;
+    Status finish_decoded(const SegmentInfo& info, std::shared_ptr<Segment> decoded, bool keep,
+                          std::shared_ptr<const Segment>& out) const;
     Status flush_block(std::uint64_t block, PendingBlock& pending);
     Status flush_segments();
     Status flush_free_slots();

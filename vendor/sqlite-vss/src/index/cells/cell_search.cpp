@@ -479,6 +479,7 @@ Status CellSearch::scan_cells(const CellQuery& query, std::vector<Neighbor>& out
 Status CellSearch::search(const CellQuery& query, std::vector<Neighbor>& out) {
     out.clear();
     VSS_TRY(refresh());
+    VSS_TRY(go_on_keeping());
     return index_.state().is_celled() ? search_seen(query, out) : search_exact(query, out);
 }
 

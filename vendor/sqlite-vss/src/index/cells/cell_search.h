@@ -18,6 +18,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <unordered_map>
 #include <vector>
@@ -103,6 +104,7 @@ class CellSearch {
         std::shared_ptr<const SlotCodes> codes;
         const std::byte* first = nullptr;  // code; nullptr: not looked at yet
         std::uint32_t live = 0;
+        std::uint64_t absent_at = 0;  // insertions of the cache, and one, when it had no such chunk
     };
     // A row of a decoded segment.
     struct RowPlace {
@@ -265,6 +267,8 @@ class CellSearch {
     [[nodiscard]] ChunkView& chunk_view(SegmentView& view, std::size_t number);
     [[nodiscard]] bool find_chunk(SegmentView& view, std::size_t number);
     Status open_chunk(SegmentView& view, std::size_t number);
+    Status read_code(const SegmentView& view, std::size_t number, CodePlace& place);
+    [[nodiscard]] bool codes_pass_by() const;
     Status open_segment(SegmentView& view);
     Status finish_chunk(SegmentView& view, std::size_t number, const std::shared_ptr<SlotCodes>& made);
     Status complete_chunk(std::span<const std::uint32_t> slots, SlotCodes& codes);
@@ -275,6 +279,7 @@ class CellSearch {
     void see_as(const CellSearch& other);
     Status add_uncoded(const SegmentView& view, std::vector<std::uint32_t>& out);
     Status keep_rows(SegmentView& view);
+    Status go_on_keeping();
     Status decode(SegmentView& view, bool keep);
     [[nodiscard]] bool rows_fit() const;
     [[nodiscard]] SegmentView* view_of(std::uint32_t slot);
@@ -288,7 +293,7 @@ class CellSearch {
 
     // What this connection saw last, valid for one generation.
     std::uint64_t generation_ = 0;
-    std::uint64_t evictions_ = 0;
+    Cache::Evicted evicted_;  // when it last let go of all
     bool cache_is_full_ = false;
     std::uint64_t space_key_ = 0;
     std::shared_ptr<const CellDirectory> directory_;
@@ -324,6 +329,7 @@ class CellSearch {
     std::array<Expected, LearnedRecall::ks.size()> expected_by_k_;  // while recall is learned
     std::vector<ChunkView*> passing_chunks_;                        // that the cache did not take
     std::vector<CodePlace> places_;                                 // of the rows looked at together
+    std::vector<std::byte> passing_codes_;                          // of places_, read from chunks that are not kept
     std::vector<Passed> cold_;                                      // the others
     std::vector<float> bounds_;                                     // by all codes together, of places_
     std::vector<RowPlace> row_places_;                              // of refined_
@@ -354,8 +360,14 @@ class CellSearch {
     std::array<Lately, sorts> lately_ = {};
     std::uint64_t in_order_generation_ = 0;  // of which every row was measured in order
     bool took_rows_ = false;
-    std::size_t made_ = 0;       // chunks whose codes this query made of vectors
-    std::uint64_t kept_at_ = 0;  // the query that a segment's rows were last decoded for
+    std::size_t made_ = 0;  // chunks whose codes this query made of vectors
+    // A segment whose rows are being decoded, to be kept.
+    struct Keeping {
+        SegmentInfo info;
+        SegmentPart part;
+    };
+    std::optional<Keeping> keeping_;
+    std::uint64_t kept_at_ = 0;  // the query that a segment's rows were last decoded for at once
     std::uint64_t queries_ = 0;
     SearchCosts costs_;
 };

@@ -69,12 +69,12 @@ class CellSearch::Queue {
 
 // What `other` sees, without asking SQLite. What is in memory stays known from one batch to the next.
 void CellSearch::see_as(const CellSearch& other) {
-    if (evictions_ != other.evictions_ || space_key_ != other.space_key_) {
+    if (evicted_ != other.evicted_ || space_key_ != other.space_key_) {
         drop_views();
         cells_.clear();
         segments_.clear();
     }
-    evictions_ = other.evictions_;
+    evicted_ = other.evicted_;
     cache_is_full_ = other.cache_is_full_;
     space_key_ = other.space_key_;
     generation_ = other.generation_;

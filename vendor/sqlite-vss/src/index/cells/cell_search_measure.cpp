@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 
 #include "base/ordered_key.h"
 #include "index/cells/cell_search.h"
@@ -58,10 +59,25 @@ Status CellSearch::look_at(std::span<const Passed> rows, const CellQuery& query,
         __builtin_prefetch(&chunk);
         places_.push_back({&chunk, nullptr, row.slot, within % chunk_slots});
     }
+    std::optional<bool> passes_by;
     for (std::size_t i = 0; i < places_.size(); ++i) {
         CodePlace& place = places_[i];
         if (place.chunk->first == nullptr) {
-            VSS_TRY(open_chunk(*view_of(place.slot), place.slot % segment_slots / chunk_slots));
+            SegmentView& view = *view_of(place.slot);
+            const std::size_t number = place.slot % segment_slots / chunk_slots;
+            if (!find_chunk(view, number)) {
+                if (!passes_by.has_value()) {
+                    passes_by = codes_pass_by();
+                }
+                if (*passes_by && !index_.tail().contains(place.slot)) {
+                    VSS_TRY(read_code(view, number, place));
+                    if (place.code == nullptr) {
+                        cold_.push_back(rows[i]);
+                    }
+                    continue;
+                }
+                VSS_TRY(open_chunk(view, number));
+            }
         }
         if (place.chunk->first == nullptr || (place.chunk->live >> place.at & 1) == 0) {
             cold_.push_back(rows[i]);

@@ -1,5 +1,6 @@
 // CellSearch: what this connection saw of the tables last, and what of it is in memory.
 #include <algorithm>
+#include <cstring>
 
 #include "index/cells/cell_search.h"
 #include "kernels/vector_value.h"
@@ -9,8 +10,9 @@ namespace {
 
 // Where 4-bit codes are not kept in the tables: chunks that one query makes of their vectors at most.
 constexpr std::size_t chunks_made_per_query = 8;
-// One query in so many decodes a segment's rows: it takes ten times as long as a search.
-constexpr std::uint64_t queries_per_segment = 16;
+// A segment's rows are decoded in so many steps, one by each second query.
+constexpr std::size_t steps_per_segment = 8;
+constexpr std::uint64_t queries_per_step = 2;
 // Above it most segments must be there: what a damaged number asks for must not be allocated.
 constexpr std::uint64_t many_segments = std::uint64_t{1} << 20;
 
@@ -25,12 +27,11 @@ Status CellSearch::refresh() {
     VSS_TRY(index_.load());
     VSS_TRY(index_.settle());
     cache_is_full_ = Cache::instance().is_full();
-    const std::uint64_t evictions = Cache::instance().evictions();
     // A commit changes cells and segments, whose new views are named beside the old ones.
     const std::size_t most_views = 4 * (cells_.size() + segments_.size() * index_.chunks_per_segment()) + 4096;
-    if (evictions != evictions_ || viewed_cells_.size() + viewed_chunks_.size() > most_views) {
+    if (Cache::instance().must_let_go(evicted_) || viewed_cells_.size() + viewed_chunks_.size() > most_views) {
         // What was evicted must not be kept alive here.
-        evictions_ = evictions;
+        evicted_ = Cache::instance().evicted();
         drop_views();
     }
     if (index_.space_key() != space_key_) {
@@ -207,24 +208,58 @@ Status CellSearch::finish_chunk(SegmentView& view, std::size_t number, const std
     } else {
         passing_chunks_.push_back(&chunk);
     }
-    chunk = {made, made->code(0), made->live()};
+    chunk = {made, made->code(0), made->live(), 0};
     return Status::ok();
 }
 
 bool CellSearch::find_chunk(SegmentView& view, std::size_t number) {
     ChunkView& chunk = chunk_view(view, number);
-    if (chunk.first == nullptr) {
+    const std::uint64_t insertions = Cache::instance().insertions() + 1;
+    if (chunk.first == nullptr && chunk.absent_at != insertions) {
         const CacheKey key{view.info.version, CacheKind::slots, index_.column(),
                            view.info.id * index_.chunks_per_segment() + number, space_key_};
         if (auto codes = Cache::instance().get_as<SlotCodes>(key);
             codes != nullptr && codes->fits(index_.space().padded())) {
             const std::byte* first = codes->code(0);
             const std::uint32_t live = codes->live();
-            chunk = {std::move(codes), first, live};
+            chunk = {std::move(codes), first, live, 0};
             viewed_chunks_.emplace_back(view.info.id, number);
+        } else {
+            chunk.absent_at = insertions;
         }
     }
     return chunk.first != nullptr;
+}
+
+// Where the cache takes in no more chunks, one that is read for one code is not made.
+bool CellSearch::codes_pass_by() const {
+    return cache_is_full_ && !in_memory_only_ && trace_ == nullptr && index_.state().slot_codes &&
+           Cache::instance().refuses(CacheKind::slots,
+                                     sizeof(SlotCodes) + SlotCodes::chunk_bytes(index_.space().padded()));
+}
+
+// place.code: in passing_codes_; nullptr if there is none.
+Status CellSearch::read_code(const SegmentView& view, std::size_t number, CodePlace& place) {
+    const std::size_t padded = index_.space().padded();
+    const std::size_t code_bytes = SlotCodes::code_bytes(padded);
+    // Once for all places: their codes stay where they are.
+    passing_codes_.resize(std::max(passing_codes_.size(), places_.size() * code_bytes));
+    ++costs_.chunks_read;
+    Cache::instance().note_refused(sizeof(SlotCodes) + SlotCodes::chunk_bytes(padded));
+    return index_.slot_codes(view.info.id * index_.chunks_per_segment() + number, 1,
+                             [&](std::uint64_t /*chunk*/, std::span<const std::byte> bytes) {
+                                 std::uint32_t live = 0;
+                                 std::memcpy(&live, bytes.data() + 4, sizeof live);
+                                 if ((live >> place.at & 1) == 0) {
+                                     return;
+                                 }
+                                 std::byte* to = passing_codes_.data() +
+                                                 static_cast<std::size_t>(&place - places_.data()) * code_bytes;
+                                 const std::span<const std::byte> code =
+                                     bytes.subspan(SlotCodes::header_bytes + place.at * code_bytes, code_bytes);
+                                 std::copy(code.begin(), code.end(), to);
+                                 place.code = to;
+                             });
 }
 
 // The chunk stays shut where making its codes must wait.
@@ -308,13 +343,44 @@ Status CellSearch::decode(SegmentView& view, bool keep) {
     return Status::ok();
 }
 
+// Its rows are decoded by the searches that follow; or now, in a transaction whose next statement may change them.
 Status CellSearch::keep_rows(SegmentView& view) {
-    if (view.rows() != nullptr || view.cold < cold_rows_per_segment || queries_ < kept_at_ + queries_per_segment) {
+    if (view.rows() != nullptr || view.cold < cold_rows_per_segment || keeping_ || !rows_fit()) {
         return Status::ok();
     }
-    kept_at_ = queries_;
+    if (generation_ != 0) {
+        view.cold = 0;
+        keeping_ = {view.info, {}};
+        return Status::ok();
+    }
+    if (queries_ < kept_at_ + steps_per_segment * queries_per_step) {
+        return Status::ok();
+    }
     view.cold = 0;
-    return rows_fit() ? decode(view, true) : Status::ok();
+    kept_at_ = queries_;
+    return decode(view, true);
+}
+
+// Some rows at a time: to decode a segment's takes as long as several searches.
+Status CellSearch::go_on_keeping() {
+    if (!keeping_ || queries_ % queries_per_step != 0 || generation_ == 0) {
+        return Status::ok();
+    }
+    const std::uint64_t id = keeping_->info.id;
+    if (id >= segments_.size() || segments_[id].info.version != keeping_->info.version ||
+        segments_[id].info.live != keeping_->info.live || segments_[id].rows() != nullptr || !rows_fit()) {
+        keeping_.reset();
+        return Status::ok();
+    }
+    std::shared_ptr<const Segment> rows;
+    const Status status = rows_.segment_part(keeping_->info, steps_per_segment, keeping_->part, rows);
+    if (!status.is_ok() || rows != nullptr) {
+        keeping_.reset();
+    }
+    if (rows != nullptr) {
+        segments_[id].hold(std::move(rows));
+    }
+    return status;
 }
 
 Status CellSearch::slots_end(std::uint64_t& out) {

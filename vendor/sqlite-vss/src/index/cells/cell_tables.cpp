@@ -47,6 +47,11 @@ Status CellTables::segment(const SegmentInfo& info, bool keep, std::shared_ptr<c
     return store_.segment(info, out, keep);
 }
 
+Status CellTables::segment_part(const SegmentInfo& info, std::size_t parts, SegmentPart& part,
+                                std::shared_ptr<const Segment>& out) {
+    return store_.segment_part(info, parts, part, out);
+}
+
 Status CellTables::read_slots(std::span<const std::uint32_t> slots, const SlotFound& found) {
     return store_.read_slots(slots, found);
 }

@@ -54,6 +54,8 @@ class CellTables final : public CellStore, public RowStore {
     Status segments(std::vector<SegmentInfo>& out) override { return store_.segments(out); }
     Status segment_info(std::uint64_t id, SegmentInfo& out) override { return store_.segment_info(id, out); }
     Status segment(const SegmentInfo& info, bool keep, std::shared_ptr<const Segment>& out) override;
+    Status segment_part(const SegmentInfo& info, std::size_t parts, SegmentPart& part,
+                        std::shared_ptr<const Segment>& out) override;
     Status read_slots(std::span<const std::uint32_t> slots, const SlotFound& found) override;
 
   private:
