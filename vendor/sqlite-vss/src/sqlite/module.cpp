@@ -32,7 +32,10 @@ struct TableHandle : sqlite3_vtab {
         : sqlite3_vtab{}, api(connection.api), tables(connection.tables), table(std::move(opened)) {
         tables->add(table);
     }
-    ~TableHandle() { tables->remove(table.get()); }
+    ~TableHandle() {
+        sqlite3_free(zErrMsg);  // which SQLite does not take where dropping or rolling back fails
+        tables->remove(table.get());
+    }
     TableHandle(const TableHandle&) = delete;
     TableHandle& operator=(const TableHandle&) = delete;
 
