@@ -373,7 +373,7 @@ Status CellSearch::go_on_keeping() {
         return Status::ok();
     }
     std::shared_ptr<const Segment> rows;
-    const Status status = rows_.segment_part(keeping_->info, steps_per_segment, keeping_->part, rows);
+    Status status = rows_.segment_part(keeping_->info, steps_per_segment, keeping_->part, rows);
     if (!status.is_ok() || rows != nullptr) {
         keeping_.reset();
     }
