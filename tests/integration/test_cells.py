@@ -151,6 +151,35 @@ def test_random_writes_savepoints_and_rollbacks(open_db: Opener, random: np.rand
     assert {row[0] for row in db.execute("select rowid from t")} == set(model)
 
 
+@pytest.mark.parametrize("left", [0, 1, 2, 3])
+def test_so_few_rows_are_left_that_there_is_little_to_learn(
+    open_db: Opener, random: np.random.Generator, left: int
+) -> None:
+    db = celled(open_db, rows=4, cell=4)
+
+    def add(first: int) -> None:
+        db.execute("begin")
+        db.executemany(
+            "insert into t(rowid, a) values(?, ?)",
+            [(first + i, vector.tobytes()) for i, vector in enumerate(clustered(random, 60))],
+        )
+        db.execute("commit")
+
+    add(0)
+    for _ in range(2):
+        rowids = [rowid for (rowid,) in db.execute("select rowid from t order by rowid")]
+        # Learning is due where cells became fewer.
+        for rowid in rowids[left:]:
+            db.execute("delete from t where rowid = ?", (rowid,))
+        assert left == 0 or stats(db)["search"] == "cells"
+        check(db)
+        db.execute("select vss_relearn('t', 'a')")
+        assert len(search(db, clustered(random, 1)[0], 5, 0.9)) == left
+        add(1000)
+        assert len(search(db, clustered(random, 1)[0], 5, 0.9)) == 5
+        check(db)
+
+
 @pytest.mark.parametrize("share", [1.0, 0.5, 0.1, 0.01, 0.002])
 def test_filters_hold_k(open_db: Opener, random: np.random.Generator, share: float) -> None:
     db = celled(open_db, rows=200, cell=16)

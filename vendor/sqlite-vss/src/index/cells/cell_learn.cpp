@@ -297,10 +297,11 @@ Status CellSearch::learn_last_k(SplitMix& random, LearnedRecall& out) {
 Status CellSearch::learn(std::size_t samples, LearnedRecall& out) {
     out = {};
     VSS_TRY(refresh());
-    if (!index_.state().is_celled() || segments_.empty()) {
+    const std::uint64_t rows = index_.state().rows;
+    // A row alone has no neighbours.
+    if (!index_.state().is_celled() || segments_.empty() || rows < 2) {
         return Status::ok();
     }
-    const std::uint64_t rows = index_.state().rows;
     SplitMix random(rows);
     std::vector<std::byte> vector(rows_.vector_bytes());
     std::array<std::vector<Asked>, LearnedRecall::ks.size() - 1> asked;

@@ -264,7 +264,7 @@ void CellSearch::place_ranked() {
 // What is not nearer is of no use: the k-th best measured, or the distance asked for.
 float CellSearch::reach(const CellQuery& query, const std::vector<Neighbor>& best) const {
     double out = query.rows != nullptr ? query.rows->distance_below : std::numeric_limits<double>::infinity();
-    if (best.size() == query.k) {
+    if (query.k > 0 && best.size() == query.k) {
         out = std::min(out, best.front().reported());
     }
     out /= unit_;
