@@ -243,4 +243,21 @@ SyncMachine.TestCase.settings = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
+
+
+def test_a_slow_worker_stores_nothing_of_a_row_that_went_without_a_trigger() -> None:
+    machine = SyncMachine()
+    machine.start(replace_fires=False)
+    try:
+        machine.insert(body=None, row=0, slug="one", title=None, verb="insert")
+        machine.rebuild_table()
+        machine.worker_dies()
+        machine.delete_all()
+        machine.work_a_little(limit=1)
+        machine.dead_worker_returns(rows=1)
+        machine.quiesce()
+    finally:
+        machine.teardown()
+
+
 TestSync = SyncMachine.TestCase

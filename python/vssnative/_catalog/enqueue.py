@@ -15,13 +15,14 @@ BACKFILL_PRIORITY = 1
 def enqueue_all(conn: Connection, embedding: EmbeddingConfig, priority: int) -> None:
     """Queue every row of the table, and every row number that has vectors but no row.
 
-    What waits already keeps its place, but leases end: their holders looked at the rows before the change that this
-    call is about.
+    What waits already keeps its place, but leases end, also of rows that went meanwhile: their holders looked at the
+    rows before the change that this call is about.
     """
     rows = (
         f"select {embedding.row_id_sql('t')} from {embedding.rows_sql('t')}"
         f" union select p.row_id from vssnative_provenance p join vssnative_generations g on g.id = p.generation"
         f" where g.embedding = {embedding.id}"
+        f" union select row_id from vssnative_queue where embedding = {embedding.id}"
     )
     if embedding.keyed:
         key = [quote_identifier(column) for column in embedding.key_columns]
