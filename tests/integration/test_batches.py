@@ -23,16 +23,21 @@ def clustered(seed: int, n: int) -> np.ndarray:
     return np.ascontiguousarray(rows, np.float32)
 
 
-@pytest.fixture
-def index(open_db: Opener) -> Iterator[vssnative.Index]:
+@pytest.fixture(autouse=True)
+def settings() -> Iterator[None]:
     vssnative.configure(memory="256MB")
+    yield
+    vssnative.configure(memory="256MB", threads=0)
+
+
+@pytest.fixture
+def index(open_db: Opener) -> vssnative.Index:
     conn = open_db(isolation_level=None)
     conn.execute(f"create virtual table t using vss0(a({DIM}), g integer)")
     index = vssnative.Index(conn, "t", "a")
     index.add(np.arange(ROWS), clustered(1, ROWS))
     conn.execute("update t set g = rowid % 10")
-    yield index
-    vssnative.configure(memory="256MB", threads=0)
+    return index
 
 
 def alone(index: vssnative.Index, queries: np.ndarray, **how: object) -> list[list[int]]:

@@ -133,8 +133,6 @@ TEST_CASE("an entry in use outlives its eviction") {
     Cache::instance().set_budget(budget);
 }
 
-}  // namespace
-
 TEST_CASE("who makes no entry because it would be refused is counted as if it had") {
     begin();
     const std::uint64_t inserted = Cache::instance().insertions();
@@ -180,4 +178,5 @@ TEST_CASE("whoever holds entries lets go of them when what was evicted is much, 
     CHECK(Cache::instance().must_let_go(mark));
 }
 
+}  // namespace
 }  // namespace vss

@@ -56,6 +56,11 @@ struct SegmentInfo {
     std::uint64_t id = 0;
     std::uint64_t version = 0;
     std::uint64_t live = 0;
+
+    // Of one segment: whether both say the same of its rows.
+    [[nodiscard]] bool has_rows_of(const SegmentInfo& other) const {
+        return version == other.version && live == other.live;
+    }
 };
 
 enum class SlotState : std::uint32_t { unused = 0, live = 1, freed = 2 };

@@ -265,6 +265,8 @@ class CellSearch {
     [[nodiscard]] bool is_current(const CellView& view, const CellInfo& info) const;
     Status cell_codes(std::uint32_t cell, std::shared_ptr<const CodeBlocks>& held, const CodeBlocks*& out);
     [[nodiscard]] ChunkView& chunk_view(SegmentView& view, std::size_t number);
+    [[nodiscard]] std::uint64_t chunk_id(const SegmentView& view, std::size_t number) const;
+    [[nodiscard]] CacheKey chunk_key(const SegmentView& view, std::size_t number) const;
     [[nodiscard]] bool find_chunk(SegmentView& view, std::size_t number);
     Status open_chunk(SegmentView& view, std::size_t number);
     Status read_code(const SegmentView& view, std::size_t number, CodePlace& place);

@@ -87,7 +87,7 @@ void CellSearch::see_as(const CellSearch& other) {
     for (std::size_t id = 0; id < segments_.size(); ++id) {
         SegmentView& view = segments_[id];
         const SegmentView& seen = other.segments_[id];
-        if (view.info.version != seen.info.version || view.info.live != seen.info.live) {
+        if (!view.info.has_rows_of(seen.info)) {
             view = {};
         }
         view.info = seen.info;

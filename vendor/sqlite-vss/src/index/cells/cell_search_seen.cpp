@@ -30,7 +30,7 @@ Status CellSearch::refresh() {
     // A commit changes cells and segments, whose new views are named beside the old ones.
     const std::size_t most_views = 4 * (cells_.size() + segments_.size() * index_.chunks_per_segment()) + 4096;
     if (Cache::instance().must_let_go(evicted_) || viewed_cells_.size() + viewed_chunks_.size() > most_views) {
-        // What was evicted must not be kept alive here.
+        // Only so much of what was evicted may be kept alive here.
         evicted_ = Cache::instance().evicted();
         drop_views();
     }
@@ -56,7 +56,7 @@ Status CellSearch::refresh() {
     return Status::ok();
 }
 
-// Where memory is full each search evicts something: what is dropped is what was looked at since, not all there is.
+// What was looked at since the last time, not all there is.
 void CellSearch::drop_views() {
     for (const std::uint32_t cell : viewed_cells_) {
         if (cell < cells_.size()) {
@@ -91,7 +91,7 @@ Status CellSearch::refresh_segments(std::uint64_t generation) {
         }
         segments_.resize(std::max<std::size_t>(segments_.size(), id + 1));
         SegmentView& view = segments_[id];
-        if (view.info.version != info.version || view.info.live != info.live) {
+        if (!view.info.has_rows_of(info)) {
             view = {};
         }
         view.info = info;
@@ -113,8 +113,7 @@ Status CellSearch::refresh_all_segments() {
     std::vector<SegmentView> views(count);
     for (const SegmentInfo& info : infos) {
         SegmentView& view = views[info.id];
-        if (info.id < segments_.size() && segments_[info.id].info.version == info.version &&
-            segments_[info.id].info.live == info.live) {
+        if (info.id < segments_.size() && segments_[info.id].info.has_rows_of(info)) {
             view = std::move(segments_[info.id]);
         }
         view.info = info;
@@ -201,9 +200,7 @@ Status CellSearch::finish_chunk(SegmentView& view, std::size_t number, const std
     VSS_TRY(complete_chunk(slots, *made));
     ++costs_.chunks_read;
     ChunkView& chunk = chunk_view(view, number);
-    const CacheKey key{view.info.version, CacheKind::slots, index_.column(),
-                       view.info.id * index_.chunks_per_segment() + number, space_key_};
-    if (Cache::instance().put(key, made)) {
+    if (Cache::instance().put(chunk_key(view, number), made)) {
         viewed_chunks_.emplace_back(view.info.id, number);
     } else {
         passing_chunks_.push_back(&chunk);
@@ -212,13 +209,20 @@ Status CellSearch::finish_chunk(SegmentView& view, std::size_t number, const std
     return Status::ok();
 }
 
+// Of all segments' chunks.
+std::uint64_t CellSearch::chunk_id(const SegmentView& view, std::size_t number) const {
+    return view.info.id * index_.chunks_per_segment() + number;
+}
+
+CacheKey CellSearch::chunk_key(const SegmentView& view, std::size_t number) const {
+    return {view.info.version, CacheKind::slots, index_.column(), chunk_id(view, number), space_key_};
+}
+
 bool CellSearch::find_chunk(SegmentView& view, std::size_t number) {
     ChunkView& chunk = chunk_view(view, number);
     const std::uint64_t insertions = Cache::instance().insertions() + 1;
     if (chunk.first == nullptr && chunk.absent_at != insertions) {
-        const CacheKey key{view.info.version, CacheKind::slots, index_.column(),
-                           view.info.id * index_.chunks_per_segment() + number, space_key_};
-        if (auto codes = Cache::instance().get_as<SlotCodes>(key);
+        if (auto codes = Cache::instance().get_as<SlotCodes>(chunk_key(view, number));
             codes != nullptr && codes->fits(index_.space().padded())) {
             const std::byte* first = codes->code(0);
             const std::uint32_t live = codes->live();
@@ -234,8 +238,7 @@ bool CellSearch::find_chunk(SegmentView& view, std::size_t number) {
 // Where the cache takes in no more chunks, one that is read for one code is not made.
 bool CellSearch::codes_pass_by() const {
     return cache_is_full_ && !in_memory_only_ && trace_ == nullptr && index_.state().slot_codes &&
-           Cache::instance().refuses(CacheKind::slots,
-                                     sizeof(SlotCodes) + SlotCodes::chunk_bytes(index_.space().padded()));
+           Cache::instance().refuses(CacheKind::slots, SlotCodes::bytes_of(index_.space().padded()));
 }
 
 // place.code: in passing_codes_; nullptr if there is none.
@@ -245,21 +248,15 @@ Status CellSearch::read_code(const SegmentView& view, std::size_t number, CodePl
     // Once for all places: their codes stay where they are.
     passing_codes_.resize(std::max(passing_codes_.size(), places_.size() * code_bytes));
     ++costs_.chunks_read;
-    Cache::instance().note_refused(sizeof(SlotCodes) + SlotCodes::chunk_bytes(padded));
-    return index_.slot_codes(view.info.id * index_.chunks_per_segment() + number, 1,
-                             [&](std::uint64_t /*chunk*/, std::span<const std::byte> bytes) {
-                                 std::uint32_t live = 0;
-                                 std::memcpy(&live, bytes.data() + 4, sizeof live);
-                                 if ((live >> place.at & 1) == 0) {
-                                     return;
-                                 }
-                                 std::byte* to = passing_codes_.data() +
-                                                 static_cast<std::size_t>(&place - places_.data()) * code_bytes;
-                                 const std::span<const std::byte> code =
-                                     bytes.subspan(SlotCodes::header_bytes + place.at * code_bytes, code_bytes);
-                                 std::copy(code.begin(), code.end(), to);
-                                 place.code = to;
-                             });
+    Cache::instance().note_refused(SlotCodes::bytes_of(padded));
+    return index_.slot_codes(chunk_id(view, number), 1, [&](std::uint64_t /*chunk*/, std::span<const std::byte> bytes) {
+        if (!SlotCodes::has(bytes, place.at)) {
+            return;
+        }
+        std::byte* to = passing_codes_.data() + static_cast<std::size_t>(&place - places_.data()) * code_bytes;
+        std::memcpy(to, SlotCodes::code(bytes, place.at, padded), code_bytes);
+        place.code = to;
+    });
 }
 
 // The chunk stays shut where making its codes must wait.
@@ -272,10 +269,10 @@ Status CellSearch::open_chunk(SegmentView& view, std::size_t number) {
         return Status::ok();
     }
     auto made = std::make_shared<SlotCodes>(index_.space().padded());
-    VSS_TRY(index_.slot_codes(view.info.id * index_.chunks_per_segment() + number, 1,
-                              [&](std::uint64_t /*chunk*/, std::span<const std::byte> bytes) {
-                                  std::copy(bytes.begin(), bytes.end(), made->bytes_on_disk().begin());
-                              }));
+    VSS_TRY(
+        index_.slot_codes(chunk_id(view, number), 1, [&](std::uint64_t /*chunk*/, std::span<const std::byte> bytes) {
+            std::copy(bytes.begin(), bytes.end(), made->bytes_on_disk().begin());
+        }));
     return finish_chunk(view, number, made);
 }
 
@@ -293,7 +290,7 @@ Status CellSearch::open_segment(SegmentView& view) {
         return not_in_memory();
     }
     std::vector<std::shared_ptr<SlotCodes>> made(chunks);
-    const std::uint64_t first = view.info.id * chunks;
+    const std::uint64_t first = chunk_id(view, 0);
     VSS_TRY(index_.slot_codes(first, chunks, [&](std::uint64_t chunk, std::span<const std::byte> bytes) {
         if (view.chunks[chunk - first].first == nullptr) {
             made[chunk - first] = std::make_shared<SlotCodes>(index_.space().padded());
@@ -367,8 +364,8 @@ Status CellSearch::go_on_keeping() {
         return Status::ok();
     }
     const std::uint64_t id = keeping_->info.id;
-    if (id >= segments_.size() || segments_[id].info.version != keeping_->info.version ||
-        segments_[id].info.live != keeping_->info.live || segments_[id].rows() != nullptr || !rows_fit()) {
+    if (id >= segments_.size() || !segments_[id].info.has_rows_of(keeping_->info) || segments_[id].rows() != nullptr ||
+        !rows_fit()) {
         keeping_.reset();
         return Status::ok();
     }

@@ -76,14 +76,17 @@ bool SlotCodes::is_code_of(const float* x, bool whole, std::size_t padded, const
             std::abs(is.residual - should.residual) <= 1e-2F * std::sqrt(std::abs(should.square)));
 }
 
-SlotCodes::SlotCodes(std::size_t padded)
-    : padded_(padded), data_((chunk_bytes(padded) + least_piece - 1) / least_piece * least_piece) {
+std::size_t SlotCodes::data_bytes(std::size_t padded) {
+    return (chunk_bytes(padded) + least_piece - 1) / least_piece * least_piece;
+}
+
+SlotCodes::SlotCodes(std::size_t padded) : padded_(padded), data_(data_bytes(padded)) {
     std::memset(data_.data(), 0, chunk_bytes(padded));
 }
 
-std::uint32_t SlotCodes::live() const {
+std::uint32_t SlotCodes::live(std::span<const std::byte> chunk) {
     std::uint32_t bits = 0;
-    std::memcpy(&bits, data_.data() + 4, 4);
+    std::memcpy(&bits, chunk.data() + 4, 4);
     return bits;
 }
 

@@ -48,9 +48,15 @@ class SlotCodes final : public CacheEntry {
     explicit SlotCodes(std::size_t padded);
     [[nodiscard]] bool fits(std::size_t padded) const { return padded_ == padded; }
     [[nodiscard]] bool has(std::size_t i) const { return (live() >> i & 1) != 0; }
-    [[nodiscard]] std::uint32_t live() const;
-    [[nodiscard]] const std::byte* code(std::size_t i) const {
-        return data_.data() + header_bytes + i * code_bytes(padded_);
+    [[nodiscard]] std::uint32_t live() const { return live(bytes_on_disk()); }
+    [[nodiscard]] const std::byte* code(std::size_t i) const { return code(bytes_on_disk(), i, padded_); }
+    // The same of a chunk as it lies on disk.
+    [[nodiscard]] static bool has(std::span<const std::byte> chunk, std::size_t i) {
+        return (live(chunk) >> i & 1) != 0;
+    }
+    [[nodiscard]] static std::uint32_t live(std::span<const std::byte> chunk);
+    [[nodiscard]] static const std::byte* code(std::span<const std::byte> chunk, std::size_t i, std::size_t padded) {
+        return chunk.data() + header_bytes + i * code_bytes(padded);
     }
     void set(std::size_t i, const std::byte* code);
     void remove(std::size_t i);
@@ -101,9 +107,12 @@ class SlotCodes final : public CacheEntry {
         float width_ = 0;
     };
 
-    [[nodiscard]] std::size_t bytes() const override { return sizeof(*this) + data_.size(); }
+    [[nodiscard]] std::size_t bytes() const override { return bytes_of(padded_); }
+    [[nodiscard]] static std::size_t bytes_of(std::size_t padded) { return sizeof(SlotCodes) + data_bytes(padded); }
 
   private:
+    [[nodiscard]] static std::size_t data_bytes(std::size_t padded);
+
     std::size_t padded_;
     AlignedBytes data_;
 };

@@ -29,6 +29,7 @@
 #include "index/faiss/faiss_graph.h"
 #include "index/faiss/faiss_objects.h"
 #include "index/faiss/faiss_scalar.h"
+#include "index/faiss/faiss_smallest.h"
 #include "index/faiss/faiss_walk.h"
 
 // The name of the instruction level that this file is compiled for, in whose copy of it everything else is local.
@@ -120,10 +121,7 @@ Status no_throw(std::string_view doing, Body body) {
 class Bits final : public faiss::IDSelector {
   public:
     explicit Bits(const std::vector<std::uint64_t>& bits) : bits_(bits) {}
-    bool is_member(idx_t id) const override {
-        const auto i = static_cast<std::uint64_t>(id);
-        return i / 64 < bits_.size() && (bits_[i / 64] >> (i % 64) & 1) != 0;
-    }
+    bool is_member(idx_t id) const override { return is_allowed(&bits_, static_cast<std::size_t>(id)); }
 
   private:
     const std::vector<std::uint64_t>& bits_;
