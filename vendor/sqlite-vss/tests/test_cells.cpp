@@ -498,6 +498,49 @@ TEST_CASE("rows of a cell that lie in one direction tell as much of cosines as o
     CHECK(variance == doctest::Approx(1 / padded).epsilon(0.01));
 }
 
+TEST_CASE("a row far outside its cell is expected where it is") {
+    constexpr std::size_t dim = 16;
+    World world(dim, Metric::l2, cell_tuning(200, 90));
+    SplitMix random(3);
+    std::vector<float> row;
+    for (std::uint32_t slot = 0; slot < 199; ++slot) {
+        world.add(slot, clustered(random, dim, 1));
+    }
+    // As far from the others as a hundred of their distances.
+    row = clustered(random, dim, 1);
+    const float nearby = row[0];
+    row[0] += 400;
+    world.add(199, row);
+    world.flush();
+    std::shared_ptr<const CellDirectory> directory;
+    REQUIRE(world.index.directory(directory).is_ok());
+    REQUIRE(directory->live() == 1);
+    const CellInfo& info = directory->info(0);
+    CHECK(info.farthest > info.radius + 10 * info.spread);
+    CHECK(info.farthest == doctest::Approx(400).epsilon(0.3));
+    // A query beyond it; nearer to it than to the others by half.
+    CodeQuery query;
+    row[0] = nearby + 600;
+    query.vector.assign(world.index.space().padded(), 0);
+    REQUIRE(world.index.space().enter(row.data(), query.vector.data()));
+    query.prepare(world.index.space().padded());
+    const auto expected = [&](bool known) {
+        const std::shared_ptr<CellDirectory> changed = directory->clone();
+        changed->changing_info(0).farthest = known ? info.farthest : 0;
+        MissModel model;
+        model.use(*changed);
+        model.suppose(0, 1.0F / dim);
+        model.begin(world.index.space(), query, {});
+        model.place({0, 0, 0, 600 * 600});
+        Expected out;
+        out.restart();
+        model.expect(300 * 300, out);
+        return out.left;
+    };
+    CHECK(expected(true) > 10 * expected(false));
+    CHECK(expected(true) < 1);
+}
+
 TEST_CASE("a bulk load writes codes before they take too much memory") {
     CellTuning tuning = cell_tuning(200, 90);
     tuning.most_working_bytes = 64 << 10;

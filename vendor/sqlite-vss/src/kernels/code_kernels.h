@@ -31,6 +31,17 @@ struct ScanTables {
     float base = 0;
 };
 
+// By cell: where it is from the query (CellDirectory's offset), mean and deviation of its rows' distances to the
+// centroid, that of the row farthest out where it is known to be beyond three deviations (else 0), and how many rows it
+// has.
+struct CellFacts {
+    const float* offsets;
+    const float* radii;
+    const float* spreads;
+    const float* farthest;
+    const float* rows;
+};
+
 // How cosines are got back from estimates of one cell's entries (cell_model.h): r = radius * |rescale|, and
 // t = (offset + square * r^2 - estimate) * scale / r, where estimate = value + slack + shift * |rescale|.
 struct CosineTerms {
@@ -108,8 +119,7 @@ struct CodeKernels {
     void (*place_cells)(const float* scores, const float* norms, std::size_t n, const float* terms, float* out);
     // out[i] = rows[i] times the chance that a row of cell i is nearer than the limit; returns their sum. n is a
     // multiple of 8. Where rows[i] is 0 the rest may be anything.
-    float (*expect_near)(const float* offsets, const float* radii, const float* spreads, const float* rows,
-                         std::size_t n, const ChanceTerms& terms, float* out);
+    float (*expect_near)(const CellFacts& cells, std::size_t n, const ChanceTerms& terms, float* out);
 };
 
 [[nodiscard]] const CodeKernels& code_kernels(SimdLevel level = simd_level());

@@ -557,27 +557,32 @@ inline F8 normal_of_cosine8(F8 t, F8 root) {
     return (series + splat8(2.3F) * (t - inside)) * root;
 }
 
-inline float expect_near(const float* offsets, const float* radii, const float* spreads, const float* rows,
-                         std::size_t n, const ChanceTerms& terms, float* out) {
+inline float expect_near(const CellFacts& cells, std::size_t n, const ChanceTerms& terms, float* out) {
     F8 sum = {};
     for (std::size_t i = 0; i < n; i += 8) {
-        const F8 offset = max8(load8(offsets + i), splat8(terms.square > 0 ? 1e-30F : -1e30F));
-        const F8 radius = load8(radii + i);
-        const F8 spread = load8(spreads + i);
-        const F8 weight = load8(rows + i);
+        const F8 offset = max8(load8(cells.offsets + i), splat8(terms.square > 0 ? 1e-30F : -1e30F));
+        const F8 radius = load8(cells.radii + i);
+        const F8 spread = load8(cells.spreads + i);
+        const F8 weight = load8(cells.rows + i);
         const F8 by = terms.square > 0 ? splat8(0.5F) * inverse_root8(offset) : splat8(terms.scale);
         const F8 beyond = (offset - splat8(terms.limit)) * by;
         const F8 along = splat8(terms.square) * by;
         const F8 far = radius + spread;
         const F8 near = max8(radius - spread, splat8(0.1F) * radius);
-        // Three distances stand for all, some rows far out among them, which inner products seek.
-        const F8 farthest = radius + splat8(3) * spread;
+        // Three distances stand for all, some rows far out among them, which inner products and queries from elsewhere
+        // seek: the farther one of them is known to be, the fewer, as their part in the deviation stays the same.
+        const F8 three = splat8(3) * spread;
+        const F8 farthest = max8(load8(cells.farthest + i), radius + three);
+        const F8 beside = farthest - radius;
+        const F8 some = splat8(0.04F) * (three * three) / max8(beside * beside, splat8(1e-30F));
         const F8 root = splat8(terms.root);
         const F8 mean = splat8(terms.mean);
+        // What lies far out does so in a direction of its own.
+        const F8 own_mean = max8(mean, F8{});
         const F8 by_both = beyond / (near * far);
         const F8 chance = splat8(0.48F) * above8(normal_of_cosine8(by_both * far + along * near - mean, root)) +
                           splat8(0.48F) * above8(normal_of_cosine8(by_both * near + along * far - mean, root)) +
-                          splat8(0.04F) * above8(normal_of_cosine8(beyond / farthest + along * farthest - mean, root));
+                          some * above8(normal_of_cosine8(beyond / farthest + along * farthest - own_mean, root));
         // What is not a number, in a damaged table only, may be near.
         const F8 sound = select8(chance >= F8{}, chance, splat8(1));
         const F8 expected = select8(weight > F8{}, weight * sound, F8{});

@@ -68,6 +68,7 @@ struct CellInfo {
     float norm = 0;               // of the centroid
     float radius = 0;             // mean distance of its rows (first copies) to the centroid; 0: not known
     float spread = 0;             // standard deviation of it
+    float farthest = 0;           // distance of the row farthest out, where that is more than three deviations
 };
 
 // Without: what the cell's own chunks hold.

@@ -54,11 +54,12 @@ float radius_per_rescale(Estimate estimate, std::size_t padded) {
     return sign_cosine * root / (estimate == Estimate::l2 ? 4 : 2);
 }
 
-void measure_radii(const CodeBlocks& codes, Estimate estimate, std::size_t padded, float& radius, float& spread) {
+void measure_radii(const CodeBlocks& codes, Estimate estimate, std::size_t padded, CellInfo& info) {
     const double factor = radius_per_rescale(estimate, padded);
     double count = 0;
     double sum = 0;
     double squares = 0;
+    double most = 0;
     for (std::size_t b = 0; b < codes.blocks(); ++b) {
         std::array<std::uint32_t, block_rows> entries;
         std::array<float, block_rows> rescale;
@@ -70,22 +71,29 @@ void measure_radii(const CodeBlocks& codes, Estimate estimate, std::size_t padde
                 ++count;
                 sum += r;
                 squares += r * r;
+                most = std::max(most, r);
             }
         }
     }
-    radius = spread = 0;
+    info.radius = info.spread = info.farthest = 0;
     if (count > 0 && std::isfinite(squares)) {
         const double mean = sum / count;
         // The cosine of the signs varies too.
-        const double blur = mean * sign_tangent / std::sqrt(static_cast<double>(padded));
-        radius = std::max(static_cast<float>(mean), 1e-30F);
-        spread = static_cast<float>(std::sqrt(std::max(squares / count - mean * mean - blur * blur, 0.0)));
+        const double blur = sign_tangent / std::sqrt(static_cast<double>(padded));
+        const double variance = squares / count - mean * mean - mean * blur * mean * blur;
+        info.radius = std::max(static_cast<float>(mean), 1e-30F);
+        info.spread = static_cast<float>(std::sqrt(std::max(variance, 0.0)));
+        // Farther out than that error explains.
+        constexpr double far = 3;
+        if (most > (1 + far * blur) * (mean + far * static_cast<double>(info.spread))) {
+            info.farthest = static_cast<float>(most);
+        }
     }
 }
 
 void MissModel::use(const CellDirectory& directory) {
     const std::size_t n = (directory.size() + 7) / 8 * 8;
-    for (std::vector<float>* of : {&norms_, &radii_, &spreads_, &rows_}) {
+    for (std::vector<float>* of : {&norms_, &radii_, &spreads_, &farthest_, &rows_}) {
         of->assign(n, 0);
     }
     for (std::uint32_t cell = 0; cell < directory.size(); ++cell) {
@@ -94,6 +102,7 @@ void MissModel::use(const CellDirectory& directory) {
         // Where nothing is known of them any row may be near: what is not a number counts in full.
         radii_[cell] = info.radius > 0 ? info.radius : std::numeric_limits<float>::quiet_NaN();
         spreads_[cell] = info.spread;
+        farthest_[cell] = info.farthest;
         rows_[cell] = info.version != 0 ? static_cast<float>(info.primaries) : 0;
     }
     longest_ = 0;
@@ -238,8 +247,8 @@ void MissModel::expect(float limit, Expected& out) {
             radii = blurred_.data();
         }
         out.rows.resize(norms_.size());
-        out.left = code_kernels().expect_near(offsets_.data(), radii, spreads_.data(), rows_.data(), norms_.size(),
-                                              terms, out.rows.data());
+        out.left = code_kernels().expect_near({offsets_.data(), radii, spreads_.data(), farthest_.data(), rows_.data()},
+                                              norms_.size(), terms, out.rows.data());
         choose_likely(out);
     } else {
         out.left = expect_of_chosen(terms, least_radius, out);
@@ -274,7 +283,7 @@ void MissModel::choose_likely(Expected& out) const {
 
 float MissModel::expect_of_chosen(const ChanceTerms& terms, float least_radius, Expected& out) {
     const std::size_t n = out.looked_at.size();
-    auto& [offsets, radii, spreads, rows, expected] = chosen_;
+    auto& [offsets, radii, spreads, farthest, rows, expected] = chosen_;
     for (std::vector<float>& of : chosen_) {
         of.assign((n + 7) / 8 * 8, 0);
     }
@@ -284,6 +293,7 @@ float MissModel::expect_of_chosen(const ChanceTerms& terms, float least_radius, 
         offsets[i] = offsets_[cell];
         radii[i] = radii_[cell] < least_radius ? least_radius : radii_[cell];
         spreads[i] = spreads_[cell];
+        farthest[i] = farthest_[cell];
         rows[i] = offsets[i] < far_ ? rows_[cell] : 0;
         if (i < out.likely) {
             out.rows[cell] = 0;
@@ -291,8 +301,8 @@ float MissModel::expect_of_chosen(const ChanceTerms& terms, float least_radius, 
             sampled_before += static_cast<double>(out.rows[cell]);
         }
     }
-    code_kernels().expect_near(offsets.data(), radii.data(), spreads.data(), rows.data(), rows.size(), terms,
-                               expected.data());
+    code_kernels().expect_near({offsets.data(), radii.data(), spreads.data(), farthest.data(), rows.data()},
+                               rows.size(), terms, expected.data());
     double likely = 0;
     double sampled = 0;
     for (std::size_t i = 0; i < n; ++i) {

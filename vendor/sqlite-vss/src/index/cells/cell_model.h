@@ -32,8 +32,8 @@ inline constexpr float sign_tangent = 0.75551F;
 
 // What |rescale| of a sign code tells of its row's distance to the centroid.
 [[nodiscard]] float radius_per_rescale(Estimate estimate, std::size_t padded);
-// Of the first copies among a cell's entries: mean of the distance to the centroid, and its deviation.
-void measure_radii(const CodeBlocks& codes, Estimate estimate, std::size_t padded, float& radius, float& spread);
+// Sets what `info` says of the distances to the centroid, by the first copies among the cell's entries.
+void measure_radii(const CodeBlocks& codes, Estimate estimate, std::size_t padded, CellInfo& info);
 
 // What is expected where: rows that are nearer than a limit, by cell.
 struct Expected {
@@ -100,6 +100,7 @@ class MissModel {
     std::vector<float> norms_;  // by cell, and up to a multiple of 8
     std::vector<float> radii_;
     std::vector<float> spreads_;
+    std::vector<float> farthest_;
     std::vector<float> rows_;
     std::vector<float> scores_;
     std::vector<float> offsets_;  // |q - c|^2, or -<q, c>
@@ -112,7 +113,7 @@ class MissModel {
     float smallest_radius_ = 0;                 // of a cell
     float place_error_ = 0;                     // deviation of <q, c>, for the longest centroid
     std::vector<float> blurred_;                // radii_, none smaller than that error
-    std::array<std::vector<float>, 5> chosen_;  // of a sum's cells: offsets, radii, spreads, rows, what is expected
+    std::array<std::vector<float>, 6> chosen_;  // of a sum's cells: the fields of CellFacts, and what is expected
     float mean_ = 0;
     float variance_ = 0;
     CosineSums sums_;  // of one cell

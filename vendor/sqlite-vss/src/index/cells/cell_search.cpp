@@ -252,6 +252,22 @@ void CellSearch::rank_finely_if_close() {
     }
 }
 
+// So many times the misses that the recall allows may be expected. A query as near to a centroid as most of its cell's rows
+// is like them: what the model expects is then about right or too much, and by how much the table learns. Of a query far
+// from all cells nothing was learned, and the model is believed. Inner products do not tell which of them a query is.
+double CellSearch::most_trusted() const {
+    constexpr double not_told = 2;
+    constexpr float deviations = 2;
+    if (index_.space().estimate() == Estimate::product || ranked_.empty()) {
+        return not_told;
+    }
+    const RankedCell& at = ranked_.front();
+    const CellInfo& info = directory_->info(at.cell);
+    const float square = at.square >= 0 ? at.square : query_.square + info.norm * info.norm - 2 * at.product;
+    const float reach = info.radius + deviations * info.spread;
+    return square <= reach * reach ? std::numeric_limits<double>::infinity() : 1;
+}
+
 void CellSearch::place_ranked() {
     for (; placed_ < ranked_.size(); ++placed_) {
         model_.place(ranked_[placed_]);
@@ -334,6 +350,7 @@ Status CellSearch::scan_cells(const CellQuery& query, std::vector<Neighbor>& out
         VSS_TRY(rank_as_stranger(stranger_, ranked_));
     }
     place_ranked();
+    const double trusted = most_trusted() * (1 - query.recall);
     double rank_us = now_us() - start;
     seen_.resize(segments_.size() * rows_.segment_slots() / 64 + 1);
     passed_.clear();
@@ -366,8 +383,8 @@ Status CellSearch::scan_cells(const CellQuery& query, std::vector<Neighbor>& out
             const double found =
                 static_cast<double>(out.size() == query.k ? query.k : std::max<std::size_t>(out.size(), 1));
             const double unseen = std::max(1 - static_cast<double>(costs_.entries) / (2 * rows), 0.0);
-            return misses * found * std::clamp(static_cast<double>(i), 1.0, most_counted) /
-                   std::max(share * unseen, 1e-9);
+            const double each = std::min(misses * std::clamp(static_cast<double>(i), 1.0, most_counted), trusted);
+            return each * found / std::max(share * unseen, 1e-9);
         };
         const bool at_end = i == live || (query.cells > 0 && i == query.cells);
         const bool ends = known && query.cells == 0 && trace_ == nullptr && expected_.left <= target();

@@ -1,5 +1,6 @@
 // CellTables: t_cells<c>, what is counted of each cell and the centroids, in parts.
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "base/half.h"
@@ -14,7 +15,7 @@ struct CellFigures {
     std::uint64_t version = 0;
     std::uint32_t primaries = 0;
     std::uint32_t entries = 0;
-    std::uint32_t retry_at = 0;
+    std::uint32_t retry_at = 0;  // and far_out in the highest byte
     float scale = 0;
     float norm = 0;
     std::uint32_t centroid_crc = 0;  // of the cell's number and the centroid
@@ -25,6 +26,32 @@ struct CellFigures {
 static_assert(sizeof(CellFigures) == 40);
 
 namespace {
+
+constexpr int retry_bits = 24;
+constexpr std::uint32_t most_retry_at = (std::uint32_t{1} << retry_bits) - 1;
+
+// How far out the farthest row is, beside three deviations: sixteenths of a doubling; 0: no farther, or not known.
+constexpr double far_steps = 16;
+constexpr float far_deviations = 3;
+
+std::uint32_t far_out(const CellInfo& info) {
+    const float three = far_deviations * bfloat16_to_float(float_to_bfloat16(info.spread));
+    const float beside = info.farthest - bfloat16_to_float(float_to_bfloat16(info.radius));
+    if (!(three > 0) || !(beside > three)) {
+        return 0;
+    }
+    constexpr double most = 255;
+    return static_cast<std::uint32_t>(
+        std::min(std::ceil(far_steps * std::log2(static_cast<double>(beside / three))), most));
+}
+
+float farthest_of(const CellFigures& cell) {
+    const std::uint32_t steps = cell.retry_at >> retry_bits;
+    return steps == 0 ? 0
+                      : bfloat16_to_float(cell.radius) +
+                            far_deviations * bfloat16_to_float(cell.spread) *
+                                static_cast<float>(std::exp2(static_cast<double>(steps) / far_steps));
+}
 
 // Figures of a part: crc32c of its number and figures, then reserved, then the figures.
 constexpr std::size_t figures_header = 8;
@@ -119,15 +146,16 @@ Status CellTables::put_cell(std::size_t id, const CellFigures& cell, const std::
     const CellInfo info{cell.version,
                         cell.primaries,
                         cell.entries,
-                        cell.retry_at,
+                        cell.retry_at & most_retry_at,
                         cell.scale,
                         cell.norm,
                         bfloat16_to_float(cell.radius),
-                        bfloat16_to_float(cell.spread)};
+                        bfloat16_to_float(cell.spread),
+                        farthest_of(cell)};
     // What a checksum says nothing of. Vectors enter the cells' space no longer than that.
     const auto is_length = [](float x) { return x >= 0 && x <= 100 * largest_offset; };  // and a number
     if (info.primaries > info.entries || !is_length(info.scale) || !is_length(info.norm) || !is_length(info.radius) ||
-        !is_length(info.spread)) {
+        !is_length(info.spread) || !(info.farthest >= 0)) {
         return damaged(cat("what is counted of cell ", id, " cannot be"));
     }
     out.put(static_cast<std::uint32_t>(id), info, reinterpret_cast<const std::uint8_t*>(centroid), cell.taken_to,
@@ -243,7 +271,7 @@ Status CellTables::write_directory(const CellDirectory& directory, const std::se
                 cell = {stored.version,
                         stored.primaries,
                         stored.entries,
-                        info.retry_at,
+                        std::min(info.retry_at, most_retry_at) | far_out(info) << retry_bits,
                         info.scale,
                         info.norm,
                         tagged_crc(id, centroid, padded_),

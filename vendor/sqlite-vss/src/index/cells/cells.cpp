@@ -160,7 +160,7 @@ Status CellIndex::directory(std::shared_ptr<const CellDirectory>& out) {
 void CellIndex::measure_radius(std::uint32_t cell) {
     if (const auto at = working_.find(cell); at != working_.end()) {
         CellInfo& info = directory_->changing_info(cell);
-        measure_radii(*at->second.codes, space_->estimate(), space_->padded(), info.radius, info.spread);
+        measure_radii(*at->second.codes, space_->estimate(), space_->padded(), info);
     }
 }
 
