@@ -40,20 +40,20 @@ void halve(const Halving& halving) {
 template <typename Halver, std::size_t parts>
 void softmax_halves(float* scores, const Halving& halving) {
     const std::size_t padded = panels(halving.k) * kPanel;
-    for (std::size_t row = 0; row < halving.m; ++row) {
-        std::uint16_t* const line =
-            halving.to + row / kTileHeight * kTileHeight * halving.to_step + row % kTileHeight * kHalfDepth;
-        const auto store = [&](std::size_t i, Lanes weights) {
-            std::uint16_t* const to = line + half_offset(true, i / kHalfDepth * kHalfDepth) + i % kHalfDepth;
-            const Lanes left = Halver::put(weights, to);
-            if constexpr (parts == 2) {
-                Halver::put(left, to + halving.to_rest);
-            }
-        };
-        softmax_row(scores + row * halving.step, halving.k, store);
-        if (padded % kHalfDepth != 0) {
+    const auto store = [&](std::size_t row, std::size_t i, Lanes weights) {
+        std::uint16_t* const to = halving.to + row / kTileHeight * kTileHeight * halving.to_step +
+                                  row % kTileHeight * kHalfDepth + half_offset(true, i / kHalfDepth * kHalfDepth) +
+                                  i % kHalfDepth;
+        const Lanes left = Halver::put(weights, to);
+        if constexpr (parts == 2) {
+            Halver::put(left, to + halving.to_rest);
+        }
+    };
+    soften_rows(scores, halving.m, halving.k, halving.step, store);
+    if (padded % kHalfDepth != 0) {
+        for (std::size_t row = 0; row < halving.m; ++row) {
             for (std::size_t i = padded; i < padded + kPanel; i += kLanes) {
-                store(i, Lanes::all(0.0F));
+                store(row, i, Lanes::all(0.0F));
             }
         }
     }

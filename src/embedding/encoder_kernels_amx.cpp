@@ -35,29 +35,17 @@ struct AmxTiles {
         _tile_zero(2);
         _tile_zero(3);
     }
-    // The intrinsics take a tile's number as text.
+    // The intrinsics take a tile's number as text. Of rows, each is used once.
     template <int tile>
     void load(const std::uint16_t* from, std::size_t bytes) {
         if constexpr (tile == 4) {
-            _tile_loadd(4, from, bytes);
+            _tile_stream_loadd(4, from, bytes);
         } else if constexpr (tile == 5) {
-            _tile_loadd(5, from, bytes);
+            _tile_stream_loadd(5, from, bytes);
         } else if constexpr (tile == 6) {
             _tile_loadd(6, from, bytes);
         } else {
             _tile_loadd(7, from, bytes);
-        }
-    }
-    template <int tile>
-    void load_sums(const float* from, std::size_t bytes) {
-        if constexpr (tile == 0) {
-            _tile_loadd(0, from, bytes);
-        } else if constexpr (tile == 1) {
-            _tile_loadd(1, from, bytes);
-        } else if constexpr (tile == 2) {
-            _tile_loadd(2, from, bytes);
-        } else {
-            _tile_loadd(3, from, bytes);
         }
     }
     template <int row, int column>

@@ -12,43 +12,67 @@
 namespace vss::embedding {
 namespace {
 
-// e^x: 2^n e^r with |r| <= ln 2 / 2, the latter by a polynomial (Cephes' expf). Relative error below 2e-7.
-inline Lanes exponential(Lanes x) {
+// 2^x: 2^n 2^f with |f| <= 1 / 2, the latter by a polynomial (fitted at Chebyshev's nodes). Relative error below 1e-7.
+inline Lanes power_of_two(Lanes x) {
     // Below, the result is so near 0 that it stands for it; the comparison's order lets NaN through.
-    x = Lanes::max(Lanes::all(-87.0F), x);
-    x = Lanes::min(Lanes::all(88.0F), x);
-    const Lanes n = Lanes::round(x * Lanes::all(1.44269504F));
-    Lanes r = Lanes::fma(n, Lanes::all(-0.693359375F), x);
-    r = Lanes::fma(n, Lanes::all(2.12194440e-4F), r);
-    Lanes p = Lanes::all(1.9875691500e-4F);
-    p = Lanes::fma(p, r, Lanes::all(1.3981999507e-3F));
-    p = Lanes::fma(p, r, Lanes::all(8.3334519073e-3F));
-    p = Lanes::fma(p, r, Lanes::all(4.1665795894e-2F));
-    p = Lanes::fma(p, r, Lanes::all(1.6666665459e-1F));
-    p = Lanes::fma(p, r, Lanes::all(5.0000001201e-1F));
-    p = Lanes::fma(p, r * r, r + Lanes::all(1.0F));
+    x = Lanes::max(Lanes::all(-126.0F), x);
+    const Lanes n = Lanes::round(x);
+    const Lanes f = x - n;
+    Lanes p = Lanes::all(1.54697320e-4F);
+    p = Lanes::fma(p, f, Lanes::all(1.34004322e-3F));
+    p = Lanes::fma(p, f, Lanes::all(9.61802560e-3F));
+    p = Lanes::fma(p, f, Lanes::all(5.55032721e-2F));
+    p = Lanes::fma(p, f, Lanes::all(2.40226512e-1F));
+    p = Lanes::fma(p, f, Lanes::all(6.93147207e-1F));
+    p = Lanes::fma(p, f, Lanes::all(1.0F));
     return Lanes::times_power_of_two(p, n);
 }
 
-// x / 2 erfc(-x / sqrt 2). erfc by Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26: error
-// below 1.5e-7.
+// e^x: of x log2 e, whose rounding makes the relative error as many times float32's as x is large.
+inline Lanes exponential(Lanes x) {
+    return power_of_two(Lanes::min(Lanes::all(126.0F), x * Lanes::all(1.44269504F)));
+}
+
+// How exactly GELU is computed: to float32's precision, or to what bfloat16 values can tell.
+enum class Precise { fully, as_halves };
+
+// What GELU takes from x where x is positive, and is where it is negative, is the same: a erfc(a / sqrt 2) / 2 of the
+// size a of x. From 0 to `end` a polynomial of 2 a / end - 1 (fitted at Chebyshev's nodes), highest power first; beyond
+// it as at it, where next to nothing is left.
+template <std::size_t n>
+inline Lanes gelu_by(const float (&polynomial)[n], float end, Lanes x) {
+    const Lanes size = Lanes::min(Lanes::all(end), Lanes::abs(x));
+    const Lanes s = Lanes::fma(size, Lanes::all(2.0F / end), Lanes::all(-1.0F));
+    Lanes p = Lanes::all(polynomial[0]);
+#pragma GCC unroll 16
+    for (std::size_t i = 1; i < n; ++i) {
+        p = Lanes::fma(p, s, Lanes::all(polynomial[i]));
+    }
+    return Lanes::max(Lanes::all(0.0F), x) - p;
+}
+
+// x / 2 erfc(-x / sqrt 2), with an error below 2.2e-7 or, as halves, 1e-4.
+template <Precise precise>
 inline Lanes gelu(Lanes x) {
-    const Lanes size = Lanes::abs(x);
-    const Lanes t = Lanes::reciprocal(Lanes::fma(size, Lanes::all(0.3275911F * 0.70710678F), Lanes::all(1.0F)));
-    Lanes p = Lanes::all(0.5F * 1.061405429F);
-    p = Lanes::fma(p, t, Lanes::all(0.5F * -1.453152027F));
-    p = Lanes::fma(p, t, Lanes::all(0.5F * 1.421413741F));
-    p = Lanes::fma(p, t, Lanes::all(0.5F * -0.284496736F));
-    p = Lanes::fma(p, t, Lanes::all(0.5F * 0.254829592F));
-    const Lanes tail = p * t * exponential(x * x * Lanes::all(-0.5F));  // erfc(|x| / sqrt 2) / 2
-    return Lanes::where_negative(x, x * tail, Lanes::fma(Lanes::all(0.0F) - x, tail, x));
+    if constexpr (precise == Precise::fully) {
+        static constexpr float kPolynomial[] = {
+            -0.0156969205F, -0.000522047339F, 0.0989243686F, -0.0374604091F, -0.256906211F, 0.232402071F,
+            0.272212535F,   -0.545276403F,    0.151383862F,  0.459697336F,   -0.628322899F, 0.260418266F,
+            0.178947583F,   -0.308680892F,    0.191263378F,  -0.0605779812F, 0.0081943702F};
+        return gelu_by(kPolynomial, 5.5F, x);
+    } else {
+        static constexpr float kPolynomial[] = {0.0225840509F, 0.0696877316F, -0.17805323F,  -0.111316159F,
+                                                0.436025232F,  -0.236494511F, -0.147540793F, 0.250798464F,
+                                                -0.133017063F, 0.0274126381F};
+        return gelu_by(kPolynomial, 4.5F, x);
+    }
 }
 
 inline Lanes silu(Lanes x) {
     return x * Lanes::reciprocal(Lanes::all(1.0F) + exponential(Lanes::all(0.0F) - x));
 }
 
-template <After after>
+template <After after, Precise precise = Precise::fully>
 inline Lanes finished(Lanes sum, bool add, const float* bias, const float* c) {
     if (add) {
         sum = sum + Lanes::load(c);
@@ -57,7 +81,7 @@ inline Lanes finished(Lanes sum, bool add, const float* bias, const float* c) {
         sum = sum + Lanes::load(bias);
     }
     if constexpr (after == After::bias_gelu) {
-        sum = gelu(sum);
+        sum = gelu<precise>(sum);
     }
     return sum;
 }
@@ -170,62 +194,97 @@ void multiply(const Product& product) {
     multiply_by<Singles>(product);
 }
 
+// term(i) summed over i from 0 to n in steps of kLanes: four sums at once, as each waits for the one before.
+template <typename Term>
+inline float sum_of(std::size_t n, Term term) {
+    Lanes sums[4] = {Lanes::all(0.0F), Lanes::all(0.0F), Lanes::all(0.0F), Lanes::all(0.0F)};
+    std::size_t i = 0;
+    for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
+#pragma GCC unroll 4
+        for (std::size_t j = 0; j < 4; ++j) {
+            sums[j] = sums[j] + term(i + j * kLanes);
+        }
+    }
+    for (; i < n; i += kLanes) {
+        sums[0] = sums[0] + term(i);
+    }
+    return ((sums[0] + sums[1]) + (sums[2] + sums[3])).sum();
+}
+
 void layer_norm(const float* values, const float* residual, const float* gamma, const float* beta, float epsilon,
                 float* out, std::size_t n) {
-    Lanes sums = Lanes::all(0.0F);
-    for (std::size_t i = 0; i < n; i += kLanes) {
-        const Lanes value = Lanes::load(values + i) + Lanes::load(residual + i);
-        value.store(out + i);
-        sums = sums + value;
-    }
     const float count = static_cast<float>(n);
-    const Lanes mean = Lanes::all(sums.sum() / count);
-    Lanes squares = Lanes::all(0.0F);
-    for (std::size_t i = 0; i < n; i += kLanes) {
+    const Lanes mean = Lanes::all(sum_of(n,
+                                         [&](std::size_t i) {
+                                             const Lanes value = Lanes::load(values + i) + Lanes::load(residual + i);
+                                             value.store(out + i);
+                                             return value;
+                                         }) /
+                                  count);
+    const float squares = sum_of(n, [&](std::size_t i) {
         const Lanes off = Lanes::load(out + i) - mean;
-        squares = Lanes::fma(off, off, squares);
-    }
-    const Lanes scale = Lanes::all(1.0F / std::sqrt(squares.sum() / count + epsilon));
+        return off * off;
+    });
+    const Lanes scale = Lanes::all(1.0F / std::sqrt(squares / count + epsilon));
     for (std::size_t i = 0; i < n; i += kLanes) {
         const Lanes off = (Lanes::load(out + i) - mean) * scale;
         Lanes::fma(off, Lanes::load(gamma + i), Lanes::load(beta + i)).store(out + i);
     }
 }
 
-// One row of scores to weights; store(i, weights) takes them from column i on, up to the next multiple of kPanel.
+// Rows of scores to weights, `rows` of them, `step` apart; store(row, i, weights) takes them from column i on, up to
+// the next multiple of kPanel. Some rows at once, as each waits for its largest score and for its sum.
 template <typename Store>
-inline void softmax_row(float* line, std::size_t columns, Store store) {
+inline void soften_rows(float* scores, std::size_t rows, std::size_t columns, std::size_t step, Store store) {
     alignas(64) static constexpr float kOnes[2 * kPanel] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+    // Scores are taken to powers of two: e^(x - top) = 2^(x log2 e - top log2 e).
+    constexpr float kLog2e = 1.44269504F;
+    constexpr std::size_t kAtOnce = 8;
     const std::size_t padded = panels(columns) * kPanel;
     const std::size_t last = padded - kPanel;
     const float* const real = kOnes + (padded - columns);  // ones for the last panel's columns, then zeros
-    Lanes tops = Lanes::load(line);
-    for (std::size_t i = kLanes; i < padded; i += kLanes) {
-        tops = Lanes::max(tops, Lanes::load(line + i));
-    }
-    const Lanes top = Lanes::all(tops.largest());
-    Lanes sums = Lanes::all(0.0F);
-    for (std::size_t i = 0; i < last; i += kLanes) {
-        const Lanes weights = exponential(Lanes::load(line + i) - top);
-        weights.store(line + i);
-        sums = sums + weights;
-    }
-    for (std::size_t i = last; i < padded; i += kLanes) {
-        const Lanes weights = exponential(Lanes::load(line + i) - top) * Lanes::load(real + i - last);
-        weights.store(line + i);
-        sums = sums + weights;
-    }
-    const Lanes scale = Lanes::all(1.0F / sums.sum());
-    for (std::size_t i = 0; i < padded; i += kLanes) {
-        store(i, Lanes::load(line + i) * scale);
+    for (std::size_t first = 0; first < rows; first += kAtOnce) {
+        const std::size_t count = std::min(kAtOnce, rows - first);
+        float tops[kAtOnce];
+        float scales[kAtOnce];
+        for (std::size_t row = 0; row < count; ++row) {
+            const float* const line = scores + (first + row) * step;
+            Lanes top = Lanes::load(line);
+            for (std::size_t i = kLanes; i < padded; i += kLanes) {
+                top = Lanes::max(top, Lanes::load(line + i));
+            }
+            tops[row] = -kLog2e * top.largest();
+        }
+        for (std::size_t row = 0; row < count; ++row) {
+            float* const line = scores + (first + row) * step;
+            const Lanes top = Lanes::all(tops[row]);
+            Lanes sums = Lanes::all(0.0F);
+            for (std::size_t i = 0; i < last; i += kLanes) {
+                const Lanes weights = power_of_two(Lanes::fma(Lanes::load(line + i), Lanes::all(kLog2e), top));
+                weights.store(line + i);
+                sums = sums + weights;
+            }
+            for (std::size_t i = last; i < padded; i += kLanes) {
+                const Lanes weights = power_of_two(Lanes::fma(Lanes::load(line + i), Lanes::all(kLog2e), top)) *
+                                      Lanes::load(real + i - last);
+                weights.store(line + i);
+                sums = sums + weights;
+            }
+            scales[row] = 1.0F / sums.sum();
+        }
+        for (std::size_t row = 0; row < count; ++row) {
+            const float* const line = scores + (first + row) * step;
+            const Lanes scale = Lanes::all(scales[row]);
+            for (std::size_t i = 0; i < padded; i += kLanes) {
+                store(first + row, i, Lanes::load(line + i) * scale);
+            }
+        }
     }
 }
 
 void softmax(float* scores, std::size_t rows, std::size_t columns, std::size_t step) {
-    for (std::size_t row = 0; row < rows; ++row) {
-        float* const line = scores + row * step;
-        softmax_row(line, columns, [&](std::size_t i, Lanes weights) { weights.store(line + i); });
-    }
+    soften_rows(scores, rows, columns, step,
+                [&](std::size_t row, std::size_t i, Lanes weights) { weights.store(scores + row * step + i); });
 }
 
 template <typename Function>
@@ -237,7 +296,7 @@ inline void gate_values(float* values, const float* factors, std::size_t n, Func
 
 void apply_gate(Gate gate, float* values, const float* factors, std::size_t n) {
     switch (gate) {
-        case Gate::gelu: gate_values(values, factors, n, [](Lanes x) { return gelu(x); }); break;
+        case Gate::gelu: gate_values(values, factors, n, [](Lanes x) { return gelu<Precise::fully>(x); }); break;
         case Gate::silu: gate_values(values, factors, n, [](Lanes x) { return silu(x); }); break;
     }
 }

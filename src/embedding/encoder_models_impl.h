@@ -99,12 +99,6 @@ class ModelTiles {
             }
         }
     }
-    template <int tile>
-    void load_sums(const float* from, std::size_t bytes) {
-        for (std::size_t row = 0; row < kTileHeight; ++row) {
-            std::copy_n(from + row * (bytes / sizeof(float)), kPanel, sums_[tile] + row * kPanel);
-        }
-    }
     // Products of even and of odd inputs are summed apart, from zero; their sum is added to the tile's.
     template <int row, int column>
     void dot() {

@@ -5,9 +5,11 @@
 //
 // Two by two tiles of sums (0 to 3) take two tiles of rows (4, 5) and two of weights (6, 7). Loading is what bounds
 // this:
-//  - a block of two panels' inputs stays in the first-level cache while all rows pass it;
+//  - two panels' inputs stay in the first-level cache while all rows pass them, which are loaded so as not to stay
+//  there;
 //  - of two parts, a tile is loaded twice for the three products in which it takes part, and not three times;
-//  - what follows a block's sums (bias, GELU, rounding) is computed in pieces while the next block's are multiplied.
+//  - a block's sums stay in tiles until all inputs are summed, and are stored where the last block's were;
+//  - what follows them (bias, GELU, rounding, adding) is computed in pieces while the next block is multiplied.
 #pragma once
 
 #include <algorithm>
@@ -19,12 +21,11 @@
 namespace vss::embedding {
 namespace {
 
-// Rows that pass a block of weights, and the floats of their sums.
+// Rows that pass two panels of weights before the next two.
 constexpr std::size_t kPassing = 384;
+// Rows that go through a layer together: what they need beside the weights takes half of a second-level cache of 2 MiB.
+constexpr std::size_t kTogether = 192;
 constexpr std::size_t kSumsOfTile = kTileHeight * kPanel;
-// Inputs of a block: two panels of them, in one part or two, and two tiles' rows take two thirds of 48 KiB.
-template <std::size_t parts>
-constexpr std::size_t kInputsOfBlock = parts == 2 ? 128 : 384;
 
 template <std::size_t parts, typename Halver>
 inline void store_halves(Lanes values, std::uint16_t* to, std::size_t rest) {
@@ -46,44 +47,47 @@ class Finishing {
         sums_ = sums;
         row_ = row;
         column_ = column;
+        // What is beyond the last row is not looked at.
+        lines_ = std::min(rows * kTileHeight, product_.m - row);
         columns_ = columns;
         next_ = 0;
-        end_ = rows * columns * kTileHeight;
     }
-    // Finishes so many lines of a tile's 16, if there are as many left.
+    // Finishes some lines of all columns, if there are any left.
     void some(std::size_t lines) {
-        const std::size_t stop = std::min(end_, next_ + lines);
+        const std::size_t stop = std::min(lines_, next_ + lines);
         for (; next_ < stop; ++next_) {
-            line(next_ / kTileHeight, next_ % kTileHeight);
+            line();
         }
     }
-    void all() { some(end_); }
+    void all() { some(lines_); }
 
   private:
-    void line(std::size_t tile, std::size_t i) const {
-        const std::size_t row = row_ + tile / columns_ * kTileHeight + i;
-        const std::size_t column = column_ + tile % columns_ * kPanel;
-        if (row >= product_.m) {
-            return;
-        }
-        const float* const sums = sums_ + tile * kSumsOfTile + i * kPanel;
+    void line() const {
+        const std::size_t row = row_ + next_;
+        const float* sums = sums_ + (next_ / kTileHeight * columns_ * kTileHeight + next_ % kTileHeight) * kPanel;
         // Not read where nothing follows.
-        const float* const bias = after == After::nothing ? sums : product_.bias + column;
-        float* const c = product_.c + row * product_.c_step + column;
+        const float* bias = after == After::nothing ? sums : product_.bias + column_;
+        float* c = product_.c + row * product_.c_step + column_;
         if (product_.halved == nullptr) {
-            for (std::size_t j = 0; j < kPanel; j += kLanes) {
-                finish<after>(Lanes::load(sums + j), add_, bias + j, c + j);
+            for (std::size_t i = 0; i < columns_; ++i, sums += kSumsOfTile, bias += kPanel, c += kPanel) {
+                for (std::size_t j = 0; j < kPanel; j += kLanes) {
+                    finish<after>(Lanes::load(sums + j), add_, bias + j, c + j);
+                }
             }
             return;
         }
-        std::uint16_t* const to = product_.halved + row / kTileHeight * kTileHeight * product_.halved_step +
-                                  column / kHalfDepth * kHalfDepth * kTileHeight + row % kTileHeight * kHalfDepth +
-                                  column % kHalfDepth;
-        for (std::size_t j = 0; j < kPanel; j += kLanes) {
-            store_halves<parts, Halver>(finished<after>(Lanes::load(sums + j), add_, bias + j, c + j), to + j,
-                                        product_.halved_rest);
+        std::uint16_t* to = product_.halved + row / kTileHeight * kTileHeight * product_.halved_step +
+                            column_ / kHalfDepth * kHalfDepth * kTileHeight + row % kTileHeight * kHalfDepth +
+                            column_ % kHalfDepth;
+        for (std::size_t i = 0; i < columns_; ++i, sums += kSumsOfTile, bias += kPanel, c += kPanel, to += kPanel) {
+            for (std::size_t j = 0; j < kPanel; j += kLanes) {
+                store_halves<parts, Halver>(finished<after, kPrecise>(Lanes::load(sums + j), add_, bias + j, c + j),
+                                            to + j, product_.halved_rest);
+            }
         }
     }
+
+    static constexpr Precise kPrecise = parts == 1 ? Precise::as_halves : Precise::fully;
 
     const HalfProduct& product_;
     const float* sums_ = nullptr;
@@ -92,7 +96,7 @@ class Finishing {
     std::size_t column_ = 0;
     std::size_t columns_ = 1;
     std::size_t next_ = 0;
-    std::size_t end_ = 0;
+    std::size_t lines_ = 0;
 };
 
 // One part of two tiles of rows with one part of two tiles of weights.
@@ -128,7 +132,7 @@ inline void load_weights(Tiles& tiles, const std::uint16_t* b, std::size_t next)
     }
 }
 
-// Where the sums of a block's tiles are: one tile behind the other, or in the rows of a matrix.
+// Where the sums of a block's tiles go: one tile behind the other, or into the rows of a matrix.
 struct Place {
     float* values;
     std::size_t step;  // of a row
@@ -138,25 +142,6 @@ struct Place {
     static Place alone(float* values, std::size_t count) { return {values, kPanel, count * kSumsOfTile, kSumsOfTile}; }
     static Place within(float* values, std::size_t step) { return {values, step, kTileHeight * step, kPanel}; }
 };
-
-template <typename Tiles, int rows, int count>
-inline void begin_sums(Tiles& tiles, const Place* from) {
-    if (from == nullptr) {
-        tiles.zero();
-        return;
-    }
-    const std::size_t bytes = from->step * sizeof(float);
-    tiles.template load_sums<0>(from->values, bytes);
-    if constexpr (count == 2) {
-        tiles.template load_sums<1>(from->values + from->right, bytes);
-    }
-    if constexpr (rows == 2) {
-        tiles.template load_sums<2>(from->values + from->down, bytes);
-    }
-    if constexpr (rows == 2 && count == 2) {
-        tiles.template load_sums<3>(from->values + from->down + from->right, bytes);
-    }
-}
 
 template <typename Tiles, int rows, int count>
 inline void end_sums(Tiles& tiles, const Place& to) {
@@ -173,30 +158,34 @@ inline void end_sums(Tiles& tiles, const Place& to) {
     }
 }
 
-// Adds the products of inputs `from` to `to` of `rows` tiles of rows and `count` panels to their sums, which are at
-// `begin`, or begin as zeros, and end at `end`.
+// The sums of `rows` tiles of rows by `count` panels.
 template <typename Tiles, std::size_t parts, int rows, int count, typename Pending>
-inline void tile_block(Tiles& tiles, const HalfProduct& product, std::size_t row, std::size_t column, std::size_t from,
-                       std::size_t to, const Place* begin, const Place& end, Pending& pending) {
+inline void tile_block(Tiles& tiles, const HalfProduct& product, std::size_t row, std::size_t column, const Place& end,
+                       Pending& pending) {
     const std::size_t next_rows = kTileHeight * product.a_step;
-    const std::uint16_t* a = product.a + row * product.a_step + from * kTileHeight;
-    const std::uint16_t* b = product.b + column / kPanel * product.b_step + from * kPanel;
-    const std::size_t steps = (to - from) / kHalfDepth;
-    const std::size_t lines = (4 * kTileHeight + steps - 1) / steps;
-    begin_sums<Tiles, rows, count>(tiles, begin);
+    const std::uint16_t* a = product.a + row * product.a_step;
+    const std::uint16_t* b = product.b + column / kPanel * product.b_step;
+    const std::size_t steps = product.k / kHalfDepth;
+    // After each group of products: many lines at once would keep the next products waiting.
+    constexpr std::size_t kGroups = parts == 2 ? 3 : 1;
+    const std::size_t lines = (2 * kTileHeight + kGroups * steps - 1) / (kGroups * steps);
+    const auto multiply_loaded = [&] {
+        dots<Tiles, rows, count>(tiles);
+        pending.some(lines);
+    };
+    tiles.zero();
     for (std::size_t step = 0; step < steps; ++step, a += kHalfDepth * kTileHeight, b += kHalfDepth * kPanel) {
         load_rows<Tiles, rows>(tiles, a, next_rows);
         if constexpr (parts == 2) {
             load_weights<Tiles, count>(tiles, b + product.b_rest, product.b_step);
-            dots<Tiles, rows, count>(tiles);
+            multiply_loaded();
         }
         load_weights<Tiles, count>(tiles, b, product.b_step);
-        dots<Tiles, rows, count>(tiles);
+        multiply_loaded();
         if constexpr (parts == 2) {
             load_rows<Tiles, rows>(tiles, a + product.a_rest, next_rows);
-            dots<Tiles, rows, count>(tiles);
+            multiply_loaded();
         }
-        pending.some(lines);
     }
     pending.all();
     end_sums<Tiles, rows, count>(tiles, end);
@@ -204,14 +193,13 @@ inline void tile_block(Tiles& tiles, const HalfProduct& product, std::size_t row
 
 // Asks for the weights that are next, while the `part`-th of `of` row blocks is computed.
 template <std::size_t parts>
-inline void ask_for(const HalfProduct& product, std::size_t column, std::size_t from, std::size_t to, std::size_t part,
-                    std::size_t of) {
+inline void ask_for(const HalfProduct& product, std::size_t column, std::size_t part, std::size_t of) {
     constexpr std::size_t kLine = 64 / sizeof(std::uint16_t);
-    const std::size_t values = (to - from) * kPanel;
+    const std::size_t values = product.k * kPanel;
     const std::size_t share = (values / kLine + of - 1) / of * kLine;
     const std::size_t start = part * share;
     for (std::size_t panel = column / kPanel; panel < column / kPanel + 2 && panel < product.panels_there; ++panel) {
-        const std::uint16_t* const b = product.b + panel * product.b_step + from * kPanel;
+        const std::uint16_t* const b = product.b + panel * product.b_step;
         for (std::size_t i = start; i < std::min(start + share, values); i += kLine) {
             __builtin_prefetch(b + i, 0, 2);
             if constexpr (parts == 2) {
@@ -221,23 +209,17 @@ inline void ask_for(const HalfProduct& product, std::size_t column, std::size_t 
     }
 }
 
-// Inputs `from` to `to` of `rows` tiles of rows by `count` panels.
+// `rows` tiles of rows by `count` panels, and whatever is to follow.
 template <After after, typename Tiles, std::size_t parts, int rows, int count, typename Pending>
-inline void pass_block(Tiles& tiles, const HalfProduct& product, std::size_t row, std::size_t column, std::size_t from,
-                       std::size_t to, float* sums, Pending& pending) {
-    const Place alone = Place::alone(sums, count);
-    const Place within = Place::within(product.c + row * product.c_step + column, product.c_step);
-    // Whole tiles begin from what is in c, and end there where nothing follows.
-    const bool whole = row + rows * kTileHeight <= product.m;
-    const bool last = to == product.k;
-    const bool begun = whole && product.add;
-    const bool direct = whole && last && after == After::nothing && product.halved == nullptr;
-    const Place* const begin = from != 0 ? &alone : begun ? &within : nullptr;
-    tile_block<Tiles, parts, rows, count>(tiles, product, row, column, from, to, begin, direct ? within : alone,
-                                          pending);
-    if (last && !direct) {
-        pending.begin(sums, row, column, rows, count, product.add && !begun);
+inline void pass_block(Tiles& tiles, const HalfProduct& product, std::size_t row, std::size_t column, float* sums,
+                       Pending& pending) {
+    if (after == After::nothing && product.halved == nullptr && !product.add && row + rows * kTileHeight <= product.m) {
+        const Place within = Place::within(product.c + row * product.c_step + column, product.c_step);
+        tile_block<Tiles, parts, rows, count>(tiles, product, row, column, within, pending);
+        return;
     }
+    tile_block<Tiles, parts, rows, count>(tiles, product, row, column, Place::alone(sums, count), pending);
+    pending.begin(sums, row, column, rows, count, product.add);
 }
 
 // All rows from `first` to `end` by `count` panels.
@@ -245,24 +227,20 @@ template <After after, typename Tiles, std::size_t parts, int count, typename Pe
 void tile_column(Tiles& tiles, const HalfProduct& product, std::size_t first, std::size_t end, std::size_t column,
                  float* sums, Pending& pending) {
     const std::size_t blocks = (end - first + 2 * kTileHeight - 1) / (2 * kTileHeight);
-    for (std::size_t from = 0; from < product.k; from += kInputsOfBlock<parts>) {
-        const std::size_t to = std::min(product.k, from + kInputsOfBlock<parts>);
-        for (std::size_t block = 0; block < blocks; ++block) {
-            const std::size_t row = first + 2 * block * kTileHeight;
-            float* const place = sums + 4 * block * kSumsOfTile;
-            ask_for<parts>(product, column + 2 * kPanel, from, to, block, blocks);
-            if (row + kTileHeight < end) {
-                pass_block<after, Tiles, parts, 2, count>(tiles, product, row, column, from, to, place, pending);
-            } else {
-                pass_block<after, Tiles, parts, 1, count>(tiles, product, row, column, from, to, place, pending);
-            }
+    for (std::size_t block = 0; block < blocks; ++block) {
+        const std::size_t row = first + 2 * block * kTileHeight;
+        ask_for<parts>(product, column + 2 * kPanel, block, blocks);
+        if (row + kTileHeight < end) {
+            pass_block<after, Tiles, parts, 2, count>(tiles, product, row, column, sums, pending);
+        } else {
+            pass_block<after, Tiles, parts, 1, count>(tiles, product, row, column, sums, pending);
         }
     }
 }
 
 template <typename Tiles, typename Halver, std::size_t parts, After after>
 void multiply_by_tiles(const HalfProduct& product) {
-    alignas(64) float sums[kPassing * 2 * kPanel];
+    alignas(64) float sums[4 * kSumsOfTile];
     Tiles tiles;
     Finishing<parts, Halver, after> pending(product);
     for (std::size_t first = 0; first < product.m; first += kPassing) {
@@ -303,7 +281,7 @@ constexpr EncoderKernels kTableOfTiles{&multiply,
                                        &softmax_halves<Halver, parts>,
                                        &pack_keys<Halver, parts>,
                                        &pack_values<Halver, parts>,
-                                       kPassing};
+                                       kTogether};
 
 }  // namespace
 }  // namespace vss::embedding

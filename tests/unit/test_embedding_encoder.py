@@ -216,7 +216,8 @@ def test_gates_rotations_and_windows_are_those_of_the_formulas(
     for length in lengths:
         text = slice(start, start + int(length))
         expected = form_by_definition(arrays, heads, ids[text], gate, norms_first, rotations, kinds)
-        atol = 1e-3 if level in ("amx", "tiles model") else 1e-4
+        # Weights at random make much of the 2^-16 by which a product of two parts is off.
+        atol = 2e-3 if level in ("amx", "tiles model") else 1e-4
         np.testing.assert_allclose(vectors[text], expected, atol=atol)
         start += int(length)
 
