@@ -61,9 +61,7 @@ def test_queries_of_another_kind_than_the_rows_get_no_less() -> None:
 
 # Few dimensions and queries far from all rows; of the last, inner products, some rows are fifty times as long as others.
 # 0.88 to 0.92 is what searches got for 0.95 before the model was believed there, and knew each cell's farthest row.
-@pytest.mark.parametrize(
-    ("seed", "k"), [(3784644814, 100), (3784644815, 1), (3784644815, 10), (555064, 1)]
-)
+@pytest.mark.parametrize(("seed", "k"), [(3784644814, 100), (3784644815, 1), (3784644815, 10), (555064, 1)])
 def test_queries_far_from_all_rows_get_no_less(seed: int, k: int, tmp_path: Path) -> None:
     path = tmp_path / "far.db"
     table = Table(drawn(seed)[0], 20_000, 200, seed, str(path))

@@ -500,7 +500,7 @@ TEST_CASE("rows of a cell that lie in one direction tell as much of cosines as o
 
 TEST_CASE("a row far outside its cell is expected where it is") {
     constexpr std::size_t dim = 16;
-    World world(dim, Metric::l2, cell_tuning(200, 90));
+    World world(dim, Metric::l2, cell_tuning(200, 300));
     SplitMix random(3);
     std::vector<float> row;
     for (std::uint32_t slot = 0; slot < 199; ++slot) {
