@@ -252,9 +252,10 @@ void CellSearch::rank_finely_if_close() {
     }
 }
 
-// So many times the misses that the recall allows may be expected. A query as near to a centroid as most of its cell's rows
-// is like them: what the model expects is then about right or too much, and by how much the table learns. Of a query far
-// from all cells nothing was learned, and the model is believed. Inner products do not tell which of them a query is.
+// So many times the misses that the recall allows may be expected. A query as near to a centroid as most of its cell's
+// rows is like them: what the model expects is then about right or too much, and by how much the table learns. Of a
+// query far from all cells nothing was learned, and the model is believed. Inner products do not tell which of them a
+// query is.
 double CellSearch::most_trusted() const {
     constexpr double not_told = 2;
     constexpr float deviations = 2;
