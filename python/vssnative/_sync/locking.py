@@ -68,25 +68,28 @@ def read(conn: Connection, work: Callable[[], _T]) -> _T:
 
 
 class Turns:
-    """The write transactions of one worker: short ones, and none right after another.
+    """The write transactions of one worker: short ones, that leave the lock to others for some of the time.
 
     SQLite's waiting writers poll, up to 100 ms apart, and have no queue: a worker that came back at once would starve
-    them. So the lock is left alone for once to twice as long as it was held; by chance, as turns of a fixed length
-    could fall in with somebody's polls for ever. That costs nothing where the model takes longer than the commits.
+    them. So the lock is left alone for half to once as long as it was held; by chance, as turns of a fixed length
+    could fall in with somebody's polls for ever. Time in which it was free before counts, up to half a second: that
+    costs nothing where the model takes longer than the commits.
     """
 
     def __init__(self, conn: Connection) -> None:
         self._conn = conn
         self._released = 0.0
         self._held = 0.0
+        # Seconds for which the lock was free beyond what was owed; below 0: is owed.
+        self._free = 0.0
         self._seconds_per_row = 0.0
 
     def write(self, work: Callable[[], _T]) -> _T:
         """As the function ``write``, in its turn."""
-        courtesy = min(self._held, _LONGEST_COURTESY) * random.uniform(1.0, 2.0)
-        pause = self._released + courtesy - time.monotonic()
-        if pause > 0:
-            sleep(pause)
+        self._free = min(self._free + time.monotonic() - self._released, _LONGEST_COURTESY)
+        if self._free < 0:
+            sleep(-self._free)
+            self._free = 0.0
         began = 0.0
 
         def timed() -> _T:
@@ -97,6 +100,7 @@ class Turns:
         result = write(self._conn, timed)
         self._released = time.monotonic()
         self._held = self._released - began
+        self._free -= min(self._held, _LONGEST_COURTESY) * random.uniform(0.5, 1.0)
         return result
 
     def write_rows(self, rows: int, work: Callable[[], _T]) -> _T:
