@@ -14,8 +14,10 @@ namespace {
 
 // So far below what was asked for a recall may fall.
 constexpr double recall_tolerance = 0.01;
-// A row is asked for so many neighbours, with the widths of so high a recall.
+// Some rows are asked for so many neighbours, which tell as much as they are; all for fewer, with the widths of so high a
+// recall.
 constexpr std::size_t most_wanted = LearnedRecall::ks[LearnedRecall::ks.size() - 2];
+constexpr std::size_t asked_for_most = 160;
 constexpr double truth_recall = 0.99;
 // Cells are scanned until no more misses than so many are expected for each neighbour and cell scanned: no recall of
 // levels needs less.
@@ -324,8 +326,10 @@ Status CellSearch::learn(std::size_t samples, LearnedRecall& out) {
         }
         tried.insert(tried.end(), vector.begin(), vector.begin() + (pilot < pilots ? vector.size() : 0));
         Trace trace;
+        trace.end = entries.size() + flooded < asked_for_most ? trace.end : trace.end - 1;
         std::vector<Neighbor> found;
-        VSS_TRY(ask_for_row(slot, vector.data(), wanted, trace, found));
+        VSS_TRY(ask_for_row(slot, vector.data(), std::min<std::size_t>(wanted, LearnedRecall::ks[trace.end - 1]), trace,
+                            found));
         measured += costs_.reranked + cold_weight * costs_.cold_rows;
         if (pilot < pilots) {
             double mean = 0;
