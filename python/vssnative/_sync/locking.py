@@ -71,8 +71,8 @@ class Turns:
     """The write transactions of one worker: short ones, that leave the lock to others for some of the time.
 
     SQLite's waiting writers poll, up to 100 ms apart, and have no queue: a worker that came back at once would starve
-    them. So the lock is left alone for half to once as long as it was held; by chance, as turns of a fixed length
-    could fall in with somebody's polls for ever. Time in which it was free before counts, up to half a second: that
+    them. So the lock is left alone for about as long as it was held; by chance, as turns of a fixed length
+    could fall in with somebody's polls for ever. Time in which it was free before counts, up to a commit's: that
     costs nothing where the model takes longer than the commits.
     """
 
@@ -86,7 +86,7 @@ class Turns:
 
     def write(self, work: Callable[[], _T]) -> _T:
         """As the function ``write``, in its turn."""
-        self._free = min(self._free + time.monotonic() - self._released, _LONGEST_COURTESY)
+        self._free = min(self._free + time.monotonic() - self._released, _TARGET_HOLD_SECONDS)
         if self._free < 0:
             sleep(-self._free)
             self._free = 0.0
@@ -100,7 +100,7 @@ class Turns:
         result = write(self._conn, timed)
         self._released = time.monotonic()
         self._held = self._released - began
-        self._free -= min(self._held, _LONGEST_COURTESY) * random.uniform(0.5, 1.0)
+        self._free -= min(self._held, _LONGEST_COURTESY) * random.uniform(0.75, 1.5)
         return result
 
     def write_rows(self, rows: int, work: Callable[[], _T]) -> _T:
