@@ -252,21 +252,21 @@ void CellSearch::rank_finely_if_close() {
     }
 }
 
-// So many times the misses that the recall allows may be expected. A query as near to a centroid as most of its cell's
-// rows is like them: what the model expects is then about right or too much, and by how much the table learns. Of a
-// query far from all cells nothing was learned, and the model is believed. Inner products do not tell which of them a
-// query is.
-double CellSearch::most_trusted() const {
+// The most misses that may be expected for each neighbour when the scan ends. A query as near to a centroid as most of
+// its cell's rows is like them: what the model expects is then about right or too much, and by how much the table
+// learns. Of a query far from all cells nothing was learned, and the model is believed. Inner products do not tell
+// which a query is.
+double CellSearch::most_expected(double recall) const {
     constexpr double not_told = 2;
     constexpr float deviations = 2;
     if (index_.space().estimate() == Estimate::product || ranked_.empty()) {
-        return not_told;
+        return not_told * (1 - recall);
     }
     const RankedCell& at = ranked_.front();
     const CellInfo& info = directory_->info(at.cell);
     const float square = at.square >= 0 ? at.square : query_.square + info.norm * info.norm - 2 * at.product;
     const float reach = info.radius + deviations * info.spread;
-    return square <= reach * reach ? std::numeric_limits<double>::infinity() : 1;
+    return square <= reach * reach ? std::numeric_limits<double>::infinity() : 1 - recall;
 }
 
 void CellSearch::place_ranked() {
@@ -351,7 +351,7 @@ Status CellSearch::scan_cells(const CellQuery& query, std::vector<Neighbor>& out
         VSS_TRY(rank_as_stranger(stranger_, ranked_));
     }
     place_ranked();
-    const double trusted = most_trusted() * (1 - query.recall);
+    const double most = most_expected(query.recall);
     double rank_us = now_us() - start;
     seen_.resize(segments_.size() * rows_.segment_slots() / 64 + 1);
     passed_.clear();
@@ -384,7 +384,7 @@ Status CellSearch::scan_cells(const CellQuery& query, std::vector<Neighbor>& out
             const double found =
                 static_cast<double>(out.size() == query.k ? query.k : std::max<std::size_t>(out.size(), 1));
             const double unseen = std::max(1 - static_cast<double>(costs_.entries) / (2 * rows), 0.0);
-            const double each = std::min(misses * std::clamp(static_cast<double>(i), 1.0, most_counted), trusted);
+            const double each = std::min(misses * std::clamp(static_cast<double>(i), 1.0, most_counted), most);
             return each * found / std::max(share * unseen, 1e-9);
         };
         const bool at_end = i == live || (query.cells > 0 && i == query.cells);

@@ -246,7 +246,7 @@ class CellSearch {
     static std::size_t cells_per_sum(std::size_t live);
     [[nodiscard]] bool may_end(float limit, double target, std::size_t cells) const;
     void expect_near(float limit);
-    [[nodiscard]] double most_trusted() const;
+    [[nodiscard]] double most_expected(double recall) const;
     void expect_by_k(const std::vector<Neighbor>& best);
     bool note_expected(double rows);
     Status consider_all(const CellQuery& query, std::vector<Neighbor>& out);
