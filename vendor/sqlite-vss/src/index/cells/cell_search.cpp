@@ -259,13 +259,14 @@ void CellSearch::rank_finely_if_close() {
 double CellSearch::most_expected(double recall) const {
     constexpr double not_told = 2;
     constexpr float deviations = 2;
+    constexpr float radii = 1.5;  // deviations are small in many dimensions
     if (index_.space().estimate() == Estimate::product || ranked_.empty()) {
         return not_told * (1 - recall);
     }
     const RankedCell& at = ranked_.front();
     const CellInfo& info = directory_->info(at.cell);
     const float square = at.square >= 0 ? at.square : query_.square + info.norm * info.norm - 2 * at.product;
-    const float reach = info.radius + deviations * info.spread;
+    const float reach = std::max(info.radius + deviations * info.spread, radii * info.radius);
     return square <= reach * reach ? std::numeric_limits<double>::infinity() : 1 - recall;
 }
 
