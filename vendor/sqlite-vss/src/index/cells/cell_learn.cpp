@@ -14,8 +14,8 @@ namespace {
 
 // So far below what was asked for a recall may fall.
 constexpr double recall_tolerance = 0.01;
-// Some rows are asked for so many neighbours, which tell as much as they are; all for fewer, with the widths of so high a
-// recall.
+// Some rows are asked for so many neighbours, which tell as much as they are; all for fewer, with the widths of so high
+// a recall.
 constexpr std::size_t most_wanted = LearnedRecall::ks[LearnedRecall::ks.size() - 2];
 constexpr std::size_t asked_for_most = 160;
 constexpr double truth_recall = 0.99;
