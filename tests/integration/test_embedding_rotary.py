@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from tests.fixtures.embedding.tiny_models import TEXTS
+from tests.fixtures.embedding.tiny_models import TEXTS, tolerance
 from tests.fixtures.embedding.tiny_rotary import HIDDEN, INNER, ROTARY, write_rotary
 from vssnative import _core
 from vssnative.embedding import OnnxEmbedder, get_embedder
@@ -39,9 +39,7 @@ def embed(directory: Path, level: str | None = None) -> npt.NDArray[np.float32]:
 def assert_near(
     vectors: npt.NDArray[np.float32], expected: npt.NDArray[np.float32], level: str | None = None
 ) -> None:
-    """Products of two bfloat16 parts, which the level `amx` makes, are off by 2^-16."""
-    of_two_parts = (level or _core.encoder_levels()[-1]) in ("amx", "tiles model")
-    np.testing.assert_allclose(vectors, expected, atol=1e-4 if of_two_parts else 1e-5)
+    np.testing.assert_allclose(vectors, expected, atol=tolerance(level))
 
 
 def change_config(directory: Path, **changes: Any) -> None:

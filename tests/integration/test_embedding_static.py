@@ -13,7 +13,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import vssnative
-from tests.fixtures.embedding.tiny_models import RECIPES, TEXTS, write_model
+from tests.fixtures.embedding.tiny_models import RECIPES, TEXTS, tolerance, write_model
 from tests.fixtures.embedding.tiny_static import (
     CROSS,
     MORE_TEXTS,
@@ -197,7 +197,9 @@ class TestRoberta:
     ) -> None:
         monkeypatch.setenv("VSSNATIVE_CACHE", str(tmp_path / "cache"))
         embedder = get_embedder(f"onnx:{write_roberta(tmp_path / name, name)}", backend=backend)
-        np.testing.assert_allclose(embedder.embed_documents(TEXTS), reference[f"roberta/{name}"], atol=1e-5)
+        np.testing.assert_allclose(
+            embedder.embed_documents(TEXTS), reference[f"roberta/{name}"], atol=tolerance()
+        )
 
     def test_a_config_without_a_padding_token_is_refused(self, tmp_path: Path) -> None:
         directory = write_roberta(tmp_path / "roberta", "roberta")
@@ -217,7 +219,7 @@ class TestMpnet:
         embedder = get_embedder(f"onnx:{directory}")
         assert isinstance(embedder, OnnxEmbedder)
         embedder._encoder = NativeEncoder(directory, level)
-        atol = 1e-4 if level in ("amx", "tiles model") else 1e-5
+        atol = tolerance(level)
         np.testing.assert_allclose(embedder.embed_documents(TEXTS), reference["mpnet"], atol=atol)
 
     def test_distances_share_rows_as_in_the_reference(
