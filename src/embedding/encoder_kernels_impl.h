@@ -44,7 +44,6 @@ inline Lanes gelu_by(const float (&polynomial)[n], float end, Lanes x) {
     const Lanes size = Lanes::min(Lanes::all(end), Lanes::abs(x));
     const Lanes s = Lanes::fma(size, Lanes::all(2.0F / end), Lanes::all(-1.0F));
     Lanes p = Lanes::all(polynomial[0]);
-#pragma GCC unroll 16
     for (std::size_t i = 1; i < n; ++i) {
         p = Lanes::fma(p, s, Lanes::all(polynomial[i]));
     }
