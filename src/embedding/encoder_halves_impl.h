@@ -12,14 +12,20 @@
 namespace vss::embedding {
 namespace {
 
+// Values as halves to `to`, and their second parts, where there are any, `rest` behind.
+template <typename Halver, std::size_t parts>
+inline void store_halves(Lanes values, std::uint16_t* to, std::size_t rest) {
+    const Lanes left = Halver::put(values, to);
+    if constexpr (parts == 2) {
+        Halver::put(left, to + rest);
+    }
+}
+
 template <typename Halver, std::size_t parts, bool tiled>
 void halve(const Halving& halving) {
     const std::size_t padded = (halving.k + kHalfDepth - 1) / kHalfDepth * kHalfDepth;
     for (std::size_t row = 0; row < halving.m; ++row) {
         const float* const from = halving.rows + row * halving.step;
-        std::uint16_t* const line =
-            tiled ? halving.to + row / kTileHeight * kTileHeight * halving.to_step + row % kTileHeight * kHalfDepth
-                  : halving.to + row * halving.to_step;
         for (std::size_t i = 0; i < padded; i += kLanes) {
             float last[kLanes] = {};
             const float* values = from + i;
@@ -27,11 +33,8 @@ void halve(const Halving& halving) {
                 std::copy(from + std::min(i, halving.k), from + halving.k, last);
                 values = last;
             }
-            std::uint16_t* const to = line + half_offset(tiled, i / kHalfDepth * kHalfDepth) + i % kHalfDepth;
-            const Lanes left = Halver::put(Lanes::load(values), to);
-            if constexpr (parts == 2) {
-                Halver::put(left, to + halving.to_rest);
-            }
+            const std::size_t offset = tiled ? tile_offset(row, i, halving.to_step) : row * halving.to_step + i;
+            store_halves<Halver, parts>(Lanes::load(values), halving.to + offset, halving.to_rest);
         }
     }
 }
@@ -41,13 +44,7 @@ template <typename Halver, std::size_t parts>
 void softmax_halves(float* scores, const Halving& halving) {
     const std::size_t padded = panels(halving.k) * kPanel;
     const auto store = [&](std::size_t row, std::size_t i, Lanes weights) {
-        std::uint16_t* const to = halving.to + row / kTileHeight * kTileHeight * halving.to_step +
-                                  row % kTileHeight * kHalfDepth + half_offset(true, i / kHalfDepth * kHalfDepth) +
-                                  i % kHalfDepth;
-        const Lanes left = Halver::put(weights, to);
-        if constexpr (parts == 2) {
-            Halver::put(left, to + halving.to_rest);
-        }
+        store_halves<Halver, parts>(weights, halving.to + tile_offset(row, i, halving.to_step), halving.to_rest);
     };
     soften_rows(scores, halving.m, halving.k, halving.step, store);
     if (padded % kHalfDepth != 0) {
@@ -72,11 +69,7 @@ void pack_keys(const HeadPacking& packing) {
                     packing.rows + std::min(first + column, packing.tokens - 1) * packing.step + input;
                 for (std::size_t i = 0; i < kHalfDepth; i += kLanes) {
                     const Lanes values = i < some ? Lanes::load(key + i) : Lanes::all(0.0F);
-                    std::uint16_t* const line = lines[0] + column * kHalfDepth + i;
-                    const Lanes left = Halver::put(values, line);
-                    if constexpr (parts == 2) {
-                        Halver::put(left, line + kPanel * kHalfDepth);
-                    }
+                    store_halves<Halver, parts>(values, lines[0] + column * kHalfDepth + i, kPanel * kHalfDepth);
                 }
             }
             for (std::size_t part = 0; part < parts; ++part) {

@@ -76,6 +76,12 @@ constexpr std::size_t half_offset(bool tiled, std::size_t input) {
     return tiled ? input * kTileHeight : input;
 }
 
+// Where a row's value for any input is, in rows of halves that are tiles, each row `step` values.
+constexpr std::size_t tile_offset(std::size_t row, std::size_t input, std::size_t step) {
+    return row / kTileHeight * kTileHeight * step + row % kTileHeight * kHalfDepth +
+           half_offset(true, input / kHalfDepth * kHalfDepth) + input % kHalfDepth;
+}
+
 // Rows to be made bfloat16: m rows of k values, and zeros up to a multiple of kHalfDepth.
 struct Halving {
     const float* rows;

@@ -27,14 +27,6 @@ constexpr std::size_t kPassing = 384;
 constexpr std::size_t kTogether = 192;
 constexpr std::size_t kSumsOfTile = kTileHeight * kPanel;
 
-template <std::size_t parts, typename Halver>
-inline void store_halves(Lanes values, std::uint16_t* to, std::size_t rest) {
-    const Lanes left = Halver::put(values, to);
-    if constexpr (parts == 2) {
-        Halver::put(left, to + rest);
-    }
-}
-
 // The sums of up to four tiles, and what is still to be done with them.
 template <std::size_t parts, typename Halver, After after>
 class Finishing {
@@ -76,12 +68,10 @@ class Finishing {
             }
             return;
         }
-        std::uint16_t* to = product_.halved + row / kTileHeight * kTileHeight * product_.halved_step +
-                            column_ / kHalfDepth * kHalfDepth * kTileHeight + row % kTileHeight * kHalfDepth +
-                            column_ % kHalfDepth;
+        std::uint16_t* to = product_.halved + tile_offset(row, column_, product_.halved_step);
         for (std::size_t i = 0; i < columns_; ++i, sums += kSumsOfTile, bias += kPanel, c += kPanel, to += kPanel) {
             for (std::size_t j = 0; j < kPanel; j += kLanes) {
-                store_halves<parts, Halver>(finished<after, kPrecise>(Lanes::load(sums + j), add_, bias + j, c + j),
+                store_halves<Halver, parts>(finished<after, kPrecise>(Lanes::load(sums + j), add_, bias + j, c + j),
                                             to + j, product_.halved_rest);
             }
         }

@@ -31,6 +31,9 @@ struct ScanTables {
     float base = 0;
 };
 
+// Rows farther out than so many deviations are counted on their own.
+inline constexpr float far_deviations = 3;
+
 // By cell: where it is from the query (CellDirectory's offset), mean and deviation of its rows' distances to the
 // centroid, that of the row farthest out where it is known to be beyond three deviations (else 0), and how many rows it
 // has.

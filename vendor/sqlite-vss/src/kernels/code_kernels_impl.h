@@ -571,7 +571,7 @@ inline float expect_near(const CellFacts& cells, std::size_t n, const ChanceTerm
         const F8 near = max8(radius - spread, splat8(0.1F) * radius);
         // Three distances stand for all, some rows far out among them, which inner products and queries from elsewhere
         // seek: the farther one of them is known to be, the fewer, as their part in the deviation stays the same.
-        const F8 three = splat8(3) * spread;
+        const F8 three = splat8(far_deviations) * spread;
         const F8 farthest = max8(load8(cells.farthest + i), radius + three);
         const F8 beside = farthest - radius;
         const F8 some = splat8(0.04F) * (three * three) / max8(beside * beside, splat8(1e-30F));

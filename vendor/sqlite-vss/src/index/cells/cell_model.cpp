@@ -84,7 +84,7 @@ void measure_radii(const CodeBlocks& codes, Estimate estimate, std::size_t padde
         info.radius = std::max(static_cast<float>(mean), 1e-30F);
         info.spread = static_cast<float>(std::sqrt(std::max(variance, 0.0)));
         // Farther out than that error explains.
-        constexpr double far = 3;
+        constexpr auto far = static_cast<double>(far_deviations);
         if (most > (1 + far * blur) * (mean + far * static_cast<double>(info.spread))) {
             info.farthest = static_cast<float>(most);
         }

@@ -128,7 +128,7 @@ Status CellSearch::open_cells(std::size_t end) {
         }
         scan.norm = info.norm;
         scan.fine = at.square >= 0;
-        scan.square = scan.fine ? at.square : query_.square + info.norm * info.norm - 2 * at.product;
+        scan.square = square_to(at);
         scan.offset = product ? -at.product : scan.square;
         scans_.push_back(scan);
     }
@@ -243,7 +243,7 @@ void CellSearch::rank_finely_if_close() {
     constexpr std::size_t near = 4;
     const RankedCell& at = ranked_[std::min(near, ranked_.size() / 2)];
     const float norm = directory_->info(at.cell).norm;
-    const float square = query_.square + norm * norm - 2 * at.product;
+    const float square = square_to(at);
     if (2 * CellDirectory::product_deviation(query_) * norm > small * square) {
         directory_->rank_finely(query_, ranked_);
         ranking_.pool.clear();
@@ -265,9 +265,15 @@ double CellSearch::most_expected(double recall) const {
     }
     const RankedCell& at = ranked_.front();
     const CellInfo& info = directory_->info(at.cell);
-    const float square = at.square >= 0 ? at.square : query_.square + info.norm * info.norm - 2 * at.product;
+    const float square = square_to(at);
     const float reach = std::max(info.radius + deviations * info.spread, radii * info.radius);
     return square <= reach * reach ? std::numeric_limits<double>::infinity() : 1 - recall;
+}
+
+// From the query to the centroid.
+float CellSearch::square_to(const RankedCell& at) const {
+    const float norm = directory_->info(at.cell).norm;
+    return at.square >= 0 ? at.square : query_.square + norm * norm - 2 * at.product;
 }
 
 void CellSearch::place_ranked() {

@@ -32,7 +32,6 @@ constexpr std::uint32_t most_retry_at = (std::uint32_t{1} << retry_bits) - 1;
 
 // How far out the farthest row is, beside three deviations: sixteenths of a doubling; 0: no farther, or not known.
 constexpr double far_steps = 16;
-constexpr float far_deviations = 3;
 
 std::uint32_t far_out(const CellInfo& info) {
     const float three = far_deviations * bfloat16_to_float(float_to_bfloat16(info.spread));
