@@ -32,6 +32,8 @@ class RowStore {
     // changed since the first.
     virtual Status segment_part(const SegmentInfo& info, std::size_t parts, SegmentPart& part,
                                 std::shared_ptr<const Segment>& out) = 0;
+    // Whether the slot's row can be read at no cost.
+    [[nodiscard]] virtual bool is_at_hand(std::uint32_t /*slot*/) const { return false; }
     // Calls found(i, rowid, vector) for each of `slots` that is live. Neighbours cost less than others.
     using SlotFound = std::function<void(std::size_t, std::int64_t, std::span<const std::byte>)>;
     virtual Status read_slots(std::span<const std::uint32_t> slots, const SlotFound& found) = 0;

@@ -1,5 +1,6 @@
 #include "sqlite/registry.h"
 
+#include <algorithm>
 #include <mutex>
 #include <unordered_map>
 #include <variant>
@@ -39,7 +40,13 @@ std::shared_ptr<const Buffer> find(std::int64_t ticket) {
 }  // namespace
 
 std::int64_t register_rows(const RowsBuffer& rows) {
-    return add(std::make_shared<const RowsBuffer>(rows));
+    auto entry = std::make_shared<RowsBuffer>(rows);
+    if (rows.rows == nullptr || rows.n == 0) {
+        return add(std::move(entry));
+    }
+    const std::byte* last = rows.rows + static_cast<std::ptrdiff_t>(rows.n - 1) * rows.stride;
+    entry->lent = {std::make_shared<Lease>(), std::min(rows.rows, last), std::max(rows.rows, last) + rows.row_bytes};
+    return add(std::move(entry));
 }
 
 std::int64_t register_search(const SearchBuffer& search) {
@@ -48,7 +55,26 @@ std::int64_t register_search(const SearchBuffer& search) {
 
 void release_ticket(std::int64_t ticket) {
     const std::lock_guard lock(mutex);
-    entries.erase(ticket);
+    const auto at = entries.find(ticket);
+    if (at == entries.end()) {
+        return;
+    }
+    if (const auto* rows = std::get_if<std::shared_ptr<const RowsBuffer>>(&at->second);
+        rows != nullptr && (*rows)->lent.lease != nullptr) {
+        (*rows)->lent.lease->is_over = true;
+    }
+    entries.erase(at);
+}
+
+LentMemory find_lender(std::span<const std::byte> bytes) {
+    const std::lock_guard lock(mutex);
+    for (const auto& [ticket, entry] : entries) {
+        const auto* rows = std::get_if<std::shared_ptr<const RowsBuffer>>(&entry);
+        if (rows != nullptr && (*rows)->lent.holds(bytes)) {
+            return (*rows)->lent;
+        }
+    }
+    return {};
 }
 
 std::shared_ptr<const RowsBuffer> find_rows(std::int64_t ticket) {

@@ -5,8 +5,10 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string_view>
 
+#include "base/lease.h"
 #include "base/number_row.h"
 #include "base/types.h"
 
@@ -25,6 +27,8 @@ struct RowsBuffer {
     std::optional<NumberRow> numbers;
     const float* (*piece)(void* host, std::size_t first, std::size_t* count) = nullptr;
     void* host = nullptr;
+    // Of `rows`, until the ticket is released.
+    LentMemory lent;
 
     [[nodiscard]] std::string_view key(std::size_t i) const {
         const std::int64_t begin = i == 0 ? 0 : key_ends[i - 1];
@@ -49,6 +53,8 @@ struct SearchBuffer {
 [[nodiscard]] std::int64_t register_rows(const RowsBuffer& rows);
 [[nodiscard]] std::int64_t register_search(const SearchBuffer& search);
 void release_ticket(std::int64_t ticket);
+// The rows that these bytes are part of; else one that holds nothing.
+[[nodiscard]] LentMemory find_lender(std::span<const std::byte> bytes);
 [[nodiscard]] std::shared_ptr<const RowsBuffer> find_rows(std::int64_t ticket);
 [[nodiscard]] std::shared_ptr<const SearchBuffer> find_search(std::int64_t ticket);
 

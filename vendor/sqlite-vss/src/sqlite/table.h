@@ -161,6 +161,7 @@ class Table {
         bool is_null = true;
         std::vector<std::byte> storage;
         std::span<const std::byte> bytes;
+        bool is_lent = false;  // by lender_
     };
     using Slots = std::vector<std::optional<std::uint64_t>>;
 
@@ -195,6 +196,7 @@ class Table {
     Status remove_row(std::int64_t rowid, const Slots& slots);
     Status run_operation(std::string_view operation, sqlite3_value* rowid, std::span<sqlite3_value*> values,
                          WriteResult& result);
+    void note_lent(std::vector<NewVector>& vectors);
     Status end_load();
     Status duplicate(std::int64_t rowid) const;
     Status duplicate_key(sqlite3_value* key) const;
@@ -217,6 +219,7 @@ class Table {
     int readers_ = 0;
     int at_work_ = 0;
     bool discards_after_work_ = false;
+    LentMemory lender_;  // of the load that runs
     std::unique_ptr<OldImage> image_;
     std::vector<std::unique_ptr<OldImage>> spent_images_;  // which open cursors may still read
     std::vector<std::string> declared_indexes_;            // while there is an image, which is searched exactly

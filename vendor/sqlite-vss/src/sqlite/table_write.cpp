@@ -5,6 +5,7 @@
 
 #include "base/text.h"
 #include "sqlite/functions/functions.h"
+#include "sqlite/registry.h"
 #include "sqlite/table.h"
 #include "sqlite/vector_column.h"
 
@@ -209,7 +210,7 @@ Status Table::put(std::int64_t rowid, const std::vector<NewVector>& vectors, con
             if (old_slots[c]) {
                 VSS_TRY(indexes_[c]->removing(*old_slots[c]));
             }
-            VSS_TRY(stores_[c]->put(*slots[c], rowid, vectors[c].bytes));
+            VSS_TRY(stores_[c]->put(*slots[c], rowid, vectors[c].bytes, vectors[c].is_lent ? lender_.lease : nullptr));
             VSS_TRY(indexes_[c]->inserted(*slots[c]));
         }
     }
@@ -454,7 +455,24 @@ Status Table::remove(sqlite3_value* rowid) {
 // several rows begins, for which SQLite sets a savepoint.
 Status Table::end_load() {
     const bool due = std::any_of(indexes_.begin(), indexes_.end(), [](const auto& i) { return i->has_bulk_work(); });
-    return due ? flush() : Status::ok();
+    Status status = due ? flush() : Status::ok();
+    lender_ = {};
+    for (auto& store : stores_) {
+        store->forget_lent();
+    }
+    return status;
+}
+
+// Vectors that still lie where the rows of vss_buffer() do.
+void Table::note_lent(std::vector<NewVector>& vectors) {
+    for (NewVector& vector : vectors) {
+        if (vector.given && vector.storage.empty()) {
+            if (!lender_.holds(vector.bytes)) {
+                lender_ = find_lender(vector.bytes);
+            }
+            vector.is_lent = lender_.holds(vector.bytes);
+        }
+    }
 }
 
 // insert into t(operation, rowid, a, ...) values('...', ...):
@@ -518,6 +536,7 @@ Status Table::run_operation(std::string_view operation, sqlite3_value* rowid, st
         for (NewVector& vector : vectors) {
             vector.given = !vector.is_null;
         }
+        note_lent(vectors);
         VSS_TRY(insert_row(wanted, values, vectors, exists, result.rowid));
         if (!exists) {
             return Status::ok();

@@ -352,6 +352,13 @@ Status VectorStore::read_slots(std::span<const std::uint32_t> slots, const SlotF
     std::span<const std::byte> data;
     for (std::size_t i = 0; i < slots.size(); ++i) {
         const std::uint64_t slot = slots[i];
+        if (const LentRows::Row* row = lent_.find(slot); row != nullptr) {
+            const std::span<const std::byte> vector(row->at, geometry_.vector_bytes);
+            if (slot_checksum(slot, row->rowid, SlotState::live, vector) == row->crc) {
+                found(i, row->rowid, vector);
+                continue;
+            }
+        }
         const std::uint64_t block = geometry_.block_of(slot);
         if (block != held) {
             held = block;

@@ -31,6 +31,7 @@
 
 #include "base/cache.h"
 #include "base/status.h"
+#include "storage/lent_rows.h"
 #include "storage/schema.h"
 #include "storage/segment.h"
 #include "storage/statement.h"
@@ -112,8 +113,11 @@ class VectorStore {
     // Loads what a change of this slot needs, so that a following put() or release() can fail for lack of memory only.
     // The slot must hold `owner`'s vector; none: must hold no vector.
     Status reserve(std::uint64_t slot, std::optional<std::int64_t> owner);
-    // Puts a vector (geometry().vector_bytes bytes) into an allocated or live slot.
-    Status put(std::uint64_t slot, std::int64_t rowid, std::span<const std::byte> vector);
+    // Puts a vector (geometry().vector_bytes bytes) into an allocated or live slot. Memory that is lent is read again
+    // where the row is, until its lease is over, or forget_lent().
+    Status put(std::uint64_t slot, std::int64_t rowid, std::span<const std::byte> vector,
+               const std::shared_ptr<const Lease>& lease = nullptr);
+    void forget_lent() { lent_.clear(); }
     // The slot's row keeps its vector but is called otherwise.
     Status rename(std::uint64_t slot, std::int64_t old_rowid, std::int64_t new_rowid);
     Status release(std::uint64_t slot, std::int64_t rowid);
@@ -142,9 +146,10 @@ class VectorStore {
     Status segment_part(const SegmentInfo& info, std::size_t parts, SegmentPart& part,
                         std::shared_ptr<const Segment>& out);
     // Calls found(i, rowid, vector) for each of `slots` that is live, checksums checked. Neighbours in one block cost
-    // one read.
+    // one read, rows that are at hand none.
     using SlotFound = std::function<void(std::size_t, std::int64_t, std::span<const std::byte>)>;
     Status read_slots(std::span<const std::uint32_t> slots, const SlotFound& found);
+    [[nodiscard]] bool is_at_hand(std::uint64_t slot) const { return lent_.find(slot) != nullptr; }
 
     // --- checking and repair (storage_check.cpp), with nothing gathered ---
     // Every way in which the column's tables break the invariants above, in words, one call of `report` each.
@@ -204,6 +209,7 @@ class VectorStore {
 
     // Gathered changes.
     std::map<std::uint64_t, PendingBlock> pending_;
+    LentRows lent_;
     std::map<std::uint64_t, SegmentState> segment_states_;
     std::vector<std::uint32_t> touched_;  // segments, as take_changed_segments() tells them
     bool many_touched_ = false;

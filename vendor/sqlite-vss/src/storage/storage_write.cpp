@@ -212,15 +212,21 @@ void VectorStore::set_header(PendingBlock& pending, std::uint64_t slot, const Sl
     pending.is_dirty = true;
 }
 
-Status VectorStore::put(std::uint64_t slot, std::int64_t rowid, std::span<const std::byte> vector) {
+Status VectorStore::put(std::uint64_t slot, std::int64_t rowid, std::span<const std::byte> vector,
+                        const std::shared_ptr<const Lease>& lease) {
     PendingBlock* pending = nullptr;
     std::span<std::byte> bytes;
     VSS_TRY(pending_slot(slot, pending, bytes));
     VSS_TRY(touch_segment(slot, header_at(bytes).is(SlotState::live) ? 0 : 1));
-    set_header(
-        *pending, slot,
-        {rowid, slot_checksum(slot, rowid, SlotState::live, vector), static_cast<std::uint32_t>(SlotState::live)});
-    std::memcpy(bytes.data() + slot_header_bytes, vector.data(), geometry_.vector_bytes);
+    const std::span<std::byte> stored = bytes.subspan(slot_header_bytes, geometry_.vector_bytes);
+    std::memcpy(stored.data(), vector.data(), stored.size());
+    const std::uint32_t crc = slot_checksum(slot, rowid, SlotState::live, stored);
+    set_header(*pending, slot, {rowid, crc, static_cast<std::uint32_t>(SlotState::live)});
+    if (lease != nullptr) {
+        lent_.put(slot, {vector.data(), rowid, crc}, lease);
+    } else {
+        lent_.forget(slot);
+    }
     return Status::ok();
 }
 
@@ -242,6 +248,7 @@ Status VectorStore::release(std::uint64_t slot, std::int64_t rowid) {
     set_header(*pending, slot,
                {rowid, slot_checksum(slot, rowid, SlotState::freed, {}), static_cast<std::uint32_t>(SlotState::freed)});
     released_.push_back(slot);
+    lent_.forget(slot);
     return Status::ok();
 }
 
@@ -345,6 +352,7 @@ void VectorStore::discard() {
     touched_.clear();
     many_touched_ = false;
     pending_.clear();
+    lent_.clear();
     segment_states_.clear();
     allocator_loaded_ = false;
     free_.clear();

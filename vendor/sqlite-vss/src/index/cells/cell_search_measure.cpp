@@ -179,6 +179,9 @@ Status CellSearch::measure(std::uint32_t slot, const RowPlace& row, const CellQu
     if (!live) {
         return no_vector(slot);
     }
+    if (rows_.is_at_hand(slot)) {
+        return measure_vector(slot, vector_.data(), query, passes, out);
+    }
     ++costs_.cold_rows;
     ++view->cold;
     if (trace_ == nullptr) {

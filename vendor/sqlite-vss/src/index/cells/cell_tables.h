@@ -56,6 +56,7 @@ class CellTables final : public CellStore, public RowStore {
     Status segment(const SegmentInfo& info, bool keep, std::shared_ptr<const Segment>& out) override;
     Status segment_part(const SegmentInfo& info, std::size_t parts, SegmentPart& part,
                         std::shared_ptr<const Segment>& out) override;
+    [[nodiscard]] bool is_at_hand(std::uint32_t slot) const override { return store_.is_at_hand(slot); }
     Status read_slots(std::span<const std::uint32_t> slots, const SlotFound& found) override;
 
   private:
