@@ -185,3 +185,50 @@ def test_adding_to_a_table_of_several_columns(open_db: Opener, random: np.random
         assert '"search": "cells"' in text or '"search":"cells"' in text
     db.execute("commit")
     check(db)
+
+
+def test_rows_that_change_while_they_are_added_stay_as_they_were_stored(
+    open_db: Opener, random: np.random.Generator
+) -> None:
+    """What is lent is another thread's to change: cells are made of what was stored."""
+    db = celled(open_db)
+    rows = clustered(random, 2000)
+    lent = rows.copy()
+
+    def change(id: int) -> int:
+        if id == 1999:
+            lent[:1500] = rows[499:1999]
+        return 1
+
+    db.create_function("change", 1, change)
+    with vssnative._core.register_rows(np.arange(2000), lent) as ticket:
+        db.execute(
+            "insert into t(operation, rowid, a) select case last when 1 then 'add last' else 'add' end, id, vector"
+            " from vss_buffer(?) where change(id)",
+            (ticket.number,),
+        )
+    assert stats(db)["search"] == "cells"
+    assert np.array_equal(vssnative.Index(db, "t", "a").get(np.arange(2000)), rows)
+    check(db)
+    assert recall_of(db, dict(enumerate(rows)), clustered(random, 40)) >= 0.9
+
+
+def test_a_load_that_replaces_its_own_rows_and_fails_half_way(
+    open_db: Opener, random: np.random.Generator
+) -> None:
+    db = celled(open_db)
+    rows = clustered(random, 2000)
+    index = vssnative.Index(db, "t", "a")
+    db.execute("begin")
+    ids = np.concatenate([np.arange(1000), np.arange(1000)])
+    insert = "insert into t(operation, rowid, a) select case last when 1 then '{0} last' else '{0}' end, id, vector"
+    with vssnative._core.register_rows(ids, rows) as ticket:
+        with pytest.raises(sqlite3.IntegrityError, match="exists already"):
+            db.execute(f"{insert.format('add')} from vss_buffer(?)", (ticket.number,))
+        assert len(index) == 0
+        db.execute(f"{insert.format('upsert')} from vss_buffer(?)", (ticket.number,))
+    check(db)
+    assert np.array_equal(index.get(np.arange(1000)), rows[1000:])
+    assert recall_of(db, dict(enumerate(rows[1000:])), clustered(random, 40)) >= 0.9
+    db.execute("commit")
+    check(open_db(isolation_level=None))
