@@ -22,6 +22,10 @@ constexpr double truth_recall = 0.99;
 // Cells are scanned until no more misses than so many are expected for each neighbour and cell scanned: no recall of
 // levels needs less.
 constexpr float fewest_misses = 3e-6F;
+// Most data need that far more: once some rows were asked, the others are asked until so much less is expected than the
+// highest of levels needs by those. What lies beyond is then a small part of what that level may miss.
+constexpr std::size_t asked_in_full = 40;
+constexpr float beyond_need = 4;
 // And so many in any case.
 constexpr std::size_t least_cells_scanned = 64;
 // Of the misses that a recall allows, those that are left to codes (cell_search.cpp), which the rows asked do not show.
@@ -149,6 +153,16 @@ float misses_by(const std::vector<Asked>& asked, double recall) {
     return static_cast<float>(std::min(most_misses(asked, aim, recall), most_trusted(recall)));
 }
 
+// Below what the highest level needs by these rows, for any k. Where one is asked of each row there are too few of them
+// to tell what a high recall needs: so the fewest neighbours are left out.
+float misses_beyond_need(std::span<const std::vector<Asked>> asked) {
+    float need = std::numeric_limits<float>::infinity();
+    for (const std::vector<Asked>& of_k : asked) {
+        need = std::min(need, misses_by(of_k, static_cast<double>(LearnedRecall::levels.back())));
+    }
+    return std::max(need / beyond_need, fewest_misses);
+}
+
 }  // namespace
 
 // Moves the row's own cell back to where it would be without the row.
@@ -202,7 +216,7 @@ bool CellSearch::note_expected(double rows) {
             left * unseen / LearnedRecall::ks[i] / static_cast<double>(std::max<std::uint64_t>(costs_.cells, 1));
         const float least = expected.empty() ? std::numeric_limits<float>::infinity() : expected.back();
         expected.push_back(std::min(least, static_cast<float>(std::max(now, 0.0))));
-        enough = enough && expected.back() <= fewest_misses;
+        enough = enough && expected.back() <= enough_misses_;
     }
     trace_->entries.push_back(costs_.entries);
     enough = enough && costs_.cells >= std::max(least_cells_scanned, directory_->live() / 16);
@@ -315,6 +329,7 @@ Status CellSearch::learn(std::size_t samples, LearnedRecall& out) {
     std::size_t told = 0;
     std::size_t pilot = 0;
     std::vector<std::byte> tried;
+    enough_misses_ = fewest_misses;
     model_.suppose(0, 1 / static_cast<float>(dim_));
     const std::size_t wanted = std::min<std::uint64_t>(most_wanted, rows - 1);
     for (std::size_t tries = 0; entries.size() + flooded < samples && tries < 20 * samples; ++tries) {
@@ -354,6 +369,9 @@ Status CellSearch::learn(std::size_t samples, LearnedRecall& out) {
                 asked[i].push_back(asked_of(trace, i, found));
             }
             entries.push_back(std::move(trace.entries));
+            if (entries.size() == asked_in_full) {
+                enough_misses_ = misses_beyond_need(std::span(asked).subspan(1));
+            }
         }
         if (flooded >= floods_to_tell && flooded > entries.size()) {
             break;

@@ -342,6 +342,7 @@ class CellSearch {
     std::vector<std::uint32_t> seen_slots_;
     std::vector<std::byte> vector_;
     Trace* trace_ = nullptr;      // while recall is learned
+    float enough_misses_ = 0;     // where the search of a row that learns ends
     std::uint32_t stranger_ = 0;  // meanwhile, the slot of the row that asks, which is no neighbour of its own
     bool took_all_ = false;
     UnitCosts& units_;
