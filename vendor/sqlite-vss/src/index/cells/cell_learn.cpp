@@ -14,10 +14,12 @@ namespace {
 
 // So far below what was asked for a recall may fall.
 constexpr double recall_tolerance = 0.01;
-// Some rows are asked for so many neighbours, which tell as much as they are; all for fewer, with the widths of so high
-// a recall.
+// Two rows in five are asked for so many neighbours, which tell as much as they are; all for fewer, with the widths of
+// so high a recall.
 constexpr std::size_t most_wanted = LearnedRecall::ks[LearnedRecall::ks.size() - 2];
-constexpr std::size_t asked_for_most = 160;
+constexpr std::size_t asked_for_most(std::size_t rows) {
+    return rows * 2 / 5;
+}
 constexpr double truth_recall = 0.99;
 // Cells are scanned until no more misses than so many are expected for each neighbour and cell scanned: no recall of
 // levels needs less.
@@ -267,11 +269,11 @@ Status CellSearch::draw_row(SplitMix& random, std::uint32_t& slot, bool& live, s
     return rows_.read_slot(slot, live, rowid, vector);
 }
 
-// The last of LearnedRecall::ks is asked of few rows, as it takes longer and each of them tells more.
-Status CellSearch::learn_last_k(SplitMix& random, LearnedRecall& out) {
+// The last of LearnedRecall::ks is asked of three in fifty, as it takes longer and each of them tells more.
+Status CellSearch::learn_last_k(std::size_t samples, SplitMix& random, LearnedRecall& out) {
     constexpr std::size_t last = LearnedRecall::ks.size() - 1;
-    constexpr std::size_t rows_asked = 24;
     constexpr std::size_t least_rows_asked = 8;
+    const std::size_t rows_asked = std::max(samples * 3 / 50, least_rows_asked);
     constexpr std::uint64_t least_rows_per_neighbor = 4;
     out.go_on_to_last();
     const std::uint64_t rows = index_.state().rows;
@@ -341,7 +343,7 @@ Status CellSearch::learn(std::size_t samples, LearnedRecall& out) {
         }
         tried.insert(tried.end(), vector.begin(), vector.begin() + (pilot < pilots ? vector.size() : 0));
         Trace trace;
-        trace.end = entries.size() + flooded < asked_for_most ? trace.end : trace.end - 1;
+        trace.end = entries.size() + flooded < asked_for_most(samples) ? trace.end : trace.end - 1;
         std::vector<Neighbor> found;
         VSS_TRY(ask_for_row(slot, vector.data(), std::min<std::size_t>(wanted, LearnedRecall::ks[trace.end - 1]), trace,
                             found));
@@ -417,7 +419,7 @@ Status CellSearch::learn(std::size_t samples, LearnedRecall& out) {
         out.scanned[level] = static_cast<float>(std::min(scanned / count / (2 * static_cast<double>(rows)), 1.0));
     }
     VSS_TRY(decide_ways(tried, out));
-    Status status = learn_last_k(random, out);
+    Status status = learn_last_k(samples, random, out);
     forget_rows();
     return status;
 }

@@ -208,7 +208,7 @@ class CellSearch {
     Status draw_row(SplitMix& random, std::uint32_t& slot, bool& live, std::vector<std::byte>& vector);
     Status ask_for_row(std::uint32_t slot, const std::byte* vector, std::size_t wanted, Trace& trace,
                        std::vector<Neighbor>& found);
-    Status learn_last_k(SplitMix& random, LearnedRecall& out);
+    Status learn_last_k(std::size_t samples, SplitMix& random, LearnedRecall& out);
     void forget_rows();
     Status rank_as_stranger(std::uint32_t slot, std::vector<RankedCell>& ranked);
     [[nodiscard]] double misses_for(double recall, std::size_t k) const;

@@ -20,8 +20,11 @@ constexpr std::string_view cell_rows_key = "cell_rows";
 constexpr std::string_view slot_codes_key = "slot_codes";
 // Neighbourhoods that one step of optimize() clusters anew: some ten milliseconds of work.
 constexpr std::size_t neighborhoods_per_step = 4;
-// Rows of its own that a table asks for their neighbours, to learn when searches may end.
-constexpr std::size_t learning_samples = 400;
+// Rows of its own that a table asks for their neighbours, to learn when searches may end. To ask 400 takes as long as
+// placing some ten thousand: a small table asks one in so many, and its searches scan more for what these leave open.
+constexpr std::uint64_t most_learning_samples = 400;
+constexpr std::uint64_t least_learning_samples = 160;
+constexpr std::uint64_t rows_per_learning_sample = 50;
 // Queries that measure every row, in a transaction that has added most of them, before one clusters the rows.
 // Clustering takes as long as 150 such queries, and is no longer to be done at the commit.
 constexpr std::size_t asked_before_clustering = 32;
@@ -138,7 +141,9 @@ Status CellsOfColumn::learn() {
         VSS_TRY(index_.measure_all_radii());
     }
     LearnedRecall learned;
-    VSS_TRY(search_.learn(learning_samples, learned));
+    const std::uint64_t samples =
+        std::clamp(index_.state().rows / rows_per_learning_sample, least_learning_samples, most_learning_samples);
+    VSS_TRY(search_.learn(samples, learned));
     index_.set_learned(learned);
     return Status::ok();
 }
