@@ -345,11 +345,37 @@ Status VectorStore::decode_block(std::uint64_t block, std::span<const std::byte>
     return Status::ok();
 }
 
+std::span<const std::byte> VectorStore::read_slot_bytes(std::uint64_t slot) {
+    const std::uint64_t block = geometry_.block_of(slot);
+    if (pending_.contains(block)) {
+        return {};
+    }
+    slot_bytes_.resize(geometry_.slot_bytes);
+    const std::size_t offset = (slot % geometry_.block_slots) * geometry_.slot_bytes;
+    const bool done = blobs_.read(name_, cat("vectors", index_), static_cast<std::int64_t>(block),
+                                  geometry_.block_bytes(), offset, slot_bytes_);
+    return done ? std::span<const std::byte>(slot_bytes_) : std::span<const std::byte>();
+}
+
 Status VectorStore::read_slots(std::span<const std::uint32_t> slots, const SlotFound& found) {
     VSS_TRY(prepare_select_block());
     const ResetAtEnd guard(select_block_);
     std::uint64_t held = UINT64_MAX;
     std::span<const std::byte> data;
+    const auto take = [&](std::size_t i, std::span<const std::byte> bytes) {
+        const std::uint64_t slot = slots[i];
+        const SlotHeader header = header_at(bytes);
+        if (!header.is(SlotState::live)) {
+            return Status::ok();
+        }
+        const std::span<const std::byte> vector = bytes.subspan(slot_header_bytes, geometry_.vector_bytes);
+        if (slot_checksum(slot, header.rowid, SlotState::live, vector) != header.crc) {
+            return damaged(slot, cat("the checksum of row ", header.rowid, " does not match its bytes"));
+        }
+        VSS_TRY(check_finite(slot, header.rowid, vector));
+        found(i, header.rowid, vector);
+        return Status::ok();
+    };
     for (std::size_t i = 0; i < slots.size(); ++i) {
         const std::uint64_t slot = slots[i];
         if (const LentRows::Row* row = lent_.find(slot); row != nullptr) {
@@ -357,6 +383,11 @@ Status VectorStore::read_slots(std::span<const std::uint32_t> slots, const SlotF
             if (slot_checksum(slot, row->rowid, SlotState::live, vector) == row->crc) {
                 found(i, row->rowid, vector);
                 continue;
+            }
+        }
+        if (slots.size() == 1) {
+            if (const std::span<const std::byte> bytes = read_slot_bytes(slot); !bytes.empty()) {
+                return take(i, bytes);
             }
         }
         const std::uint64_t block = geometry_.block_of(slot);
@@ -379,18 +410,7 @@ Status VectorStore::read_slots(std::span<const std::uint32_t> slots, const SlotF
         if (data.empty()) {
             continue;
         }
-        const std::span<const std::byte> bytes =
-            data.subspan((slot % geometry_.block_slots) * geometry_.slot_bytes, geometry_.slot_bytes);
-        const SlotHeader header = header_at(bytes);
-        if (!header.is(SlotState::live)) {
-            continue;
-        }
-        const std::span<const std::byte> vector = bytes.subspan(slot_header_bytes, geometry_.vector_bytes);
-        if (slot_checksum(slot, header.rowid, SlotState::live, vector) != header.crc) {
-            return damaged(slot, cat("the checksum of row ", header.rowid, " does not match its bytes"));
-        }
-        VSS_TRY(check_finite(slot, header.rowid, vector));
-        found(i, header.rowid, vector);
+        VSS_TRY(take(i, data.subspan((slot % geometry_.block_slots) * geometry_.slot_bytes, geometry_.slot_bytes)));
     }
     return Status::ok();
 }

@@ -31,6 +31,7 @@
 
 #include "base/cache.h"
 #include "base/status.h"
+#include "storage/blob_reader.h"
 #include "storage/lent_rows.h"
 #include "storage/schema.h"
 #include "storage/segment.h"
@@ -149,6 +150,14 @@ class VectorStore {
     // one read, rows that are at hand none.
     using SlotFound = std::function<void(std::size_t, std::int64_t, std::span<const std::byte>)>;
     Status read_slots(std::span<const std::uint32_t> slots, const SlotFound& found);
+    // While it lives, single slots are read at less cost; within a statement of the caller.
+    class SingleReads {
+      public:
+        explicit SingleReads(VectorStore& store) : scope_(store.blobs_) {}
+
+      private:
+        BlobReader::Scope scope_;
+    };
     [[nodiscard]] bool is_at_hand(std::uint64_t slot) const { return lent_.find(slot) != nullptr; }
 
     // --- checking and repair (storage_check.cpp), with nothing gathered ---
@@ -200,6 +209,8 @@ class VectorStore {
     Status holds_another(std::uint64_t slot, std::int64_t rowid, const SlotHeader& header) const;
     Status prepare(Statement& statement, const std::string& sql) { return name_.prepare(statement, sql); }
     Status prepare_select_block();
+    // The slot's bytes, into slot_bytes_; empty: they are to be read by a statement.
+    std::span<const std::byte> read_slot_bytes(std::uint64_t slot);
 
     const TableName& name_;
     const Column& column_;
@@ -225,6 +236,8 @@ class VectorStore {
     std::vector<std::uint64_t> taken_;     // to be deleted from t_free
     std::vector<std::uint64_t> released_;  // to be inserted into t_free
 
+    BlobReader blobs_;
+    std::vector<std::byte> slot_bytes_;
     Statement select_nothing_;
     Statement select_last_;
     Statement select_stray_;

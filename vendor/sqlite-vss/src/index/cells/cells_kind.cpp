@@ -188,6 +188,7 @@ Status CellsOfColumn::search(const SearchRequest& request, SearchAnswer& answer)
     }
     measured_all_ = false;
     was_approximate_ = approximate;
+    const VectorStore::SingleReads reads(store_);
     Status status = search_cells(request, approximate, answer);
     if (status.code() == Code::corrupt && !status.message().starts_with("table ")) {
         // Search knows no names.
