@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -150,3 +151,63 @@ def test_connections_in_threads_of_their_own(index: vssnative.Index, open_db: Op
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+@pytest.mark.parametrize("journal", ["wal", "delete"])
+def test_rows_that_memory_has_no_room_for_are_read_by_every_thread(
+    index: vssnative.Index, open_db: Opener, journal: str
+) -> None:
+    index.conn.execute(f"pragma journal_mode = {journal}")
+    queries = clustered(2, 70)
+    expected = alone(index, queries)
+    for memory in ("1MB", "5MB"):
+        vssnative.configure(threads=3, memory=memory)
+        for _ in range(2):
+            assert index.search(queries, k=10)[0].tolist() == expected
+    # Nobody else holds the file afterwards.
+    index.conn.execute("pragma journal_mode = delete")
+    index.conn.execute("pragma locking_mode = exclusive")
+    index.conn.execute("begin exclusive")
+    assert index.search(queries, k=10)[0].tolist() == expected
+    index.conn.execute("commit")
+
+
+def test_every_thread_sees_what_the_statement_sees(index: vssnative.Index, open_db: Opener) -> None:
+    """What another connection commits meanwhile, and what this one has not committed."""
+    vssnative.configure(threads=3, memory="1MB")
+    queries = clustered(2, 60)
+    before = alone(index, queries)
+    index.conn.execute("begin")
+    assert index.search(queries, k=10)[0].tolist() == before
+    other = vssnative.Index(open_db(isolation_level=None), "t", "a")
+    other.add(np.arange(ROWS, ROWS + 60), queries)
+    other.remove(np.array(before)[:, 3])
+    after = alone(other, queries)
+    assert after != before
+    for _ in range(2):
+        assert index.search(queries, k=10)[0].tolist() == before
+        assert other.search(queries, k=10)[0].tolist() == after
+    index.conn.execute("commit")
+    assert index.search(queries, k=10)[0].tolist() == after
+    index.conn.execute("begin")
+    index.remove(np.arange(ROWS, ROWS + 60))
+    assert not np.isin(index.search(queries, k=10)[0], np.arange(ROWS, ROWS + 60)).any()
+    index.conn.execute("rollback")
+    assert index.search(queries, k=10)[0].tolist() == after
+
+
+def test_tables_that_only_this_connection_can_read(open_db: Opener, tmp_path: Path) -> None:
+    conn = open_db(":memory:", isolation_level=None)
+    conn.execute("attach ? as more", (str(tmp_path / "more.db"),))
+    rows, queries = clustered(1, ROWS), clustered(2, 60)
+    vssnative.configure(threads=3, memory="1MB")
+    found = []
+    for schema in ("main", "temp", "more"):
+        conn.execute(f"create virtual table {schema}.t using vss0(a({DIM}))")
+        index = vssnative.Index(conn, "t", "a", schema=schema)
+        index.add(np.arange(ROWS), rows)
+        expected = alone(index, queries)
+        assert index.search(queries, k=10)[0].tolist() == expected
+        found.append(expected)
+    overlap = [len(set(a) & set(b)) for a, b in zip(*found[::2], strict=True)]
+    assert np.mean(overlap) > 9

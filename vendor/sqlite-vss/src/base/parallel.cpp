@@ -9,6 +9,7 @@ namespace vss {
 namespace {
 
 thread_local int helping = 0;
+thread_local const void* opened = nullptr;
 
 }  // namespace
 
@@ -20,8 +21,12 @@ HelperThread::~HelperThread() {
     --helping;
 }
 
-bool HelperThread::is_one() {
-    return helping > 0;
+void HelperThread::has_opened(const void* connection) {
+    opened = connection;
+}
+
+bool HelperThread::may_use(const void* connection) {
+    return helping == 0 || connection == opened;
 }
 
 bool parallel_for(std::size_t n, int threads, const std::function<void(std::size_t, std::size_t)>& body) {

@@ -6,7 +6,8 @@
 
 namespace vss {
 
-// On a thread that helps the one that runs a statement: as long as one lives there, no statement may be used there.
+// On a thread that helps the one that runs a statement: as long as one lives there, no connection may be used there but
+// the one that the thread has opened itself.
 class HelperThread {
   public:
     HelperThread();
@@ -14,7 +15,9 @@ class HelperThread {
     HelperThread(const HelperThread&) = delete;
     HelperThread& operator=(const HelperThread&) = delete;
 
-    [[nodiscard]] static bool is_one();
+    // Of this thread, until another is named; nullptr: none.
+    static void has_opened(const void* connection);
+    [[nodiscard]] static bool may_use(const void* connection);
 };
 
 // Calls body(first, last) for parts of [0, n) on up to `threads` threads. False if a part ran out of memory.

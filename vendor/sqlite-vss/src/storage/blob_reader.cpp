@@ -1,12 +1,13 @@
 #include "storage/blob_reader.h"
 
+#include "base/parallel.h"
 #include "base/text.h"
 
 namespace vss {
 
 bool BlobReader::read(const TableName& name, const std::string& suffix, std::int64_t row, std::size_t size,
                       std::size_t offset, std::span<std::byte> out) {
-    if (scopes_ == 0) {
+    if (scopes_ == 0 || !HelperThread::may_use(name.db)) {
         return false;
     }
     int rc = SQLITE_OK;

@@ -42,7 +42,7 @@ Status Statement::prepare_with_virtual_tables(sqlite3* db, const std::string& sq
 }
 
 Status Statement::prepare_flagged(sqlite3* db, const std::string& sql, unsigned flags) {
-    if (HelperThread::is_one()) {
+    if (!HelperThread::may_use(db)) {
         return not_here();
     }
     if (handle_ != nullptr) {
@@ -66,7 +66,7 @@ void Statement::bind_blob(int i, std::span<const std::byte> bytes) {
 }
 
 Status Statement::step(bool& row) {
-    if (HelperThread::is_one()) {
+    if (!HelperThread::may_use(sqlite3_db_handle(handle_.get()))) {
         row = false;
         return not_here();
     }

@@ -25,6 +25,7 @@
 
 #include "base/random.h"
 #include "index/cells/cell_model.h"
+#include "index/cells/cell_source.h"
 #include "index/cells/cells.h"
 #include "index/cells/slot_codes.h"
 #include "index/cells/unit_costs.h"
@@ -78,8 +79,10 @@ class CellSearch {
     // Nearest first, distances as exact_distance gives them, rounded to float32.
     Status search(const CellQuery& query, std::vector<Neighbor>& out);
     // The same for each of `vectors`, on several threads. `check`: is asked before each, and ends it if it fails.
+    // `open`: how other threads than this one read the tables; empty: they cannot.
     Status search_many(CellQuery query, std::span<const std::byte* const> vectors, int threads,
-                       const std::function<Status()>& check, std::vector<std::vector<Neighbor>>& out);
+                       const std::function<Status()>& check, const OpenSource& open,
+                       std::vector<std::vector<Neighbor>>& out);
     // Every row is considered, by a bound that cannot fail: what brute force gives, ties by rowid.
     Status search_exact(const CellQuery& query, std::vector<Neighbor>& out);
     // Measures on up to `samples` of the table's own rows when a search of each recall may end.
@@ -272,7 +275,7 @@ class CellSearch {
     [[nodiscard]] bool find_chunk(SegmentView& view, std::size_t number);
     Status open_chunk(SegmentView& view, std::size_t number);
     Status read_code(const SegmentView& view, std::size_t number, CodePlace& place);
-    [[nodiscard]] bool codes_pass_by() const;
+    [[nodiscard]] bool codes_pass_by();
     Status open_segment(SegmentView& view);
     Status finish_chunk(SegmentView& view, std::size_t number, const std::shared_ptr<SlotCodes>& made);
     Status complete_chunk(std::span<const std::uint32_t> slots, SlotCodes& codes);
@@ -280,7 +283,8 @@ class CellSearch {
     class Queue;
     Status search_seen(const CellQuery& query, std::vector<Neighbor>& out);
     [[nodiscard]] static Status not_in_memory();
-    void see_as(const CellSearch& other);
+    void see_as(const CellSearch& other, const OpenSource& open);
+    void close_source() { source_.reset(); }
     Status add_uncoded(const SegmentView& view, std::vector<std::uint32_t>& out);
     Status keep_rows(SegmentView& view);
     Status go_on_keeping();
@@ -288,6 +292,13 @@ class CellSearch {
     [[nodiscard]] bool rows_fit() const;
     [[nodiscard]] SegmentView* view_of(std::uint32_t slot);
     [[nodiscard]] double reported(float distance) const;
+
+    // Whether this thread may read the tables; one that helps opens them when it first wants to.
+    [[nodiscard]] bool may_read();
+    [[nodiscard]] RowStore& rows() const { return source_ != nullptr ? source_->rows() : rows_; }
+    Status read_slot_codes(std::uint64_t first, std::size_t count, const CellStore::SlotCodesFound& found);
+    Status read_cell_codes(std::uint32_t cell, const CellInfo& info, std::shared_ptr<const CodeBlocks>& out,
+                           bool& is_cached);
 
     CellIndex& index_;
     RowStore& rows_;
@@ -309,9 +320,11 @@ class CellSearch {
 
     MissModel model_;
 
-    // Of many queries some on other threads, which may not ask the tables.
+    // Of many queries some on other threads, which may not ask the statement's connection.
     std::vector<std::unique_ptr<CellSearch>> helpers_;
     bool in_memory_only_ = false;
+    const OpenSource* open_ = nullptr;  // of the batch; nullptr: there is none, or it has failed
+    std::unique_ptr<CellSource> source_;
 
     // Scratch of one query.
     double unit_ = 1;  // what the distance 1 between cells' vectors stands for

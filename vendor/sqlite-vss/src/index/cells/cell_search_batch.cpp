@@ -1,7 +1,8 @@
 // CellSearch: many queries at once on several threads.
 //
-// Only the thread that runs the statement may ask SQLite. The others search what the process has in memory, each with
-// scratch and views of its own, and hand a query back where something must be read from the tables.
+// Only the thread that runs the statement may ask its connection. The others search what the process has in memory,
+// each with scratch and views of its own. What must be read from the tables they read by connections of their own,
+// where these see the same state; else they hand the query back.
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
@@ -68,7 +69,7 @@ class CellSearch::Queue {
 };
 
 // What `other` sees, without asking SQLite. What is in memory stays known from one batch to the next.
-void CellSearch::see_as(const CellSearch& other) {
+void CellSearch::see_as(const CellSearch& other, const OpenSource& open) {
     if (evicted_ != other.evicted_ || space_key_ != other.space_key_) {
         drop_views();
         cells_.clear();
@@ -94,10 +95,12 @@ void CellSearch::see_as(const CellSearch& other) {
         view.hold(seen.rows());
     }
     in_memory_only_ = true;
+    open_ = open ? &open : nullptr;
 }
 
 Status CellSearch::search_many(CellQuery query, std::span<const std::byte* const> vectors, int threads,
-                               const std::function<Status()>& check, std::vector<std::vector<Neighbor>>& out) {
+                               const std::function<Status()>& check, const OpenSource& open,
+                               std::vector<std::vector<Neighbor>>& out) {
     // Threads are made for each batch.
     constexpr std::size_t least_per_thread = 4;
     out.resize(vectors.size());
@@ -106,14 +109,14 @@ Status CellSearch::search_many(CellQuery query, std::span<const std::byte* const
     VSS_TRY(refresh());
     // What is not written yet belongs to the thread that writes. Where memory has no room for the rows, each query
     // needs some from the tables.
-    if (index_.is_dirty() || !index_.state().is_celled() || !rows_fit()) {
+    if (index_.is_dirty() || !index_.state().is_celled() || (!rows_fit() && !open)) {
         helpers = 0;
     }
     while (helpers_.size() < helpers) {
         helpers_.push_back(std::make_unique<CellSearch>(index_, rows_, type_, dim_, metric_));
     }
     for (std::size_t i = 0; i < helpers; ++i) {
-        helpers_[i]->see_as(*this);
+        helpers_[i]->see_as(*this, open);
     }
     Queue queue(vectors.size());
     std::atomic<bool> failed = false;
@@ -137,11 +140,15 @@ Status CellSearch::search_many(CellQuery query, std::span<const std::byte* const
                         // Whatever goes wrong here, the thread that may ask comes upon it too, and says so.
                         if (!helper->search_seen(query, out[*next]).is_ok()) {
                             queue.hand_back(*next);
+                            if (helper->open_ == nullptr && !helper->rows_fit()) {
+                                break;  // the next would be handed back, too
+                            }
                         }
                     }
                 } catch (...) {  // std::bad_alloc; it must not leave the thread
                     failed = true;
                 }
+                helper->close_source();
                 queue.leave();
             });
         }

@@ -25,7 +25,7 @@ constexpr std::size_t in_order_from = 32;
 
 // Live slots of the segment whose codes are not there.
 Status CellSearch::add_uncoded(const SegmentView& view, std::vector<std::uint32_t>& out) {
-    if (in_memory_only_) {
+    if (!may_read()) {
         return not_in_memory();
     }
     const std::size_t chunk_slots = SlotCodes::chunk_slots(index_.space().padded());
@@ -36,7 +36,7 @@ Status CellSearch::add_uncoded(const SegmentView& view, std::vector<std::uint32_
             slots.push_back(static_cast<std::uint32_t>(view.info.id * segment_slots + within));
         }
     }
-    return rows_.read_slots(slots, [&](std::size_t i, std::int64_t /*rowid*/, std::span<const std::byte> /*vector*/) {
+    return rows().read_slots(slots, [&](std::size_t i, std::int64_t /*rowid*/, std::span<const std::byte> /*vector*/) {
         out.push_back(slots[i]);
     });
 }

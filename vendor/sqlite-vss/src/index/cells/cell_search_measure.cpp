@@ -171,19 +171,22 @@ Status CellSearch::measure(std::uint32_t slot, const RowPlace& row, const CellQu
     if (view == nullptr) {
         return no_vector(slot);
     }
-    if (in_memory_only_) {
+    if (!may_read()) {
         return not_in_memory();
     }
     bool live = false;
-    VSS_TRY(rows_.read_slot(slot, live, out.rowid, vector_));
+    VSS_TRY(rows().read_slot(slot, live, out.rowid, vector_));
     if (!live) {
         return no_vector(slot);
     }
-    if (rows_.is_at_hand(slot)) {
+    if (rows().is_at_hand(slot)) {
         return measure_vector(slot, vector_.data(), query, passes, out);
     }
     ++costs_.cold_rows;
     ++view->cold;
+    if (in_memory_only_) {
+        return measure_vector(slot, vector_.data(), query, passes, out);  // rows are kept by the thread that is helped
+    }
     if (trace_ == nullptr) {
         VSS_TRY(keep_rows(*view));
     } else if (view->rows() == nullptr && view->cold >= cold_rows_per_segment && rows_fit()) {

@@ -134,7 +134,7 @@ Status CellSearch::cell_codes(std::uint32_t cell, std::shared_ptr<const CodeBloc
         held = index_.codes_in_memory(cell, info);
         is_cached = held != nullptr;
         if (!is_cached) {
-            return not_in_memory();
+            VSS_TRY(read_cell_codes(cell, info, held, is_cached));
         }
     } else {
         VSS_TRY(index_.codes(cell, info, held, &is_cached));
@@ -145,6 +145,33 @@ Status CellSearch::cell_codes(std::uint32_t cell, std::shared_ptr<const CodeBloc
         viewed_cells_.push_back(cell);
     }
     return Status::ok();
+}
+
+bool CellSearch::may_read() {
+    if (in_memory_only_ && source_ == nullptr && open_ != nullptr) {
+        source_ = (*open_)(generation_);
+        open_ = source_ != nullptr ? open_ : nullptr;
+    }
+    return !in_memory_only_ || source_ != nullptr;
+}
+
+// By a thread that helps.
+Status CellSearch::read_cell_codes(std::uint32_t cell, const CellInfo& info, std::shared_ptr<const CodeBlocks>& out,
+                                   bool& is_cached) {
+    if (!may_read()) {
+        return not_in_memory();
+    }
+    const auto read = std::make_shared<CodeBlocks>(index_.space().padded());
+    VSS_TRY(source_->cells().read_codes(cell, directory_->stored(cell).entries, *read));
+    directory_->append_waiting(cell, *read);
+    is_cached = Cache::instance().put({info.version, CacheKind::codes, index_.column(), cell, space_key_}, read);
+    out = read;
+    return Status::ok();
+}
+
+Status CellSearch::read_slot_codes(std::uint64_t first, std::size_t count, const CellStore::SlotCodesFound& found) {
+    return source_ != nullptr ? source_->cells().read_slot_codes(first, count, found)
+                              : index_.slot_codes(first, count, found);
 }
 
 CellSearch::CellScan CellSearch::scan_of(const CodeBlocks& codes) {
@@ -172,7 +199,7 @@ Status CellSearch::complete_chunk(std::span<const std::uint32_t> slots, SlotCode
     std::vector<float> raw(dim_);
     std::vector<float> x(space.padded());
     std::vector<std::byte> code(SlotCodes::code_bytes(space.padded()));
-    return rows_.read_slots(slots, [&](std::size_t i, std::int64_t /*rowid*/, std::span<const std::byte> vector) {
+    return rows().read_slots(slots, [&](std::size_t i, std::int64_t /*rowid*/, std::span<const std::byte> vector) {
         decode_vector(type_, vector.data(), dim_, raw.data());
         const bool whole = space.enter(raw.data(), x.data());
         SlotCodes::encode(x.data(), whole, space.padded(), code.data());
@@ -236,8 +263,8 @@ bool CellSearch::find_chunk(SegmentView& view, std::size_t number) {
 }
 
 // Where the cache takes in no more chunks, one that is read for one code is not made.
-bool CellSearch::codes_pass_by() const {
-    return cache_is_full_ && !in_memory_only_ && trace_ == nullptr && index_.state().slot_codes &&
+bool CellSearch::codes_pass_by() {
+    return cache_is_full_ && may_read() && trace_ == nullptr && index_.state().slot_codes &&
            Cache::instance().refuses(CacheKind::slots, SlotCodes::bytes_of(index_.space().padded()));
 }
 
@@ -249,7 +276,7 @@ Status CellSearch::read_code(const SegmentView& view, std::size_t number, CodePl
     passing_codes_.resize(std::max(passing_codes_.size(), places_.size() * code_bytes));
     ++costs_.chunks_read;
     Cache::instance().note_refused(SlotCodes::bytes_of(padded));
-    return index_.slot_codes(chunk_id(view, number), 1, [&](std::uint64_t /*chunk*/, std::span<const std::byte> bytes) {
+    return read_slot_codes(chunk_id(view, number), 1, [&](std::uint64_t /*chunk*/, std::span<const std::byte> bytes) {
         if (!SlotCodes::has(bytes, place.at)) {
             return;
         }
@@ -262,17 +289,16 @@ Status CellSearch::read_code(const SegmentView& view, std::size_t number, CodePl
 // The chunk stays shut where making its codes must wait.
 Status CellSearch::open_chunk(SegmentView& view, std::size_t number) {
     const bool is_found = find_chunk(view, number);
-    if (in_memory_only_ && !is_found) {
+    if (!is_found && !may_read()) {
         return not_in_memory();
     }
     if (is_found || (!index_.state().slot_codes && (trace_ != nullptr || made_ >= chunks_made_per_query))) {
         return Status::ok();
     }
     auto made = std::make_shared<SlotCodes>(index_.space().padded());
-    VSS_TRY(
-        index_.slot_codes(chunk_id(view, number), 1, [&](std::uint64_t /*chunk*/, std::span<const std::byte> bytes) {
-            std::copy(bytes.begin(), bytes.end(), made->bytes_on_disk().begin());
-        }));
+    VSS_TRY(read_slot_codes(chunk_id(view, number), 1, [&](std::uint64_t /*chunk*/, std::span<const std::byte> bytes) {
+        std::copy(bytes.begin(), bytes.end(), made->bytes_on_disk().begin());
+    }));
     return finish_chunk(view, number, made);
 }
 
@@ -286,12 +312,12 @@ Status CellSearch::open_segment(SegmentView& view) {
     if (missing == 0) {
         return Status::ok();
     }
-    if (in_memory_only_) {
+    if (!may_read()) {
         return not_in_memory();
     }
     std::vector<std::shared_ptr<SlotCodes>> made(chunks);
     const std::uint64_t first = chunk_id(view, 0);
-    VSS_TRY(index_.slot_codes(first, chunks, [&](std::uint64_t chunk, std::span<const std::byte> bytes) {
+    VSS_TRY(read_slot_codes(first, chunks, [&](std::uint64_t chunk, std::span<const std::byte> bytes) {
         if (view.chunks[chunk - first].first == nullptr) {
             made[chunk - first] = std::make_shared<SlotCodes>(index_.space().padded());
             std::copy(bytes.begin(), bytes.end(), made[chunk - first]->bytes_on_disk().begin());

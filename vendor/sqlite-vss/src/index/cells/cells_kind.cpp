@@ -10,6 +10,7 @@
 #include "index/cells/cell_tables.h"
 #include "index/cells/cells.h"
 #include "index/exact_search.h"
+#include "storage/read_connection.h"
 
 namespace vss {
 namespace {
@@ -44,10 +45,43 @@ CellTuning tuning_of(const TableConfig& config, std::size_t c) {
     return tuning;
 }
 
+// By a connection of its own.
+class OwnTables final : public CellSource {
+  public:
+    OwnTables(const DatabaseFile& file, const TableName& name, const VectorStore& store, std::size_t column)
+        : connection_(file),
+          name_(name),
+          store_(name_, store.column(), column, store.geometry()),
+          tables_(name_, store_, column),
+          reads_(store_) {}
+
+    // Whether it can read them, in that state.
+    bool open(const DatabaseFile& file, std::uint64_t generation) {
+        if (!connection_.open(file).is_ok()) {
+            return false;
+        }
+        name_.db = connection_.db();
+        name_.schema = "main";
+        CellState state;
+        return tables_.read_state(0, state).is_ok() && state.generation == generation;
+    }
+    RowStore& rows() override { return tables_; }
+    CellStore& cells() override { return tables_; }
+
+  private:
+    ReadConnection connection_;
+    TableName name_;
+    VectorStore store_;
+    CellTables tables_;
+    VectorStore::SingleReads reads_;
+};
+
 class CellsOfColumn final : public ColumnIndex {
   public:
     explicit CellsOfColumn(const IndexContext& context)
-        : store_(context.store),
+        : name_(context.name),
+          column_(context.column),
+          store_(context.store),
           words_(context.name.words(context.store.column())),
           tables_(context.name, store_, context.column),
           index_(tables_, store_.column().dim, store_.column().metric, tuning_of(context.config, context.column)),
@@ -82,6 +116,8 @@ class CellsOfColumn final : public ColumnIndex {
     Status learn();
     Status search_cells(const SearchRequest& request, bool approximate, SearchAnswer& answer);
 
+    const TableName& name_;
+    std::size_t column_;
     VectorStore& store_;
     std::string words_;
     CellTables tables_;
@@ -217,8 +253,15 @@ Status CellsOfColumn::search_cells(const SearchRequest& request, bool approximat
     answer.is_exact = !approximate;
     answer.neighbors.resize(request.queries.size());
     if (approximate && request.queries.size() > 1) {
+        OpenSource open;
+        if (const std::optional<DatabaseFile> file = database_file(name_.db, name_.schema)) {
+            open = [this, file](std::uint64_t generation) {
+                auto own = std::make_unique<OwnTables>(*file, name_, store_, column_);
+                return own->open(*file, generation) ? std::move(own) : nullptr;
+            };
+        }
         return search_.search_many(
-            query, request.queries, request.threads, [&] { return store_.check_interrupt(); }, answer.neighbors);
+            query, request.queries, request.threads, [&] { return store_.check_interrupt(); }, open, answer.neighbors);
     }
     for (std::size_t i = 0; i < request.queries.size(); ++i) {
         query.vector = request.queries[i];
