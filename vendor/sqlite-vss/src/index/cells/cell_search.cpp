@@ -254,12 +254,13 @@ void CellSearch::rank_finely_if_close() {
 
 // The most misses that may be expected for each neighbour when the scan ends. A query as near to a centroid as most of
 // its cell's rows is like them: what the model expects is then about right or too much, and by how much the table
-// learns. Of a query far from all cells nothing was learned, and the model is believed. Inner products do not tell
-// which a query is.
+// learns. Of a query far from all cells nothing was learned, and the model may expect too little: a quarter of what was
+// missed, where cells are tight and dimensions few. Inner products do not tell which a query is.
 double CellSearch::most_expected(double recall) const {
     constexpr double not_told = 2;
-    constexpr float deviations = 2;
+    constexpr float deviations = 1;
     constexpr float radii = 1.5;  // deviations are small in many dimensions
+    constexpr double far = 0.25;
     if (index_.space().estimate() == Estimate::product || ranked_.empty()) {
         return not_told * (1 - recall);
     }
@@ -267,7 +268,7 @@ double CellSearch::most_expected(double recall) const {
     const CellInfo& info = directory_->info(at.cell);
     const float square = square_to(at);
     const float reach = std::max(info.radius + deviations * info.spread, radii * info.radius);
-    return square <= reach * reach ? std::numeric_limits<double>::infinity() : 1 - recall;
+    return square <= reach * reach ? std::numeric_limits<double>::infinity() : far * (1 - recall);
 }
 
 // From the query to the centroid.
