@@ -1,5 +1,5 @@
-// Parts of blobs at random, by SQLite's incremental blob I/O: a third of the time that a statement takes for a row, and
-// nothing is copied but the part.
+// Parts of blobs at random, by SQLite's incremental blob I/O: two thirds of the time that a statement takes for a row,
+// as nothing is copied but the part.
 //
 // A handle is a statement that runs, so it is open within a scope only, inside the caller's own statement.
 //

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <limits>
+#include <optional>
 
 #include "base/cache.h"
 #include "base/text.h"
@@ -224,7 +225,10 @@ Status CellsOfColumn::search(const SearchRequest& request, SearchAnswer& answer)
     }
     measured_all_ = false;
     was_approximate_ = approximate;
-    const VectorStore::SingleReads reads(store_);
+    std::optional<VectorStore::SingleReads> reads;
+    if (request.queries.size() > 1) {  // for one query it could not be told from noise
+        reads.emplace(store_);
+    }
     Status status = search_cells(request, approximate, answer);
     if (status.code() == Code::corrupt && !status.message().starts_with("table ")) {
         // Search knows no names.
