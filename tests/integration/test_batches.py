@@ -155,7 +155,7 @@ def test_connections_in_threads_of_their_own(index: vssnative.Index, open_db: Op
 
 @pytest.mark.parametrize("journal", ["wal", "delete"])
 def test_rows_that_memory_has_no_room_for_are_read_by_every_thread(
-    index: vssnative.Index, open_db: Opener, journal: str
+    index: vssnative.Index, journal: str
 ) -> None:
     index.conn.execute(f"pragma journal_mode = {journal}")
     queries = clustered(2, 70)
@@ -196,7 +196,7 @@ def test_every_thread_sees_what_the_statement_sees(index: vssnative.Index, open_
     assert index.search(queries, k=10)[0].tolist() == after
 
 
-def test_tables_that_only_this_connection_can_read(open_db: Opener, tmp_path: Path) -> None:
+def test_tables_in_memory_and_in_attached_files(open_db: Opener, tmp_path: Path) -> None:
     conn = open_db(":memory:", isolation_level=None)
     conn.execute("attach ? as more", (str(tmp_path / "more.db"),))
     rows, queries = clustered(1, ROWS), clustered(2, 60)

@@ -19,6 +19,12 @@ def recall_of(db: sqlite3.Connection, model: dict[int, np.ndarray], queries: np.
     return float(np.mean(found)) / 10
 
 
+def load(operation: str) -> str:
+    """What `Index.add` executes, of a ticket."""
+    last = f"case last when 1 then '{operation} last' else '{operation}' end"
+    return f"insert into t(operation, rowid, a) select {last}, id, vector from vss_buffer(?)"
+
+
 @pytest.mark.parametrize("end", ["commit", "rollback"])
 def test_an_add_makes_its_cells_before_the_commit(
     open_db: Opener, random: np.random.Generator, end: str
@@ -202,11 +208,7 @@ def test_rows_that_change_while_they_are_added_stay_as_they_were_stored(
 
     db.create_function("change", 1, change)
     with vssnative._core.register_rows(np.arange(2000), lent) as ticket:
-        db.execute(
-            "insert into t(operation, rowid, a) select case last when 1 then 'add last' else 'add' end, id, vector"
-            " from vss_buffer(?) where change(id)",
-            (ticket.number,),
-        )
+        db.execute(f"{load('add')} where change(id)", (ticket.number,))
     assert stats(db)["search"] == "cells"
     assert np.array_equal(vssnative.Index(db, "t", "a").get(np.arange(2000)), rows)
     check(db)
@@ -221,12 +223,11 @@ def test_a_load_that_replaces_its_own_rows_and_fails_half_way(
     index = vssnative.Index(db, "t", "a")
     db.execute("begin")
     ids = np.concatenate([np.arange(1000), np.arange(1000)])
-    insert = "insert into t(operation, rowid, a) select case last when 1 then '{0} last' else '{0}' end, id, vector"
     with vssnative._core.register_rows(ids, rows) as ticket:
         with pytest.raises(sqlite3.IntegrityError, match="exists already"):
-            db.execute(f"{insert.format('add')} from vss_buffer(?)", (ticket.number,))
+            db.execute(load("add"), (ticket.number,))
         assert len(index) == 0
-        db.execute(f"{insert.format('upsert')} from vss_buffer(?)", (ticket.number,))
+        db.execute(load("upsert"), (ticket.number,))
     check(db)
     assert np.array_equal(index.get(np.arange(1000)), rows[1000:])
     assert recall_of(db, dict(enumerate(rows[1000:])), clustered(random, 40)) >= 0.9

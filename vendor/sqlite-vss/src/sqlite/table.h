@@ -161,7 +161,7 @@ class Table {
         bool is_null = true;
         std::vector<std::byte> storage;
         std::span<const std::byte> bytes;
-        bool is_lent = false;  // by lender_
+        std::shared_ptr<const Lease> lease;  // of the bytes, where they lie in memory that is lent
     };
     using Slots = std::vector<std::optional<std::uint64_t>>;
 

@@ -210,7 +210,7 @@ Status Table::put(std::int64_t rowid, const std::vector<NewVector>& vectors, con
             if (old_slots[c]) {
                 VSS_TRY(indexes_[c]->removing(*old_slots[c]));
             }
-            VSS_TRY(stores_[c]->put(*slots[c], rowid, vectors[c].bytes, vectors[c].is_lent ? lender_.lease : nullptr));
+            VSS_TRY(stores_[c]->put(*slots[c], rowid, vectors[c].bytes, vectors[c].lease));
             VSS_TRY(indexes_[c]->inserted(*slots[c]));
         }
     }
@@ -470,7 +470,7 @@ void Table::note_lent(std::vector<NewVector>& vectors) {
             if (!lender_.holds(vector.bytes)) {
                 lender_ = find_lender(vector.bytes);
             }
-            vector.is_lent = lender_.holds(vector.bytes);
+            vector.lease = lender_.lease;
         }
     }
 }

@@ -5,7 +5,7 @@
 namespace vss {
 namespace {
 
-// Slots that are passed over in between, which free ones were not among.
+// Slots between two rows of a load that other rows hold. Beyond so many, what came before is forgotten.
 constexpr std::uint64_t most_skipped = 4096;
 
 }  // namespace

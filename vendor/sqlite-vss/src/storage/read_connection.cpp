@@ -32,15 +32,15 @@ ReadConnection::~ReadConnection() {
     HelperThread::has_opened(nullptr);
 }
 
-Status ReadConnection::open(const DatabaseFile& file) {
+Status ReadConnection::open() {
     sqlite3* opened = nullptr;
-    const int rc = sqlite3_open_v2(file.path.c_str(), &opened, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, nullptr);
+    const int rc = sqlite3_open_v2(file_.path.c_str(), &opened, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, nullptr);
     db_.reset(opened);
     if (rc != SQLITE_OK) {
-        return {Code::internal, cat("cannot open ", file.path, " to read it on another thread")};
+        return {Code::internal, cat("cannot open ", file_.path, " to read it on another thread")};
     }
     HelperThread::has_opened(opened);
-    VSS_TRY(execute(opened, cat("pragma mmap_size = ", file.mapped)));
+    VSS_TRY(execute(opened, cat("pragma mmap_size = ", file_.mapped)));
     return execute(opened, "begin");
 }
 

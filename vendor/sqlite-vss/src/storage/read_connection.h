@@ -24,12 +24,12 @@ struct DatabaseFile {
 // Reads one state of the file from its first statement on. Used and closed by the thread that opened it.
 class ReadConnection {
   public:
-    explicit ReadConnection(const DatabaseFile& file) : scope_(file.api) {}
+    explicit ReadConnection(const DatabaseFile& file) : file_(file), scope_(file.api) {}
     ~ReadConnection();
     ReadConnection(const ReadConnection&) = delete;
     ReadConnection& operator=(const ReadConnection&) = delete;
 
-    Status open(const DatabaseFile& file);
+    Status open();
     [[nodiscard]] sqlite3* db() const { return db_.get(); }
 
   private:
@@ -37,6 +37,7 @@ class ReadConnection {
         void operator()(sqlite3* db) const { sqlite3_close_v2(db); }
     };
 
+    DatabaseFile file_;
     ApiScope scope_;
     std::unique_ptr<sqlite3, Closer> db_;
 };

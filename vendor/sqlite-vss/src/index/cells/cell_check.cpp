@@ -46,7 +46,7 @@ Status CellIndex::check(const std::function<bool(const std::string&)>& report) {
             continue;
         }
         CodeBlocks blocks(padded);
-        if (const Status status = read_codes(directory, cell, blocks); !status.is_ok()) {
+        if (const Status status = read_codes(store_, directory, cell, blocks); !status.is_ok()) {
             if (status.code() != Code::corrupt || !report(status.message())) {
                 return status.code() == Code::corrupt ? Status::ok() : status;
             }

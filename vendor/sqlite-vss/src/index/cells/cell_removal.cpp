@@ -147,7 +147,7 @@ Status CellIndex::codes_in_passing(std::uint32_t cell, std::shared_ptr<const Cod
     out = Cache::instance().get_as<CodeBlocks>({info.version, CacheKind::codes, store_.column(), cell, space_key_});
     if (out == nullptr || !out->fits(space_->padded(), info.entries)) {
         auto read = std::make_shared<CodeBlocks>(space_->padded());
-        VSS_TRY(read_codes(*directory_, cell, *read));
+        VSS_TRY(read_codes(store_, *directory_, cell, *read));
         out = std::move(read);
     }
     return Status::ok();

@@ -162,8 +162,7 @@ Status CellSearch::read_cell_codes(std::uint32_t cell, const CellInfo& info, std
         return not_in_memory();
     }
     const auto read = std::make_shared<CodeBlocks>(index_.space().padded());
-    VSS_TRY(source_->cells().read_codes(cell, directory_->stored(cell).entries, *read));
-    directory_->append_waiting(cell, *read);
+    VSS_TRY(CellIndex::read_codes(source_->cells(), *directory_, cell, *read));
     is_cached = Cache::instance().put({info.version, CacheKind::codes, index_.column(), cell, space_key_}, read);
     out = read;
     return Status::ok();

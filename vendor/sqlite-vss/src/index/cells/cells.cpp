@@ -115,10 +115,9 @@ Status CellIndex::check_rows(const CellDirectory& directory) const {
                             : Status::corrupt(cat("the cells hold ", rows, " rows, their state counts ", expected));
 }
 
-// The entries of its chunks, then those that wait.
-Status CellIndex::read_codes(const CellDirectory& directory, std::uint32_t cell, CodeBlocks& out) {
+Status CellIndex::read_codes(CellStore& store, const CellDirectory& directory, std::uint32_t cell, CodeBlocks& out) {
     const StoredCell& stored = directory.stored(cell);
-    VSS_TRY(store_.read_codes(cell, stored.entries, out));
+    VSS_TRY(store.read_codes(cell, stored.entries, out));
     directory.append_waiting(cell, out);
     return Status::ok();
 }
@@ -222,7 +221,7 @@ Status CellIndex::codes(std::uint32_t cell, const CellInfo& info, std::shared_pt
         directory_->append_waiting(cell, *read);
     } else {
         read = std::make_shared<CodeBlocks>(space_->padded());
-        VSS_TRY(read_codes(*directory_, cell, *read));
+        VSS_TRY(read_codes(store_, *directory_, cell, *read));
     }
     out = read;
     cached = Cache::instance().put(key, std::move(read));

@@ -79,6 +79,8 @@ class CellIndex {
     // `is_cached`: the process's cache holds them.
     Status codes(std::uint32_t cell, const CellInfo& info, std::shared_ptr<const CodeBlocks>& out,
                  bool* is_cached = nullptr);
+    // From the tables: the entries of the cell's chunks, then those that wait.
+    static Status read_codes(CellStore& store, const CellDirectory& directory, std::uint32_t cell, CodeBlocks& out);
     // None if the tables would have to be read. May be called on several threads while nothing else is.
     [[nodiscard]] std::shared_ptr<const CodeBlocks> codes_in_memory(std::uint32_t cell, const CellInfo& info) const;
     // 4-bit codes as the tables, and what is to be written to them, have them: without those of rows in the tail; where
@@ -116,7 +118,6 @@ class CellIndex {
     Status read_directory(CellDirectory& out);
     Status reread_directory(std::shared_ptr<CellDirectory>& out);
     [[nodiscard]] Status check_rows(const CellDirectory& directory) const;
-    Status read_codes(const CellDirectory& directory, std::uint32_t cell, CodeBlocks& out);
     Status load_directory();
     void forget_directory();
     CellDirectory& changing_directory();

@@ -57,8 +57,8 @@ class OwnTables final : public CellSource {
           reads_(store_) {}
 
     // Whether it can read them, in that state.
-    bool open(const DatabaseFile& file, std::uint64_t generation) {
-        if (!connection_.open(file).is_ok()) {
+    bool open(std::uint64_t generation) {
+        if (!connection_.open().is_ok()) {
             return false;
         }
         name_.db = connection_.db();
@@ -81,7 +81,6 @@ class CellsOfColumn final : public ColumnIndex {
   public:
     explicit CellsOfColumn(const IndexContext& context)
         : name_(context.name),
-          column_(context.column),
           store_(context.store),
           words_(context.name.words(context.store.column())),
           tables_(context.name, store_, context.column),
@@ -118,7 +117,6 @@ class CellsOfColumn final : public ColumnIndex {
     Status search_cells(const SearchRequest& request, bool approximate, SearchAnswer& answer);
 
     const TableName& name_;
-    std::size_t column_;
     VectorStore& store_;
     std::string words_;
     CellTables tables_;
@@ -226,7 +224,7 @@ Status CellsOfColumn::search(const SearchRequest& request, SearchAnswer& answer)
     measured_all_ = false;
     was_approximate_ = approximate;
     std::optional<VectorStore::SingleReads> reads;
-    if (request.queries.size() > 1) {  // for one query it could not be told from noise
+    if (request.queries.size() > 1) {  // a single query was no faster for it
         reads.emplace(store_);
     }
     Status status = search_cells(request, approximate, answer);
@@ -260,8 +258,8 @@ Status CellsOfColumn::search_cells(const SearchRequest& request, bool approximat
         OpenSource open;
         if (const std::optional<DatabaseFile> file = database_file(name_.db, name_.schema)) {
             open = [this, file](std::uint64_t generation) {
-                auto own = std::make_unique<OwnTables>(*file, name_, store_, column_);
-                return own->open(*file, generation) ? std::move(own) : nullptr;
+                auto own = std::make_unique<OwnTables>(*file, name_, store_, tables_.column());
+                return own->open(generation) ? std::move(own) : nullptr;
             };
         }
         return search_.search_many(
