@@ -10,16 +10,16 @@
 #include <vector>
 
 #include "embedding/pooling.h"
+#include "encoder_arguments.h"
 
 namespace py = pybind11;
 
 namespace {
 
-using vss::embedding::Pooling;
+using vss::bindings::Int32s;
+using vss::bindings::Int64s;
 using vss::embedding::TokenVectors;
 using Floats = py::array_t<float, py::array::c_style>;
-using Int32s = py::array_t<std::int32_t, py::array::c_style>;
-using Int64s = py::array_t<std::int64_t, py::array::c_style>;
 
 // The rows of `out` that the batch is written to, checked against its shape.
 struct Target {
@@ -47,18 +47,6 @@ struct Target {
 
     [[nodiscard]] float* row(std::size_t i) const { return values + static_cast<std::size_t>(rows[i]) * width; }
 };
-
-std::vector<Pooling> pooling_modes(const std::vector<int>& numbers) {
-    std::vector<Pooling> modes;
-    modes.reserve(numbers.size());
-    for (const int number : numbers) {
-        if (number < 0 || number >= vss::embedding::kPoolingModes) {
-            throw py::value_error("unknown pooling mode " + std::to_string(number));
-        }
-        modes.push_back(static_cast<Pooling>(number));
-    }
-    return modes;
-}
 
 // Where each text's tokens are: (batch, sequence, hidden), padded, or (tokens, hidden), one text after the other.
 std::vector<TokenVectors> texts_of(const Floats& hidden, const Int64s& lengths, std::size_t skip) {
@@ -93,24 +81,18 @@ bool pool_tokens(const Floats& hidden, const Int64s& lengths, std::size_t skip, 
                  bool normalize, Floats& out, const Int64s& targets) {
     const std::vector<TokenVectors> texts = texts_of(hidden, lengths, skip);
     const auto size = static_cast<std::size_t>(hidden.shape(hidden.ndim() - 1));
-    const std::vector<Pooling> poolings = pooling_modes(modes);
+    const std::vector<vss::embedding::Pooling> poolings = vss::bindings::pooling_modes(modes);
     const Target target(out, targets, texts.size());
     // Fewer columns than the pooled vector has: the first ones are kept (Matryoshka).
     if (target.width == 0 || target.width > size * poolings.size()) {
         throw py::value_error("out is wider than the pooled vectors");
     }
+    const vss::embedding::Finish finish{poolings, skip, normalize};
     const py::gil_scoped_release unlocked;
-    std::vector<float> pooled(size * poolings.size());
+    std::vector<float> pooled;
     bool finite = true;
     for (std::size_t i = 0; i < texts.size(); ++i) {
-        for (std::size_t mode = 0; mode < poolings.size(); ++mode) {
-            vss::embedding::pool(texts[i], poolings[mode], pooled.data() + mode * size);
-        }
-        if (normalize) {
-            vss::embedding::normalize(pooled.data(), target.width);
-        }
-        finite = finite && vss::embedding::all_finite(pooled.data(), target.width);
-        std::copy_n(pooled.data(), target.width, target.row(i));
+        finite = finish.write(texts[i], pooled, target.row(i), target.width) && finite;
     }
     return finite;
 }

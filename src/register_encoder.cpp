@@ -17,19 +17,20 @@
 
 #include "embedding/bert_encoder.h"
 #include "embedding/encoder_levels.h"
+#include "encoder_arguments.h"
 
 namespace py = pybind11;
 
 namespace {
 
+using vss::bindings::Int32s;
+using vss::bindings::Int64s;
 using vss::embedding::BertEncoder;
 using vss::embedding::BertLayerWeights;
 using vss::embedding::BertSizes;
 using vss::embedding::BertWeights;
 using vss::embedding::EncoderKernels;
 using FloatArray = py::array_t<float, py::array::c_style>;
-using Int32s = py::array_t<std::int32_t, py::array::c_style>;
-using Int64s = py::array_t<std::int64_t, py::array::c_style>;
 
 constexpr std::size_t kBefore = 5;      // arrays before the layers: words, positions, types, gamma, beta
 constexpr std::size_t kEachLayer = 16;  // six Linears and two norms, two arrays each
@@ -202,47 +203,20 @@ std::unique_ptr<BertEncoder> make_encoder(const std::vector<FloatArray>& arrays,
     return std::make_unique<BertEncoder>(sizes, weights, kernels);
 }
 
-// Throws if a value is not below the limit.
-void check_below(const Int32s& values, std::size_t limit, const char* what) {
-    for (py::ssize_t i = 0; i < values.shape(0); ++i) {
-        const std::int32_t value = values.data()[i];
-        if (value < 0 || static_cast<std::size_t>(value) >= limit) {
-            throw py::index_error(what + std::to_string(value) + " is not among the model's " + std::to_string(limit));
-        }
-    }
-}
-
 FloatArray encode(const BertEncoder& encoder, const Int32s& ids, const Int64s& lengths,
                   const std::optional<Int32s>& types) {
-    if (ids.ndim() != 1 || lengths.ndim() != 1) {
-        throw py::value_error("ids and lengths must have one dimension");
-    }
     const BertSizes& sizes = encoder.sizes();
-    const auto tokens = static_cast<std::size_t>(ids.shape(0));
-    std::vector<std::size_t> starts{0};
-    for (py::ssize_t i = 0; i < lengths.shape(0); ++i) {
-        const std::int64_t length = lengths.data()[i];
-        if (length < 1 || static_cast<std::size_t>(length) > sizes.positions) {
-            throw py::value_error("a text has " + std::to_string(length) + " tokens; expected 1 to " +
-                                  std::to_string(sizes.positions));
-        }
-        starts.push_back(starts.back() + static_cast<std::size_t>(length));
-    }
-    if (starts.back() != tokens) {
-        throw py::value_error("lengths add up to " + std::to_string(starts.back()) + ", not to the " +
-                              std::to_string(tokens) + " ids");
-    }
+    const std::vector<std::size_t> starts = vss::bindings::text_starts(sizes, ids, lengths);
     const std::int32_t* const values = ids.data();
-    check_below(ids, sizes.vocabulary, "token ");
     const std::int32_t* kinds = nullptr;
     if (types.has_value()) {
         if (types->ndim() != 1 || types->shape(0) != ids.shape(0)) {
             throw py::value_error("types must have one value for each id");
         }
-        check_below(*types, sizes.types, "token type ");
+        vss::bindings::check_below(*types, sizes.types, "token type ");
         kinds = types->data();
     }
-    FloatArray out({tokens, sizes.hidden});
+    FloatArray out({starts.back(), sizes.hidden});
     float* const rows = out.mutable_data();
     const py::gil_scoped_release unlocked;
     encoder.encode(values, kinds, starts.data(), starts.size() - 1, rows);

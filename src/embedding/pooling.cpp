@@ -99,4 +99,16 @@ bool all_finite(const float* values, std::size_t count) {
                         [](float value) { return (std::bit_cast<std::uint32_t>(value) & kExponent) == kExponent; });
 }
 
+bool Finish::write(const TokenVectors& text, std::vector<float>& pooled, float* out, std::size_t width) const {
+    pooled.resize(modes.size() * text.hidden);
+    for (std::size_t mode = 0; mode < modes.size(); ++mode) {
+        pool(text, modes[mode], pooled.data() + mode * text.hidden);
+    }
+    if (normalize) {
+        embedding::normalize(pooled.data(), width);
+    }
+    std::copy_n(pooled.data(), width, out);
+    return all_finite(out, width);
+}
+
 }  // namespace vss::embedding

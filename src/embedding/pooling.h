@@ -1,10 +1,11 @@
 // From the vectors of a text's tokens to the one vector of the text.
 //
-// Pure functions over caller-owned memory: nothing is allocated, kept or locked. Sizes are the caller's to check.
+// Pure functions over caller-owned memory: nothing is kept or locked. Sizes are the caller's to check.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 namespace vss::embedding {
 
@@ -42,5 +43,17 @@ void normalize(float* values, std::size_t count);
 
 // Whether no value is NaN or infinite.
 [[nodiscard]] bool all_finite(const float* values, std::size_t count);
+
+// What makes a text's vector of its tokens': poolings side by side, cut to a width, and unit length where it is asked
+// for.
+struct Finish {
+    std::vector<Pooling> modes;
+    std::size_t skip = 0;  // as TokenVectors
+    bool normalize = false;
+
+    // Writes `width` values to `out`, at most as many as the poolings give; `pooled` is room to work in. Returns
+    // whether they are finite.
+    bool write(const TokenVectors& text, std::vector<float>& pooled, float* out, std::size_t width) const;
+};
 
 }  // namespace vss::embedding

@@ -141,3 +141,22 @@ def test_verify_changes_nothing(posts: sqlite3.Connection) -> None:
     vssnative.status(posts)
     assert posts.total_changes == changes
     assert not posts.in_transaction
+
+
+@pytest.mark.parametrize("chunk", [None, 3])
+def test_a_wrong_vector_does_not_come_back_from_the_cache(db: sqlite3.Connection, chunk: int | None) -> None:
+    """An embedder that once gave another vector for the text: it is wrong in the table and in the cache."""
+    embedder = HashEmbedder(16)
+    [wrong] = embedder.embed_documents(["something else entirely"])
+    db.execute("create table posts(id integer primary key, title text)")
+    db.execute("insert into posts(title) values ('the first words here and others behind them')")
+    db.commit()
+    vssnative.add_embeddings(db, "posts", columns=["title"], model=embedder, chunk=chunk)
+    vssnative.sync(db)
+    assert (db.execute("select count(*) from vssnative_passages").fetchone()[0] > 1) == (chunk is not None)
+    [first] = db.execute("select min(rowid) from vss_posts").fetchone()
+    db.execute("update vss_posts set title_embedding = ? where rowid = ?", (wrong.tobytes(), first))
+    db.execute("update vssnative_cache set vector = ?", (wrong.tobytes(),))
+    db.commit()
+    assert vssnative.repair(db, "posts", sample=10).wrong == [1]
+    assert vssnative.verify(db, "posts", sample=10).ok

@@ -6,6 +6,7 @@ import math
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -448,3 +449,134 @@ def test_a_model_without_words_is_refused() -> None:
         changed[place] = arrays[place][:0]
         with pytest.raises(ValueError):
             _core.BertEncoder(changed, 2, EPSILON, "scalar")
+
+
+class TestRun:
+    """Many texts at once, beside the same batches one by one."""
+
+    HIDDEN = 32
+
+    @pytest.fixture
+    def encoder(self) -> _core.BertEncoder:
+        return _core.BertEncoder(make_arrays(self.HIDDEN, 48, 2), 2, EPSILON, LEVELS[-1])
+
+    def texts(self, count: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+        random = np.random.default_rng(count)
+        lengths = random.integers(1, 60, count)
+        return random.integers(0, VOCABULARY, lengths.sum()).astype(np.int32), lengths.astype(np.int64)
+
+    def cut(self, count: int, parts: int) -> list[npt.NDArray[np.int64]]:
+        return np.array_split(np.random.default_rng(parts).permutation(count), parts)
+
+    def one_by_one(
+        self,
+        encoder: _core.BertEncoder,
+        ids: npt.NDArray[np.int32],
+        lengths: npt.NDArray[np.int64],
+        batches: list[npt.NDArray[np.int64]],
+        width: int,
+    ) -> Floats:
+        starts = np.concatenate([[0], np.cumsum(lengths)])
+        out = np.full((len(lengths), width), np.nan, dtype=np.float32)
+        for rows in batches:
+            chosen = np.concatenate([ids[starts[row] : starts[row + 1]] for row in rows])
+            hidden = encoder.encode(chosen, lengths[rows])
+            assert _core.pool_tokens(hidden, lengths[rows], 0, [2, 0], True, out, rows)
+        return out
+
+    @pytest.mark.parametrize("threads", [1, 3])
+    @pytest.mark.parametrize("width", [64, 20])
+    def test_the_vectors_are_those_of_its_batches(
+        self, encoder: _core.BertEncoder, threads: int, width: int
+    ) -> None:
+        ids, lengths = self.texts(40)
+        batches = self.cut(40, 9)
+        out = np.full((40, width), np.nan, dtype=np.float32)
+        run = _core.EncoderRun(encoder, ids, lengths, batches, 0, [2, 0], True, out)
+        with ThreadPoolExecutor(threads) as pool:
+            assert [f.result() for f in [pool.submit(run.work) for _ in range(threads)]] == [False] * threads
+        assert (run.done, run.finite) == (40, True)
+        np.testing.assert_array_equal(out, self.one_by_one(encoder, ids, lengths, batches, width))
+
+    def test_so_many_batches_and_no_more(self, encoder: _core.BertEncoder) -> None:
+        ids, lengths = self.texts(10)
+        out = np.zeros((10, 32), dtype=np.float32)
+        run = _core.EncoderRun(encoder, ids, lengths, self.cut(10, 5), 0, [2], False, out)
+        assert run.work(2)
+        assert run.done == 4
+        assert not run.work(3)
+        assert run.done == 10
+        assert not run.work()
+
+    def test_nobody_begins_another_batch_after_a_stop(self, encoder: _core.BertEncoder) -> None:
+        ids, lengths = self.texts(10)
+        out = np.zeros((10, 32), dtype=np.float32)
+        run = _core.EncoderRun(encoder, ids, lengths, self.cut(10, 5), 0, [2], False, out)
+        assert run.work(1)
+        run.stop()
+        assert not run.work()
+        assert run.done == 2
+        assert np.count_nonzero(out.any(axis=1)) == 2
+
+    def test_what_is_not_finite_is_told(self) -> None:
+        arrays = make_arrays(16, 16, 1)
+        arrays[0][7] = np.inf
+        encoder = _core.BertEncoder(arrays, 1, EPSILON, LEVELS[-1])
+        out = np.zeros((2, 16), dtype=np.float32)
+        one = np.ones(2, dtype=np.int64)
+        batches = [np.array([0]), np.array([1])]
+        run = _core.EncoderRun(encoder, np.array([3, 7], dtype=np.int32), one, batches, 0, [2], True, out)
+        assert run.work(1)
+        assert run.finite
+        run.work()
+        assert not run.finite
+
+    def test_no_texts_are_no_work(self, encoder: _core.BertEncoder) -> None:
+        none = np.empty(0, dtype=np.int64)
+        out = np.empty((0, 32), dtype=np.float32)
+        run = _core.EncoderRun(encoder, none.astype(np.int32), none, [], 0, [2], True, out)
+        assert not run.work()
+        assert run.done == 0
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"batches": [np.array([0, 1]), np.array([1, 2])]},
+            {"batches": [np.array([0, 1])]},
+            {"batches": [np.array([0, 1, 3])]},
+            {"batches": [np.array([0, -1, 2])]},
+            {"batches": [np.array([[0, 1, 2]])]},
+            {"lengths": np.array([2, 2, 1])},
+            {"lengths": np.array([4, 2, 0])},
+            {"lengths": np.array([4, -1, 3])},
+            {"ids": np.array([0, 1, 2, 3, 4, VOCABULARY], dtype=np.int32)},
+            {"ids": np.array([0, 1, 2, -3, 4, 5], dtype=np.int32)},
+            {"modes": [6]},
+            {"modes": []},
+            {"out": np.zeros((2, 32), dtype=np.float32)},
+            {"out": np.zeros((3, 33), dtype=np.float32)},
+            {"out": np.zeros((3, 0), dtype=np.float32)},
+            {"out": np.zeros(96, dtype=np.float32)},
+        ],
+        ids=repr,
+    )
+    def test_what_makes_no_sense_is_refused(self, encoder: _core.BertEncoder, change: dict[str, Any]) -> None:
+        arguments = {
+            "ids": np.arange(6, dtype=np.int32),
+            "lengths": np.array([1, 2, 3]),
+            "batches": [np.array([2, 0]), np.array([1])],
+            "skip": 0,
+            "modes": [2],
+            "normalize": True,
+            "out": np.zeros((3, 32), dtype=np.float32),
+        }
+        assert not _core.EncoderRun(encoder, **arguments).work()
+        with pytest.raises((ValueError, IndexError)):
+            _core.EncoderRun(encoder, **(arguments | change))
+
+    def test_a_result_that_cannot_be_written_is_refused(self, encoder: _core.BertEncoder) -> None:
+        out = np.zeros((1, 32), dtype=np.float32)
+        out.flags.writeable = False
+        one = np.ones(1, dtype=np.int64)
+        with pytest.raises(ValueError, match="writable"):
+            _core.EncoderRun(encoder, one.astype(np.int32), one, [one - 1], 0, [2], True, out)

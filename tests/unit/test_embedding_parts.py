@@ -201,6 +201,11 @@ class TestBatches:
         sums = [int(lengths[batch].sum()) for batch in packed_batches(lengths, 350, 4)]
         assert sums == [250] * 4
 
+    def test_the_last_batch_of_each_thread_is_cut_so_that_they_end_together(self) -> None:
+        lengths = np.full(160, 10, dtype=np.int64)
+        sums = [int(lengths[batch].sum()) for batch in packed_batches(lengths, 400, 2)]
+        assert sums == [400] * 2 + [100] * 8
+
     def test_texts_of_like_length_are_together(self) -> None:
         batches = list(padded_batches(np.array([5, 100, 6, 90], dtype=np.int64), 200))
         assert [sorted(batch.tolist()) for batch in batches] == [[1, 3], [0, 2]]

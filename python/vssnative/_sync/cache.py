@@ -5,8 +5,8 @@ Bounded: the vectors stored first go first. The bound is a number of vectors, ke
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -24,28 +24,33 @@ Vector = npt.NDArray[np.float32]
 # The digest of a model, and the hash of a text.
 Key = tuple[str, str]
 
+# SQLite before 3.32 takes so many values in a statement.
+_MOST_VALUES = 999
+
 
 def look_up(conn: Connection, model_digest: str, hashes: Sequence[str], dim: int) -> dict[str, Vector]:
     """The cached vectors of texts by their hashes: float32 ``(dim,)`` each."""
-    prefix = _prefix(model_digest)
-    rows = execute(
-        conn,
-        "select substr(key, ?), vector from vssnative_cache where key in (select ? || value from json_each(?))",
-        (len(prefix) + 1, prefix, json.dumps(hashes)),
-    )
-    return {hash_: np.frombuffer(blob, dtype="<f4") for hash_, blob in rows if len(blob) == 4 * dim}
+    key_of = _keys(model_digest)
+    found: dict[str, Vector] = {}
+    for start in range(0, len(hashes), _MOST_VALUES):
+        keys = {key_of(hash_): hash_ for hash_ in hashes[start : start + _MOST_VALUES]}
+        rows = execute(
+            conn, f"select key, vector from vssnative_cache where key in ({_marks(keys)})", list(keys)
+        )
+        found |= {keys[key]: np.frombuffer(blob, dtype="<f4") for key, blob in rows if len(blob) == 4 * dim}
+    return found
 
 
 def store(conn: Connection, vectors: Mapping[Key, Vector]) -> None:
     """Keep vectors, and drop the oldest beyond the bound. In the caller's transaction."""
     limit = get_meta(conn, "cache_limit", DEFAULT_LIMIT)
     kept = list(vectors.items())[:limit]
-    prefixes = {digest: _prefix(digest) for digest, _ in vectors}
+    key_of = {digest: _keys(digest) for digest, _ in vectors}
     insert_rows(
         conn,
         "insert into vssnative_cache(key, vector)",
         [
-            (prefixes[digest] + hash_, np.ascontiguousarray(vector, dtype="<f4").tobytes())
+            (key_of[digest](hash_), np.ascontiguousarray(vector, dtype="<f4").tobytes())
             for (digest, hash_), vector in kept
         ],
         "on conflict do nothing",
@@ -58,12 +63,32 @@ def store(conn: Connection, vectors: Mapping[Key, Vector]) -> None:
     )
 
 
-def _prefix(model_digest: str) -> str:
-    """What the keys of a model's texts begin with; the rest is the text's hash, of 128 bits.
+def forget(conn: Connection, model_digest: str, hashes: Sequence[str]) -> None:
+    """Take the vectors of texts away. In the caller's transaction."""
+    key_of = _keys(model_digest)
+    for start in range(0, len(hashes), _MOST_VALUES):
+        keys = [key_of(hash_) for hash_ in hashes[start : start + _MOST_VALUES]]
+        execute(conn, f"delete from vssnative_cache where key in ({_marks(keys)})", keys)
+
+
+def _keys(model_digest: str) -> Callable[[str], bytes]:
+    """Makes the key of a model's text of its hash: 16 bytes of BLAKE2b. Short ones, as each commit writes pages of their
+    index all over.
 
     Half the digest tells models apart, and what stands behind its 64 characters precisions.
     """
-    return f"{model_digest[:32]}{model_digest[64:]}:"
+    model = hashlib.blake2b(f"{model_digest[:32]}{model_digest[64:]}:".encode(), digest_size=16)
+
+    def key_of(hash_: str) -> bytes:
+        whole = model.copy()
+        whole.update(hash_.encode())
+        return whole.digest()
+
+    return key_of
+
+
+def _marks(values: Collection[object]) -> str:
+    return ", ".join("?" * len(values))
 
 
 def set_cache_limit(conn: Connection, vectors: int) -> None:

@@ -20,6 +20,7 @@ from .._sql import quote_identifier
 from ..embedding._texts import content_hash
 from ..embedding.precision import is_rounded
 from ..embedding.protocol import Embedder
+from . import cache
 from .engine import Settings
 from .health import lost_parts, mend, needs_mending, problem_with
 from .locking import read, require_no_transaction, write
@@ -181,15 +182,26 @@ class _Repair:
         """A wrong vector may be in the cache too."""
         for generation in embedding.live:
             texts = read_texts(self._conn, embedding, generation, row_ids)
-            hashes = [
-                content_hash(t) for fields in texts.values() for t in fields.values() if isinstance(t, str)
-            ]
-            execute(
-                self._conn,
-                "delete from vssnative_cache where substr(key, instr(key, ':') + 1)"
-                " in (select value from json_each(?))",
-                (json.dumps(hashes),),
-            )
+            whole = {
+                (row_id, name): text
+                for row_id, fields in texts.items()
+                for name, text in fields.items()
+                if isinstance(text, str)
+            }
+            hashes = [content_hash(text) for text in whole.values()]
+            if generation.chunk is not None:
+                passages = execute(
+                    self._conn,
+                    "select row_id, field, start, stop from vssnative_passages"
+                    " where generation = ? and row_id in (select value from json_each(?))",
+                    (generation.id, json.dumps(list(row_ids))),
+                )
+                hashes = [
+                    content_hash(whole[row_id, name][start:stop])
+                    for row_id, name, start, stop in passages
+                    if (row_id, name) in whole
+                ]
+            cache.forget(self._conn, generation.model_digest, hashes)
 
 
 def _verify(

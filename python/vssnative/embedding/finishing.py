@@ -14,6 +14,8 @@ from .layout import POOLING_MODES, DenseModule, ModelLayout
 from .protocol import Float32Matrix, Int64Vector
 from .storage import cached_digest
 
+_NOT_FINITE = "the model gave a vector with a value that is no finite number"
+
 
 class Finisher:
     """What comes after the transformer, for one model.
@@ -21,15 +23,20 @@ class Finisher:
     Args:
         layout: the model's modules.
         dim: keep this many values of each vector and scale to unit length; None keeps all.
+
+    Attributes:
+        dim: values of a vector.
+        modes: numbers of the poolings.
+        normalizes: whether vectors are scaled to unit length.
     """
 
     def __init__(self, layout: ModelLayout, dim: int | None = None) -> None:
         if dim is not None and not 1 <= dim <= layout.dim:
             raise ConfigurationError(f"dim must be from 1 to the model's {layout.dim}, not {dim}")
         self.dim = layout.dim if dim is None else dim
-        self._modes = [POOLING_MODES.index(mode) for mode in layout.pooling]
+        self.modes = [POOLING_MODES.index(mode) for mode in layout.pooling]
         self._dense = [_Dense(module) for module in layout.dense]
-        self._normalize = layout.normalize or dim is not None
+        self.normalizes = layout.normalize or dim is not None
         self._hidden = layout.hidden_size
 
     @property
@@ -53,17 +60,43 @@ class Finisher:
             EmbeddingError: if a value is not finite.
         """
         if not self._dense:
-            finite = _core.pool_tokens(hidden, lengths, skip, self._modes, self._normalize, out, targets)
-        else:
-            # Scratch of the full width: Dense layers need every pooled value.
-            vectors = np.empty((len(lengths), self._hidden * len(self._modes)), dtype=np.float32)
-            rows = np.arange(len(lengths), dtype=np.int64)
-            _core.pool_tokens(hidden, lengths, skip, self._modes, False, vectors, rows)
-            for layer in self._dense:
-                vectors = layer.apply(vectors)
-            finite = _core.finish_rows(vectors, self._normalize, out, targets)
-        if not finite:
-            raise EmbeddingError("the model gave a vector with a value that is no finite number")
+            if not _core.pool_tokens(hidden, lengths, skip, self.modes, self.normalizes, out, targets):
+                raise EmbeddingError(_NOT_FINITE)
+            return
+        pooled = self._room(len(lengths))
+        rows = np.arange(len(lengths), dtype=np.int64)
+        _core.pool_tokens(hidden, lengths, skip, self.modes, False, pooled, rows)
+        self._apply_dense(pooled, out, targets)
+
+    def pooled(self, out: Float32Matrix) -> Float32Matrix:
+        """Where the poolings of ``len(out)`` texts go to, before ``end``: `out` itself where nothing comes behind them."""
+        if not self._dense:
+            return out
+        return self._room(len(out))
+
+    def end(self, pooled: Float32Matrix, out: Float32Matrix, finite: bool) -> None:
+        """Make vectors of what ``pooled`` has got, one for each row of `out`.
+
+        Args:
+            finite: whether all of `pooled` is.
+
+        Raises:
+            EmbeddingError: if a value is not finite.
+        """
+        if self._dense:
+            self._apply_dense(pooled, out, np.arange(len(out), dtype=np.int64))
+        elif not finite:
+            raise EmbeddingError(_NOT_FINITE)
+
+    def _room(self, texts: int) -> Float32Matrix:
+        # Of the full width: Dense layers need every pooled value.
+        return np.empty((texts, self._hidden * len(self.modes)), dtype=np.float32)
+
+    def _apply_dense(self, vectors: Float32Matrix, out: Float32Matrix, targets: Int64Vector) -> None:
+        for layer in self._dense:
+            vectors = layer.apply(vectors)
+        if not _core.finish_rows(vectors, self.normalizes, out, targets):
+            raise EmbeddingError(_NOT_FINITE)
 
 
 class _Dense:

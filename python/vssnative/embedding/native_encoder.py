@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from .. import _core
-from ..errors import ConfigurationError, EmbeddingError
+from ..errors import ConfigurationError
 from .bert_weights import NATIVE_TYPES, BertWeights
+from .finishing import Finisher
 from .layout import read_json
 from .protocol import Float32Matrix, Int64Vector
 from .rotary_weights import ROTARY_TYPES, read_rotary, rotary_sizes
+from .tokenization import Tokens
+from .work import NativeWork
 
 # Columns that the core's kernels take at once (src/embedding/encoder_kernels.h).
 _PANEL = 16
 
 
 class NativeEncoder:
-    """A BERT encoder that computes a batch on the calling thread.
+    """A BERT encoder that computes batches on the threads that take part.
 
     Args:
         transformer: holds ``config.json`` and ``model.safetensors``.
@@ -43,15 +43,16 @@ class NativeEncoder:
         except ValueError as error:
             raise ConfigurationError(f"{transformer}: the core cannot run this model: {error}") from None
 
-    def token_vectors(self, texts: Sequence[list[int]], lengths: Int64Vector) -> Float32Matrix:
-        """float32 ``(tokens, hidden)``, the texts' tokens one text after the other."""
-        count = int(lengths.sum())
-        ids = np.fromiter(itertools.chain.from_iterable(texts), dtype=np.int32, count=count)
-        try:
-            vectors: Float32Matrix = self._encoder.encode(ids, lengths)
-        except (ValueError, IndexError) as error:
-            raise EmbeddingError(f"the tokenizer gave what the model does not take: {error}") from None
-        return vectors
+    def start(
+        self,
+        tokens: Tokens,
+        batches: Sequence[Int64Vector],
+        finisher: Finisher,
+        skip: int,
+        out: Float32Matrix,
+    ) -> NativeWork:
+        """The work of writing each text's vector into its row of `out`."""
+        return NativeWork(self._encoder, tokens, batches, finisher, skip, out)
 
 
 def _make(transformer: Path, level: str, precision: str) -> _core.BertEncoder:

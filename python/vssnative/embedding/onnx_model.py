@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +37,7 @@ from .protocol import Float32Matrix, Int64Vector, Truncation
 from .storage import atomic_file, cache_directory, cached_digest
 from .threads import default_threads
 from .tokenization import TextTokenizer, Tokens
+from .work import Work
 
 # Texts that are tokenized and sorted together; bounds memory, and is large enough that sorting loses little.
 _WINDOW = 8192
@@ -309,18 +310,13 @@ class OnnxEmbedder:
         prompt = self._prompts[kind]
         return self._tokenizer.encode([prompt + text for text in texts] if prompt else texts)
 
-    def run_batch(
-        self, tokens: Tokens, rows: Int64Vector, out: Float32Matrix, targets: Int64Vector, kind: str
-    ) -> None:
-        """Compute the vectors of some tokenized texts into rows ``targets`` of ``out``."""
-        lengths = tokens.lengths[rows]
-        hidden = self._encoder.token_vectors([tokens.ids[row] for row in rows], lengths)
-        self._finisher.finish(hidden, lengths, self._skip[kind], out, targets)
-
-    def batches(self, tokens: Tokens, parts: int) -> Iterator[Int64Vector]:
-        """Which of the texts to compute together, cut so that ``parts`` threads have work."""
-        cut = padded_batches if self._encoder.padded else packed_batches
-        return cut(tokens.lengths, self._encoder.batch_tokens, parts)
+    def start(self, tokens: Tokens, out: Float32Matrix, kind: str, threads: int) -> tuple[Work, int]:
+        """The work of computing the texts' vectors into the rows of `out`, and how many batches it has, cut so that so many
+        threads have something to do."""
+        encoder = self._encoder
+        cut = padded_batches if encoder.padded else packed_batches
+        batches = list(cut(tokens.lengths, encoder.batch_tokens, threads))
+        return encoder.start(tokens, batches, self._finisher, self._skip[kind], out), len(batches)
 
     def _make_encoder(self, backend: str, providers: Sequence[Any] | None) -> _Encoder:
         layout, weights = self._layout, self._weights
@@ -347,7 +343,7 @@ class OnnxEmbedder:
 
 
 class _Encoder(Protocol):
-    """What computes the transformer: token vectors of texts, on the calling thread."""
+    """What computes the transformer."""
 
     @property
     def batch_tokens(self) -> int: ...
@@ -355,7 +351,14 @@ class _Encoder(Protocol):
     @property
     def padded(self) -> bool: ...
 
-    def token_vectors(self, texts: Sequence[list[int]], lengths: Int64Vector) -> Float32Matrix: ...
+    def start(
+        self,
+        tokens: Tokens,
+        batches: Sequence[Int64Vector],
+        finisher: Finisher,
+        skip: int,
+        out: Float32Matrix,
+    ) -> Work: ...
 
 
 _BACKENDS = ("auto", "native", "onnxruntime", "openvino")
@@ -381,17 +384,19 @@ class _Run:
         self._kind = kind
         self._progress = progress
         self._threads = threads
-        self._stopped = threading.Event()
         self._done = 0
+        self._told = 0
 
     def windows(self) -> Truncation:
         embedder, texts = self._embedder, self._texts
         tokens = embedder.tokens(texts[:_WINDOW], self._kind)
-        batches = list(embedder.batches(tokens, self._threads))
-        if len(texts) <= _WINDOW and (len(batches) == 1 or self._threads == 1):
-            for rows in batches:
-                self._batch(tokens, rows, 0)
-                self._advance(len(rows))
+        work, batches = self._start(tokens, 0)
+        if len(texts) <= _WINDOW and (batches == 1 or self._threads == 1):
+            more = True
+            while more:
+                more = work.run(1)
+                self._advance(work)
+            work.end()
             return tokens.truncation
         truncation = Truncation()
         pool = ThreadPoolExecutor(self._threads, thread_name_prefix="vssnative-embed")
@@ -399,39 +404,42 @@ class _Run:
             for start in range(0, len(texts), _WINDOW):
                 following = start + _WINDOW
                 ahead: Future[Tokens] | None = None
+                if start:
+                    work, _ = self._start(tokens, start)
                 if following < len(texts):
                     ahead = pool.submit(embedder.tokens, texts[following : following + _WINDOW], self._kind)
+                running = [pool.submit(work.run) for _ in range(self._threads)]
                 truncation += tokens.truncation
-                self._window(pool, tokens, start)
+                self._follow(work, running)
+                work.end()
+                self._done = min(following, len(texts))
                 if ahead is not None:
                     tokens = ahead.result()
         except BaseException:
-            self._stopped.set()
+            work.stop()
             raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
         return truncation
 
-    def _window(self, pool: ThreadPoolExecutor, tokens: Tokens, start: int) -> None:
-        pending = {
-            pool.submit(self._batch, tokens, rows, start): len(rows)
-            for rows in self._embedder.batches(tokens, self._threads)
-        }
-        waiting = set(pending)
+    def _start(self, tokens: Tokens, start: int) -> tuple[Work, int]:
+        return self._embedder.start(
+            tokens, self._out[start : start + len(tokens.ids)], self._kind, self._threads
+        )
+
+    def _follow(self, work: Work, running: Sequence[Future[bool]]) -> None:
+        waiting = set(running)
         while waiting:
             finished, waiting = wait(waiting, timeout=0.25, return_when=FIRST_EXCEPTION)
             for future in finished:
                 future.result()
-            self._advance(sum(pending[future] for future in finished))
+            self._advance(work)
 
-    def _batch(self, tokens: Tokens, rows: Int64Vector, start: int) -> None:
-        if not self._stopped.is_set():
-            self._embedder.run_batch(tokens, rows, self._out, rows + start, self._kind)
-
-    def _advance(self, texts: int) -> None:
-        self._done += texts
-        if self._progress is not None and texts:
-            self._progress(self._done, len(self._texts))
+    def _advance(self, work: Work) -> None:
+        done = self._done + work.done
+        if self._progress is not None and done > self._told:
+            self._progress(done, len(self._texts))
+        self._told = done
 
 
 def _best_backend(layout: ModelLayout, safetensors: bool) -> str:

@@ -11,9 +11,10 @@ import numpy as np
 from .._extras import need
 from ..errors import ConfigurationError, EmbeddingError
 from .protocol import Float32Matrix, Int64Vector
+from .work import Session
 
 
-class OnnxSession:
+class OnnxSession(Session):
     """An ONNX Runtime session that computes a batch on the calling thread, padded to its longest text.
 
     Args:

@@ -13,9 +13,10 @@ from .._extras import need
 from ..errors import ConfigurationError, EmbeddingError
 from .onnx_session import check_inputs, feeds_for, hidden_output
 from .protocol import Float32Matrix, Int64Vector
+from .work import Session
 
 
-class OpenVinoSession:
+class OpenVinoSession(Session):
     """An OpenVINO model that computes a batch on the calling thread's behalf, padded to its longest text.
 
     Args:
