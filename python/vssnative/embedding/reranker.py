@@ -124,10 +124,16 @@ class Reranker:
             EmbeddingError: as for ``score``.
         """
         left, right = (checked_texts([pair[side] for pair in pairs]) for side in (0, 1))
+        places: dict[tuple[str, str], int] = {}
+        rows = [places.setdefault(pair, len(places)) for pair in zip(left, right, strict=True)]
+        # Each pair once: what stands beside it in a batch decides its last bits, and equal pairs are to be equal.
+        return self._scores(list(places))[rows]
+
+    def _scores(self, pairs: list[tuple[str, str]]) -> Float32Matrix:
         out = np.empty((len(pairs), self.labels), dtype=np.float32)
         if not pairs:
             return out
-        encodings = self._tokenizer.encode_batch(list(zip(left, right, strict=True)))
+        encodings = self._tokenizer.encode_batch(pairs)
         lengths = np.fromiter(
             (len(encoding.ids) for encoding in encodings), dtype=np.int64, count=len(encodings)
         )
