@@ -283,3 +283,44 @@ TEST_CASE("the smallest values are kept, whatever the values are") {
         CHECK(places == std::vector<std::uint32_t>{0, 2, 3, 7, 8});
     }
 }
+
+TEST_CASE("what is expected of cells is the same on all levels, but for the last digits") {
+    for (const float square : {1.0F, 0.0F}) {
+        for (const std::size_t n : {8U, 16U, 24U, 40U, 2048U}) {
+            SplitMix random(n);
+            const auto drawn = [&](float low, float high) {
+                return low + (high - low) * static_cast<float>(random.below(1000)) / 1000;
+            };
+            std::vector<float> offsets(n);
+            std::vector<float> radii(n);
+            std::vector<float> spreads(n);
+            std::vector<float> farthest(n);
+            std::vector<float> rows(n);
+            for (std::size_t i = 0; i < n; ++i) {
+                offsets[i] = square > 0 ? drawn(0.2F, 3) : drawn(-2, 2);
+                radii[i] = drawn(0.3F, 1.2F);
+                spreads[i] = drawn(0, 0.3F);
+                farthest[i] = i % 3 == 0 ? 0 : drawn(1, 4);
+                rows[i] = i % 5 == 0 ? 0 : drawn(1, 300);
+            }
+            offsets[1] = std::nanf("");  // what no sound table holds: its rows may be near
+            rows[1] = 7;
+            offsets[5] = std::nanf("");  // nor anything of a cell without rows
+            const CellFacts facts{offsets.data(), radii.data(), spreads.data(), farthest.data(), rows.data()};
+            const ChanceTerms terms{0.9F, square, 1.3F, 0.05F, 15};
+            std::vector<float> expected(n);
+            const float sum = code_kernels_scalar().expect_near(facts, n, terms, expected.data());
+            CHECK(expected[1] > 1);
+            CHECK(expected[5] == 0);
+            CHECK(sum > 1);
+            for (const SimdLevel level : levels()) {
+                std::vector<float> out(n, -1);
+                CHECK(code_kernels(level).expect_near(facts, n, terms, out.data()) ==
+                      doctest::Approx(sum).epsilon(1e-5));
+                for (std::size_t i = 0; i < n; ++i) {
+                    CHECK(out[i] == doctest::Approx(expected[i]).epsilon(1e-4));
+                }
+            }
+        }
+    }
+}

@@ -517,79 +517,131 @@ inline void place_cells(const float* scores, const float* norms, std::size_t n, 
     }
 }
 
+// What follows is written for vectors of any width.
+template <typename F>
+struct WholeOf;
+template <>
+struct WholeOf<F8> {
+    using Type = I8;
+};
+using F16 [[gnu::vector_size(64)]] = float;
+using I16 [[gnu::vector_size(64)]] = std::int32_t;
+template <>
+struct WholeOf<F16> {
+    using Type = I16;
+};
+template <typename F>
+using Whole = typename WholeOf<F>::Type;
+
+template <typename F>
+F loaded(const float* from) {
+    F v;
+    std::memcpy(&v, from, sizeof v);
+    return v;
+}
+template <typename F>
+F chosen(Whole<F> mask, F yes, F no) {
+    return reinterpret_cast<F>((reinterpret_cast<Whole<F>>(yes) & mask) | (reinterpret_cast<Whole<F>>(no) & ~mask));
+}
+template <typename F>
+F at_least(F a, F b) {
+    return chosen<F>(a > b, a, b);
+}
+template <typename F>
+F at_most(F a, float b) {
+    return chosen<F>(a < b, a, F{} + b);
+}
+
 // 1 / sqrt(v) to some 5e-6.
-inline F8 inverse_root8(F8 v) {
-    F8 y = reinterpret_cast<F8>(0x5F3759DF - (reinterpret_cast<I8>(v) >> 1));
-    const F8 half = v * splat8(0.5F);
-    y = y * (splat8(1.5F) - half * y * y);
-    return y * (splat8(1.5F) - half * y * y);
+template <typename F>
+F inverse_root(F v) {
+    F y = reinterpret_cast<F>(0x5F3759DF - (reinterpret_cast<Whole<F>>(v) >> 1));
+    const F half = v * 0.5F;
+    y = y * (1.5F - half * y * y);
+    return y * (1.5F - half * y * y);
 }
 
 // 2^-v for v from 0 to 120.
-inline F8 power8(F8 v) {
-    const I8 whole = __builtin_convertvector(v, I8);
-    const F8 part = v - __builtin_convertvector(whole, F8);
-    const F8 fraction = splat8(1) - part * (splat8(0.693147F) -
-                                            part * (splat8(0.240165F) - part * (splat8(0.0548F) - part * 0.00788F)));
-    return fraction * reinterpret_cast<F8>((127 - whole) << 23);
+template <typename F>
+F power(F v) {
+    const auto whole = __builtin_convertvector(v, Whole<F>);
+    const F part = v - __builtin_convertvector(whole, F);
+    const F fraction = 1.0F - part * (0.693147F - part * (0.240165F - part * (0.0548F - part * 0.00788F)));
+    return fraction * reinterpret_cast<F>((127 - whole) << 23);
 }
 
 // The chance that a normal number is above z, to some 2 % of it (0.5 exp(-0.717 z - 0.416 z^2)), with a small part
 // whose tail is long: rows that are kin are nearer to a query than directions at random allow.
-inline F8 above8(F8 z) {
+template <typename F>
+F above(F z) {
     constexpr float base = 1.442695F;  // log2 e
-    F8 size = abs8(z);
-    size = select8(size < splat8(13), size, splat8(13));
-    const F8 normal = splat8(0.496F) * power8(size * (splat8(0.717F * base) + splat8(0.416F * base) * size));
-    const F8 tail = normal + splat8(0.004F) * power8(size * splat8(1.2F * base));
-    return select8(z >= F8{}, tail, splat8(1) - tail);
+    const F size = at_most<F>(reinterpret_cast<F>(reinterpret_cast<Whole<F>>(z) & 0x7FFFFFFF), 13.0F);
+    const F normal = 0.496F * power<F>(size * (0.717F * base + (0.416F * base) * size));
+    const F tail = normal + 0.004F * power<F>(size * (1.2F * base));
+    return chosen<F>(z >= F{}, tail, 1.0F - tail);
 }
 
 // The number that a normal one of deviation 1 is above as often as a cosine of the variance 1 / root^2 is above t, in
 // as many dimensions: z^2 = -log(1 - t^2) * root^2, by the beginning of its series; beyond 1 it goes on rising, softly,
 // as t is not known to the last digit.
-inline F8 normal_of_cosine8(F8 t, F8 root) {
-    const F8 high = select8(t < splat8(1), t, splat8(1));
-    const F8 inside = max8(high, splat8(-1));
-    const F8 square = inside * inside;
-    const F8 series =
-        inside * (splat8(1) + square * (splat8(0.25F) + square * (splat8(0.1354F) + square * splat8(0.0911F))));
-    return (series + splat8(2.3F) * (t - inside)) * root;
+template <typename F>
+F normal_of_cosine(F t, float root) {
+    const F inside = at_least<F>(at_most<F>(t, 1.0F), F{} - 1.0F);
+    const F square = inside * inside;
+    const F series = inside * (1.0F + square * (0.25F + square * (0.1354F + square * 0.0911F)));
+    return (series + 2.3F * (t - inside)) * root;
+}
+
+// For as many cells as F holds, from the one at `i` on.
+template <typename F>
+F expect_of(const CellFacts& cells, std::size_t i, const ChanceTerms& terms) {
+    const F offset = at_least<F>(loaded<F>(cells.offsets + i), F{} + (terms.square > 0 ? 1e-30F : -1e30F));
+    const F radius = loaded<F>(cells.radii + i);
+    const F spread = loaded<F>(cells.spreads + i);
+    const F weight = loaded<F>(cells.rows + i);
+    const F by = terms.square > 0 ? 0.5F * inverse_root<F>(offset) : F{} + terms.scale;
+    const F beyond = (offset - terms.limit) * by;
+    const F along = terms.square * by;
+    const F far = radius + spread;
+    const F near = at_least<F>(radius - spread, 0.1F * radius);
+    // Three distances stand for all, some rows far out among them, which inner products and queries from elsewhere
+    // seek: the farther one of them is known to be, the fewer, as their part in the deviation stays the same.
+    const F three = far_deviations * spread;
+    const F farthest = at_least<F>(loaded<F>(cells.farthest + i), radius + three);
+    const F beside = farthest - radius;
+    const F some = 0.04F * (three * three) / at_least<F>(beside * beside, F{} + 1e-30F);
+    // What lies far out does so in a direction of its own.
+    const float own_mean = terms.mean > 0 ? terms.mean : 0;
+    const F by_both = beyond / (near * far);
+    const F chance = 0.48F * above<F>(normal_of_cosine<F>(by_both * far + along * near - terms.mean, terms.root)) +
+                     0.48F * above<F>(normal_of_cosine<F>(by_both * near + along * far - terms.mean, terms.root)) +
+                     some * above<F>(normal_of_cosine<F>(beyond / farthest + along * farthest - own_mean, terms.root));
+    // What is not a number, in a damaged table only, may be near.
+    const F sound = chosen<F>(chance >= F{}, chance, F{} + 1.0F);
+    return chosen<F>(weight > F{}, weight * sound, F{});
 }
 
 inline float expect_near(const CellFacts& cells, std::size_t n, const ChanceTerms& terms, float* out) {
+    std::size_t i = 0;
+    float whole = 0;
+    if constexpr (lanes_wide == 16) {
+        F16 sum = {};
+        for (; i + 16 <= n; i += 16) {
+            const F16 expected = expect_of<F16>(cells, i, terms);
+            std::memcpy(out + i, &expected, sizeof expected);
+            sum += expected;
+        }
+        F8 halves[2];
+        std::memcpy(halves, &sum, sizeof sum);
+        whole = sum8(halves[0] + halves[1]);
+    }
     F8 sum = {};
-    for (std::size_t i = 0; i < n; i += 8) {
-        const F8 offset = max8(load8(cells.offsets + i), splat8(terms.square > 0 ? 1e-30F : -1e30F));
-        const F8 radius = load8(cells.radii + i);
-        const F8 spread = load8(cells.spreads + i);
-        const F8 weight = load8(cells.rows + i);
-        const F8 by = terms.square > 0 ? splat8(0.5F) * inverse_root8(offset) : splat8(terms.scale);
-        const F8 beyond = (offset - splat8(terms.limit)) * by;
-        const F8 along = splat8(terms.square) * by;
-        const F8 far = radius + spread;
-        const F8 near = max8(radius - spread, splat8(0.1F) * radius);
-        // Three distances stand for all, some rows far out among them, which inner products and queries from elsewhere
-        // seek: the farther one of them is known to be, the fewer, as their part in the deviation stays the same.
-        const F8 three = splat8(far_deviations) * spread;
-        const F8 farthest = max8(load8(cells.farthest + i), radius + three);
-        const F8 beside = farthest - radius;
-        const F8 some = splat8(0.04F) * (three * three) / max8(beside * beside, splat8(1e-30F));
-        const F8 root = splat8(terms.root);
-        const F8 mean = splat8(terms.mean);
-        // What lies far out does so in a direction of its own.
-        const F8 own_mean = max8(mean, F8{});
-        const F8 by_both = beyond / (near * far);
-        const F8 chance = splat8(0.48F) * above8(normal_of_cosine8(by_both * far + along * near - mean, root)) +
-                          splat8(0.48F) * above8(normal_of_cosine8(by_both * near + along * far - mean, root)) +
-                          some * above8(normal_of_cosine8(beyond / farthest + along * farthest - own_mean, root));
-        // What is not a number, in a damaged table only, may be near.
-        const F8 sound = select8(chance >= F8{}, chance, splat8(1));
-        const F8 expected = select8(weight > F8{}, weight * sound, F8{});
+    for (; i < n; i += 8) {
+        const F8 expected = expect_of<F8>(cells, i, terms);
         store8(out + i, expected);
         sum += expected;
     }
-    return sum8(sum);
+    return whole + sum8(sum);
 }
 
 constexpr CodeKernels table = {

@@ -62,6 +62,11 @@ struct Avx2 {
             all = _mm256_add_epi16(all, four);
             odd = _mm256_add_epi16(odd, _mm256_srli_epi16(four, 8));
         }
+        store_sums(all, odd, sums);
+    }
+
+    // `all` has the sums of 16-bit lanes, `odd` those of their upper bytes.
+    static void store_sums(__m256i all, __m256i odd, float* sums) {
         const __m256i even = _mm256_sub_epi16(all, _mm256_slli_epi16(odd, 8));
         const __m256i low = _mm256_unpacklo_epi16(even, odd);   // rows 0 to 7, 16 to 23
         const __m256i high = _mm256_unpackhi_epi16(even, odd);  // rows 8 to 15, 24 to 31
