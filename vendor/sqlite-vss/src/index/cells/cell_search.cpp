@@ -30,6 +30,8 @@ constexpr std::size_t views_ahead = 4;  // beyond these
 // the rows at the edge twice as many are lost, as those within it have some room.
 constexpr double lost_by_signs = 0.1;
 constexpr double lost_by_codes = 0.02;
+// Of a query that is not like the rows, so much of them may be expected, as little is known of it.
+constexpr double expected_unlearned = 0.25;
 // Error of rounding an even spread of values to whole steps.
 constexpr float rounding_deviation = 0.28867513F;
 // Rows that a search gathers before it measures the best, beside half as many again as are wanted.
@@ -260,7 +262,6 @@ double CellSearch::most_expected(double recall) const {
     constexpr double not_told = 2;
     constexpr float deviations = 1;
     constexpr float radii = 1.5;  // deviations are small in many dimensions
-    constexpr double far = 0.25;
     if (index_.space().estimate() == Estimate::product || ranked_.empty()) {
         return not_told * (1 - recall);
     }
@@ -268,7 +269,24 @@ double CellSearch::most_expected(double recall) const {
     const CellInfo& info = directory_->info(at.cell);
     const float square = square_to(at);
     const float reach = std::max(info.radius + deviations * info.spread, radii * info.radius);
-    return square <= reach * reach ? std::numeric_limits<double>::infinity() : far * (1 - recall);
+    return square <= reach * reach ? std::numeric_limits<double>::infinity() : expected_unlearned * (1 - recall);
+}
+
+// Squared: how far the nearest row is from a query like the rows. Of rows that fill the cell evenly it is the radius
+// over the root of their number, in as many dimensions as they have (the inverse of the variance of cosines between
+// them). Where few are filled, a query may lie within a cell and in a hollow between its rows, which the way to the
+// centroid does not tell. In many dimensions one row is hardly nearer than another, and there is no such law of real
+// data.
+double CellSearch::usual_to_nearest() const {
+    constexpr float few_dimensions = 8;
+    const float variance = learned().cosine_variance;
+    if (index_.space().estimate() == Estimate::product || ranked_.empty() || !(variance * few_dimensions > 1)) {
+        return std::numeric_limits<double>::infinity();
+    }
+    const CellInfo& info = directory_->info(ranked_.front().cell);
+    const double root = std::pow(std::max<double>(info.primaries, 1), static_cast<double>(variance));
+    const double usual = static_cast<double>(info.radius) / root;
+    return usual * usual;
 }
 
 // From the query to the centroid.
@@ -359,7 +377,8 @@ Status CellSearch::scan_cells(const CellQuery& query, std::vector<Neighbor>& out
         VSS_TRY(rank_as_stranger(stranger_, ranked_));
     }
     place_ranked();
-    const double most = most_expected(query.recall);
+    double most = most_expected(query.recall);
+    const double usual = usual_to_nearest();
     double rank_us = now_us() - start;
     seen_.resize(segments_.size() * rows_.segment_slots() / 64 + 1);
     passed_.clear();
@@ -407,6 +426,10 @@ Status CellSearch::scan_cells(const CellQuery& query, std::vector<Neighbor>& out
                     break;
                 }
                 limit = reach(query, out);
+                if (!out.empty() && usual < std::numeric_limits<double>::infinity() &&
+                    std::min_element(out.begin(), out.end())->reported() > usual * unit_) {
+                    most = expected_unlearned * (1 - query.recall);
+                }
                 if (!known) {
                     entries_before = costs_.entries;
                 }

@@ -250,6 +250,7 @@ class CellSearch {
     [[nodiscard]] bool may_end(float limit, double target, std::size_t cells) const;
     void expect_near(float limit);
     [[nodiscard]] double most_expected(double recall) const;
+    [[nodiscard]] double usual_to_nearest() const;
     [[nodiscard]] float square_to(const RankedCell& at) const;
     void expect_by_k(const std::vector<Neighbor>& best);
     bool note_expected(double rows);
