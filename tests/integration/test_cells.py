@@ -547,3 +547,21 @@ def test_cells_without_rows_among_those_that_are_fetched_ahead(open_db: Opener) 
             query = np.array([q, q, 1, 9 * q], np.float32)
             assert len(search(db, query, 5, 0.9)) == 5
         check(db)
+
+
+def test_the_memory_of_a_writer_does_not_grow_with_its_commits(tmp_path: Path) -> None:
+    """It kept what each commit had changed, until its budget was full of what nobody could ask for any more."""
+    random = np.random.default_rng(8)
+    conn = vssnative.connect(tmp_path / "many.db")
+    index = vssnative.Index(conn, "t", "a", dim=64)
+    index.add(np.arange(5_000), random.standard_normal((5_000, 64), dtype=np.float32))
+    conn.commit()
+    used = []
+    for _ in range(45):
+        ids = random.choice(5_000, 200, replace=False)
+        index.add(ids, random.standard_normal((200, 64), dtype=np.float32), replace=True)
+        conn.commit()
+        index.search(random.standard_normal(64, dtype=np.float32))
+        used.append(index.stats()["cache_bytes"])
+    assert used[-1] - used[14] < 5_000_000  # 58 MB before
+    conn.close()

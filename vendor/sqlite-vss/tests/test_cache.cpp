@@ -54,6 +54,46 @@ TEST_CASE("a scan of more than the budget evicts nothing of its own kind, and wh
     CHECK(count(CacheKind::slots, 0, 100) == 100);
 }
 
+TEST_CASE("of one thing the versions used last are kept, of others all") {
+    begin();
+    const auto at = [](std::uint64_t version, std::uint64_t id) { return CacheKey{version, CacheKind::codes, 0, id}; };
+    const auto add = [&](std::uint64_t version, std::uint64_t id) {
+        return Cache::instance().put(at(version, id), std::make_shared<Piece>(piece));
+    };
+    for (std::uint64_t id = 0; id < 10; ++id) {
+        CHECK(add(100 + id, id));
+    }
+    CHECK(add(1, 3));
+    CHECK(add(2, 3));
+    CHECK_FALSE(add(2, 3));
+    CHECK(Cache::instance().get(at(103, 3)) != nullptr);  // the first one, in use still
+    const Cache::Evicted then = Cache::instance().evicted();
+    CHECK(add(3, 3));
+    CHECK(Cache::instance().get(at(1, 3)) == nullptr);
+    CHECK(Cache::instance().get(at(103, 3)) != nullptr);
+    CHECK(Cache::instance().get(at(2, 3)) != nullptr);
+    CHECK(Cache::instance().used() == 12 * 10000);
+    CHECK(Cache::instance().evicted().bytes == then.bytes + 10000);
+    for (std::uint64_t version = 200; version < 1000; ++version) {
+        CHECK(add(version, 3));
+        CHECK(Cache::instance().get(at(103, 3)) != nullptr);
+    }
+    CHECK(Cache::instance().used() == 12 * 10000);
+    CHECK_FALSE(Cache::instance().is_full());
+    for (std::uint64_t id = 0; id < 10; ++id) {
+        CHECK(Cache::instance().get(at(100 + id, id)) != nullptr);
+    }
+    // Evicted for want of room, they are forgotten as versions, too.
+    Cache::instance().set_budget(10000);
+    CHECK(Cache::instance().used() <= 10000);
+    Cache::instance().set_budget(budget);
+    for (std::uint64_t version = 2000; version < 2010; ++version) {
+        CHECK(add(version, 3));
+    }
+    CHECK(Cache::instance().get(at(2009, 3)) != nullptr);
+    CHECK(Cache::instance().used() <= 4 * 10000);
+}
+
 TEST_CASE("what is worth more takes the place of what is worth less, never the other way") {
     begin();
     for (std::uint64_t id = 0; id < 50; ++id) {

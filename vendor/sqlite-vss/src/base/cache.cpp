@@ -18,6 +18,11 @@ constexpr std::uint64_t round_share = 16;
 // What connections may keep alive of what was evicted.
 constexpr std::uint64_t held_share = 16;
 
+CacheKey without_version(CacheKey key) {
+    key.version = 0;
+    return key;
+}
+
 }  // namespace
 
 Cache& Cache::instance() {
@@ -76,6 +81,7 @@ std::shared_ptr<const CacheEntry> Cache::get(const CacheKey& key) {
         return nullptr;
     }
     at->second->entry->touch();
+    at->second->asked_at = ++asked_;
     return at->second->entry;
 }
 
@@ -86,6 +92,7 @@ bool Cache::put(const CacheKey& key, std::shared_ptr<const CacheEntry> entry) {
     if (bytes > budget_ || index_.contains(key)) {
         return false;
     }
+    drop_oldest_version(key);
     if (used_ > budget_ - bytes) {
         is_full_ = true;
         make_room(bytes, rank);
@@ -94,8 +101,11 @@ bool Cache::put(const CacheKey& key, std::shared_ptr<const CacheEntry> entry) {
         note_refused_locked(bytes);
         return false;
     }
-    nodes_[rank].push_back(Node{key, std::move(entry), bytes});
-    index_.emplace(key, std::prev(nodes_[rank].end()));
+    nodes_[rank].push_back(Node{key, std::move(entry), bytes, ++asked_});
+    const auto node = std::prev(nodes_[rank].end());
+    index_.emplace(key, node);
+    Versions& versions = versions_[without_version(key)];
+    versions.nodes[versions.count++] = node;
     used_ += bytes;
     insertions_.fetch_add(1, std::memory_order_relaxed);
     return true;
@@ -127,6 +137,7 @@ void Cache::note_refused_locked(std::size_t bytes) {
 void Cache::clear() {
     const std::lock_guard lock(mutex_);
     index_.clear();
+    versions_.clear();
     for (Nodes& nodes : nodes_) {
         nodes.clear();
     }
@@ -140,7 +151,31 @@ void Cache::evict(Nodes& from, Nodes::iterator at) {
     used_ -= at->bytes;
     evicted_.fetch_add(at->bytes, std::memory_order_relaxed);
     index_.erase(at->key);
+    forget_version(at);
     from.erase(at);
+}
+
+void Cache::forget_version(Nodes::iterator node) {
+    const auto at = versions_.find(without_version(node->key));
+    Versions& versions = at->second;
+    const auto end = versions.nodes.begin() + static_cast<std::ptrdiff_t>(versions.count);
+    *std::find(versions.nodes.begin(), end, node) = *std::prev(end);
+    if (--versions.count == 0) {
+        versions_.erase(at);
+    }
+}
+
+// Where there are as many versions as are kept.
+void Cache::drop_oldest_version(const CacheKey& key) {
+    const auto at = versions_.find(without_version(key));
+    if (at == versions_.end() || at->second.count < most_versions) {
+        return;
+    }
+    const auto& nodes = at->second.nodes;
+    const auto oldest =
+        *std::min_element(nodes.begin(), nodes.end(),
+                          [](const Nodes::iterator& a, const Nodes::iterator& b) { return a->asked_at < b->asked_at; });
+    evict(nodes_[rank_of(key.kind)], oldest);
 }
 
 // Evicts entries that are worth less than the rank, if that is enough: some more than are needed now, since connections

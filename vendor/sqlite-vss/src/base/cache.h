@@ -4,8 +4,10 @@
 // database, the table, the column and how it is laid out; and who takes an entry out checks its sizes.
 //
 // The key holds a version: 64 random bits that a write transaction gives to what it changes and that no later state
-// ever gets again, not even after a rollback. So an entry is right for every snapshot that names it, nothing is ever
-// invalidated, and an entry that no snapshot names any more is simply not asked for again and ages out.
+// ever gets again, not even after a rollback. So an entry is right for every snapshot that names it, and nothing is
+// ever invalidated. Of one thing (a cell's codes, a segment) a few versions are kept: as many as a writer and a reader
+// of an older snapshot need. The one used longest ago goes when another comes, or a writer would fill the budget with
+// what no snapshot names any more.
 //
 // What is worth memory: directories and sign codes of cells, which every search scans many of, before 4-bit codes,
 // which it reads some hundred of at random, before rows, of which it reads a dozen. Where the budget is spent, a
@@ -106,13 +108,21 @@ class Cache {
         CacheKey key;
         std::shared_ptr<const CacheEntry> entry;
         std::size_t bytes = 0;
+        std::uint64_t asked_at = 0;  // by asked_
     };
     using Nodes = std::list<Node>;
+    static constexpr std::size_t most_versions = 3;
+    struct Versions {
+        std::array<Nodes::iterator, most_versions> nodes;
+        std::size_t count = 0;
+    };
     // 0: worth most.
     static constexpr std::size_t ranks = 3;
     [[nodiscard]] static std::size_t rank_of(CacheKind kind);
 
     void evict(Nodes& from, Nodes::iterator at);
+    void forget_version(Nodes::iterator node);
+    void drop_oldest_version(const CacheKey& key);
     void make_room(std::uint64_t bytes, std::size_t rank);
     void end_round();
     void note_refused_locked(std::size_t bytes);
@@ -128,6 +138,8 @@ class Cache {
     std::atomic<std::uint64_t> insertions_ = 0;
     std::array<Nodes, ranks> nodes_;  // by rank; looked at longest ago first
     std::unordered_map<CacheKey, Nodes::iterator, Hash> index_;
+    std::unordered_map<CacheKey, Versions, Hash> versions_;  // by the key without its version
+    std::uint64_t asked_ = 0;
 
     Cache();
 };
