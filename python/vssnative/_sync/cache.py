@@ -6,13 +6,13 @@ Bounded: the vectors stored first go first. The bound is a number of vectors, ke
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from .._catalog.schema import get_meta, set_meta
-from .._catalog.statements import insert_rows
+from .._catalog.statements import insert_rows, marks, portions
 from .._connection import Connection, execute, transaction
 from ..errors import ConfigurationError
 
@@ -24,19 +24,15 @@ Vector = npt.NDArray[np.float32]
 # The digest of a model, and the hash of a text.
 Key = tuple[str, str]
 
-# SQLite before 3.32 takes so many values in a statement.
-_MOST_VALUES = 999
-
 
 def look_up(conn: Connection, model_digest: str, hashes: Sequence[str], dim: int) -> dict[str, Vector]:
     """The cached vectors of texts by their hashes: float32 ``(dim,)`` each."""
     key_of = _keys(model_digest)
     found: dict[str, Vector] = {}
-    for start in range(0, len(hashes), _MOST_VALUES):
-        keys = {key_of(hash_): hash_ for hash_ in hashes[start : start + _MOST_VALUES]}
-        rows = execute(
-            conn, f"select key, vector from vssnative_cache where key in ({_marks(keys)})", list(keys)
-        )
+    for some in portions(hashes):
+        keys = {key_of(hash_): hash_ for hash_ in some}
+        sql = f"select key, vector from vssnative_cache where key in ({marks(len(keys))})"
+        rows = execute(conn, sql, list(keys))
         found |= {keys[key]: np.frombuffer(blob, dtype="<f4") for key, blob in rows if len(blob) == 4 * dim}
     return found
 
@@ -66,9 +62,9 @@ def store(conn: Connection, vectors: Mapping[Key, Vector]) -> None:
 def forget(conn: Connection, model_digest: str, hashes: Sequence[str]) -> None:
     """Take the vectors of texts away. In the caller's transaction."""
     key_of = _keys(model_digest)
-    for start in range(0, len(hashes), _MOST_VALUES):
-        keys = [key_of(hash_) for hash_ in hashes[start : start + _MOST_VALUES]]
-        execute(conn, f"delete from vssnative_cache where key in ({_marks(keys)})", keys)
+    for some in portions(hashes):
+        keys = [key_of(hash_) for hash_ in some]
+        execute(conn, f"delete from vssnative_cache where key in ({marks(len(keys))})", keys)
 
 
 def _keys(model_digest: str) -> Callable[[str], bytes]:
@@ -85,10 +81,6 @@ def _keys(model_digest: str) -> Callable[[str], bytes]:
         return whole.digest()
 
     return key_of
-
-
-def _marks(values: Collection[object]) -> str:
-    return ", ".join("?" * len(values))
 
 
 def set_cache_limit(conn: Connection, vectors: int) -> None:

@@ -14,8 +14,6 @@ from .layout import POOLING_MODES, DenseModule, ModelLayout
 from .protocol import Float32Matrix, Int64Vector
 from .storage import cached_digest
 
-_NOT_FINITE = "the model gave a vector with a value that is no finite number"
-
 
 class Finisher:
     """What comes after the transformer, for one model.
@@ -27,7 +25,7 @@ class Finisher:
     Attributes:
         dim: values of a vector.
         modes: numbers of the poolings.
-        normalizes: whether vectors are scaled to unit length.
+        scales_poolings: whether what the poolings give is scaled to unit length at once: not where Dense layers follow.
     """
 
     def __init__(self, layout: ModelLayout, dim: int | None = None) -> None:
@@ -36,7 +34,8 @@ class Finisher:
         self.dim = layout.dim if dim is None else dim
         self.modes = [POOLING_MODES.index(mode) for mode in layout.pooling]
         self._dense = [_Dense(module) for module in layout.dense]
-        self.normalizes = layout.normalize or dim is not None
+        self._normalizes = layout.normalize or dim is not None
+        self.scales_poolings = self._normalizes and not self._dense
         self._hidden = layout.hidden_size
 
     @property
@@ -59,20 +58,16 @@ class Finisher:
         Raises:
             EmbeddingError: if a value is not finite.
         """
-        if not self._dense:
-            if not _core.pool_tokens(hidden, lengths, skip, self.modes, self.normalizes, out, targets):
-                raise EmbeddingError(_NOT_FINITE)
-            return
-        pooled = self._room(len(lengths))
-        rows = np.arange(len(lengths), dtype=np.int64)
-        _core.pool_tokens(hidden, lengths, skip, self.modes, False, pooled, rows)
-        self._apply_dense(pooled, out, targets)
+        count = len(lengths)
+        pooled, rows = (
+            (self._room(count), np.arange(count, dtype=np.int64)) if self._dense else (out, targets)
+        )
+        finite = _core.pool_tokens(hidden, lengths, skip, self.modes, self.scales_poolings, pooled, rows)
+        self._finish(pooled, out, targets, finite)
 
     def pooled(self, out: Float32Matrix) -> Float32Matrix:
         """Where the poolings of ``len(out)`` texts go to, before ``end``: `out` itself where nothing comes behind them."""
-        if not self._dense:
-            return out
-        return self._room(len(out))
+        return self._room(len(out)) if self._dense else out
 
     def end(self, pooled: Float32Matrix, out: Float32Matrix, finite: bool) -> None:
         """Make vectors of what ``pooled`` has got, one for each row of `out`.
@@ -83,20 +78,19 @@ class Finisher:
         Raises:
             EmbeddingError: if a value is not finite.
         """
-        if self._dense:
-            self._apply_dense(pooled, out, np.arange(len(out), dtype=np.int64))
-        elif not finite:
-            raise EmbeddingError(_NOT_FINITE)
+        self._finish(pooled, out, np.arange(len(out), dtype=np.int64), finite)
 
     def _room(self, texts: int) -> Float32Matrix:
         # Of the full width: Dense layers need every pooled value.
         return np.empty((texts, self._hidden * len(self.modes)), dtype=np.float32)
 
-    def _apply_dense(self, vectors: Float32Matrix, out: Float32Matrix, targets: Int64Vector) -> None:
-        for layer in self._dense:
-            vectors = layer.apply(vectors)
-        if not _core.finish_rows(vectors, self.normalizes, out, targets):
-            raise EmbeddingError(_NOT_FINITE)
+    def _finish(self, vectors: Float32Matrix, out: Float32Matrix, targets: Int64Vector, finite: bool) -> None:
+        if self._dense:
+            for layer in self._dense:
+                vectors = layer.apply(vectors)
+            finite = _core.finish_rows(vectors, self._normalizes, out, targets)
+        if not finite:
+            raise EmbeddingError("the model gave a vector with a value that is no finite number")
 
 
 class _Dense:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from .. import _core
 from ..errors import ConfigurationError
 from .bert_weights import NATIVE_TYPES, BertWeights
-from .finishing import Finisher
 from .layout import read_json
-from .protocol import Float32Matrix, Int64Vector
+from .protocol import Float32Matrix
 from .rotary_weights import ROTARY_TYPES, read_rotary, rotary_sizes
-from .tokenization import Tokens
-from .work import NativeWork
+from .work import NativeWork, Task
 
 # Columns that the core's kernels take at once (src/embedding/encoder_kernels.h).
 _PANEL = 16
@@ -43,16 +40,9 @@ class NativeEncoder:
         except ValueError as error:
             raise ConfigurationError(f"{transformer}: the core cannot run this model: {error}") from None
 
-    def start(
-        self,
-        tokens: Tokens,
-        batches: Sequence[Int64Vector],
-        finisher: Finisher,
-        skip: int,
-        out: Float32Matrix,
-    ) -> NativeWork:
-        """The work of writing each text's vector into its row of `out`."""
-        return NativeWork(self._encoder, tokens, batches, finisher, skip, out)
+    def start(self, task: Task) -> NativeWork:
+        """The work of writing the texts' vectors."""
+        return NativeWork(self._encoder, task)
 
 
 def _make(transformer: Path, level: str, precision: str) -> _core.BertEncoder:

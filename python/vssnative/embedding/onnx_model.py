@@ -37,7 +37,7 @@ from .protocol import Float32Matrix, Int64Vector, Truncation
 from .storage import atomic_file, cache_directory, cached_digest
 from .threads import default_threads
 from .tokenization import TextTokenizer, Tokens
-from .work import Work
+from .work import Task, Work
 
 # Texts that are tokenized and sorted together; bounds memory, and is large enough that sorting loses little.
 _WINDOW = 8192
@@ -310,13 +310,15 @@ class OnnxEmbedder:
         prompt = self._prompts[kind]
         return self._tokenizer.encode([prompt + text for text in texts] if prompt else texts)
 
-    def start(self, tokens: Tokens, out: Float32Matrix, kind: str, threads: int) -> tuple[Work, int]:
-        """The work of computing the texts' vectors into the rows of `out`, and how many batches it has, cut so that so many
-        threads have something to do."""
-        encoder = self._encoder
-        cut = padded_batches if encoder.padded else packed_batches
-        batches = list(cut(tokens.lengths, encoder.batch_tokens, threads))
-        return encoder.start(tokens, batches, self._finisher, self._skip[kind], out), len(batches)
+    def task(self, tokens: Tokens, out: Float32Matrix, kind: str, threads: int) -> Task:
+        """The texts' vectors into the rows of `out`, in batches cut so that so many threads have something to do."""
+        cut = padded_batches if self._encoder.padded else packed_batches
+        batches = list(cut(tokens.lengths, self._encoder.batch_tokens, threads))
+        return Task(tokens, batches, self._finisher, self._skip[kind], out)
+
+    def start(self, task: Task) -> Work:
+        """The work of it, for threads to take part in."""
+        return self._encoder.start(task)
 
     def _make_encoder(self, backend: str, providers: Sequence[Any] | None) -> _Encoder:
         layout, weights = self._layout, self._weights
@@ -351,14 +353,7 @@ class _Encoder(Protocol):
     @property
     def padded(self) -> bool: ...
 
-    def start(
-        self,
-        tokens: Tokens,
-        batches: Sequence[Int64Vector],
-        finisher: Finisher,
-        skip: int,
-        out: Float32Matrix,
-    ) -> Work: ...
+    def start(self, task: Task) -> Work: ...
 
 
 _BACKENDS = ("auto", "native", "onnxruntime", "openvino")
@@ -390,8 +385,9 @@ class _Run:
     def windows(self) -> Truncation:
         embedder, texts = self._embedder, self._texts
         tokens = embedder.tokens(texts[:_WINDOW], self._kind)
-        work, batches = self._start(tokens, 0)
-        if len(texts) <= _WINDOW and (batches == 1 or self._threads == 1):
+        task = self._task(tokens, 0)
+        work = embedder.start(task)
+        if len(texts) <= _WINDOW and (len(task.batches) == 1 or self._threads == 1):
             more = True
             while more:
                 more = work.run(1)
@@ -405,7 +401,7 @@ class _Run:
                 following = start + _WINDOW
                 ahead: Future[Tokens] | None = None
                 if start:
-                    work, _ = self._start(tokens, start)
+                    work = embedder.start(self._task(tokens, start))
                 if following < len(texts):
                     ahead = pool.submit(embedder.tokens, texts[following : following + _WINDOW], self._kind)
                 running = [pool.submit(work.run) for _ in range(self._threads)]
@@ -422,10 +418,9 @@ class _Run:
             pool.shutdown(wait=True, cancel_futures=True)
         return truncation
 
-    def _start(self, tokens: Tokens, start: int) -> tuple[Work, int]:
-        return self._embedder.start(
-            tokens, self._out[start : start + len(tokens.ids)], self._kind, self._threads
-        )
+    def _task(self, tokens: Tokens, start: int) -> Task:
+        out = self._out[start : start + len(tokens.ids)]
+        return self._embedder.task(tokens, out, self._kind, self._threads)
 
     def _follow(self, work: Work, running: Sequence[Future[bool]]) -> None:
         waiting = set(running)

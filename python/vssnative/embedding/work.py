@@ -6,6 +6,7 @@ import itertools
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -15,6 +16,23 @@ from ..errors import EmbeddingError
 from .finishing import Finisher
 from .protocol import Float32Matrix, Int64Vector
 from .tokenization import Tokens
+
+
+@dataclass(frozen=True)
+class Task:
+    """What there is to compute.
+
+    Attributes:
+        batches: positions of the texts that go through the model together; each text is in one.
+        skip: leading tokens (of a prompt) that pooling leaves out.
+        out: float32 ``(n, dim)``, a row for each text's vector.
+    """
+
+    tokens: Tokens
+    batches: Sequence[Int64Vector]
+    finisher: Finisher
+    skip: int
+    out: Float32Matrix
 
 
 class Work(Protocol):
@@ -48,23 +66,22 @@ class Work(Protocol):
 class NativeWork:
     """Work of the C++ core, which its threads do without Python between batches."""
 
-    def __init__(
-        self,
-        encoder: _core.BertEncoder,
-        tokens: Tokens,
-        batches: Sequence[Int64Vector],
-        finisher: Finisher,
-        skip: int,
-        out: Float32Matrix,
-    ) -> None:
+    def __init__(self, encoder: _core.BertEncoder, task: Task) -> None:
+        tokens, finisher = task.tokens, task.finisher
         count = int(tokens.lengths.sum())
         ids = np.fromiter(itertools.chain.from_iterable(tokens.ids), dtype=np.int32, count=count)
-        self._finisher, self._out = finisher, out
-        self._pooled = finisher.pooled(out)
-        normalize = finisher.normalizes and self._pooled is out
+        self._task = task
+        self._pooled = finisher.pooled(task.out)
         try:
             self._run = _core.EncoderRun(
-                encoder, ids, tokens.lengths, batches, skip, finisher.modes, normalize, self._pooled
+                encoder,
+                ids,
+                tokens.lengths,
+                task.batches,
+                task.skip,
+                finisher.modes,
+                finisher.scales_poolings,
+                self._pooled,
             )
         except (ValueError, IndexError) as error:
             raise EmbeddingError(f"the tokenizer gave what the model does not take: {error}") from None
@@ -80,7 +97,7 @@ class NativeWork:
         self._run.stop()
 
     def end(self) -> None:
-        self._finisher.end(self._pooled, self._out, self._run.finite)
+        self._task.finisher.end(self._pooled, self._task.out, self._run.finite)
 
 
 class Session(ABC):
@@ -98,43 +115,28 @@ class Session(ABC):
     def token_vectors(self, texts: Sequence[list[int]], lengths: Int64Vector) -> Float32Matrix:
         """float32 ``(batch, sequence, hidden)`` from the token ids of each text."""
 
-    def start(
-        self,
-        tokens: Tokens,
-        batches: Sequence[Int64Vector],
-        finisher: Finisher,
-        skip: int,
-        out: Float32Matrix,
-    ) -> Work:
-        """The work of writing each text's vector into its row of `out`."""
-        return SessionWork(self, tokens, batches, finisher, skip, out)
+    def start(self, task: Task) -> Work:
+        """The work of writing the texts' vectors."""
+        return SessionWork(self, task)
 
 
 class SessionWork:
     """Work of another library's session, a call for each batch."""
 
-    def __init__(
-        self,
-        session: Session,
-        tokens: Tokens,
-        batches: Sequence[Int64Vector],
-        finisher: Finisher,
-        skip: int,
-        out: Float32Matrix,
-    ) -> None:
-        self._session, self._tokens, self._batches = session, tokens, batches
-        self._finisher, self._skip, self._out = finisher, skip, out
-        self._next = 0
+    def __init__(self, session: Session, task: Task) -> None:
+        self._session, self._task = session, task
         self._lock = threading.Lock()
-        self._stopped = threading.Event()
+        self._next = 0
+        self._stopped = False
         self.done = 0
 
     def run(self, most: int = 0) -> bool:
+        batches = self._task.batches
         for number in itertools.count(1):
             with self._lock:
-                if self._stopped.is_set() or self._next == len(self._batches):
+                if self._stopped or self._next == len(batches):
                     return False
-                rows = self._batches[self._next]
+                rows = batches[self._next]
                 self._next += 1
             try:
                 self._compute(rows)
@@ -145,15 +147,16 @@ class SessionWork:
                 self.done += len(rows)
             if number == most:
                 break
-        return self._next < len(self._batches)
+        return self._next < len(batches)
 
     def stop(self) -> None:
-        self._stopped.set()
+        self._stopped = True
 
     def end(self) -> None:
         pass
 
     def _compute(self, rows: Int64Vector) -> None:
-        lengths = self._tokens.lengths[rows]
-        hidden = self._session.token_vectors([self._tokens.ids[row] for row in rows], lengths)
-        self._finisher.finish(hidden, lengths, self._skip, self._out, rows)
+        task = self._task
+        lengths = task.tokens.lengths[rows]
+        hidden = self._session.token_vectors([task.tokens.ids[row] for row in rows], lengths)
+        task.finisher.finish(hidden, lengths, task.skip, task.out, rows)

@@ -20,10 +20,43 @@ namespace {
 using F8 [[gnu::vector_size(32)]] = float;
 using I8 [[gnu::vector_size(32)]] = std::int32_t;
 
-inline F8 load8(const float* from) {
-    F8 v;
+// For functions that are written for vectors of any width.
+template <typename F>
+struct WholeOf;
+template <>
+struct WholeOf<F8> {
+    using Type = I8;
+};
+using F16 [[gnu::vector_size(64)]] = float;
+using I16 [[gnu::vector_size(64)]] = std::int32_t;
+template <>
+struct WholeOf<F16> {
+    using Type = I16;
+};
+template <typename F>
+using Whole = typename WholeOf<F>::Type;
+
+template <typename F>
+inline F loaded(const float* from) {
+    F v;
     std::memcpy(&v, from, sizeof v);
     return v;
+}
+template <typename F>
+inline F chosen(Whole<F> mask, F yes, F no) {
+    return reinterpret_cast<F>((reinterpret_cast<Whole<F>>(yes) & mask) | (reinterpret_cast<Whole<F>>(no) & ~mask));
+}
+template <typename F>
+inline F at_least(F a, F b) {
+    return chosen<F>(a > b, a, b);
+}
+template <typename F>
+inline F at_most(F a, float b) {
+    return chosen<F>(a < b, a, F{} + b);
+}
+
+inline F8 load8(const float* from) {
+    return loaded<F8>(from);
 }
 inline void store8(float* to, F8 v) {
     std::memcpy(to, &v, sizeof v);
@@ -38,8 +71,7 @@ inline float sum8(F8 v) {
     return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]));
 }
 inline F8 max8(F8 a, F8 b) {
-    const I8 greater = a > b;
-    return reinterpret_cast<F8>((reinterpret_cast<I8>(a) & greater) | (reinterpret_cast<I8>(b) & ~greater));
+    return at_least<F8>(a, b);
 }
 
 // --- Rotation --------------------------------------------------------------------------------------------------------
@@ -472,9 +504,6 @@ inline I8 load8i(const void* from) {
     std::memcpy(&v, from, sizeof v);
     return v;
 }
-inline F8 select8(I8 mask, F8 yes, F8 no) {
-    return reinterpret_cast<F8>((reinterpret_cast<I8>(yes) & mask) | (reinterpret_cast<I8>(no) & ~mask));
-}
 
 inline void sum_cosines(const std::byte* block, const float* values, std::size_t n, std::uint32_t except,
                         const CosineTerms& terms, CosineSums& sums) {
@@ -497,11 +526,11 @@ inline void sum_cosines(const std::byte* block, const float* values, std::size_t
                        (lane < static_cast<std::int32_t>(n)) & (size < splat8(4));
         const F8 ratio = splat8(2 * terms.square * terms.scale) * r;
         const F8 weight = ones / (ones + ratio * ratio);
-        const F8 kept = select8(use, weight * t, F8{});
-        count += select8(use, weight, F8{});
+        const F8 kept = chosen<F8>(use, weight * t, F8{});
+        count += chosen<F8>(use, weight, F8{});
         first += kept;
-        second += select8(use, kept * t, F8{});
-        blur += select8(use, weight * ratio * ratio, F8{});
+        second += chosen<F8>(use, kept * t, F8{});
+        blur += chosen<F8>(use, weight * ratio * ratio, F8{});
     }
     sums.count += sum8(count);
     sums.first += sum8(first);
@@ -515,41 +544,6 @@ inline void place_cells(const float* scores, const float* norms, std::size_t n, 
         store8(out + i, splat8(terms[0]) + splat8(terms[1]) * norm * norm +
                             load8(scores + i) * (splat8(terms[2]) * norm + splat8(terms[3])));
     }
-}
-
-// What follows is written for vectors of any width.
-template <typename F>
-struct WholeOf;
-template <>
-struct WholeOf<F8> {
-    using Type = I8;
-};
-using F16 [[gnu::vector_size(64)]] = float;
-using I16 [[gnu::vector_size(64)]] = std::int32_t;
-template <>
-struct WholeOf<F16> {
-    using Type = I16;
-};
-template <typename F>
-using Whole = typename WholeOf<F>::Type;
-
-template <typename F>
-F loaded(const float* from) {
-    F v;
-    std::memcpy(&v, from, sizeof v);
-    return v;
-}
-template <typename F>
-F chosen(Whole<F> mask, F yes, F no) {
-    return reinterpret_cast<F>((reinterpret_cast<Whole<F>>(yes) & mask) | (reinterpret_cast<Whole<F>>(no) & ~mask));
-}
-template <typename F>
-F at_least(F a, F b) {
-    return chosen<F>(a > b, a, b);
-}
-template <typename F>
-F at_most(F a, float b) {
-    return chosen<F>(a < b, a, F{} + b);
 }
 
 // 1 / sqrt(v) to some 5e-6.
