@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "base/prefetch.h"
 #include "kernels/kernels_table.h"
 
 namespace vss {
@@ -215,7 +216,7 @@ inline void block(const std::byte* queries, std::size_t query_stride, const std:
         if (prefetch_distance != 0) {
 #pragma GCC unroll 8
             for (std::size_t r = 0; r < Rows; ++r) {
-                __builtin_prefetch(rows + r * stride + i * bytes + prefetch_distance);
+                prefetch(rows + r * stride + i * bytes + prefetch_distance);
             }
         }
 #pragma GCC unroll 8
@@ -375,7 +376,10 @@ typename Terms::Result squares_of(const std::byte* vector, std::size_t dim) {
 }
 
 constexpr std::size_t long_row = 192;
-constexpr std::size_t stream_prefetch_bytes = 4096;
+// How far ahead rows are fetched that are read one after another, and several at a time. One stream is followed by the
+// processor itself: fetching it farther ahead took a quarter more time on a Zen 4 with AVX2.
+constexpr std::size_t ahead_of_one = 2048;
+constexpr std::size_t ahead_of_several = 8192;
 
 template <class Simd, class Terms, ElementType type, Metric metric>
 void one(const void* query_bytes, const std::byte* rows, std::size_t stride, std::size_t n, std::size_t dim,
@@ -391,13 +395,12 @@ void one(const void* query_bytes, const std::byte* rows, std::size_t stride, std
     if (type != ElementType::float32 || dim < long_row) {
         constexpr std::size_t rows_at_once = 4;
         for (; i + rows_at_once <= n; i += rows_at_once) {
-            one_block<Terms, metric, rows_at_once, 2>(query, rows + i * stride, stride, dim, rows_at_once * stride,
+            one_block<Terms, metric, rows_at_once, 2>(query, rows + i * stride, stride, dim, ahead_of_several,
                                                       query_squares, out + i);
         }
     }
     for (; i < n; ++i) {
-        one_block<Terms, metric, 1, 2>(query, rows + i * stride, stride, dim, stream_prefetch_bytes, query_squares,
-                                       out + i);
+        one_block<Terms, metric, 1, 2>(query, rows + i * stride, stride, dim, ahead_of_one, query_squares, out + i);
     }
     if constexpr (type != ElementType::int8) {
         repair<Simd, type, metric>(query, rows, stride, n, dim, out);
@@ -499,7 +502,7 @@ void one_hamming(const void* query_bytes, const std::byte* rows, std::size_t str
     const std::size_t bytes = vector_bytes(ElementType::bit, dim);
     for (std::size_t i = 0; i < n; ++i) {
         const std::byte* row = rows + i * stride;
-        __builtin_prefetch(row + 16 * stride);
+        prefetch(row + ahead_of_several);
         std::size_t at = 0;
         std::uint64_t bits = Simd::different_bits(query, row, bytes, at);
         for (; at + 8 <= bytes; at += 8) {

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <limits>
 
+#include "base/prefetch.h"
+
 namespace vss {
 namespace {
 
@@ -370,19 +372,17 @@ void CellDirectory::rank_more(const CodeQuery& query, std::size_t count, For pur
                                                        cells.data()));
         }
         constexpr std::size_t ahead = 4;
-        const auto prefetch = [&](std::size_t i) {
+        const auto fetch = [&](std::size_t i) {
             if (i < cells.size()) {
-                __builtin_prefetch(&infos_[cells[i]]);
-                for (std::size_t byte = 0; byte < padded_; byte += 64) {
-                    __builtin_prefetch(centroid_bytes(cells[i]) + byte);
-                }
+                prefetch(&infos_[cells[i]]);
+                prefetch(centroid_bytes(cells[i]), padded_);
             }
         };
         for (std::size_t i = 0; i < ahead; ++i) {
-            prefetch(i);
+            fetch(i);
         }
         for (std::size_t i = 0; i < cells.size(); ++i) {
-            prefetch(i + ahead);
+            fetch(i + ahead);
             ranking.pool.push_back(measure(query, cells[i], purpose));
         }
     }

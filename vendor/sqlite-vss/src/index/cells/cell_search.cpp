@@ -10,6 +10,7 @@
 #include <limits>
 
 #include "base/ordered_key.h"
+#include "base/prefetch.h"
 #include "kernels/kernels.h"
 #include "kernels/vector_value.h"
 
@@ -112,8 +113,8 @@ Status CellSearch::open_cells(std::size_t end) {
     const bool product = index_.space().estimate() == Estimate::product;
     for (std::size_t i = scans_.size(); i < std::min(end, ranked_.size()); ++i) {
         if (i + views_ahead < ranked_.size()) {
-            __builtin_prefetch(&directory_->info(ranked_[i + views_ahead].cell));
-            __builtin_prefetch(&cells_[ranked_[i + views_ahead].cell]);
+            prefetch(&directory_->info(ranked_[i + views_ahead].cell));
+            prefetch(&cells_[ranked_[i + views_ahead].cell]);
         }
         const RankedCell& at = ranked_[i];
         const CellInfo& info = directory_->info(at.cell);

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "base/prefetch.h"
 #include "index/cells/cell_search.h"
 
 namespace vss {
@@ -13,6 +14,8 @@ namespace {
 constexpr float infinity = std::numeric_limits<float>::infinity();
 // Squares and products of tiny numbers are off by less.
 constexpr float lost_to_underflow = 4 * std::numeric_limits<float>::min();
+// Chunks of codes lie wherever there was room, where the processor's own prefetching does not follow.
+constexpr std::size_t chunks_ahead = 2;
 
 }  // namespace
 
@@ -110,6 +113,9 @@ Status CellSearch::consider_all(const CellQuery& query, std::vector<Neighbor>& o
                 }
                 const std::size_t n =
                     std::min<std::size_t>(static_cast<std::size_t>(std::bit_width(chunk.live)), chunk_slots);
+                if (number + chunks_ahead < view.chunks.size()) {
+                    prefetch(view.chunks[number + chunks_ahead].first, n * code_bytes);
+                }
                 fine_.estimates(chunk.first, std::span(together).first(n));
                 for (std::size_t i = 0; i < n; ++i) {
                     if ((chunk.live >> i & 1) != 0) {

@@ -5,19 +5,14 @@
 #include <optional>
 
 #include "base/ordered_key.h"
+#include "base/prefetch.h"
 #include "index/cells/cell_search.h"
 
 namespace vss {
 namespace {
 
 constexpr float infinity = std::numeric_limits<float>::infinity();
-constexpr std::size_t rows_ahead = 3;
-
-void prefetch(const std::byte* from, std::size_t bytes) {
-    for (std::size_t i = 0; i < bytes; i += 64) {
-        __builtin_prefetch(from + i);
-    }
-}
+constexpr std::size_t rows_ahead = 4;
 
 }  // namespace
 
@@ -56,7 +51,7 @@ Status CellSearch::look_at(std::span<const Passed> rows, const CellQuery& query,
         }
         const std::uint32_t within = row.slot % segment_slots;
         ChunkView& chunk = chunk_view(*view, within / chunk_slots);
-        __builtin_prefetch(&chunk);
+        prefetch(&chunk);
         places_.push_back({&chunk, nullptr, row.slot, within % chunk_slots});
     }
     std::optional<bool> passes_by;
@@ -123,7 +118,7 @@ Status CellSearch::look_at(std::span<const Passed> rows, const CellQuery& query,
         if (i < refined_.size()) {
             row_places_[i] = row_in_memory(places_[key_number(refined_[i])].slot);
             if (row_places_[i].vector != nullptr) {
-                __builtin_prefetch(row_places_[i].rowid);
+                prefetch(row_places_[i].rowid);
                 prefetch(row_places_[i].vector, rows_.vector_bytes());
             }
         }

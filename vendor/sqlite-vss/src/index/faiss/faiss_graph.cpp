@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <functional>
 
+#include "base/prefetch.h"
 #include "index/faiss/faiss_smallest.h"
 
 namespace vss {
@@ -104,14 +105,9 @@ class Search {
 
   private:
     static constexpr std::size_t ahead = 2;  // vectors asked for before they are measured
-    static constexpr std::size_t line = 64 / sizeof(float);
 
     [[nodiscard]] const float* row(Id id) const { return rows_ + static_cast<std::size_t>(id) * dim_; }
-    void fetch(Id id) const {
-        for (std::size_t i = 0; i < dim_; i += line) {
-            __builtin_prefetch(row(id) + i);
-        }
-    }
+    void fetch(Id id) const { prefetch(row(id), dim_ * sizeof(float)); }
     [[nodiscard]] Node measured(Id id) const {
         return {is_l2_ ? faiss::fvec_L2sqr(query_, row(id), dim_) : -faiss::fvec_inner_product(query_, row(id), dim_),
                 id};
