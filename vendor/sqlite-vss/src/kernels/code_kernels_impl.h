@@ -313,12 +313,19 @@ inline void dots_u4(const std::uint8_t* a, std::size_t stride, std::size_t n, co
 // Values padded to a multiple of 8.
 inline std::size_t count_below(const float* values, std::size_t n, float limit) {
     I8 count = {};
+    I8 other = {};
     const F8 limits = splat8(limit);
-    for (std::size_t i = 0; i < n; i += 8) {
+    std::size_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        count -= load8(values + i) < limits;
+        other -= load8(values + i + 8) < limits;
+    }
+    if (i < n) {
         count -= load8(values + i) < limits;
     }
+    count += other;
     std::size_t sum = 0;
-    for (std::size_t i = 0; i < 8; ++i) {
+    for (i = 0; i < 8; ++i) {
         sum += static_cast<std::size_t>(count[i]);
     }
     return sum;
@@ -345,7 +352,8 @@ struct Halving {
 };
 
 // Halving the range of values and counting takes a few passes without a branch to guess; selecting by comparisons
-// guesses wrong half of the time. Halved as integers, whatever lies far out costs a pass or two and no precision.
+// guesses wrong half of the time. Halved as floats some times, which is enough for most values; then as integers, so that
+// whatever lies far out costs no precision.
 inline Halving halve(float* values, std::size_t n, std::size_t wanted) {
     constexpr float infinity = __builtin_inff();
     const std::size_t padded = (n + 7) / 8 * 8;
@@ -371,8 +379,14 @@ inline Halving halve(float* values, std::size_t n, std::size_t wanted) {
     }
     std::int64_t low = order_of(first);
     std::int64_t high = std::int64_t{order_of(last)} + 1;  // behind infinity is none
-    while (high - low > 1) {
-        const std::int64_t middle = low + (high - low) / 2;
+    constexpr int times_as_floats = 8;
+    for (int times = 0; high - low > 1; ++times) {
+        std::int64_t middle = low + (high - low) / 2;
+        if (times < times_as_floats) {
+            const float half = value_of(low) / 2 + value_of(high) / 2;
+            const std::int64_t at = half == half ? order_of(half) : middle;
+            middle = at > low && at < high ? at : middle;
+        }
         const std::size_t below = count_below(values, padded, value_of(middle));
         if (below < wanted) {
             low = middle;
