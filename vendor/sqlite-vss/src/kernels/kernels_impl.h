@@ -369,9 +369,9 @@ inline void one_block(const std::byte* query, const std::byte* rows, std::size_t
 }
 
 template <class Terms>
-typename Terms::Result squares_of(const std::byte* vector, std::size_t dim) {
+typename Terms::Result squares_of(const std::byte* vector, std::size_t dim, std::size_t prefetch_distance = 0) {
     typename Terms::Result squares;
-    block<Terms, Sum::product, 1, 1, 2, false>(vector, 0, vector, 0, dim, 0, &squares, nullptr);
+    block<Terms, Sum::product, 1, 1, 2, false>(vector, 0, vector, 0, dim, prefetch_distance, &squares, nullptr);
     return squares;
 }
 
@@ -416,11 +416,12 @@ constexpr std::size_t batch_most_rows = 256;
 // `squares`: those of the rows, for cosine; else not read.
 template <class Terms, Metric metric, std::size_t Queries, std::size_t Rows, std::size_t Parts>
 inline void batch_block(const std::byte* queries, std::size_t query_stride, const std::byte* rows, std::size_t stride,
-                        std::size_t n, std::size_t dim, const typename Terms::Result* query_squares,
-                        const typename Terms::Result* squares, float* out) {
+                        std::size_t n, std::size_t dim, std::size_t prefetch_distance,
+                        const typename Terms::Result* query_squares, const typename Terms::Result* squares,
+                        float* out) {
     typename Terms::Result sums[Queries * Rows];
-    block<Terms, sum_of(metric), Queries, Rows, Parts, false>(queries, query_stride, rows, stride, dim, 0, sums,
-                                                              nullptr);
+    block<Terms, sum_of(metric), Queries, Rows, Parts, false>(queries, query_stride, rows, stride, dim,
+                                                              prefetch_distance, sums, nullptr);
 #pragma GCC unroll 8
     for (std::size_t q = 0; q < Queries; ++q) {
 #pragma GCC unroll 8
@@ -437,8 +438,8 @@ inline void batch_block(const std::byte* queries, std::size_t query_stride, cons
 // `Queries` queries over `count` rows, in register blocks of `Rows`.
 template <class Terms, Metric metric, std::size_t Queries, std::size_t Rows, std::size_t Parts>
 inline void batch_rows(const std::byte* queries, std::size_t query_stride, const std::byte* rows, std::size_t stride,
-                       std::size_t count, std::size_t n, std::size_t dim, const typename Terms::Result* squares,
-                       float* out) {
+                       std::size_t count, std::size_t n, std::size_t dim, std::size_t prefetch_distance,
+                       const typename Terms::Result* squares, float* out) {
     typename Terms::Result query_squares[Queries] = {};
     if constexpr (metric == Metric::cosine) {
         for (std::size_t q = 0; q < Queries; ++q) {
@@ -448,11 +449,11 @@ inline void batch_rows(const std::byte* queries, std::size_t query_stride, const
     std::size_t i = 0;
     for (; i + Rows <= count; i += Rows) {
         batch_block<Terms, metric, Queries, Rows, Parts>(queries, query_stride, rows + i * stride, stride, n, dim,
-                                                         query_squares, squares + i, out + i);
+                                                         prefetch_distance, query_squares, squares + i, out + i);
     }
     for (; i < count; ++i) {
         batch_block<Terms, metric, Queries, 1, Parts>(queries, query_stride, rows + i * stride, stride, n, dim,
-                                                      query_squares, squares + i, out + i);
+                                                      prefetch_distance, query_squares, squares + i, out + i);
     }
 }
 
@@ -470,21 +471,25 @@ void batch(const std::byte* queries, std::size_t nq, std::size_t query_stride, c
         const std::byte* const part = rows + first * stride;
         if constexpr (metric == Metric::cosine) {
             for (std::size_t i = 0; i < count; ++i) {
-                squares[i] = squares_of<Terms>(part + i * stride, dim);
+                squares[i] = squares_of<Terms>(part + i * stride, dim, ahead_of_one);
             }
         }
+        // The first to go over the rows has them from memory.
+        const auto ahead = [](std::size_t query) {
+            return query == 0 && metric != Metric::cosine ? ahead_of_several : std::size_t{0};
+        };
         std::size_t q = 0;
         for (; q + Queries <= nq; q += Queries) {
             batch_rows<Terms, metric, Queries, Rows, 1>(queries + q * query_stride, query_stride, part, stride, count,
-                                                        n, dim, squares, out + q * n + first);
+                                                        n, dim, ahead(q), squares, out + q * n + first);
         }
         for (; q + 2 <= nq; q += 2) {
             batch_rows<Terms, metric, 2, 4, 1>(queries + q * query_stride, query_stride, part, stride, count, n, dim,
-                                               squares, out + q * n + first);
+                                               ahead(q), squares, out + q * n + first);
         }
         if (q < nq) {
             batch_rows<Terms, metric, 1, 4, 2>(queries + q * query_stride, query_stride, part, stride, count, n, dim,
-                                               squares, out + q * n + first);
+                                               ahead(q), squares, out + q * n + first);
         }
     }
     if constexpr (type != ElementType::int8) {
