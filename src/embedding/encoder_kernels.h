@@ -35,6 +35,7 @@ struct Product {
     std::size_t c_step;
     bool add;  // to what is in c
     After after;
+    std::size_t panels_there = 0;  // as HalfProduct's; 0: they need not be asked for
 };
 
 // bfloat16 values are multiplied in pairs of neighbouring inputs, and a tile takes so many inputs at once.

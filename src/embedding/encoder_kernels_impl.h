@@ -114,8 +114,17 @@ inline void tile(const Task& product, const Factor* a, std::size_t row, std::siz
             sums[i][j] = Lanes::all(0.0F);
         }
     }
+    // The first rows ask for the panels that are next: where rows are few, as those of a query are, most time goes into
+    // waiting for weights. How many is known when this is compiled, as the inner loop has no register to spare.
+    const bool asks = row == 0 && column / kPanel + 2 * count <= product.panels_there;
     const std::size_t steps = product.k / Factors::kInputs;
     for (std::size_t step = 0; step < steps; ++step) {
+        if (asks) {
+#pragma GCC unroll 4
+            for (std::size_t j = count; j < 2 * count; ++j) {
+                __builtin_prefetch(b + j * product.b_step + step * kRow, 0, 2);
+            }
+        }
         decltype(Factors::load(b)) right[kSums];
 #pragma GCC unroll 4
         for (std::size_t j = 0; j < kSums; ++j) {

@@ -184,7 +184,8 @@ struct Linear {
                           .c = c,
                           .c_step = c_step,
                           .add = add || input != 0,
-                          .after = last ? after : After::nothing});
+                          .after = last ? after : After::nothing,
+                          .panels_there = (outputs - output) / kPanel});
     }
 
     // The product of all inputs with some outputs.
