@@ -357,6 +357,8 @@ Status CellSearch::scan_cells(const CellQuery& query, std::vector<Neighbor>& out
     width_ = normal_quantile(2 * lost_by_signs * (1 - query.recall));
     fine_width_ = width_for_codes(query.recall);
     const double misses = misses_for(query.recall, wanted_among_all(query));
+    // Fewer rows than k may lie within a distance: nothing was learned of so near ones, nor of none.
+    const bool within = query.rows != nullptr && query.rows->distance_below != std::numeric_limits<double>::infinity();
     ranked_.clear();
     placed_ = 0;
     scans_.clear();
@@ -404,15 +406,22 @@ Status CellSearch::scan_cells(const CellQuery& query, std::vector<Neighbor>& out
         VSS_TRY(look_at_passed(query, false, out));
         expect_near(limit);
     }
+    const double at_first = std::min(expected_.left, 1.0);
     BlockAt ahead;
     Status status = Status::ok();
     for (std::size_t i = 0;; ++i) {
         // What is expected to be missed counts once: a row's second copy was scanned as often as other entries.
         const auto target = [&] {
-            const double found =
-                static_cast<double>(out.size() == query.k ? query.k : std::max<std::size_t>(out.size(), 1));
             const double unseen = std::max(1 - static_cast<double>(costs_.entries) / (2 * rows), 0.0);
-            const double each = std::min(misses * std::clamp(static_cast<double>(i), 1.0, most_counted), most);
+            const auto counted = std::clamp(static_cast<double>(i), 1.0, most_counted);
+            double each = std::min(misses * counted, most);
+            double found = static_cast<double>(std::max<std::size_t>(out.size(), 1));
+            if (within && out.size() < query.k) {
+                const auto among_all = static_cast<std::size_t>(found / share);
+                each = std::min(
+                    {each, misses_for(query.recall, among_all) * counted, expected_unlearned * (1 - query.recall)});
+                found = out.empty() ? at_first : found;
+            }
             return each * found / std::max(share * unseen, 1e-9);
         };
         const bool at_end = i == live || (query.cells > 0 && i == query.cells);
