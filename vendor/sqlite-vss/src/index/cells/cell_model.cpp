@@ -128,6 +128,7 @@ void MissModel::begin(const CellSpace& space, const CodeQuery& query, std::span<
     place_ = space.is_spherical() ? std::array<float, 4>{l2 ? query.square : 0, l2 ? 1.0F : 0, l2 ? 2.0F : 1.0F, 0}
                                   : std::array<float, 4>{l2 ? query.square : 0, 0, 0, 1};
     offsets_.assign(norms_.size(), far_);
+    counted_ = rows_;
     if (!scores.empty()) {
         scores_.assign(norms_.size(), 0);
         std::copy_n(scores.begin(), std::min(scores.size(), scores_.size()), scores_.begin());
@@ -198,7 +199,7 @@ double MissModel::rows_until(const Expected& expected, double per_cell, double c
             Alike& kind = alike[static_cast<std::size_t>(std::clamp(highest - power, 0, static_cast<int>(kinds) - 1))];
             ++kind.cells;
             kind.expected += static_cast<double>(rows);
-            kind.rows += static_cast<double>(rows_[i]);
+            kind.rows += static_cast<double>(counted_[i]);
         }
     }
     double left = expected.left;
@@ -247,8 +248,9 @@ void MissModel::expect(float limit, Expected& out) {
             radii = blurred_.data();
         }
         out.rows.resize(norms_.size());
-        out.left = code_kernels().expect_near({offsets_.data(), radii, spreads_.data(), farthest_.data(), rows_.data()},
-                                              norms_.size(), terms, out.rows.data());
+        out.left =
+            code_kernels().expect_near({offsets_.data(), radii, spreads_.data(), farthest_.data(), counted_.data()},
+                                       norms_.size(), terms, out.rows.data());
         choose_likely(out);
     } else {
         out.left = expect_of_chosen(terms, least_radius, out);
@@ -294,7 +296,7 @@ float MissModel::expect_of_chosen(const ChanceTerms& terms, float least_radius, 
         radii[i] = radii_[cell] < least_radius ? least_radius : radii_[cell];
         spreads[i] = spreads_[cell];
         farthest[i] = farthest_[cell];
-        rows[i] = offsets[i] < far_ ? rows_[cell] : 0;
+        rows[i] = offsets[i] < far_ ? counted_[cell] : 0;
         if (i < out.likely) {
             out.rows[cell] = 0;
         } else {

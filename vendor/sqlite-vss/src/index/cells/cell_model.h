@@ -71,6 +71,9 @@ class MissModel {
         mean_ = mean;
         variance_ = variance;
     }
+    // Until the next query begins only so many rows of each cell count; as many numbers as there are cells, and up to a
+    // multiple of 8. They must outlive it.
+    void count_only(std::span<const float> rows) { counted_ = rows; }
     // Of this query alone.
     [[nodiscard]] bool seen(double& mean, double& variance) const;
     // A new query: where all cells are, as far as sign codes of centroids tell; empty: all will be measured.
@@ -102,6 +105,7 @@ class MissModel {
     std::vector<float> spreads_;
     std::vector<float> farthest_;
     std::vector<float> rows_;
+    std::span<const float> counted_;  // rows_, or what count_only() was given
     std::vector<float> scores_;
     std::vector<float> offsets_;  // |q - c|^2, or -<q, c>
     std::array<float, 4> place_ = {};

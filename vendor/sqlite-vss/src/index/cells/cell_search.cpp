@@ -109,7 +109,7 @@ Status CellSearch::begin(const CellQuery& query) {
 }
 
 // The codes of the cells ranked up to `end`, which are scanned in this order.
-Status CellSearch::open_cells(std::size_t end) {
+Status CellSearch::open_cells(std::size_t end, const CellMatches* matches) {
     const bool product = index_.space().estimate() == Estimate::product;
     for (std::size_t i = scans_.size(); i < std::min(end, ranked_.size()); ++i) {
         if (i + views_ahead < ranked_.size()) {
@@ -117,6 +117,10 @@ Status CellSearch::open_cells(std::size_t end) {
             prefetch(&cells_[ranked_[i + views_ahead].cell]);
         }
         const RankedCell& at = ranked_[i];
+        if (matches != nullptr && matches->entries[at.cell] == 0) {
+            scans_.emplace_back();  // none that counts
+            continue;
+        }
         const CellInfo& info = directory_->info(at.cell);
         const CellView& view = cells_[at.cell];
         CellScan scan = view.scan;
@@ -350,8 +354,14 @@ void CellSearch::expect_near(float limit) {
 // `exact`: looking at every row is cheaper.
 Status CellSearch::scan_cells(const CellQuery& query, std::vector<Neighbor>& out, bool& exact) {
     const bool filtered = query.slots != nullptr && query.slots->limited;
-    const double rows = static_cast<double>(std::max<std::uint64_t>(index_.state().rows, 1));
-    const double share = filtered ? std::min(static_cast<double>(query.slots->count) / rows, 1.0) : 1.0;
+    // Rows that pass and lie together are counted cell by cell; others lie in all cells, a share of each.
+    const CellMatches* matches =
+        query.matches != nullptr && query.matches->is_uneven && trace_ == nullptr ? query.matches : nullptr;
+    const double all = static_cast<double>(std::max<std::uint64_t>(index_.state().rows, 1));
+    const double rows = matches != nullptr ? static_cast<double>(query.slots->count) : all;
+    const double of_all = filtered ? std::min(static_cast<double>(query.slots->count) / all, 1.0) : 1.0;
+    const double share = matches != nullptr ? 1.0 : of_all;
+    double counted_entries = 0;
     const std::size_t live = directory_->live();
     const double start = now_us();
     width_ = normal_quantile(2 * lost_by_signs * (1 - query.recall));
@@ -365,12 +375,15 @@ Status CellSearch::scan_cells(const CellQuery& query, std::vector<Neighbor>& out
     held_.clear();
     directory_->begin_ranking(query_, ranking_);
     model_.begin(index_.space(), query_, ranking_.estimates);
+    if (matches != nullptr) {
+        model_.count_only(matches->rows);
+    }
     if (trace_ == nullptr) {
         const LearnedRecall& known = learned();
         model_.suppose(known.cosine_mean, known.cells_then > 0 ? known.cosine_variance : 1 / static_cast<float>(dim_));
     }
-    const double cells = learned_cells(query.recall, query.k) / std::sqrt(share) + 8;
-    const double most_counted = most_cells_counted(query.recall, query.k) / std::sqrt(share);
+    const double cells = learned_cells(query.recall, query.k) / std::sqrt(of_all) + 8;
+    const double most_counted = most_cells_counted(query.recall, query.k) / std::sqrt(of_all);
     rank_more(query.cells > 0
                   ? query.cells
                   : static_cast<std::size_t>(cells < static_cast<double>(live) ? std::max(cells, 1.0)
@@ -380,7 +393,9 @@ Status CellSearch::scan_cells(const CellQuery& query, std::vector<Neighbor>& out
         VSS_TRY(rank_as_stranger(stranger_, ranked_));
     }
     place_ranked();
-    double most = most_expected(query.recall);
+    // Nothing was learned of rows that lie together.
+    const double unlearned = expected_unlearned * (1 - query.recall);
+    double most = matches != nullptr ? unlearned : most_expected(query.recall);
     const double usual = usual_to_nearest();
     double rank_us = now_us() - start;
     seen_.resize(segments_.size() * rows_.segment_slots() / 64 + 1);
@@ -412,14 +427,13 @@ Status CellSearch::scan_cells(const CellQuery& query, std::vector<Neighbor>& out
     for (std::size_t i = 0;; ++i) {
         // What is expected to be missed counts once: a row's second copy was scanned as often as other entries.
         const auto target = [&] {
-            const double unseen = std::max(1 - static_cast<double>(costs_.entries) / (2 * rows), 0.0);
-            const auto counted = std::clamp(static_cast<double>(i), 1.0, most_counted);
+            const double unseen = std::max(1 - counted_entries / (2 * rows), 0.0);
+            const auto counted = std::clamp(static_cast<double>(costs_.cells), 1.0, most_counted);
             double each = std::min(misses * counted, most);
             double found = static_cast<double>(std::max<std::size_t>(out.size(), 1));
             if (within && out.size() < query.k) {
-                const auto among_all = static_cast<std::size_t>(found / share);
-                each = std::min(
-                    {each, misses_for(query.recall, among_all) * counted, expected_unlearned * (1 - query.recall)});
+                const auto among_all = static_cast<std::size_t>(found / of_all);
+                each = std::min({each, misses_for(query.recall, among_all) * counted, unlearned});
                 found = out.empty() ? at_first : found;
             }
             return each * found / std::max(share * unseen, 1e-9);
@@ -438,7 +452,7 @@ Status CellSearch::scan_cells(const CellQuery& query, std::vector<Neighbor>& out
                 limit = reach(query, out);
                 if (!out.empty() && usual < std::numeric_limits<double>::infinity() &&
                     std::min_element(out.begin(), out.end())->reported() > usual * unit_) {
-                    most = expected_unlearned * (1 - query.recall);
+                    most = unlearned;
                 }
                 if (!known) {
                     entries_before = costs_.entries;
@@ -485,7 +499,7 @@ Status CellSearch::scan_cells(const CellQuery& query, std::vector<Neighbor>& out
             }
         }
         // What is not scanned should not be read.
-        status = open_cells(i + cells_ahead);
+        status = open_cells(i + cells_ahead, matches);
         if (!status.is_ok()) {
             break;
         }
@@ -511,7 +525,8 @@ Status CellSearch::scan_cells(const CellQuery& query, std::vector<Neighbor>& out
         }
         model_.end_cell();
         costs_.entries += scans_[i].entries;
-        ++costs_.cells;
+        counted_entries += matches != nullptr ? matches->entries[cell] : scans_[i].entries;
+        costs_.cells += scans_[i].blocks > 0 || matches == nullptr ? 1U : 0U;
     }
     if (status.is_ok() && !exact && !passed_.empty()) {
         status = look_at_passed(query, !known, out);
@@ -535,6 +550,15 @@ Status CellSearch::scan_cells(const CellQuery& query, std::vector<Neighbor>& out
     return status;
 }
 
+// So few pass that looking at each of them costs no more than scanning cells.
+bool CellSearch::takes_matches_by_codes(const CellQuery& query) const {
+    const double rows = static_cast<double>(std::max<std::uint64_t>(index_.state().rows, 1));
+    const auto matches = static_cast<double>(query.slots->count);
+    const double entries = learned_share(query.recall) * 2 * rows;
+    return matches * refine_cost <= std::min(entries / std::sqrt(matches / rows), 2 * rows) ||
+           query.slots->count <= 4 * query.k;
+}
+
 Status CellSearch::search(const CellQuery& query, std::vector<Neighbor>& out) {
     out.clear();
     VSS_TRY(refresh());
@@ -550,21 +574,21 @@ Status CellSearch::search_seen(const CellQuery& query, std::vector<Neighbor>& ou
         return Status::ok();
     }
     const bool filtered = query.slots != nullptr && query.slots->limited;
-    if (filtered) {
-        const double rows = static_cast<double>(std::max<std::uint64_t>(index_.state().rows, 1));
-        const auto matches = static_cast<double>(query.slots->count);
-        const double entries = learned_share(query.recall) * 2 * rows;
-        if (matches * refine_cost <= std::min(entries / std::sqrt(matches / rows), 2 * rows) ||
-            query.slots->count <= 4 * query.k) {
-            return all();
-        }
+    if (filtered && takes_matches_by_codes(query)) {
+        return all();
     }
     const bool is_plain =
         !filtered && query.cells == 0 && (query.rows == nullptr || query.rows->distance_below == infinity);
     bool exact = query.cells == 0 && misses_for(query.recall, wanted_among_all(query)) < 0;
     exact = exact || (is_plain && cells_cost_more(query));
     if (!exact) {
-        VSS_TRY(scan_cells(query, out, exact));
+        CellMatches matches;
+        CellQuery counted = query;
+        if (filtered && query.matches == nullptr && may_count_matches()) {
+            VSS_TRY(count_matches(*query.slots, matches));
+            counted.matches = &matches;
+        }
+        VSS_TRY(scan_cells(counted, out, exact));
         if (is_plain) {
             note_by_cells(query, exact);
         }

@@ -63,13 +63,21 @@ struct SlotFilter {
     void allow(std::uint32_t slot);
 };
 
+// How many rows that pass a filter the cells hold.
+struct CellMatches {
+    std::vector<float> rows;             // first copies in each cell, and up to a multiple of 8
+    std::vector<std::uint32_t> entries;  // second copies too
+    bool is_uneven = false;              // more lie in some cells and fewer in others than by chance
+};
+
 struct CellQuery {
     const std::byte* vector = nullptr;  // of the column's element type
     std::size_t k = 0;
     double recall = 0.95;
     const SlotFilter* slots = nullptr;
-    const RowFilter* rows = nullptr;  // distance bounds, and rowids where `slots` is null
-    std::size_t cells = 0;            // scan exactly so many; 0: as the recall needs
+    const RowFilter* rows = nullptr;       // distance bounds, and rowids where `slots` is null
+    std::size_t cells = 0;                 // scan exactly so many; 0: as the recall needs
+    const CellMatches* matches = nullptr;  // of `slots`, once they were counted
 };
 
 class CellSearch {
@@ -255,7 +263,7 @@ class CellSearch {
     void expect_by_k(const std::vector<Neighbor>& best);
     bool note_expected(double rows);
     Status consider_all(const CellQuery& query, std::vector<Neighbor>& out);
-    Status open_cells(std::size_t end);
+    Status open_cells(std::size_t end, const CellMatches* matches);
     Status scan_cell(std::size_t i, BlockAt& ahead, const CellQuery& query, float limit);
     static CellScan scan_of(const CodeBlocks& codes);
     bool find_block(BlockAt& at) const;
@@ -283,6 +291,9 @@ class CellSearch {
     void release_chunks();
     class Queue;
     Status search_seen(const CellQuery& query, std::vector<Neighbor>& out);
+    [[nodiscard]] bool takes_matches_by_codes(const CellQuery& query) const;
+    [[nodiscard]] bool may_count_matches() const;
+    Status count_matches(const SlotFilter& slots, CellMatches& out);
     [[nodiscard]] static Status not_in_memory();
     void see_as(const CellSearch& other, const OpenSource& open);
     void close_source() { source_.reset(); }

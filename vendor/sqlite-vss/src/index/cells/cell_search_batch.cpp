@@ -118,6 +118,13 @@ Status CellSearch::search_many(CellQuery query, std::span<const std::byte* const
     for (std::size_t i = 0; i < helpers; ++i) {
         helpers_[i]->see_as(*this, open);
     }
+    // Once for all.
+    CellMatches matches;
+    if (query.slots != nullptr && query.slots->limited && query.slots->count > 0 && query.k > 0 &&
+        index_.state().is_celled() && !takes_matches_by_codes(query) && may_count_matches()) {
+        VSS_TRY(count_matches(*query.slots, matches));
+        query.matches = &matches;
+    }
     Queue queue(vectors.size());
     std::atomic<bool> failed = false;
     Status status = Status::ok();

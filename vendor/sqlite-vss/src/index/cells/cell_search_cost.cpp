@@ -131,7 +131,11 @@ bool CellSearch::costs_more_than_all(double target, std::uint64_t passed, std::u
         return false;
     }
     const auto cells = static_cast<double>(std::max<std::uint64_t>(costs_.cells, 1));
-    const double entries = 2 * model_.rows_until(expected_, target / cells, cells);
+    // Where only rows that pass were counted, the others of their cells are scanned with them.
+    const double beside = query.matches != nullptr && query.matches->is_uneven
+                              ? static_cast<double>(index_.state().rows) / static_cast<double>(query.slots->count)
+                              : 1;
+    const double entries = 2 * beside * model_.rows_until(expected_, target / cells, cells);
     const double passing = static_cast<double>(passed) / static_cast<double>(from_entries) * entries;
     const double going_on =
         entries * units_.ns(units_.entry) + passing * (units_.ns(units_.refine) + measured * units_.ns(units_.measure));
