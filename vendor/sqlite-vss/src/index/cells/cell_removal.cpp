@@ -46,6 +46,7 @@ Status CellIndex::remove(std::uint64_t slot) {
     leaving_.slots.push_back(entry);
     dirty_ = true;
     --state_.rows;
+    state_.removed_since = std::min(state_.removed_since + 1, CellState::most_removed);
     return Status::ok();
 }
 

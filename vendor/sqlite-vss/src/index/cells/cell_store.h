@@ -69,6 +69,8 @@ struct ChangedSegments {
 
 // One small row; everything that a search or a write must know before it looks at any cell.
 struct CellState {
+    static constexpr std::uint32_t most_removed = (std::uint32_t{1} << 21) - 1;
+
     std::uint64_t generation = 0;         // drawn anew by every transaction that changes the column
     std::uint64_t directory_version = 0;  // drawn anew by every change of the directory; 0: there are no cells
     std::uint64_t seed = 0;               // of the rotation
@@ -79,6 +81,7 @@ struct CellState {
     std::uint64_t rows = 0;     // live vectors of the column
     ChangedSegments changed;
     LearnedRecall learned;
+    std::uint32_t removed_since = 0;  // rows that left since then, or most_removed if they are more
     std::uint64_t parts_version = 0;  // drawn anew by every change of the directory beside new batches
     std::uint32_t batches_begin = 0;  // numbers of the batches that are there
     std::uint32_t batches_end = 0;

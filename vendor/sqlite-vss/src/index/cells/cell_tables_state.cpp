@@ -19,7 +19,9 @@ constexpr std::uint32_t spherical_flag = 1;
 constexpr std::uint32_t slot_codes_flag = 2;
 // What was learned is by cell scanned (LearnedRecall::misses). What was learned before says nothing of that.
 constexpr std::uint32_t by_cell_flag = 4;
+constexpr std::uint32_t removed_shift = 3;    // of CellState::removed_since
 constexpr std::uint32_t exponent_shift = 24;  // of a signed byte
+static_assert(CellState::most_removed < std::uint32_t{1} << (exponent_shift - removed_shift));
 
 // The state's row beside generation and rows, which are its version and live.
 struct StateHeader {
@@ -121,6 +123,7 @@ Status CellTables::read_state(std::uint64_t known, CellState& state) {
     state.rows = rows;
     state.spherical = (header.flags & spherical_flag) != 0;
     state.slot_codes = (header.flags & slot_codes_flag) != 0;
+    state.removed_since = header.flags >> removed_shift & CellState::most_removed;
     state.exponent = static_cast<std::int8_t>(header.flags >> exponent_shift);
     state.learned = {};
     state.changed = {};
@@ -181,6 +184,7 @@ Status CellTables::write_state(const CellState& state) {
     header.directory_version = state.directory_version;
     header.seed = state.seed;
     header.flags = by_cell_flag | (state.spherical ? spherical_flag : 0) | (state.slot_codes ? slot_codes_flag : 0) |
+                   state.removed_since << removed_shift |
                    static_cast<std::uint32_t>(static_cast<std::uint8_t>(state.exponent)) << exponent_shift;
     header.offset_floats = static_cast<std::uint32_t>(state.offset.size());
     header.tail_slots = static_cast<std::uint32_t>(state.tail.size());

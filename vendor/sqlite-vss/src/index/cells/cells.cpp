@@ -668,6 +668,7 @@ void CellIndex::discard() {
 
 void CellIndex::set_learned(const LearnedRecall& learned) {
     state_.learned = learned;
+    state_.removed_since = 0;
     dirty_ = true;
 }
 

@@ -168,7 +168,9 @@ Status CellsOfColumn::learn_if_due() {
     const std::uint64_t then = index_.state().learned.cells_then;
     const std::uint64_t live = directory->live();
     directory.reset();
-    return live > then * 2 || live * 3 < then ? learn() : Status::ok();
+    // Rows that came in the place of others may be of another kind, in as many cells.
+    const std::uint64_t half = std::clamp<std::uint64_t>(index_.state().learned.rows / 2, 1, CellState::most_removed);
+    return live > then * 2 || live * 3 < then || index_.state().removed_since >= half ? learn() : Status::ok();
 }
 
 Status CellsOfColumn::learn() {
