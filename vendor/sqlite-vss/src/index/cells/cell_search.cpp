@@ -267,6 +267,7 @@ double CellSearch::most_expected(double recall) const {
     constexpr double not_told = 2;
     constexpr float deviations = 1;
     constexpr float radii = 1.5;  // deviations are small in many dimensions
+    constexpr float much_nearer = 0.6F;
     if (index_.space().estimate() == Estimate::product || ranked_.empty()) {
         return not_told * (1 - recall);
     }
@@ -274,7 +275,16 @@ double CellSearch::most_expected(double recall) const {
     const CellInfo& info = directory_->info(at.cell);
     const float square = square_to(at);
     const float reach = std::max(info.radius + deviations * info.spread, radii * info.radius);
-    return square <= reach * reach ? std::numeric_limits<double>::infinity() : expected_unlearned * (1 - recall);
+    const double unlearned = expected_unlearned * (1 - recall);
+    // How far from the middle the rows of that cell are, as directions from its centroid are random. A query that is
+    // much nearer has rows of all cells around it, none of which keeps those of others away; in the middle itself the
+    // nearest are the shortest ones, which cosines tell little of.
+    const float usual = info.norm * info.norm + info.radius * info.radius;
+    if (index_.space().estimate() == Estimate::l2 && !index_.space().is_spherical() &&
+        query_.square < much_nearer * usual) {
+        return unlearned * static_cast<double>(query_.square / usual);
+    }
+    return square <= reach * reach ? std::numeric_limits<double>::infinity() : unlearned;
 }
 
 // Squared: how far the nearest row is from a query like the rows. Of rows that fill the cell evenly it is the radius

@@ -1,0 +1,124 @@
+"""Recall where little of what was learned holds: distance limits, filters by place, queries in the middle, other rows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import vssnative
+from vssnative import Index
+
+ROWS = 12_000
+QUERIES = 300
+
+
+def distances(rows: np.ndarray, queries: np.ndarray, metric: str) -> np.ndarray:
+    rows, queries = rows.astype(np.float64), queries.astype(np.float64)
+    if metric == "cosine":
+        rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        queries = queries / np.linalg.norm(queries, axis=1, keepdims=True)
+    found = (rows**2).sum(1) + (queries**2).sum(1)[:, None] - 2 * queries @ rows.T
+    return found / 2 if metric == "cosine" else found
+
+
+def share_found(ids: np.ndarray, true: np.ndarray, k: int) -> float:
+    """Mean share of rows at least as near as the true k-th one."""
+    least = np.partition(true, k - 1, axis=1)[:, k - 1]
+    near = np.take_along_axis(true, ids, axis=1) <= least[:, None] * (1 + 1e-6) + 1e-9
+    return float(near.mean())
+
+
+def clustered(random: np.random.Generator, count: int, centers: np.ndarray, spread: float) -> np.ndarray:
+    near = centers[random.integers(0, len(centers), count)]
+    return (near + spread * random.standard_normal((count, centers.shape[1]))).astype(np.float32)
+
+
+@pytest.mark.parametrize("within", [1, 2, 5])
+@pytest.mark.parametrize("k", [10, 100])
+def test_rows_within_a_distance_that_fewer_than_k_meet(k: int, within: int) -> None:
+    random = np.random.default_rng(within)
+    centers = random.standard_normal((300, 24))
+    rows = clustered(random, ROWS, centers, 0.5)
+    queries = clustered(random, QUERIES, centers, 0.5)
+    true = np.sort(distances(rows, queries, "cosine"), axis=1)
+    conn = vssnative.connect(":memory:")
+    Index(conn, "t", "a", metric="cosine").add(np.arange(ROWS), rows)
+    found = 0
+    for query, near in zip(queries, true, strict=True):
+        limit = float((near[within - 1] + near[within]) / 2)
+        sql = "select count(*) from t where a match ? and k = ? and distance < ?"
+        found += conn.execute(sql, (query.tobytes(), k, limit)).fetchone()[0]
+    assert found >= 0.94 * within * QUERIES
+
+
+@pytest.mark.parametrize("metric", ["l2", "cosine"])
+@pytest.mark.parametrize("whose", ["its", "all"])
+def test_filters_that_go_with_the_place_of_the_rows(metric: str, whose: str) -> None:
+    random = np.random.default_rng(3)
+    centers = random.standard_normal((20, 48)) * 1.5
+    labels = random.integers(0, 20, ROWS)
+    rows = (centers[labels] + random.standard_normal((ROWS, 48))).astype(np.float32)
+    of = np.zeros(QUERIES, int) if whose == "its" else random.integers(0, 20, QUERIES)
+    queries = (centers[of] + random.standard_normal((QUERIES, 48))).astype(np.float32)
+    true = distances(rows, queries, metric)
+    conn = vssnative.connect(":memory:")
+    conn.execute(f"create virtual table t using vss0(a(48) metric_type={metric}, label integer)")
+    values = ((i, rows[i].tobytes(), int(labels[i])) for i in range(ROWS))
+    conn.executemany("insert into t(rowid, a, label) values (?, ?, ?)", values)
+    conn.commit()
+    index = Index(conn, "t", "a")
+    for condition, passes in (
+        ("label = 0", labels == 0),
+        ("label < 10", labels < 10),
+        ("label <> 0", labels != 0),
+    ):
+        among = np.where(passes, true, np.inf)
+        for k in (1, 10):
+            together, _ = index.search(queries, k=k, where=condition)
+            assert share_found(together, among, k) >= 0.94, condition
+            alone = np.stack([index.search(query, k=k, where=condition)[0] for query in queries[:40]])
+            assert passes[alone].all()
+            assert share_found(alone, among[:40], k) >= 0.9, condition
+
+
+@pytest.mark.parametrize("dim", [16, 32])
+def test_queries_nearer_to_the_middle_than_the_rows(dim: int) -> None:
+    random = np.random.default_rng(dim)
+    rows = random.standard_normal((ROWS, dim)).astype(np.float32)
+    index = Index(vssnative.connect(":memory:"), "t", "a")
+    index.add(np.arange(ROWS), rows)
+    means = rows[random.integers(0, ROWS, (QUERIES, 4))].mean(1)
+    for queries in (
+        0.2 * random.standard_normal((QUERIES, dim)),
+        0.4 * random.standard_normal((QUERIES, dim)),
+        means,
+    ):
+        queries = queries.astype(np.float32)
+        true = distances(rows, queries, "l2")
+        for k in (1, 10):
+            assert share_found(index.search(queries, k=k)[0], true, k) >= 0.94
+
+
+@pytest.mark.parametrize("metric", ["l2", "cosine"])
+def test_rows_in_the_place_of_others_are_learned(metric: str) -> None:
+    random = np.random.default_rng(5)
+    groups = random.standard_normal((400, 64)) * 4
+    bent = random.standard_normal((12, 64)) / 3
+
+    def surface(count: int) -> np.ndarray:
+        return np.tanh(random.standard_normal((count, 12)) @ bent).astype(np.float32)
+
+    conn = vssnative.connect(":memory:")
+    index = Index(conn, "t", "a", metric=metric)
+    index.add(np.arange(ROWS), clustered(random, ROWS, groups, 0.02))
+    conn.commit()
+    learned = index.stats()["learned_when"], index.stats()["learned_at_cells"]
+    rows = surface(ROWS)
+    for part in np.array_split(np.arange(ROWS), 12):
+        index.add(part, rows[part], replace=True)
+        conn.commit()
+    assert (index.stats()["learned_when"], index.stats()["learned_at_cells"]) != learned
+    queries = surface(2 * QUERIES)
+    true = distances(rows, queries, metric)
+    for k in (1, 10):
+        assert share_found(index.search(queries, k=k)[0], true, k) >= 0.93
