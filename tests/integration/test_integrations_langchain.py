@@ -190,6 +190,16 @@ def test_delete_by_filter(store: VssVectorStore) -> None:
         store.delete(["a"], filter={})
 
 
+@pytest.mark.parametrize("filter", [{}, {"$and": []}, {"$and": [{}, {}]}, {"$or": [{"kind": "odd"}, {}]}])
+async def test_an_empty_filter_deletes_nothing(store: VssVectorStore, filter: dict[str, Any]) -> None:
+    before = len(store.similarity_search("note", k=50))
+    with pytest.raises(vssnative.QueryError, match=r"delete\(\) deletes all"):
+        store.delete(filter=filter)
+    with pytest.raises(vssnative.QueryError, match="holds for every text"):
+        await store.adelete(filter=filter)
+    assert len(store.similarity_search("note", k=50, filter=filter)) == before > 0
+
+
 async def test_diverse_results(tmp_path: Path) -> None:
     with vssnative.Pool(tmp_path / "a.db") as pool:
         store = VssVectorStore(pool, Words())

@@ -262,6 +262,19 @@ async def test_deleting_as_llamaindex_does(store: VssVectorStore, simple: Simple
     assert store.get_nodes() == []
 
 
+@pytest.mark.parametrize("inner", [[], [MetadataFilters(filters=[]), MetadataFilters(filters=[])]])
+async def test_empty_filters_delete_nothing(
+    store: VssVectorStore, nodes: list[TextNode], inner: list[Any]
+) -> None:
+    empty = MetadataFilters(filters=inner)
+    with pytest.raises(vssnative.QueryError, match=r"clear\(\) deletes all"):
+        store.delete_nodes(filters=empty)
+    with pytest.raises(vssnative.QueryError, match="hold for every node"):
+        await store.adelete_nodes(filters=empty)
+    store.delete_nodes(["node 0"], empty)
+    assert len(store.get_nodes()) == len(nodes) - 1
+
+
 def test_words_and_both(store: VssVectorStore, nodes: list[TextNode]) -> None:
     def ask(mode: VectorStoreQueryMode, **options: Any) -> Any:
         query = VectorStoreQuery(

@@ -31,12 +31,13 @@ NONE = Condition("0")
 
 def all_of(conditions: Iterable[Condition]) -> Condition:
     """True where all are; also where there is none."""
-    return _joined(list(conditions), " and ", EVERY)
+    return _joined([one for one in conditions if one != EVERY], " and ", EVERY)
 
 
 def any_of(conditions: Iterable[Condition]) -> Condition:
     """True where one is."""
-    return _joined(list(conditions), " or ", NONE)
+    parts = list(conditions)
+    return EVERY if EVERY in parts else _joined(parts, " or ", NONE)
 
 
 def negated(condition: Condition) -> Condition:

@@ -133,15 +133,19 @@ class VssVectorStore(BasePydanticVectorStore):
     def delete_nodes(
         self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, **_: Any
     ) -> None:
-        """Delete nodes by their ids, filters, or both together; all of them where both are None."""
-        condition = _condition(node_ids, None, filters)
+        """Delete nodes by their ids, filters, or both together; all of them where both are None.
+
+        Raises:
+            QueryError: filters that have no meaning; without ids, filters that are empty.
+        """
+        condition = _to_delete(node_ids, filters)
         self._access.call(lambda conn: self._documents.delete(conn, condition), write=True)
 
     async def adelete_nodes(
         self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, **_: Any
     ) -> None:
         """As ``delete_nodes``."""
-        condition = _condition(node_ids, None, filters)
+        condition = _to_delete(node_ids, filters)
         await self._access.acall(lambda conn: self._documents.delete(conn, condition), write=True)
 
     def clear(self) -> None:
@@ -313,6 +317,13 @@ def _condition(
     if filters is not None:
         conditions.append(_filters(filters))
     return metadata.all_of(conditions)
+
+
+def _to_delete(node_ids: Sequence[str] | None, filters: MetadataFilters | None) -> Condition:
+    condition = _condition(node_ids, None, filters)
+    if filters is not None and condition == EVERY:
+        raise QueryError("delete_nodes: the filters hold for every node; clear() deletes all of them")
+    return condition
 
 
 def _filters(filters: MetadataFilters) -> Condition:

@@ -14,9 +14,10 @@ from langchain_core.vectorstores import VectorStore
 from langchain_core.vectorstores.utils import maximal_marginal_relevance
 
 from ..._connection import Connection, Pool
-from ...errors import ConfigurationError
+from ...errors import ConfigurationError, QueryError
 from .._access import Access
 from .._documents import Documents, Row, with_key
+from .._metadata import EVERY
 from .embeddings import VssEmbeddings
 from .filters import condition_of
 
@@ -106,7 +107,12 @@ class VssVectorStore(VectorStore):
         return lambda conn: self._documents.add(conn, keys, rows, about, matrix)
 
     def delete(self, ids: list[str] | None = None, *, filter: _Filter = None, **_: Any) -> bool:
-        """Delete texts by their ids or a filter, all of them if both are None. Ids that are not there are passed over."""
+        """Delete texts by their ids or a filter, all of them if both are None. Ids that are not there are passed over.
+
+        Raises:
+            ConfigurationError: both ids and a filter.
+            QueryError: a filter that has no meaning, or is empty.
+        """
         self._access.call(self._deleting(ids, filter), write=True)
         return True
 
@@ -119,6 +125,8 @@ class VssVectorStore(VectorStore):
         if ids is not None and filter is not None:
             raise ConfigurationError("delete: give either ids or filter")
         condition = condition_of(filter) if ids is None else with_key(ids)
+        if filter is not None and condition == EVERY:
+            raise QueryError(f"delete: filter {filter!r} holds for every text; delete() deletes all of them")
         return lambda conn: self._documents.delete(conn, condition)
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
