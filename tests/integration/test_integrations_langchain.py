@@ -200,6 +200,51 @@ async def test_an_empty_filter_deletes_nothing(store: VssVectorStore, filter: di
     assert len(store.similarity_search("note", k=50, filter=filter)) == before > 0
 
 
+class Other(HashEmbedder):
+    """A model of this package's kind with as many dimensions, whose vectors are others."""
+
+    name = "other"
+    digest = "0123456789abcdef"
+
+
+def test_another_model_is_refused(db: sqlite3.Connection) -> None:
+    made = VssVectorStore(db, VssEmbeddings("hash:64"), table="notes")
+    made.add_texts(["ponds", "birds"], ids=["a", "b"])
+    other = VssVectorStore(db, VssEmbeddings(Other(64)), table="notes")
+    for attempt in (lambda: other.add_texts(["stones"]), lambda: other.similarity_search("ponds")):
+        with pytest.raises(ConfigurationError, match=r"made by model hash.* not by other with digest 0123"):
+            attempt()
+    again = VssVectorStore(db, VssEmbeddings("hash:64"), table="notes")
+    again.add_texts(["stones"], ids=["c"])
+    assert [d.id for d in again.similarity_search("stones", k=1)] == ["c"]
+    foreign = VssVectorStore(db, Words(), table="notes")  # of these nothing but the dimensions is known
+    assert len(foreign.similarity_search("stones", k=9)) == 3
+    again.delete()
+    other.add_texts(["stones"])
+    with pytest.raises(ConfigurationError, match=r"made by model other"):
+        again.similarity_search("stones")
+
+
+def test_a_store_without_a_recorded_model_takes_the_next(db: sqlite3.Connection) -> None:
+    VssVectorStore(db, VssEmbeddings("hash:64")).add_texts(["ponds"])
+    db.execute("drop table vss_model_langchain")  # as earlier versions left it
+    other = VssVectorStore(db, VssEmbeddings(Other(64)))
+    assert len(other.similarity_search("ponds")) == 1
+    assert not db.execute("select 1 from sqlite_master where name = 'vss_model_langchain'").fetchall()
+    other.add_texts(["stones"])
+    assert db.execute("select * from vss_model_langchain").fetchall() == [("other", Other.digest)]
+
+
+def test_another_metric_is_refused(db: sqlite3.Connection) -> None:
+    VssVectorStore(db, Words(), metric="l2").add_texts(["ponds"])
+    other = VssVectorStore(db, Words(), metric="cosine")
+    for attempt in (lambda: other.add_texts(["stones"]), lambda: other.similarity_search("ponds")):
+        with pytest.raises(ConfigurationError, match=r"metric='l2', not 'cosine'"):
+            attempt()
+    for metric in (None, "l2"):
+        assert len(VssVectorStore(db, Words(), metric=metric).similarity_search("ponds")) == 1
+
+
 async def test_diverse_results(tmp_path: Path) -> None:
     with vssnative.Pool(tmp_path / "a.db") as pool:
         store = VssVectorStore(pool, Words())

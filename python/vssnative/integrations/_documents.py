@@ -1,7 +1,8 @@
 """Texts with metadata and vectors under text ids: the tables of the stores that other worlds ask for.
 
 An ordinary table holds id, text and metadata (JSON); a vss0 table beside it, ``vss_<table>``, the vectors under the same
-rowids; and, where words are searched too, an FTS5 table, ``vss_words_<table>``, kept by triggers.
+rowids; where words are searched too, an FTS5 table, ``vss_words_<table>``, kept by triggers; and, where the model is one of
+this package, ``vss_model_<table>``, which records the model that made the vectors.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from .._connection import Connection, create_function, execute
 from .._index import Index
 from .._search.full_text import any_word
 from .._sql import quote_identifier, quote_text
+from ..embedding.precision import comparable
+from ..embedding.protocol import Embedder
+from ..errors import ConfigurationError
 from ._metadata import EVERY, LOWER, Condition, to_json
 
 Vectors = npt.NDArray[np.float32]
@@ -36,19 +40,30 @@ class Documents:
 
     Args:
         table: its name; made at the first ``add``.
-        metric: of a new table.
+        metric: of a new table, ``"cosine"`` if None; one that exists must have it, if it is given.
         words: keep an FTS5 table too.
         indexed: a key of the metadata that has an index.
+        model: what makes the vectors, where that is a model of this package.
     """
 
-    def __init__(self, table: str, metric: str, *, words: bool = False, indexed: str | None = None) -> None:
+    def __init__(
+        self,
+        table: str,
+        metric: str | None = None,
+        *,
+        words: bool = False,
+        indexed: str | None = None,
+        model: Embedder | None = None,
+    ) -> None:
         self.table = table
         self._metric = metric
         self._has_words = words
         self._indexed = indexed
+        self._model = model
         self._sql = quote_identifier(table)
         self._vectors = f"vss_{table}"
         self._words = quote_identifier(f"vss_words_{table}")
+        self._models = quote_identifier(f"vss_model_{table}")
 
     def add(
         self,
@@ -64,8 +79,10 @@ class Documents:
         Raises:
             QueryError: metadata that JSON cannot hold.
             DimensionError, InvalidVectorError: vectors that the table cannot hold.
+            ConfigurationError: the table has another metric, or vectors of another model.
         """
         self._make(conn)
+        self._record_model(conn)
         places: dict[int, int] = {}  # row number to its last place
         for place, (key, text, metadata) in enumerate(zip(keys, texts, metadatas, strict=True)):
             execute(
@@ -100,7 +117,11 @@ class Documents:
     def nearest(
         self, conn: Connection, vector: Any, k: int, condition: Condition = EVERY, recall: float | None = None
     ) -> list[tuple[Row, float]]:
-        """The k nearest texts for which it holds, with their distances; k come back whenever k match."""
+        """The k nearest texts for which it holds, with their distances; k come back whenever k match.
+
+        Raises:
+            ConfigurationError: the table has another metric, or vectors of another model.
+        """
         if not self._is_there(conn) or k < 1:
             return []
         where, params = None, ()  # type: tuple[str | None, tuple[Any, ...]]
@@ -110,6 +131,7 @@ class Documents:
         index = self.index(conn)
         if index.dim is None or not len(index):
             return []
+        self._check_model(conn)
         found, distances = index.search(
             np.asarray(vector, np.float32), k, where=where, params=params, recall=recall
         )
@@ -143,9 +165,38 @@ class Documents:
         return np.asarray(self.index(conn).get([row.number for row in rows]), np.float32)
 
     def index(self, conn: Connection) -> Index:
-        """The vectors, under the rows' numbers."""
-        known = execute(conn, "select 1 from sqlite_master where name = ? collate nocase", (self._vectors,))
-        return Index(conn, self._vectors, metric=None if known else self._metric)
+        """The vectors, under the rows' numbers.
+
+        Raises:
+            ConfigurationError: the table has another metric.
+        """
+        metric = self._metric
+        if metric is None and not self._has(conn, self._vectors):
+            metric = "cosine"
+        return Index(conn, self._vectors, metric=metric)
+
+    def _check_model(self, conn: Connection) -> bool:
+        """Refuse vectors of another model than that of the stored ones; whether a model is recorded."""
+        if self._model is None or not self._has(conn, f"vss_model_{self.table}"):
+            return False
+        for name, digest in execute(conn, f"select name, digest from {self._models}"):
+            if not comparable(digest, self._model.digest):
+                raise ConfigurationError(
+                    f"table {self.table!r}: its vectors were made by model {name} with digest {digest[:12]}, not by"
+                    f" {self._model.name} with digest {self._model.digest[:12]}; vectors of two models cannot be"
+                    " compared. Give that model, or another table."
+                )
+            return True
+        return False
+
+    def _record_model(self, conn: Connection) -> None:
+        """Record what makes the vectors, where nothing is recorded or no vector is left; another model is refused."""
+        if not len(self.index(conn)) and self._has(conn, f"vss_model_{self.table}"):
+            execute(conn, f"delete from {self._models}")
+        if self._model is None or self._check_model(conn):
+            return
+        execute(conn, f"create table if not exists {self._models}(name text not null, digest text not null)")
+        execute(conn, f"insert into {self._models} values (?, ?)", (self._model.name, self._model.digest))
 
     def _by_number(self, conn: Connection, numbers: Sequence[int]) -> dict[int, Row]:
         rows = execute(
@@ -154,6 +205,9 @@ class Documents:
             (json.dumps(list(numbers)),),
         )
         return {row[0]: _row(row) for row in rows}
+
+    def _has(self, conn: Connection, name: str) -> bool:
+        return bool(execute(conn, "select 1 from sqlite_master where name = ? collate nocase", (name,)))
 
     def _is_there(self, conn: Connection) -> bool:
         sql = "select 1 from sqlite_master where type = 'table' and name = ? collate nocase"
@@ -176,9 +230,7 @@ class Documents:
                 execute(
                     conn, f"create index if not exists {name} on {self._sql}(json_extract(metadata, {path}))"
                 )
-        if self._has_words and not execute(
-            conn, "select 1 from sqlite_master where name = ? collate nocase", (f"vss_words_{self.table}",)
-        ):
+        if self._has_words and not self._has(conn, f"vss_words_{self.table}"):
             self._make_words(conn)
 
     def _make_words(self, conn: Connection) -> None:

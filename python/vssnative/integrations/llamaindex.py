@@ -56,14 +56,14 @@ class VssVectorStore(BasePydanticVectorStore):
             ``AsyncSession`` for asynchronous calls alone.
         table: the table of nodes, made where it does not exist; vectors are in ``vss_<table>``, words in
             ``vss_words_<table>``.
-        metric: ``"cosine"``, ``"l2"`` or ``"inner_product"``, for a new table.
+        metric: ``"cosine"`` (default), ``"l2"`` or ``"inner_product"``, for a new table; None takes that of the table.
         recall: share of the true neighbours wanted, 1.0 for exact; None for the default.
     """
 
     stores_text: bool = True
     flat_metadata: bool = False
     table: str = "llamaindex"
-    metric: str = "cosine"
+    metric: str | None = None
     recall: float | None = None
 
     _access: Access = PrivateAttr()
@@ -73,7 +73,7 @@ class VssVectorStore(BasePydanticVectorStore):
         self,
         source: str | os.PathLike[str] | Pool | Connection,
         table: str = "llamaindex",
-        metric: str = "cosine",
+        metric: str | None = None,
         *,
         recall: float | None = None,
         **options: Any,

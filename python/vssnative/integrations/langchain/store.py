@@ -27,7 +27,9 @@ _Filter = dict[str, Any] | None
 class VssVectorStore(VectorStore):
     """A LangChain ``VectorStore`` over one table of a SQLite file.
 
-    Texts and metadata (as JSON) are rows of an ordinary table, vectors those of a vss0 table beside it.
+    Texts and metadata (as JSON) are rows of an ordinary table, vectors those of a vss0 table beside it. A model of this
+    package is recorded when texts are added; with another one, or with another metric, adding and searching raise
+    ``ConfigurationError``. Of other models only the dimensions can be checked.
 
     Args:
         source: a path or a ``vssnative.Pool``: any thread and event loop may then use the store. Or a connection: used in
@@ -35,7 +37,7 @@ class VssVectorStore(VectorStore):
             open; an aiosqlite connection or ``AsyncSession`` for asynchronous calls alone.
         embedding: LangChain's model; MiniLM of this package if None.
         table: the table of texts, made where it does not exist; vectors are in ``vss_<table>``.
-        metric: ``"cosine"``, ``"l2"`` or ``"inner_product"``, for a new table.
+        metric: ``"cosine"`` (default), ``"l2"`` or ``"inner_product"``, for a new table; None takes that of the table.
         recall: share of the true neighbours wanted, 1.0 for exact; None for the default.
     """
 
@@ -44,14 +46,14 @@ class VssVectorStore(VectorStore):
         source: str | os.PathLike[str] | Pool | Connection,
         embedding: Embeddings | None = None,
         table: str = "langchain",
-        metric: str = "cosine",
+        metric: str | None = None,
         *,
         recall: float | None = None,
     ) -> None:
         self._access = Access(source)
         self._embedding = VssEmbeddings() if embedding is None else embedding
-        self._documents = Documents(table, metric)
-        self._metric = metric
+        model = self._embedding.embedder if isinstance(self._embedding, VssEmbeddings) else None
+        self._documents = Documents(table, metric, model=model)
         self._recall = recall
 
     @property
@@ -74,7 +76,8 @@ class VssVectorStore(VectorStore):
         """Embed and store texts, in one transaction; an id that is there already is replaced. Returns the ids.
 
         Raises:
-            ConfigurationError: `metadatas` or `ids` are not as many as the texts.
+            ConfigurationError: `metadatas` or `ids` are not as many as the texts; the table has another metric, or vectors
+                of another model.
             QueryError: metadata that JSON cannot hold.
         """
         rows = list(texts)
