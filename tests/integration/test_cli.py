@@ -211,6 +211,18 @@ def test_sync_of_some_rows_and_a_worker_for_the_rest(run: Run, posts: Path) -> N
         assert conn.execute("select pending, embedded from vssnative_status").fetchall() == [(0, 3)]
 
 
+def test_a_worker_for_a_name_that_is_not_recorded_ends_as_sync_does(run: Run, posts: Path) -> None:
+    run("add-embeddings", posts, "posts", "-c", "title", "--model", "hash:16")
+    timer = threading.Timer(5, os.kill, (os.getpid(), signal.SIGTERM))  # if it does not
+    timer.start()
+    try:
+        output = run("worker", posts, "post", code=1).output
+    finally:
+        timer.cancel()
+    assert output.count("\n") == 1 and output.startswith("error: ")
+    assert output == run("sync", posts, "post", code=1).output
+
+
 def test_the_whole_story(run: Run, posts: Path) -> None:
     for command in ("status", "sync"):
         assert "no table has embeddings" in run(command, posts).output

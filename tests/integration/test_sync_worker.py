@@ -531,3 +531,21 @@ def test_a_worker_in_a_thread_reports_a_table_that_is_gone_and_goes_on(
     thread.join()
     assert (events[0].kind, events[0].embedding) == ("broken", "posts")
     assert_in_step(db, "others", HashEmbedder(16))
+
+
+@pytest.mark.parametrize("table", [None, "nothing"])
+def test_what_is_broken_is_told_once(
+    db: sqlite3.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: str | None
+) -> None:
+    monkeypatch.setattr("vssnative._sync.worker._MEND_EVERY_SECONDS", 0.0)
+    make_posts(db, 3)
+    db.execute("drop table posts")
+    db.commit()
+    events: list[Event] = []
+    worker = Worker(tmp_path / "test.db", table, poll=0.01, on_event=events.append)
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    time.sleep(0.3)
+    worker.stop()
+    thread.join()
+    assert [(event.kind, event.embedding) for event in events] == [("broken", table or "posts")]

@@ -77,8 +77,12 @@ def worker(
 
     Example: vssnative worker blog.db --rate-limit 100
     """
+    from .._catalog.records import load_embeddings
     from .._sync import Settings, Worker
 
+    if table is not None:  # a name that is not there would be looked for, for ever
+        with opened(database, write=False) as conn:
+            load_embeddings(conn, table)
     Worker(database, table, settings=Settings(rate_limit=rate_limit)).run()
 
 

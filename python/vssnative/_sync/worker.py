@@ -17,7 +17,7 @@ from .._connection import Connection, Pool, connect, driver_error, execute
 from ..embedding.registry import get_embedder
 from ..errors import MigrationError
 from .engine import Engine, Settings
-from .events import Listener, emit, logger
+from .events import Listener, emit
 from .health import mend
 from .locking import require_no_transaction
 
@@ -53,6 +53,9 @@ class Worker:
         self._settings = settings
         self._given = () if embedder is None else (get_embedder(embedder),)
         self._on_event = on_event
+        # What was told as broken, and is told again only after a change: the table, and embeddings by their names.
+        self._missing: str | None = None
+        self._broken: dict[str, str] = {}
         self._stop = threading.Event()
         # A queue, as its put may come from a signal handler in the midst of its get.
         self._woken: queue.SimpleQueue[None] = queue.SimpleQueue()
@@ -71,7 +74,7 @@ class Worker:
     def run(self) -> None:
         """Work until ``stop``. In the main thread, SIGINT and SIGTERM end it cleanly: no lease is left behind.
 
-        A provider that fails is paused and asked again later; a table that is gone is reported by an event and
+        A provider that fails is paused and asked again later; a table that is gone is reported by one event and
         looked for again. Errors of SQLite other than a lock are raised.
         """
         with self._connection() as conn:
@@ -112,9 +115,9 @@ class Worker:
                 try:
                     engine.drain()
                     when = engine.next_ready()
+                    self._missing = None
                 except MigrationError as error:
-                    # The table has no embeddings yet, or not any more: others may give it some.
-                    emit(self._on_event, "broken", str(self._table), reason=str(error))
+                    self._tell_missing(error)
                 except driver_error(conn):
                     # A table may have been dropped since the last look; anything else is not ours to swallow.
                     before = engine.skip
@@ -132,20 +135,30 @@ class Worker:
             while True:
                 self._woken.get_nowait()
 
+    def _tell_missing(self, error: MigrationError) -> None:
+        """The table has no embeddings yet, or not any more: others may give it some."""
+        if self._missing != str(error):
+            self._missing = str(error)
+            emit(self._on_event, "broken", str(self._table), reason=str(error))
+
     def _mend(self, conn: Connection, engine: Engine) -> None:
         """Mend what can be mended, and leave alone what cannot, until the next look."""
         broken = set()
+        reasons: dict[str, str] = {}
         try:
             embeddings = load_embeddings(conn, self._table)
         except MigrationError as error:
-            logger.warning("%s", error)
+            self._tell_missing(error)
             return
         for embedding in embeddings:
             try:
                 mend(conn, embedding, self._on_event)
             except MigrationError as error:
                 broken.add(embedding.id)
-                emit(self._on_event, "broken", embedding.name, reason=str(error))
+                reasons[embedding.name] = str(error)
+                if self._broken.get(embedding.name) != str(error):
+                    emit(self._on_event, "broken", embedding.name, reason=str(error))
+        self._broken = reasons
         engine.skip = frozenset(broken)
         engine.heal()
 
