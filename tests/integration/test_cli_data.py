@@ -110,6 +110,8 @@ def test_what_cannot_be_imported_changes_nothing(tmp_path: Path) -> None:
         ("a,b\n1,2\n3\n", "row 2"),
         ("", "there are no rows"),
         (b"a\n\xff\n", "expected UTF-8"),
+        ("a,b,a\n1,2,3\n", "column 'a' is twice in the first line"),
+        ("a,b,A\n1,2,3\n", "column 'A' is twice in the first line"),
     ):
         bad.write_bytes(content if isinstance(content, bytes) else content.encode())
         assert words in run("import", tmp_path / "x.db", "t", bad, code=1)

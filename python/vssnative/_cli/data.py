@@ -160,7 +160,13 @@ def _read(file: Path, kind: str) -> Iterator[dict[str, Any]]:
     try:
         if kind == "csv":
             csv.field_size_limit(2**31 - 1)
-            for number, row in enumerate(csv.DictReader(stream), 1):
+            reader = csv.DictReader(stream)
+            names: set[str] = set()
+            for name in reader.fieldnames or ():
+                if name.lower() in names:
+                    raise ConfigurationError(f"{file}: column {name!r} is twice in the first line")
+                names.add(name.lower())
+            for number, row in enumerate(reader, 1):
                 if None in row or None in row.values():
                     raise ConfigurationError(
                         f"{file}, row {number}: it has not as many values as the first line"
