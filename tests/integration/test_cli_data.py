@@ -120,6 +120,10 @@ def test_what_cannot_be_imported_changes_nothing(tmp_path: Path) -> None:
     assert "column 'b' is not in the first row" in run("import", tmp_path / "x.db", "t", bad, code=1)
     bad.write_text('{"a": 1}\n[]\n')
     assert "line 2: expected a JSON object" in run("import", tmp_path / "x.db", "t", bad, code=1)
+    bad.write_text('{"a": 1}\n\n{"a": }\n')
+    assert "bad.jsonl, line 3, column 7: expected a JSON" in run(
+        "import", tmp_path / "x.db", "t", bad, code=1
+    )
     assert "expected a .csv" in run("import", tmp_path / "x.db", "t", tmp_path / "x.txt", code=1)
     conn = sqlite3.connect(tmp_path / "x.db")
     assert conn.execute("select count(*) from sqlite_master").fetchone() == (0,)

@@ -176,13 +176,18 @@ def _read(file: Path, kind: str) -> Iterator[dict[str, Any]]:
         for number, line in enumerate(stream, 1):
             if not line.strip():
                 continue
-            record = json.loads(line)
+            try:
+                record = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise ConfigurationError(
+                    f"{file}, line {number}, column {error.colno}: expected a JSON object, {error.msg}"
+                ) from None
             if not isinstance(record, dict):
                 raise ConfigurationError(f"{file}, line {number}: expected a JSON object")
             yield record
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"{file}: expected UTF-8, {error.reason}") from None
-    except (json.JSONDecodeError, csv.Error) as error:
+    except csv.Error as error:
         raise ConfigurationError(f"{file}: {error}") from None
     finally:
         if stream is not sys.stdin:
