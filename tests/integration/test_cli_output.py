@@ -140,6 +140,59 @@ def test_what_is_not_there_is_one_sentence(posts: Path, arguments: tuple[str, ..
     assert result.output.startswith("error: ") and words in result.output
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("export", "{db}", "posts", "{dir}/none/p.csv"), "{dir}/none/p.csv: No such file"),
+        (("export", "{db}", "posts", "{dir}/none/p.parquet"), "{dir}/none/p.parquet: No such file"),
+        (("export", "{db}", "posts", "{dir}", "--format", "jsonl"), "{dir}: Is a directory"),
+        (("export", "{db}", "posts", "{dir}", "--format", "parquet"), "{dir}: Is a directory"),
+        (("export", "{db}", "mixed", "{dir}/m.parquet"), "{dir}/m.parquet: Could not convert 'x'"),
+        (("import", "{db}", "t", "{dir}/none.csv"), "{dir}/none.csv: No such file"),
+        (("import", "{db}", "t", "{dir}/none.parquet"), "{dir}/none.parquet: No such file"),
+        (("import", "{db}", "t", "{dir}", "--format", "csv"), "{dir}: Is a directory"),
+        (("import", "{db}", "t", "{dir}/broken.parquet"), "{dir}/broken.parquet: "),
+        (("index", "search", "{db}", "{dir}/q.npy", "--output", "{dir}/no/f.npz"), "{dir}/no/f.npz: No such"),
+    ],
+)
+def test_files_that_cannot_be_read_or_written_are_one_sentence(
+    run: Run, posts: Path, arguments: tuple[str, ...], words: str
+) -> None:
+    directory = posts.parent
+    np.save(directory / "q.npy", np.eye(3, dtype=np.float32))
+    run("index", "add", posts, directory / "q.npy")
+    (directory / "broken.parquet").write_bytes(b"PAR1 is all that it has of one" * 10)
+    with contextlib.closing(sqlite3.connect(posts)) as conn:
+        conn.execute("create table mixed(a)")
+        conn.execute("insert into mixed values (1), ('x')")
+        conn.commit()
+    result = CliRunner().invoke(cli.app, [one.format(db=posts, dir=directory) for one in arguments])
+    assert result.exit_code == 1 and isinstance(result.exception, SystemExit)
+    assert result.output.startswith("error: " + words.format(dir=directory))
+    assert result.output.count("\n") == 1
+
+
+# JSON goes out as UTF-8 where the output is said to be ASCII: that is click's way.
+@pytest.mark.parametrize(("encoding", "options"), [("latin-1", ()), ("ascii", ()), ("latin-1", ("--json",))])
+def test_a_character_that_the_output_cannot_carry_is_one_sentence(
+    posts: Path, encoding: str, options: tuple[str, ...]
+) -> None:
+    with contextlib.closing(vssnative.connect(posts)) as conn:
+        conn.execute("update posts set title = 'a heron \u2192 pond'")
+        conn.commit()
+        vssnative.sync(conn)
+    done = subprocess.run(
+        [sys.executable, "-m", "vssnative", "search", posts, "posts", "heron", *options],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: the output is in ") and done.stderr.count("\n") == 1
+    assert "'\\u2192'; set PYTHONIOENCODING=utf-8" in done.stderr
+
+
 def test_in_a_pipe_a_row_is_a_line_and_nothing_is_cut(posts: Path) -> None:
     command = [sys.executable, "-m", "vssnative"]
     subprocess.run([*command, "sync", posts, "--quiet"], check=True, capture_output=True)

@@ -39,7 +39,7 @@ def _show_warning(
 
 
 class _Commands(typer.core.TyperGroup):
-    """An error that the library raises on purpose is shown as its own message, without a traceback."""
+    """An error that the library raises on purpose, or that a file or the output gives, is one sentence, without a traceback."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -49,6 +49,21 @@ class _Commands(typer.core.TyperGroup):
                 return super().invoke(ctx)
         except (VssError, sqlite3.Error) as error:
             typer.secho(f"error: {error}", err=True)
+            raise typer.Exit(1) from None
+        except BrokenPipeError:  # whoever reads the output has seen enough: typer ends quietly
+            raise
+        except OSError as error:
+            words = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
+            typer.secho(f"error: {words}", err=True)
+            raise typer.Exit(1) from None
+        except UnicodeEncodeError as error:
+            character = ascii(error.object[error.start])
+            better = "utf-8:backslashreplace" if error.encoding == "utf-8" else "utf-8"
+            typer.secho(
+                f"error: the output is in {error.encoding}, which has no character {character}; set"
+                f" PYTHONIOENCODING={better}",
+                err=True,
+            )
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
             typer.secho("interrupted; what was committed is kept, run it again to go on", err=True)

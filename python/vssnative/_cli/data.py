@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import math
@@ -151,12 +152,12 @@ def _make_table(conn: Any, table: str, columns: list[str]) -> None:
 
 def _read(file: Path, kind: str) -> Iterator[dict[str, Any]]:
     if kind == "parquet":
-        yield from _parquet().read_table(file).to_pylist()
+        file.stat()  # that it is not there Arrow says without words
+        with _parquet(file) as parquet:
+            found = parquet.read_table(file).to_pylist()
+        yield from found
         return
-    try:
-        stream = sys.stdin if str(file) == "-" else open(file, encoding="utf-8-sig", newline="")  # noqa: SIM115
-    except OSError as error:
-        raise ConfigurationError(f"{file}: {error.strerror}") from None
+    stream = sys.stdin if str(file) == "-" else open(file, encoding="utf-8-sig", newline="")  # noqa: SIM115
     try:
         if kind == "csv":
             csv.field_size_limit(2**31 - 1)
@@ -222,10 +223,12 @@ def _is_written_as(text: str, kind: type[int] | type[float]) -> bool:
 
 def _write(file: Path, kind: str, columns: list[str], rows: list[tuple[Any, ...]]) -> None:
     if kind == "parquet":
-        import pyarrow
+        with _parquet(file) as parquet:
+            import pyarrow
 
-        table = pyarrow.table({name: [row[at] for row in rows] for at, name in enumerate(columns)})
-        _parquet().write_table(table, file)
+            table = pyarrow.table({name: [row[at] for row in rows] for at, name in enumerate(columns)})
+            with open(file, "wb") as out:
+                parquet.write_table(table, out)
         return
     stream = sys.stdout if str(file) == "-" else open(file, "w", encoding="utf-8", newline="")  # noqa: SIM115
     try:
@@ -244,12 +247,21 @@ def _write(file: Path, kind: str, columns: list[str], rows: list[tuple[Any, ...]
             stream.close()
 
 
-def _parquet() -> Any:
+@contextlib.contextmanager
+def _parquet(file: Path) -> Iterator[Any]:
+    """``pyarrow.parquet``; what it cannot read or write within the block is an error that names the file."""
     try:
         import pyarrow.parquet
     except ImportError:
         raise MissingDependencyError("parquet files need pyarrow: pip install pyarrow") from None
-    return pyarrow.parquet
+    try:
+        yield pyarrow.parquet
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise ConfigurationError(f"{file}: {error}") from None  # bytes that are damaged, among others
+    except pyarrow.ArrowException as error:
+        raise ConfigurationError(f"{file}: {error}") from None
 
 
 def _stored(value: Any) -> Any:
