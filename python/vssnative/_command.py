@@ -9,15 +9,16 @@ from .errors import MissingDependencyError
 
 
 def main() -> None:
-    """Run the command."""
+    """Run the command. Ctrl-C before it has begun, while modules are imported, ends it without a word."""
     try:
         for package in ("typer", "rich"):
             need(package, "cli", "commands of vssnative")
+        from ._cli import main as run
     except MissingDependencyError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(1)
-    from ._cli import main as run
-
+    except KeyboardInterrupt:
+        sys.exit(130)
     run()
 
 

@@ -9,6 +9,8 @@ import json
 import os
 import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -308,3 +310,21 @@ def test_an_interrupt_ends_it_quietly(run: Run, posts: Path, monkeypatch: pytest
 
     monkeypatch.setattr("vssnative._connection.connect", interrupted)
     assert "run it again to go on" in run("status", posts, code=130).output
+
+
+@pytest.mark.parametrize("module", ["typer", "vssnative._cli", "vssnative._cli.moving"])
+def test_an_interrupt_while_it_imports_ends_it_quietly(module: str) -> None:
+    script = f"""
+import sys
+from vssnative._command import main
+
+class Interrupt:
+    def find_spec(self, name, *_):
+        if name == {module!r}:
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupt())
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
