@@ -81,7 +81,8 @@ def test_a_damaged_index_is_made_anew(posts: sqlite3.Connection) -> None:
     if sqlite3.sqlite_version_info >= (3, 44):
         report = vssnative.verify(posts, "posts")
         assert report.problem is not None and "is damaged" in report.problem
-    vssnative.repair(posts, "posts")
+    assert "vss_text_posts was damaged" in str(vssnative.repair(posts, "posts").problem)
+    assert vssnative.repair(posts, "posts").ok
     posts.execute("insert into vss_text_posts(vss_text_posts) values ('integrity-check')")
     posts.commit()
     [hit] = vssnative.search(posts, "posts", "body7", mode="text")

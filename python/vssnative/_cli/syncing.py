@@ -201,6 +201,9 @@ def repair(
     if as_json:
         tell_json(dataclasses.asdict(report))
         return
+    if report.ok:
+        typer.echo(f"{report.name}: nothing was wrong; {report.checked:,} rows looked at")
+        return
     display.console().print(display.pairs_table(f"{report.name}: found and mended", _counts(report)))
 
 

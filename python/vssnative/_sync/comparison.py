@@ -113,7 +113,7 @@ def repair(
 
     Returns:
         What was found, and is mended now. Where triggers or a vss0 table were lost, `problem` says so, and all rows
-        were queued.
+        were queued; likewise where the full-text index was damaged, which was rebuilt.
 
     Raises:
         MigrationError: there are no such embeddings, or the table or a column is gone.
@@ -128,7 +128,7 @@ def repair(
     embedding = mend(conn, embedding, None)
     report = _Repair(conn, sample, embedder).run(embedding)
     sync(conn, embedding.name, embedder=embedder, settings=settings, progress=progress)
-    report.problem = lost
+    report.problem = lost or report.problem
     return report
 
 
@@ -167,8 +167,12 @@ class _Repair:
         return write(conn, work)
 
     def _mend_words(self, embedding: EmbeddingConfig, report: Report) -> None:
-        if embedding.full_text is not None and full_text.damage(self._conn, embedding, write=True):
+        report.problem = None
+        if embedding.full_text is not None and (found := full_text.damage(self._conn, embedding, write=True)):
             full_text.rebuild(self._conn, embedding)
+            report.problem = (
+                f"{embedding.name}: its full-text index {embedding.full_text.table} was damaged ({found})"
+            )
         else:
             full_text.mend_rows(self._conn, embedding, report.words)
 
