@@ -312,6 +312,23 @@ def test_queries_that_are_none_are_refused(
         index.search(queries)
 
 
+@pytest.mark.parametrize("kind", ["float32", "float64", "int8"])
+@pytest.mark.parametrize("ids", [range(10), [f"key {i}" for i in range(10)]])
+def test_no_queries_have_no_answers(db: sqlite3.Connection, kind: str, ids: Any) -> None:
+    index = Index(db)
+    with pytest.raises(QueryError, match="there is no table"):
+        index.search(np.empty((0, 8), kind))
+    index.add(ids, GOOD[:10])
+    some, near = index.search(GOOD[:2])
+    for queries in (np.empty((0, 8), kind), np.empty((0, 8), kind, order="F"), GOOD[:0]):
+        for k in (0, 3, 2**32):
+            found, distances = index.search(queries, k)
+            assert (found.shape, distances.shape) == ((0, k), (0, k))
+            assert (found.dtype, distances.dtype) == (some.dtype, near.dtype)
+    with pytest.raises(DimensionError):
+        index.search(np.empty((0, 7), kind))
+
+
 def test_numbers_beyond_64_bits(db: sqlite3.Connection) -> None:
     index = Index(db)
     index.add(range(10), GOOD[:10])
