@@ -73,6 +73,17 @@ def test_columns_of_other_types_take_them_too(db: sqlite3.Connection, type: str,
     np.testing.assert_array_equal(distances, 0)
 
 
+@pytest.mark.parametrize("kind", ["float32", "float64", "int8"])
+def test_a_memoryview_is_a_matrix(db: sqlite3.Connection, kind: str) -> None:
+    index = Index(db)
+    matrix = GOOD.astype(kind)
+    index.add(range(len(GOOD)), memoryview(matrix))
+    np.testing.assert_array_equal(stored(index), GOOD)
+    assert index.search(memoryview(matrix[:2]), k=1)[1].tolist() == [[0], [0]]
+    with pytest.raises(DimensionError, match=r"expected shape \(n, dim\), got \(8,\)"):
+        index.add([1], memoryview(matrix[0]))
+
+
 def test_bits_from_bools_and_packed(db: sqlite3.Connection) -> None:
     bools = np.random.default_rng(1).random((50, 16)) < 0.5
     packed = np.packbits(bools, axis=1, bitorder="little")

@@ -78,7 +78,7 @@ def matrix_of(value: Any, name: str) -> Matrix:
             raise InvalidVectorError(f"{name}: {value.null_count()} of its rows are null")
         value = value.to_numpy()
     if (
-        not isinstance(value, np.ndarray)
+        not isinstance(value, (np.ndarray, memoryview))  # a memoryview is an array, and gives no rows
         and isinstance(value, Sequence)
         and not isinstance(value, (str, bytes))
     ):
