@@ -95,6 +95,52 @@ def test_bits_from_bools_and_packed(db: sqlite3.Connection) -> None:
     assert index.search(bools[3], k=3)[1].tolist() == [0, 0, 0]
 
 
+def fortran(matrix: npt.NDArray[Any]) -> Any:
+    return np.asfortranarray(matrix)
+
+
+def every_second_column(matrix: npt.NDArray[Any]) -> Any:
+    return np.repeat(matrix, 2, axis=1)[:, ::2]
+
+
+def backwards(matrix: npt.NDArray[Any]) -> Any:
+    return np.ascontiguousarray(matrix[::-1, ::-1])[::-1, ::-1]
+
+
+LAYOUTS = [fortran, every_second_column, backwards]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_packed_bits_of_every_layout(db: sqlite3.Connection, layout: Callable[[Any], Any]) -> None:
+    packed = np.random.default_rng(1).integers(0, 256, (50, 4), np.uint8)
+    index = Index(db, type="bit", dim=32)
+    index.add(range(50), layout(packed))
+    np.testing.assert_array_equal(index.get(range(50)), packed)
+    assert index.search(layout(packed)[:3], k=1)[1].tolist() == [[0], [0], [0]]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_int8_of_every_layout_is_stored_as_it_is_with_a_scale(
+    db: sqlite3.Connection, layout: Callable[[Any], Any]
+) -> None:
+    db.execute("create virtual table scaled using vss0(embedding(4) type=int8 scale=0.5)")
+    codes = np.arange(-20, 20, dtype=np.int8).reshape(10, 4)
+    index = Index(db, "scaled")
+    index.add(range(10), layout(codes))
+    np.testing.assert_array_equal(index.get(range(10)), codes)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_bfloat16_as_uint16_of_every_layout(
+    db: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch, layout: Callable[[Any], Any]
+) -> None:
+    monkeypatch.setattr("vssnative._index.column.bfloat16", lambda: None)  # ml_dtypes is not installed
+    halves = (GOOD[:10].view(np.uint32) >> 16).astype(np.uint16)
+    index = Index(db, type="bfloat16", dim=8)
+    index.add(range(10), layout(halves))
+    np.testing.assert_array_equal(index.get(range(10)), halves)
+
+
 def as_lists(matrix: npt.NDArray[Any]) -> Any:
     return matrix.tolist()
 

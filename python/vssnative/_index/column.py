@@ -182,6 +182,15 @@ class Column:
         contiguous = array.shape[1] <= 1 or step == array.itemsize
         return bool(array.dtype.isnative and contiguous and (len(array) <= 1 or row >= 0))
 
+    def _is_code(self, array: npt.NDArray[Any]) -> bool:
+        """Whether the rows are as the column stores them, and would be other vectors if they were taken as numbers: packed
+        bits, bfloat16 as uint16, int8 of a column with a scale."""
+        native, width = self._native()
+        if array.dtype.name != native.name or array.shape[1] != width:
+            return False
+        has_scale = self._known is not None and self._known.get("scale") is not None
+        return native.kind == "u" or (native == np.int8 and has_scale)
+
     def _check_width(self, matrix: Matrix, name: str) -> None:
         native, width = self._native()
         dim = self.dim if self._known is None else int(self._known["dim"])

@@ -103,7 +103,8 @@ class Index(Column):
                 (n, ceil(dim / 8)) for bit, ``ml_dtypes.bfloat16``), is read in place, never copied; rows may lie
                 apart, be read-only or memory-mapped. Everything else is converted while it is stored, never as a
                 whole: float64 (rounded to float32), float16, integers (which float32 must hold exactly), bool,
-                Fortran order, lists of rows, pandas and polars frames, Arrow arrays of lists, tensors.
+                Fortran order, lists of rows, pandas and polars frames, Arrow arrays of lists, tensors. Packed bits whose
+                rows are not contiguous are copied.
             replace: where an id has a vector in this column already, replace it instead of raising.
 
         Raises:
@@ -170,7 +171,11 @@ class Index(Column):
             return _core.register_rows(keys)
         if matrix.array is None:
             return _core.register_rows(keys, pieces=matrix.piece, dim=matrix.width)
-        return _core.register_rows(keys, matrix.array, convert=not self._is_in_place(matrix.array))
+        array = matrix.array
+        convert = not self._is_in_place(array)
+        if convert and self._is_code(array):
+            array, convert = np.ascontiguousarray(array, array.dtype.newbyteorder("=")), False
+        return _core.register_rows(keys, array, convert=convert)
 
     def get(self, ids: Any) -> npt.NDArray[Any]:
         """The stored vectors of these ids, in their order.
