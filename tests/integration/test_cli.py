@@ -213,6 +213,19 @@ def test_sync_of_some_rows_and_a_worker_for_the_rest(run: Run, posts: Path) -> N
         assert conn.execute("select pending, embedded from vssnative_status").fetchall() == [(0, 3)]
 
 
+@pytest.mark.parametrize("options", [("--quiet",), ("--json",)])
+def test_sync_of_a_paused_table_says_that_it_is_paused(
+    run: Run, posts: Path, options: tuple[str, ...]
+) -> None:
+    run("add-embeddings", posts, "posts", "-c", "title", "--model", "hash:16")
+    run("pause", posts, "posts")
+    for arguments in (("sync", posts), ("sync", posts, "posts")):
+        said = run(*arguments, *options).stderr
+        assert said == f"posts is paused; vssnative resume {posts} posts ends that\n"
+    run("resume", posts, "posts")
+    assert run("sync", posts, *options).stderr == ""
+
+
 def test_a_worker_for_a_name_that_is_not_recorded_ends_as_sync_does(run: Run, posts: Path) -> None:
     run("add-embeddings", posts, "posts", "-c", "title", "--model", "hash:16")
     timer = threading.Timer(5, os.kill, (os.getpid(), signal.SIGTERM))  # if it does not

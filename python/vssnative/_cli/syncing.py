@@ -42,6 +42,7 @@ def sync(
 
     Example: vssnative sync blog.db posts --where "company = ?" -p acme
     """
+    from .._catalog.records import load_embeddings
     from .._sync import status as ask
     from .._sync import sync as run
 
@@ -58,14 +59,18 @@ def sync(
             params=values_of(params),
             timeout=timeout,
         )
+        embeddings = load_embeddings(conn, table) if result.remaining else []
     if as_json:
         tell_json(dataclasses.asdict(result))
-        return
-    display.console().print(
-        f"{result.rows:,} rows done, {result.texts:,} texts embedded in {result.seconds:.1f} s;"
-        f" {result.remaining:,} rows remain, {result.dead:,} given up",
-        highlight=False,
-    )
+    else:
+        display.console().print(
+            f"{result.rows:,} rows done, {result.texts:,} texts embedded in {result.seconds:.1f} s;"
+            f" {result.remaining:,} rows remain, {result.dead:,} given up",
+            highlight=False,
+        )
+    for one in embeddings:
+        if one.paused:
+            typer.echo(f"{one.name} is paused; vssnative resume {database} {one.name} ends that", err=True)
 
 
 def worker(
