@@ -352,8 +352,8 @@ struct Halving {
 };
 
 // Halving the range of values and counting takes a few passes without a branch to guess; selecting by comparisons
-// guesses wrong half of the time. Halved as floats some times, which is enough for most values; then as integers, so that
-// whatever lies far out costs no precision.
+// guesses wrong half of the time. Halved as floats some times, which is enough for most values; then as integers, so
+// that whatever lies far out costs no precision.
 inline Halving halve(float* values, std::size_t n, std::size_t wanted) {
     constexpr float infinity = __builtin_inff();
     const std::size_t padded = (n + 7) / 8 * 8;
