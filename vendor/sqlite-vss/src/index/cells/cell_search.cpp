@@ -405,7 +405,8 @@ Status CellSearch::scan_cells(const CellQuery& query, std::vector<Neighbor>& out
     place_ranked();
     // Nothing was learned of rows that lie together.
     const double unlearned = expected_unlearned * (1 - query.recall);
-    double most = matches != nullptr ? unlearned : most_expected(query.recall);
+    double most =
+        std::min(most_expected(query.recall), matches != nullptr ? unlearned : std::numeric_limits<double>::infinity());
     const double usual = usual_to_nearest();
     double rank_us = now_us() - start;
     seen_.resize(segments_.size() * rows_.segment_slots() / 64 + 1);
@@ -462,7 +463,7 @@ Status CellSearch::scan_cells(const CellQuery& query, std::vector<Neighbor>& out
                 limit = reach(query, out);
                 if (!out.empty() && usual < std::numeric_limits<double>::infinity() &&
                     std::min_element(out.begin(), out.end())->reported() > usual * unit_) {
-                    most = unlearned;
+                    most = std::min(most, unlearned);
                 }
                 if (!known) {
                     entries_before = costs_.entries;
