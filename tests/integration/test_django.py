@@ -244,7 +244,8 @@ def test_commands_and_checks_at_work(project: Project) -> None:
         worker.wait()
     assert worker.returncode == 0 and "Quit with CONTROL-C" in printed
     assert project.manage("check", "--database", "default").count("vssnative.W") == 0
-    assert "no embeddings on 'x'" in project.manage("vss_sync", "x", fails=True)
+    for command in ("vss_sync", "vss_worker"):
+        assert "no embeddings on 'x'" in project.manage(command, "x", fails=True)
 
 
 def test_the_page(project: Project) -> None:

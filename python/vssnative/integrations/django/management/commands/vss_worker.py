@@ -7,6 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connections
 
+from ....._catalog.records import load_embeddings
 from ....._sync import Worker
 from .....errors import VssError
 from . import add_arguments, table_of
@@ -31,6 +32,9 @@ class Command(BaseCommand):
         if options["verbosity"] > 0:
             self.stdout.write(f"Working on {connection.settings_dict['NAME']}. Quit with CONTROL-C.")
         try:
+            if table is not None:  # a name that is not there would be looked for, for ever
+                connection.ensure_connection()
+                load_embeddings(connection, table)
             Worker(str(connection.settings_dict["NAME"]), table, poll=options["poll"]).run()
         except VssError as error:
             raise CommandError(str(error)) from error
