@@ -76,7 +76,8 @@ Rows rows_of(const py::array& array, const char* name) {
     }
     const auto n = static_cast<std::size_t>(array.shape(0));
     const auto row_bytes = static_cast<std::size_t>(array.shape(1) * array.itemsize());
-    const bool contiguous = array.shape(1) <= 1 || array.strides(1) == array.itemsize();
+    // Of an array without rows numpy may say any strides.
+    const bool contiguous = n == 0 || array.shape(1) <= 1 || array.strides(1) == array.itemsize();
     if (!contiguous || (n > 1 && array.strides(0) < 0)) {
         throw std::invalid_argument(std::string(name) + ": expected contiguous rows in ascending order");
     }

@@ -3,10 +3,10 @@
     python benchmarks/encoder/levels.py [--rounds 5] [--texts FILE] [--site DIRECTORY] [--json FILE] [--scalar] [--accuracy] [--memory]
 
 Texts: lines of FILE, by default first lines of the standard library's docstrings. Workloads: short (a line each), eight joined,
-mixed, and a short one in each call, as searches by text have it. Rounds alternate between the variants, so a disturbance of the machine meets all alike; shown are medians, and the median
-of each round's ratio to the first variant, in brackets that of the process's processor time, which others on the machine
-disturb less. Peaks are those of independent instructions (peak.cpp, built by g++), measured in
-every round on all threads; the share, of processor time, is of a thread's peak at 21.3 MFLOP a token (three times that for
+mixed, and a short one in each call, as searches by text have it. Rounds alternate between the variants, so a disturbance of
+the machine meets all alike; shown are medians, and the median of each round's ratio to the first variant, in brackets that of
+the process's processor time, which others on the machine disturb less. Peaks are those of independent instructions (peak.cpp,
+built by g++), measured in every round on all threads; the share, of processor time, is of a thread's peak at 21.3 MFLOP a token (three times that for
 float32 on AMX, where a product is three), tokenization included. `--site` names the site-packages of another
 environment with torch and sentence-transformers, which is then one more variant. `--accuracy` adds the least cosine on the
 tests' 1,100 texts, `--memory` the MB of a new process at its largest that embeds the short texts.

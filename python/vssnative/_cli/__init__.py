@@ -38,6 +38,16 @@ def _show_warning(
     typer.secho(f"note: {message}", err=True)
 
 
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, UnicodeEncodeError):
+        character = ascii(error.object[error.start])
+        better = "utf-8:backslashreplace" if error.encoding == "utf-8" else "utf-8"
+        return f"the output is in {error.encoding}, which has no character {character}; set PYTHONIOENCODING={better}"
+    return str(error)
+
+
 class _Commands(typer.core.TyperGroup):
     """An error that the library raises on purpose, or that a file or the output gives, is one sentence, without a traceback."""
 
@@ -47,23 +57,10 @@ class _Commands(typer.core.TyperGroup):
                 warnings.simplefilter("always", VssWarning)
                 warnings.showwarning = _show_warning
                 return super().invoke(ctx)
-        except (VssError, sqlite3.Error) as error:
-            typer.secho(f"error: {error}", err=True)
-            raise typer.Exit(1) from None
         except BrokenPipeError:  # whoever reads the output has seen enough: typer ends quietly
             raise
-        except OSError as error:
-            words = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
-            typer.secho(f"error: {words}", err=True)
-            raise typer.Exit(1) from None
-        except UnicodeEncodeError as error:
-            character = ascii(error.object[error.start])
-            better = "utf-8:backslashreplace" if error.encoding == "utf-8" else "utf-8"
-            typer.secho(
-                f"error: the output is in {error.encoding}, which has no character {character}; set"
-                f" PYTHONIOENCODING={better}",
-                err=True,
-            )
+        except (VssError, sqlite3.Error, OSError, UnicodeEncodeError) as error:
+            typer.secho(f"error: {_sentence(error)}", err=True)
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
             typer.secho("interrupted; what was committed is kept, run it again to go on", err=True)

@@ -279,16 +279,12 @@ class Index(Column):
         settings: str | None,
     ) -> tuple[Ids, Distances]:
         array, single = self._checked_queries(queries)
-        if not len(array):
-            if self._look() is None:
-                raise QueryError(f"there is no table {self.table!r} in {self.schema!r}; add vectors first")
-            return np.empty((0, k), np.int64 if self._key is None else object), np.empty((0, k), np.float32)
         # No array can be as long as an absurd k, and no more rows than there are can come back.
         found = min(k, len(self)) if k > 1000 else k
         ticket = _core.register_search(array, found, recall or 0.0, self._type)
         rows: list[tuple[Any, ...]] = []
         try:
-            if found:
+            if found and len(array):
                 among, behind = "null", ""
                 if where is not None:
                     matching = f"from {self._table_sql} where (\n{where}\n)"

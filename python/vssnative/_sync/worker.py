@@ -53,7 +53,7 @@ class Worker:
         self._settings = settings
         self._given = () if embedder is None else (get_embedder(embedder),)
         self._on_event = on_event
-        # What was told as broken, and is told again only after a change: the table, and embeddings by their names.
+        # The last reasons told by `broken` events, of the table and of embeddings by name. Each is told once.
         self._missing: str | None = None
         self._broken: dict[str, str] = {}
         self._stop = threading.Event()

@@ -30,7 +30,7 @@ struct Simd : Avx2 {
         __m512i all = _mm512_setzero_si512();
         __m512i odd = _mm512_setzero_si512();
         const auto looked_up = [&](std::size_t p) {
-            __builtin_prefetch(ahead + p * 64, 0, 2);
+            prefetch(ahead + p * 64);
             const __m512i x = _mm512_loadu_si512(codes + p * 64);
             const __m512i tables = _mm512_loadu_si512(entries + p * 64);
             const __m512i low = _mm512_shuffle_i32x4(tables, tables, 0xA0);   // the first twice, the third twice

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "base/prefetch.h"
 #include "kernels/code_kernels.h"
 
 // All of this is inlined into one source, so how vectors cross a call does not matter.
@@ -283,9 +284,7 @@ inline void sum_entries(const std::uint8_t* codes, const std::uint8_t* entries, 
 inline std::uint32_t scan(const std::byte* block, const std::byte* ahead, const ScanTables& tables, std::size_t padded,
                           float offset, float threshold, float* estimates) {
     constexpr std::size_t head = 12 * block_rows;
-    for (std::size_t i = 0; i < head; i += 64) {
-        __builtin_prefetch(ahead + i, 0, 2);
-    }
+    prefetch(ahead, head);
     float sums[block_rows];
     sum_entries_ahead(reinterpret_cast<const std::uint8_t*>(block + head),
                       reinterpret_cast<const std::uint8_t*>(ahead + head), tables.entries, padded, sums);

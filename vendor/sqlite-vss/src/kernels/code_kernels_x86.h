@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/prefetch.h"
 #include "kernels/code_kernels.h"
 
 namespace vss {
@@ -48,7 +49,7 @@ struct Avx2 {
         __m256i all = _mm256_setzero_si256();
         __m256i odd = _mm256_setzero_si256();
         for (std::size_t p = 0; p < pairs; ++p) {
-            __builtin_prefetch(ahead + p * 64, 0, 2);
+            prefetch(ahead + p * 64);
             const __m256i x = load_bytes(codes + p * 64);
             const __m256i y = load_bytes(codes + p * 64 + 32);
             const std::uint8_t* at = entries + p * 64;

@@ -365,8 +365,7 @@ void CellSearch::expect_near(float limit) {
 Status CellSearch::scan_cells(const CellQuery& query, std::vector<Neighbor>& out, bool& exact) {
     const bool filtered = query.slots != nullptr && query.slots->limited;
     // Rows that pass and lie together are counted cell by cell; others lie in all cells, a share of each.
-    const CellMatches* matches =
-        query.matches != nullptr && query.matches->is_uneven && trace_ == nullptr ? query.matches : nullptr;
+    const CellMatches* matches = query.uneven();
     const double all = static_cast<double>(std::max<std::uint64_t>(index_.state().rows, 1));
     const double rows = matches != nullptr ? static_cast<double>(query.slots->count) : all;
     const double of_all = filtered ? std::min(static_cast<double>(query.slots->count) / all, 1.0) : 1.0;
@@ -595,10 +594,7 @@ Status CellSearch::search_seen(const CellQuery& query, std::vector<Neighbor>& ou
     if (!exact) {
         CellMatches matches;
         CellQuery counted = query;
-        if (filtered && query.matches == nullptr && may_count_matches()) {
-            VSS_TRY(count_matches(*query.slots, matches));
-            counted.matches = &matches;
-        }
+        VSS_TRY(count_matches(counted, matches));
         VSS_TRY(scan_cells(counted, out, exact));
         if (is_plain) {
             note_by_cells(query, exact);

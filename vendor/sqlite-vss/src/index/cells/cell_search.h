@@ -78,6 +78,11 @@ struct CellQuery {
     const RowFilter* rows = nullptr;       // distance bounds, and rowids where `slots` is null
     std::size_t cells = 0;                 // scan exactly so many; 0: as the recall needs
     const CellMatches* matches = nullptr;  // of `slots`, once they were counted
+
+    // Where rows that pass lie together; null: they lie in all cells, or where they lie is not known.
+    [[nodiscard]] const CellMatches* uneven() const {
+        return matches != nullptr && matches->is_uneven ? matches : nullptr;
+    }
 };
 
 class CellSearch {
@@ -292,8 +297,8 @@ class CellSearch {
     class Queue;
     Status search_seen(const CellQuery& query, std::vector<Neighbor>& out);
     [[nodiscard]] bool takes_matches_by_codes(const CellQuery& query) const;
-    [[nodiscard]] bool may_count_matches() const;
-    Status count_matches(const SlotFilter& slots, CellMatches& out);
+    [[nodiscard]] bool needs_matches(const CellQuery& query) const;
+    Status count_matches(CellQuery& query, CellMatches& out);
     [[nodiscard]] static Status not_in_memory();
     void see_as(const CellSearch& other, const OpenSource& open);
     void close_source() { source_.reset(); }

@@ -120,10 +120,8 @@ Status CellSearch::search_many(CellQuery query, std::span<const std::byte* const
     }
     // Once for all.
     CellMatches matches;
-    if (query.slots != nullptr && query.slots->limited && query.slots->count > 0 && query.k > 0 &&
-        index_.state().is_celled() && !takes_matches_by_codes(query) && may_count_matches()) {
-        VSS_TRY(count_matches(*query.slots, matches));
-        query.matches = &matches;
+    if (index_.state().is_celled()) {
+        VSS_TRY(count_matches(query, matches));
     }
     Queue queue(vectors.size());
     std::atomic<bool> failed = false;

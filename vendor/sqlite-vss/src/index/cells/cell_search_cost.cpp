@@ -132,7 +132,7 @@ bool CellSearch::costs_more_than_all(double target, std::uint64_t passed, std::u
     }
     const auto cells = static_cast<double>(std::max<std::uint64_t>(costs_.cells, 1));
     // Where only rows that pass were counted, the others of their cells are scanned with them.
-    const double beside = query.matches != nullptr && query.matches->is_uneven
+    const double beside = query.uneven() != nullptr
                               ? static_cast<double>(index_.state().rows) / static_cast<double>(query.slots->count)
                               : 1;
     const double entries = 2 * beside * model_.rows_until(expected_, target / cells, cells);

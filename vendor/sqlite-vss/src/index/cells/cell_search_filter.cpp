@@ -18,14 +18,20 @@ constexpr double by_chance = 4;
 }  // namespace
 
 // All cells' codes are looked at once for each filter, so memory must have room for them.
-bool CellSearch::may_count_matches() const {
-    const std::uint64_t entry = index_.space().padded() / 8 + 12;
-    return 2 * index_.state().rows * entry <= Cache::instance().budget() / 2;
+bool CellSearch::needs_matches(const CellQuery& query) const {
+    const std::uint64_t codes = 2 * index_.state().rows * code_block_bytes(index_.space().padded()) / block_rows;
+    return query.matches == nullptr && query.k > 0 && query.slots != nullptr && query.slots->limited &&
+           query.slots->count > 0 && !takes_matches_by_codes(query) && codes <= Cache::instance().budget() / 2;
 }
 
 // Filters often go with what the vectors tell: a language, a kind, an owner. So it is counted where the rows lie that
-// pass. By chance a cell of n rows would hold n p of them, with a variance of n p (1 - p), p being their share.
-Status CellSearch::count_matches(const SlotFilter& slots, CellMatches& out) {
+// pass, where that is not known and needed. By chance a cell of n rows would hold n p of them, with a variance of
+// n p (1 - p), p being their share.
+Status CellSearch::count_matches(CellQuery& query, CellMatches& out) {
+    if (!needs_matches(query)) {
+        return Status::ok();
+    }
+    const SlotFilter& slots = *query.slots;
     const std::size_t cells = directory_->size();
     const std::size_t block_bytes = code_block_bytes(index_.space().padded());
     out.rows.assign((cells + 7) / 8 * 8, 0);
@@ -73,6 +79,7 @@ Status CellSearch::count_matches(const SlotFilter& slots, CellMatches& out) {
         }
     }
     out.is_uneven = sum > count + by_chance * std::sqrt(2 * count);
+    query.matches = &out;
     return Status::ok();
 }
 
