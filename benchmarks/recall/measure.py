@@ -23,6 +23,15 @@ TIMED = 100  # queries
 DTYPES: dict[str, Any] = {"float32": np.float32, "float16": np.float16, "int8": np.int8}
 
 
+def dtype_of(name: str) -> Any:
+    """numpy's type of a column's."""
+    if name == "bfloat16":
+        import ml_dtypes
+
+        return np.dtype(ml_dtypes.bfloat16)
+    return np.dtype(DTYPES[name])
+
+
 @dataclass(frozen=True)
 class Got:
     """What searches of one k and recall reached."""
@@ -40,7 +49,7 @@ class Table:
         self.directory = tempfile.TemporaryDirectory()
         self.conn = vssnative.connect(path or str(Path(self.directory.name) / "recall.db"))
         table, asked = kind.make(np.random.default_rng(seed), rows, queries)
-        self.dtype = self._dtype(kind)
+        self.dtype = dtype_of(kind.dtype)
         self.rows = np.ascontiguousarray(table.astype(self.dtype))
         self.queries = np.ascontiguousarray(asked.astype(self.dtype))
         self.index = vssnative.Index(
@@ -48,14 +57,6 @@ class Table:
         )
         self.truth: dict[int, Any] = {}
         self.exact_speeds: dict[int, float] = {}
-
-    @staticmethod
-    def _dtype(kind: Kind) -> Any:
-        if kind.dtype == "bfloat16":
-            import ml_dtypes
-
-            return np.dtype(ml_dtypes.bfloat16)
-        return np.dtype(DTYPES[kind.dtype])
 
     def add(self) -> float:
         """All rows in one go; seconds."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,8 @@ from vssnative import Index
 
 ROWS = 12_000
 QUERIES = 300
+
+Kind = Callable[[int], np.ndarray]
 
 
 def distances(rows: np.ndarray, queries: np.ndarray, metric: str) -> np.ndarray:
@@ -122,3 +126,78 @@ def test_rows_in_the_place_of_others_are_learned(metric: str) -> None:
     true = distances(rows, queries, metric)
     for k in (1, 10):
         assert share_found(index.search(queries, k=k)[0], true, k) >= 0.93
+
+
+def two_kinds(dim: int, groups: int, spread: float) -> tuple[Kind, Kind]:
+    """Rows in tight groups, whose neighbours lie in one cell, and rows along a bent surface."""
+    random = np.random.default_rng(dim)
+    centers = random.standard_normal((groups, dim))
+    bent = random.standard_normal((8, dim))
+
+    def surface(count: int) -> np.ndarray:
+        return np.sin(random.standard_normal((count, 8)) @ bent).astype(np.float32)
+
+    return lambda count: clustered(random, count, centers, spread), surface
+
+
+@pytest.mark.parametrize(
+    ("dim", "groups", "spread", "metric"), [(24, 100, 0.3, "cosine"), (32, 200, 0.1, "l2")]
+)
+def test_queries_like_the_harder_of_two_kinds_of_rows(
+    dim: int, groups: int, spread: float, metric: str
+) -> None:
+    random = np.random.default_rng(dim)
+    centers = random.standard_normal((groups, dim))
+    count, others = 20_000, 4_000
+    rows = np.concatenate(
+        [clustered(random, count, centers, spread), random.standard_normal((others, dim))], dtype=np.float32
+    )[random.permutation(count + others)]
+    index = Index(vssnative.connect(":memory:"), "t", "a", metric=metric)
+    index.add(np.arange(len(rows)), rows)
+    queries = random.standard_normal((QUERIES, dim)).astype(np.float32)
+    true = distances(rows, queries, metric)
+    for k in (1, 10, 100):
+        assert share_found(index.search(queries, k=k)[0], true, k) >= 0.93
+
+
+@pytest.mark.parametrize(
+    ("dim", "groups", "spread", "metric"), [(24, 100, 0.3, "cosine"), (32, 200, 0.1, "l2")]
+)
+@pytest.mark.parametrize(("more", "parts"), [(12_000, 1), (12_000, 16), (5_000, 16)])
+def test_rows_of_another_kind_that_come_later_are_learned(
+    dim: int, groups: int, spread: float, metric: str, more: int, parts: int
+) -> None:
+    tight, surface = two_kinds(dim, groups, spread)
+    first, later = tight(15_000), surface(more)
+    conn = vssnative.connect(":memory:")
+    index = Index(conn, "t", "a", metric=metric)
+    index.add(np.arange(len(first)), first)
+    conn.commit()
+    learned = index.stats()["learned_at_rows"]
+    for ids in np.array_split(np.arange(more), parts):
+        index.add(len(first) + ids, later[ids])
+        conn.commit()
+    assert index.stats()["learned_at_rows"] > learned
+    queries = surface(QUERIES)
+    true = distances(np.concatenate([first, later]), queries, metric)
+    for k in (1, 10, 100):
+        assert share_found(index.search(queries, k=k)[0], true, k) >= 0.92
+
+
+def test_rows_of_the_same_kind_are_seldom_learned_anew() -> None:
+    kept = 0
+    for seed in range(4):
+        random = np.random.default_rng(seed)
+        centers = random.standard_normal((300, 24))
+        rows = clustered(random, 2 * ROWS, centers, 0.5)
+        conn = vssnative.connect(":memory:")
+        index = Index(conn, "t", "a")
+        index.add(np.arange(ROWS), rows[:ROWS])
+        conn.commit()
+        learned = index.stats()["learned_at_rows"]
+        for ids in np.array_split(np.arange(ROWS, ROWS + ROWS * 3 // 4), 9):
+            index.add(ids, rows[ids])
+            conn.commit()
+        kept += index.stats()["learned_at_rows"] == learned
+    # Some of those asked may reach less by chance.
+    assert kept > 0

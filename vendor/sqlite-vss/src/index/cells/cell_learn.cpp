@@ -52,6 +52,8 @@ constexpr double cells_grow = 0.4;
 struct Asked {
     std::vector<float> expected;        // least misses expected so far for each cell scanned, after each cell
     std::vector<std::uint32_t> places;  // the cells, from 0, that its neighbours were found in, ascending
+    double farthest = 0;                // distance of the last of them
+    double variance = 0;                // of the cosines that its search has seen (cell_model.h)
 };
 
 // How many cells are scanned until no more than `misses` are expected for each of them.
@@ -136,11 +138,12 @@ float score_without(float score, const CellInfo& info, double square, Estimate e
 // What the search of a row has seen for one of LearnedRecall::ks.
 template <typename Trace>
 Asked asked_of(Trace& trace, std::size_t i, std::span<const Neighbor> found) {
-    Asked out{std::move(trace.expected[i]), {}};
+    Asked out{std::move(trace.expected[i]), {}, 0, trace.variance};
     for (const Neighbor& neighbor : found.first(std::min<std::size_t>(LearnedRecall::ks[i], found.size()))) {
         // Rows of the tail are always looked at.
         const auto at = trace.at.find(trace.slots.at(neighbor.rowid));
         out.places.push_back(at == trace.at.end() ? 0 : at->second);
+        out.farthest = neighbor.reported();
     }
     std::sort(out.places.begin(), out.places.end());
     return out;
@@ -150,13 +153,65 @@ Asked asked_of(Trace& trace, std::size_t i, std::span<const Neighbor> found) {
 // wanted lies two standard errors above what may just be. Of a single neighbour nothing may just be missing: it is near
 // a row because it helped to place that row's cell, which it does for no query, and so is found two in a hundred more
 // often.
-float misses_by(const std::vector<Asked>& asked, double recall) {
+float misses_of_all(const std::vector<Asked>& asked, double recall) {
     const bool single = !asked.empty() && asked.front().places.size() == 1;
     const double wanted = recall + lost_by_codes * (1 - recall);
     const double error = error_at(asked, most_misses(asked, wanted, recall));
     const double aim =
         std::min(wanted + std::max(2 * error - (single ? 0 : recall_tolerance), 0.0), 1 - (1 - recall) / 4);
     return static_cast<float>(std::min(most_misses(asked, aim, recall), most_trusted(recall)));
+}
+
+// The fifth of these rows that come first by `order`; empty: too few were asked.
+template <typename Order>
+std::vector<Asked> first_fifth(const std::vector<Asked>& asked, const Order& order) {
+    constexpr std::size_t share = 5;
+    constexpr std::size_t least = 12;
+    const std::size_t count = std::max(asked.size() / share, least);
+    if (2 * count > asked.size()) {
+        return {};
+    }
+    std::vector<std::pair<double, std::size_t>> ordered;
+    ordered.reserve(asked.size());
+    for (std::size_t i = 0; i < asked.size(); ++i) {
+        ordered.emplace_back(order(asked[i]), i);
+    }
+    std::sort(ordered.begin(), ordered.end());
+    std::vector<Asked> out;
+    out.reserve(count);
+    for (std::size_t i = 0; i < count; ++i) {
+        out.push_back(asked[ordered[i].second]);
+    }
+    return out;
+}
+
+// Where a table holds rows of several kinds, queries may all be like those of one of them: so much fewer misses may be
+// expected that each of these reach the recall too: the rows whose searches go on for longest, and those whose
+// neighbours lie nearest or farthest.
+float share_for_kinds(const std::vector<Asked>& asked, double recall) {
+    constexpr double few = 1.0 / 8;
+    const double all = static_cast<double>(misses_of_all(asked, recall));
+    if (all <= 0) {
+        return 1;
+    }
+    const double aim = recall + lost_by_codes * (1 - recall) - recall_tolerance;
+    double out = 1;
+    const auto hold = [&](const std::vector<Asked>& kind) {
+        if (!kind.empty()) {
+            const double error = error_at(kind, most_misses(kind, aim, 0));
+            out = std::min(out, most_misses(kind, aim - error / 2, 0) / all);
+        }
+    };
+    hold(first_fifth(asked, [&](const Asked& row) { return -static_cast<double>(cells_until(row, few * all)); }));
+    hold(first_fifth(asked, [](const Asked& row) { return row.farthest; }));
+    hold(first_fifth(asked, [](const Asked& row) { return -row.farthest; }));
+    hold(first_fifth(asked, [](const Asked& row) { return row.variance; }));
+    hold(first_fifth(asked, [](const Asked& row) { return -row.variance; }));
+    return static_cast<float>(out);
+}
+
+float misses_by(const std::vector<Asked>& asked, double recall) {
+    return misses_of_all(asked, recall) * share_for_kinds(asked, recall);
 }
 
 // Below what the highest level needs by these rows, for any k. Where one is asked of each row there are too few of them
@@ -261,13 +316,16 @@ Status CellSearch::ask_for_row(std::uint32_t slot, const std::byte* vector, std:
     if (status.is_ok()) {
         status = scan_cells(query, found, exact);
     }
+    double mean = 0;
+    (void)model_.seen(mean, trace.variance);
     trace_ = nullptr;
     return status;
 }
 
-// A row of the table at random; `live`: false if the slot drawn has none.
-Status CellSearch::draw_row(SplitMix& random, std::uint32_t& slot, bool& live, std::vector<std::byte>& vector) {
-    slot = static_cast<std::uint32_t>(random.below(segments_.size() * rows_.segment_slots()));
+// A row of the table at random, of the slots from `from` on; `live`: false if the slot drawn has none.
+Status CellSearch::draw_row(SplitMix& random, std::uint64_t from, std::uint32_t& slot, bool& live,
+                            std::vector<std::byte>& vector) {
+    slot = static_cast<std::uint32_t>(from + random.below(segments_.size() * rows_.segment_slots() - from));
     live = false;
     std::int64_t rowid = 0;
     return rows_.read_slot(slot, live, rowid, vector);
@@ -290,7 +348,7 @@ Status CellSearch::learn_last_k(std::size_t samples, SplitMix& random, LearnedRe
     for (std::size_t tries = 0; asked.size() < rows_asked && tries < 20 * rows_asked; ++tries) {
         std::uint32_t slot = 0;
         bool live = false;
-        VSS_TRY(draw_row(random, slot, live, vector));
+        VSS_TRY(draw_row(random, 0, slot, live, vector));
         if (!live) {
             continue;
         }
@@ -341,7 +399,7 @@ Status CellSearch::learn(std::size_t samples, LearnedRecall& out) {
     for (std::size_t tries = 0; entries.size() + flooded < samples && tries < 20 * samples; ++tries) {
         std::uint32_t slot = 0;
         bool live = false;
-        VSS_TRY(draw_row(random, slot, live, vector));
+        VSS_TRY(draw_row(random, 0, slot, live, vector));
         if (!live) {
             continue;
         }
@@ -408,7 +466,9 @@ Status CellSearch::learn(std::size_t samples, LearnedRecall& out) {
     for (std::size_t level = 0; level < LearnedRecall::levels.size(); ++level) {
         const double recall = static_cast<double>(LearnedRecall::levels[level]);
         for (std::size_t i = 0; i < asked.size(); ++i) {
-            out.misses[i][level] = misses_by(asked[i], recall);
+            // One neighbour of each of so few rows does not tell which are hard; ten do.
+            out.misses[i][level] =
+                misses_of_all(asked[i], recall) * share_for_kinds(asked[std::max<std::size_t>(i, 1)], recall);
         }
         double cells = 0;
         double scanned = 0;
@@ -426,6 +486,55 @@ Status CellSearch::learn(std::size_t samples, LearnedRecall& out) {
     Status status = learn_last_k(samples, random, out);
     forget_rows();
     return status;
+}
+
+Status CellSearch::holds_for_newest(bool& holds) {
+    constexpr std::size_t which = 1;  // of LearnedRecall::ks
+    constexpr std::array<double, 2> levels = {0.8, 0.95};
+    constexpr std::size_t rows_asked = 32;
+    constexpr double beyond = 8;  // neighbours are sought until so many times less is expected
+    holds = true;
+    VSS_TRY(refresh());
+    const std::size_t k = LearnedRecall::ks[which];
+    const double misses = misses_for(levels.back(), k);
+    if (misses <= 0 || index_.state().rows <= k || segments_.empty()) {
+        return Status::ok();
+    }
+    const std::uint64_t slots = segments_.size() * rows_.segment_slots();
+    // New rows lie behind the others, or in the places of some that went.
+    const std::uint64_t from = std::min<std::uint64_t>(learned().rows, slots - slots / 5);
+    SplitMix random(index_.state().rows);
+    std::vector<std::byte> vector(rows_.vector_bytes());
+    std::vector<Asked> asked;
+    std::size_t flooded = 0;
+    model_.suppose(learned().cosine_mean, learned().cosine_variance);
+    enough_misses_ = static_cast<float>(misses / beyond);
+    for (std::size_t tries = 0; asked.size() + flooded < rows_asked && tries < 20 * rows_asked; ++tries) {
+        std::uint32_t slot = 0;
+        bool live = false;
+        VSS_TRY(draw_row(random, from, slot, live, vector));
+        if (!live) {
+            continue;
+        }
+        Trace trace;
+        trace.first = which;
+        trace.end = which + 1;
+        std::vector<Neighbor> found;
+        VSS_TRY(ask_for_row(slot, vector.data(), k, trace, found));
+        if (trace.flooded) {
+            ++flooded;
+            continue;
+        }
+        std::sort_heap(found.begin(), found.end());
+        asked.push_back(asked_of(trace, which, found));
+    }
+    forget_rows();
+    holds = flooded == 0;
+    for (const double level : levels) {
+        // About one standard error of so many rows.
+        holds = holds && recall_at(asked, misses_for(level, k)) >= level - std::sqrt(level * (1 - level)) / 10;
+    }
+    return Status::ok();
 }
 
 namespace {

@@ -100,6 +100,8 @@ class CellSearch {
     Status search_exact(const CellQuery& query, std::vector<Neighbor>& out);
     // Measures on up to `samples` of the table's own rows when a search of each recall may end.
     Status learn(std::size_t samples, LearnedRecall& out);
+    // Whether what was learned is enough for some of the rows that came since.
+    Status holds_for_newest(bool& holds);
 
     // Slots at or beyond this number hold nothing.
     Status slots_end(std::uint64_t& out);
@@ -207,6 +209,7 @@ class CellSearch {
         std::vector<std::uint64_t> entries;                     // scanned up to there
         std::unordered_map<std::uint32_t, std::uint32_t> at;    // slots that passed: after how many cells
         std::unordered_map<std::int64_t, std::uint32_t> slots;  // of the rowids that were measured
+        double variance = 0;                                    // of the cosines seen
         bool flooded = false;                                   // so many passed that the search was given up
     };
 
@@ -221,7 +224,8 @@ class CellSearch {
     void drop_views();
     Status refresh_segments(std::uint64_t generation);
     Status refresh_all_segments();
-    Status draw_row(SplitMix& random, std::uint32_t& slot, bool& live, std::vector<std::byte>& vector);
+    Status draw_row(SplitMix& random, std::uint64_t from, std::uint32_t& slot, bool& live,
+                    std::vector<std::byte>& vector);
     Status ask_for_row(std::uint32_t slot, const std::byte* vector, std::size_t wanted, Trace& trace,
                        std::vector<Neighbor>& found);
     Status learn_last_k(std::size_t samples, SplitMix& random, LearnedRecall& out);

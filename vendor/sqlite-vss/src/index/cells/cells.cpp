@@ -54,6 +54,7 @@ Status CellIndex::load() {
     std::set<std::uint32_t> tail(read.tail.begin(), read.tail.end());
     state_ = std::move(read);
     tail_ = std::move(tail);
+    rows_before_ = state_.rows;
     erased_to_ = state_.batches_begin;
     if (!same_directory) {
         before_ = before.directory != nullptr ? before : before_;
@@ -634,6 +635,7 @@ Status CellIndex::flush() {
     new_batches_.clear();
     erased_to_ = state_.batches_begin;
     directory_changed_ = false;
+    rows_before_ = state_.rows;
     dirty_ = false;
     broken_ = false;
     return Status::ok();

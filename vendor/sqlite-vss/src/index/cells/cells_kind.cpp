@@ -113,6 +113,7 @@ class CellsOfColumn final : public ColumnIndex {
   private:
     Status cluster_for(std::size_t queries);
     Status learn_if_due();
+    Status learn_if_grown_otherwise();
     Status learn();
     Status search_cells(const SearchRequest& request, bool approximate, SearchAnswer& answer);
 
@@ -134,6 +135,7 @@ Status CellsOfColumn::flush() {
     }
     VSS_TRY(index_.settle_and_write());
     VSS_TRY(learn_if_due());
+    VSS_TRY(learn_if_grown_otherwise());
     asked_of_unsaved_ = 0;
     clustered_for_search_ = false;
     return index_.flush();
@@ -171,6 +173,27 @@ Status CellsOfColumn::learn_if_due() {
     // Rows that came in the place of others may be of another kind, in as many cells.
     const std::uint64_t half = std::clamp<std::uint64_t>(index_.state().learned.rows / 2, 1, CellState::most_removed);
     return live > then * 2 || live * 3 < then || index_.state().removed_since >= half ? learn() : Status::ok();
+}
+
+// Rows that came since then may be of another kind, long before the cells have doubled: some of them are asked each
+// time that the table has grown by a quarter.
+Status CellsOfColumn::learn_if_grown_otherwise() {
+    constexpr double step = 1.25;
+    const std::uint64_t then = index_.state().learned.rows;
+    if (!index_.state().is_celled() || index_.state().learned.cells_then == 0 || then == 0) {
+        return Status::ok();
+    }
+    const auto steps = [&](std::uint64_t rows) {
+        return rows <= then
+                   ? 0
+                   : static_cast<int>(std::log(static_cast<double>(rows) / static_cast<double>(then)) / std::log(step));
+    };
+    if (steps(index_.state().rows) <= steps(index_.rows_before())) {
+        return Status::ok();
+    }
+    bool holds = true;
+    VSS_TRY(search_.holds_for_newest(holds));
+    return holds ? Status::ok() : learn();
 }
 
 Status CellsOfColumn::learn() {
