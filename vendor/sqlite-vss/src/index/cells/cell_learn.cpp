@@ -491,8 +491,8 @@ Status CellSearch::learn(std::size_t samples, LearnedRecall& out) {
 Status CellSearch::holds_for_newest(bool& holds) {
     constexpr std::size_t which = 1;  // of LearnedRecall::ks
     constexpr std::array<double, 2> levels = {0.8, 0.95};
-    constexpr std::size_t rows_asked = 32;
-    constexpr double beyond = 8;  // neighbours are sought until so many times less is expected
+    constexpr std::size_t rows_asked = 24;
+    constexpr double beyond = 4;  // neighbours are sought until so many times less is expected
     holds = true;
     VSS_TRY(refresh());
     const std::size_t k = LearnedRecall::ks[which];
@@ -532,7 +532,7 @@ Status CellSearch::holds_for_newest(bool& holds) {
     holds = flooded == 0;
     for (const double level : levels) {
         // About one standard error of so many rows.
-        holds = holds && recall_at(asked, misses_for(level, k)) >= level - std::sqrt(level * (1 - level)) / 10;
+        holds = holds && recall_at(asked, misses_for(level, k)) >= level - std::sqrt(level * (1 - level)) / 9;
     }
     return Status::ok();
 }
