@@ -14,7 +14,7 @@ def load(conn: Connection, *, embed: bool = False) -> None:
     Args:
         conn: a connection of ``sqlite3``, ``pysqlite3``, ``sqlean`` or ``apsw``, also inside a SQLAlchemy
             connection or session, an aiosqlite connection, Django's connection, or a sqlite-utils database.
-        embed: also the SQL function ``vss_embed('text' [, model])``, the text's vector: searches by words in views,
+        embed: also the SQL function ``vss_embed('text' [, table or model])``, the text's vector: searches by words in views,
             Datasette, the shell. Whoever writes SQL on this connection can then call the model.
 
     Raises:

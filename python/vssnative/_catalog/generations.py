@@ -118,8 +118,64 @@ def make_active(conn: Connection, embedding: EmbeddingConfig, generation: Genera
     )
     if embedding.uses_columns:
         _copy_to_columns(conn, embedding, generation)
+    give_first_name(conn, embedding, generation)
     full_text.follow(conn, embedding, generation)
     refresh(conn, embedding, f"{action} to {generation.model_name}")
+
+
+def first_name(embedding: EmbeddingConfig) -> str | None:
+    """The vss0 table that SQL of the user's names, which the vectors in use must have: the one that the first
+    generation had, before a change put ``_g`` and a number behind it. None where vectors are in columns only."""
+    tables = [g.vss_table for g in embedding.generations if g.vss_table is not None]
+    in_use = embedding.active.vss_table
+    return min(tables, key=lambda table: (len(table), table != in_use), default=None)
+
+
+def give_first_name(conn: Connection, embedding: EmbeddingConfig, generation: Generation) -> None:
+    """Give a generation's vss0 table the name that SQL of the user's knows, and that of the one which has it a number.
+
+    ``vss_embed`` makes vectors by the model in use: under that name there must be no other model's. In the caller's
+    transaction.
+    """
+    first = first_name(embedding)
+    if first is None or generation.vss_table in (None, first):
+        return
+    for other in embedding.generations:
+        if other.vss_table == first:
+            _rename(conn, other, free_name(conn, f"{first}_g{other.id}"))
+    _rename(conn, generation, first)
+
+
+def free_name(conn: Connection, wanted: str) -> str:
+    """`wanted`, or with a number behind it, where something else of the file has that name."""
+    name, number = wanted, 1
+    while _is_taken(conn, name):
+        number += 1
+        name = f"{wanted}_{number}"
+    return name
+
+
+def _rename(conn: Connection, generation: Generation, name: str) -> None:
+    assert generation.vss_table is not None
+    if _is_taken(
+        conn, generation.vss_table
+    ):  # else somebody dropped it: the next sync makes it, under its new name
+        # Views and triggers go on naming what they named: with SQLite's newer habit they would follow the old vectors.
+        [(before,)] = execute(conn, "pragma legacy_alter_table") or [(0,)]
+        execute(conn, "pragma legacy_alter_table = on")
+        try:
+            execute(
+                conn,
+                f"alter table main.{quote_identifier(generation.vss_table)} rename to {quote_identifier(name)}",
+            )
+        finally:
+            execute(conn, f"pragma legacy_alter_table = {int(before)}")
+    execute(conn, "update vssnative_generations set vss_table = ? where id = ?", (name, generation.id))
+
+
+def _is_taken(conn: Connection, name: str) -> bool:
+    sql = "select 1 from main.sqlite_master where name = ? collate nocase"
+    return bool(execute(conn, sql, (name,)))
 
 
 def _copy_to_columns(conn: Connection, embedding: EmbeddingConfig, generation: Generation) -> None:

@@ -126,7 +126,7 @@ def repair(
     if problem_with(conn, embedding) is None and needs_mending(conn, embedding):
         lost = f"{embedding.name}: {lost_parts(conn, embedding)}"
     embedding = mend(conn, embedding, None)
-    report = _Repair(conn, sample, embedder).run(embedding)
+    report = _Repair(conn, sample, embedder).run(embedding.name)
     sync(conn, embedding.name, embedder=embedder, settings=settings, progress=progress)
     report.problem = lost or report.problem
     return report
@@ -138,10 +138,12 @@ class _Repair:
         self._sample = sample
         self._embedder = embedder
 
-    def run(self, embedding: EmbeddingConfig) -> Report:
+    def run(self, name: str) -> Report:
         conn = self._conn
 
         def work() -> Report:
+            # Read again: a switch may have renamed the vss0 tables meanwhile.
+            embedding = load_embedding(conn, name)
             report = _verify(conn, embedding, self._sample, self._embedder, None)
             self._mend_words(embedding, report)
             for generation in embedding.live:

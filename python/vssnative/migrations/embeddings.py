@@ -262,7 +262,8 @@ def declared_key(embedding: int) -> str:
 
 
 def first_vss_table(name: str) -> str:
-    """Name of the vss0 table of an embedding's first generation; later ones have ``_g`` and their number behind."""
+    """Name of the vss0 table of an embedding's first generation, which the one in use has; the others have ``_g`` and
+    their number behind."""
     return "vss_" + re.sub(r"\W", "_", name)
 
 

@@ -2,7 +2,8 @@
 
 add_embeddings -> active
 change_model   -> building, kept in step with the table beside the active one, filled by sync
-switch         -> the building one is active, the old one is retired: not searched, not kept in step
+switch         -> the building one is active and has the name of the vss0 table that SQL knows; the old one is retired:
+                  not searched, not kept in step
 rollback_model -> the retired one is active again; rows that changed meanwhile are queued
 drop_retired   -> the retired one and its vectors are gone
 """
@@ -19,6 +20,9 @@ from .._catalog.generations import (
     building_of,
     create_vss_statement,
     drop_generation,
+    first_name,
+    free_name,
+    give_first_name,
     make_active,
     new_generation_id,
     record_generation,
@@ -91,7 +95,8 @@ def change_model(
                 "passages have no place in the table's own columns: chunk needs store='vss'"
             )
         number = new_generation_id(conn)
-        vss_table = f"{first_vss_table(embedding.name)}_g{number}"
+        first = first_name(embedding) or first_vss_table(embedding.name)
+        vss_table = free_name(conn, f"{first}_g{number}")
         new = make_generation(source, embedder, columns, template, chunk, vss_table)
         new = replace(new, id=number, embedding=embedding.id, state="building")
         if (new.model_digest, new.fields, new.chunk) == (active.model_digest, active.fields, active.chunk):
@@ -236,7 +241,8 @@ def drop_retired(conn: Connection, table: str) -> EmbeddingConfig:
     load(conn)
     with transaction(conn):
         embedding = load_embedding(conn, table)
-        for generation in embedding.generations:
+        give_first_name(conn, embedding, embedding.active)  # which it has, but in files of earlier versions
+        for generation in load_embedding(conn, table).generations:
             if generation.state == "retired":
                 drop_generation(conn, generation)
         record_step(conn, embedding.name, "drop_retired", None)
