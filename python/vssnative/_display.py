@@ -28,16 +28,21 @@ def console(*, stderr: bool = False) -> Console:
 def hits_table(
     hits: Iterable[Result], columns: Sequence[str], title: str, caption: str | None = None
 ) -> Group:
-    """Rank and distance of each hit, and the named columns of its row, one line each."""
+    """Rank and distance of each hit, and the named columns of its row, one line each; what is stale is marked."""
+    hits = list(hits)
+    stale = any(hit.stale for hit in hits)
     table = _table()
     table.add_column("rank", justify="right", min_width=4)
     table.add_column("distance", justify="right", min_width=8)
+    if stale:
+        table.add_column("stale")
     for column in columns:
         table.add_column(column, overflow="ellipsis", no_wrap=True)
     for hit in hits:
         cells = [_plain(hit.row.get(column), grouped=False) for column in columns]
         distance = "-" if math.isinf(hit.distance) else f"{hit.distance:.4f}"
-        table.add_row(str(hit.rank), distance, *cells)
+        marked = [Text("yes" if hit.stale else "")] if stale else []
+        table.add_row(str(hit.rank), distance, *marked, *cells)
     return _titled(title if caption is None else f"{title}   ({caption})", table)
 
 

@@ -35,7 +35,7 @@ def test_frames_have_the_rows_columns(posts: sqlite3.Connection) -> None:
     pandas, pyarrow = pytest.importorskip("pandas"), pytest.importorskip("pyarrow")
     polars = pytest.importorskip("polars")
     found = vssnative.search(posts, "posts", "red item8", k=4)
-    names = ["rank", "distance", "score", "id", "company", "body"]
+    names = ["rank", "distance", "score", "stale", "id", "company", "body"]
     frame = found.to_pandas()
     assert list(frame.columns) == names and list(frame["id"]) == [r.key for r in found]
     assert pandas.DataFrame(found)[names].equals(frame)
@@ -55,6 +55,7 @@ def test_a_result_is_one_flat_record_too(posts: sqlite3.Connection) -> None:
         "rank": 1,
         "distance": found.distance,
         "score": 1 - found.distance,
+        "stale": False,
         "id": 1,
         "company": "c0",
         "body": "red red item0",
@@ -278,3 +279,72 @@ def test_fresh_embeds_what_the_query_could_need_within_its_time(db: sqlite3.Conn
     found = vssnative.search(db, "t", "quite new", k=1, fresh=1.0, embedder=Slow(32))
     assert time.monotonic() - began < 5
     assert found[0].key == 1500 and not found[0].stale and found.pending > 500
+
+
+def test_a_page_is_taken_for_its_own_search_only(posts: sqlite3.Connection) -> None:
+    options: dict[str, object] = {"where": "company <> ?", "params": ["c2"]}
+    first = vssnative.search(posts, "posts", "old red", k=5, **options)  # type: ignore[arg-type]
+    page = first.next_page
+    again = vssnative.search(posts, "posts", "old red", k=7, page=page, select=["id"], **options)  # type: ignore[arg-type]
+    assert len(again) == 7 and again[0].rank == 6
+    [many] = vssnative.search_many(posts, "posts", ["old red"], k=7, page=page, **options)  # type: ignore[arg-type]
+    assert [r.key for r in many] == [r.key for r in again]
+    others: list[tuple[object, dict[str, object]]] = [
+        ("new red", options),
+        (["old red"], options),
+        ([0.5] * 64, options),
+        ("old red", {"where": "company <> ?", "params": ["c3"]}),
+        ("old red", {}),
+        ("old red", {**options, "columns": ["body"], "stale": False}),
+        ("old red", {**options, "max_distance": 1.0}),
+        (None, {**options, "similar_to": 3}),
+    ]
+    for query, other in others:
+        with pytest.raises(QueryError, match="next_page of another search"):
+            vssnative.search(posts, "posts", query, k=5, page=page, **other)  # type: ignore[arg-type]
+    with pytest.raises(QueryError, match="next_page of another search"):
+        vssnative.search_many(posts, "posts", ["old red", "new red"], k=5, page=page, **options)  # type: ignore[arg-type]
+    like = vssnative.search(posts, "posts", similar_to=3, k=5)
+    assert len(vssnative.search(posts, "posts", similar_to=3, k=5, page=like.next_page)) == 5
+    with pytest.raises(QueryError, match="another search"):
+        vssnative.search(posts, "posts", similar_to=4, k=5, page=like.next_page)
+    vssnative.change_model(posts, "posts", "hash:32")
+    vssnative.sync(posts)
+    with pytest.raises(QueryError, match="another model since the page before"):
+        vssnative.search(posts, "posts", "old red", k=5, page=page, **options)  # type: ignore[arg-type]
+
+
+def test_a_row_without_text_is_like_none_and_sync_does_not_help(db: sqlite3.Connection) -> None:
+    db.execute("create table t(id integer primary key, title, body)")
+    db.execute("insert into t values (1, 'red', 'x'), (2, ' ', null), (3, x'01', null)")
+    db.commit()
+    vssnative.add_embeddings(db, "t", columns=["title", "body"], model="hash:16")
+    with pytest.raises(QueryError, match="row 1 of t has no vectors yet; sync first"):
+        vssnative.search(db, "t", similar_to=1)
+    vssnative.sync(db, settings=vssnative.Settings(backoff=0.001))
+    with pytest.raises(QueryError, match=r"row 2 of t has no text in title, body \(NULL or blank\)"):
+        vssnative.search(db, "t", similar_to=2)
+    with pytest.raises(QueryError, match="row 3 of t has no vectors, its text was given up: .* holds a blob"):
+        vssnative.search(db, "t", similar_to=3)
+
+
+def test_what_changed_since_it_was_embedded_is_marked_wherever_results_are_shown(
+    db: sqlite3.Connection,
+) -> None:
+    db.execute("create table t(id integer primary key, body text)")
+    db.execute("insert into t values (1, 'red'), (2, 'green')")
+    db.commit()
+    vssnative.add_embeddings(db, "t", columns=["body"], model="hash:16")
+    vssnative.sync(db)
+    fresh = vssnative.search(db, "t", "red")
+    assert [record["stale"] for record in fresh.to_dicts()] == [False, False]
+    assert "stale" not in str(fresh) and "stale" not in repr(fresh[0])
+    db.execute("update t set body = 'blue' where id = 1")
+    db.commit()
+    found = vssnative.search(db, "t", "red")
+    assert [(record["id"], record["stale"]) for record in found.to_dicts()] == [(1, True), (2, False)]
+    assert found.to_pandas()["stale"].tolist() == [True, False]
+    assert str(found).splitlines()[0].split() == ["rank", "distance", "stale", "id", "body"]
+    assert str(found).splitlines()[1].split() == ["1", f"{found[0].distance:.4f}", "yes", "1", "blue"]
+    assert "stale=True" in repr(found[0]) and "<th>stale</th>" in found._repr_html_()
+    assert [r.key for r in vssnative.search(db, "t", "red", stale=False)] == [2]

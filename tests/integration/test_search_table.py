@@ -81,7 +81,7 @@ def test_a_result_is_a_row_and_a_table(posts: sqlite3.Connection) -> None:
     assert (found[0].column, found[0].passage, found[0].stale) == ("title", None, False)
     assert found[0].distance == pytest.approx(0, abs=1e-6)
     assert [set(record) for record in found.records()] == [
-        {"rank", "distance", "score", "id", "company", "title", "body"}
+        {"rank", "distance", "score", "stale", "id", "company", "title", "body"}
     ] * 3
     lines = str(found).splitlines()
     assert lines[0].split() == ["rank", "distance", "id", "company", "title", "body"]

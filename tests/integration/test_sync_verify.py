@@ -132,7 +132,7 @@ def test_what_is_queued_is_in_order(posts: sqlite3.Connection) -> None:
     posts.execute("insert into posts(title) values ('y')")
     posts.commit()
     report = vssnative.verify(posts, "posts")
-    assert report == Report("posts", checked=40)
+    assert report == Report("posts", checked=40, waiting=3)
 
 
 def test_verify_changes_nothing(posts: sqlite3.Connection) -> None:
@@ -160,3 +160,43 @@ def test_a_wrong_vector_does_not_come_back_from_the_cache(db: sqlite3.Connection
     db.commit()
     assert vssnative.repair(db, "posts", sample=10).wrong == [1]
     assert vssnative.verify(db, "posts", sample=10).ok
+
+
+@pytest.mark.parametrize("columns", [["title"], ["title", "body"]])
+def test_a_blob_in_a_text_column_does_not_count_as_embedded(
+    db: sqlite3.Connection, columns: list[str]
+) -> None:
+    db.execute("create table posts(id integer primary key, title, body)")
+    db.executemany(
+        "insert into posts(title, body) values (?, ?)",
+        [("a title", "a body"), (b"\x01\x02", "a body"), (None, "  "), (7, "a body")],
+    )
+    db.commit()
+    vssnative.add_embeddings(db, "posts", columns=columns, model="hash:16")
+    vssnative.sync(db, settings=vssnative.Settings(backoff=0.001))
+    [status] = vssnative.status(db)
+    assert (status.embedded, status.dead, status.pending, status.coverage) == (3, 1, 0, 0.75)
+    assert db.execute("select embedded, dead from vssnative_status").fetchone() == (3, 1)
+    report = vssnative.verify(db, "posts")
+    assert report.ok and (report.waiting, report.given_up) == (0, 1)
+    assert report.verdict == "in order, but 1 row has a text that was given up"
+    db.execute("update posts set title = 'readable' where id = 2")
+    db.commit()
+    assert vssnative.status(db)[0].coverage == 0.75
+    vssnative.sync(db)
+    assert vssnative.status(db)[0].coverage == 1.0 and vssnative.verify(db, "posts").verdict == "in order"
+
+
+def test_verify_says_that_rows_wait(posts: sqlite3.Connection) -> None:
+    assert vssnative.verify(posts, "posts").verdict == "in order"
+    posts.execute("update posts set title = 'other' where id in (3, 4)")
+    posts.execute("delete from posts where id = 9")
+    posts.commit()
+    report = vssnative.verify(posts, "posts")
+    assert report.ok and report.waiting == 3
+    assert report.verdict == "in order, but 3 rows wait for sync"
+    vssnative.sync(posts)
+    assert vssnative.verify(posts, "posts").waiting == 0
+    posts.execute("delete from vss_posts where rowid = 5")
+    posts.commit()
+    assert vssnative.verify(posts, "posts").verdict == "faults"

@@ -119,8 +119,8 @@ _VERSION_1 = (
         applied_at real not null)""",
     """create view vssnative_status as
        select e.name, e.source, g.model_name as model, e.paused,
-              (select count(*) from (select distinct row_id from vssnative_provenance p where p.generation = g.id))
-                as embedded,
+              (select count(*) from (select 1 from vssnative_provenance p where p.generation = g.id
+                 group by p.row_id having count(*) >= json_array_length(g.fields))) as embedded,
               (select count(*) from vssnative_queue q where q.embedding = e.id) as pending,
               (select count(*) from vssnative_queue q where q.embedding = e.id and q.lease is not null
                  and q.ready_at > (julianday('now') - 2440587.5) * 86400) as leased,

@@ -184,7 +184,7 @@ def verify(
     if as_json:
         tell_json({**dataclasses.asdict(report), "ok": report.ok})
     else:
-        title = f"{report.name}: {'in order' if report.ok else 'faults'}"
+        title = f"{report.name}: {report.verdict}"
         display.console().print(display.pairs_table(title, _counts(report)))
     if not report.ok:
         raise typer.Exit(1)

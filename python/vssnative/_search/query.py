@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._catalog.content import read_texts
 from .._catalog.models import embedder_for
 from .._catalog.records import EmbeddingConfig, Generation
 from .._connection import Connection, execute
@@ -78,7 +79,7 @@ def vectors_of_row(conn: Connection, embedding: EmbeddingConfig, key: Any) -> tu
     """A row's number and its stored vectors by field; for split texts the mean of the passages' directions.
 
     Raises:
-        QueryError: there is no such row, or it has no vectors yet.
+        QueryError: there is no such row, or it has no vectors; the message says whether sync can help.
     """
     values = key if isinstance(key, tuple) else (key,)
     names = embedding.key_columns
@@ -116,8 +117,26 @@ def vectors_of_row(conn: Connection, embedding: EmbeddingConfig, key: Any) -> tu
         if found:
             vectors[field.name] = found[0] if len(found) == 1 else _mean(np.stack(found), generation.metric)
     if not vectors:
-        raise QueryError(f"similar_to: row {key!r} of {embedding.source} has no vectors yet; sync first")
+        raise QueryError(
+            f"similar_to: row {key!r} of {embedding.source} {_why_no_vectors(conn, embedding, number)}"
+        )
     return number, vectors
+
+
+def _why_no_vectors(conn: Connection, embedding: EmbeddingConfig, number: int) -> str:
+    generation = embedding.active
+    texts = read_texts(conn, embedding, generation, [number]).get(number, {})
+    if texts and all(text is None for text in texts.values()):
+        columns = dict.fromkeys(column for field in generation.fields for column in field.columns)
+        return f"has no text in {', '.join(columns)} (NULL or blank), and so no vectors to compare"
+    given_up = execute(
+        conn,
+        "select reason from vssnative_dead_letters where embedding = ? and generation = ? and row_id = ? limit 1",
+        (embedding.id, generation.id, number),
+    )
+    if given_up:
+        return f"has no vectors, its text was given up: {given_up[0][0]}"
+    return "has no vectors yet; sync first"
 
 
 def _texts(query: Any) -> dict[str, float] | None:

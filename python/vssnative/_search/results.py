@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     import pyarrow
 
 _WIDTH = 60
-_OWN = ("rank", "distance", "score")
+_OWN = ("rank", "distance", "score", "stale")
 
 
 class Result(Mapping[str, Any]):
-    """A row that was found. As a mapping it is one flat record: rank, distance, score and the row's columns.
+    """A row that was found. As a mapping it is one flat record: rank, distance, score, stale and the row's columns.
 
     Attributes:
         rank: 1 for the best.
@@ -97,7 +97,8 @@ class Result(Mapping[str, Any]):
 
     def __repr__(self) -> str:
         values = ", ".join(f"{name}={_cut(value)!r}" for name, value in self.row.items())
-        return f"Result(rank={self.rank}, key={self.key!r}, distance={self.distance:.4f}, {values})"
+        stale = "stale=True, " if self.stale else ""
+        return f"Result(rank={self.rank}, key={self.key!r}, distance={self.distance:.4f}, {stale}{values})"
 
 
 def record_names(table: str, columns: Sequence[str]) -> dict[str, str]:
@@ -147,8 +148,8 @@ class Results(Sequence[Result]):
         return iter(self.items)
 
     def to_dicts(self) -> list[dict[str, Any]]:
-        """One flat dictionary per row: rank, distance, score and the table's columns (and the passage, where texts
-        are split). A column of the table that is called as one of these appears as ``table.column``."""
+        """One flat dictionary per row: rank, distance, score, stale and the table's columns (and the passage, where
+        texts are split). A column of the table that is called as one of these appears as ``table.column``."""
         return [dict(result) for result in self.items]
 
     records = to_dicts
@@ -198,7 +199,7 @@ class Results(Sequence[Result]):
         return list(dict.fromkeys(name for result in self.items for name in result))
 
     def __str__(self) -> str:
-        """An aligned table, long values cut."""
+        """An aligned table, long values cut; with a column ``stale`` where a row is."""
         lines = self._cells()
         widths = [max(len(line[number]) for line in lines) for number in range(len(lines[0]))]
         return "\n".join(
@@ -221,11 +222,13 @@ class Results(Sequence[Result]):
         return f"<table>{''.join(rows)}</table>"
 
     def _cells(self) -> list[list[str]]:
-        lines = [["rank", "distance", *self.columns]]
+        stale = any(result.stale for result in self.items)
+        lines = [["rank", "distance", *(["stale"] if stale else []), *self.columns]]
         for result in self.items:
             values = [_cut(result.row[column]) for column in self.columns]
             distance = "-" if math.isinf(result.distance) else f"{result.distance:.4f}"
-            lines.append([str(result.rank), distance, *values])
+            marked = ["yes" if result.stale else ""] if stale else []
+            lines.append([str(result.rank), distance, *marked, *values])
         return lines
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import hashlib
 import json
 import math
 import sys
@@ -51,6 +52,25 @@ _HIDDEN = (
 
 
 @dataclass(frozen=True)
+class _Page:
+    """Where a page begins, and what it is a page of.
+
+    Attributes:
+        offset: rows before it.
+        depth: of the two rankings of a hybrid search.
+        after: distance and number of the last row before it; None where it goes by the offset.
+        of: ``_search_digest`` of the search whose page it is.
+        generation: of the vectors that it looked at.
+    """
+
+    offset: int
+    depth: int
+    after: tuple[float, int] | None
+    of: str
+    generation: int
+
+
+@dataclass(frozen=True)
 class _Request:
     """The arguments of a search that have been looked at, and where its page begins."""
 
@@ -58,6 +78,7 @@ class _Request:
     offset: int
     depth: int
     after: tuple[float, int] | None
+    page: _Page | None
     condition: Condition | None
     columns: Sequence[str] | None
     select: Sequence[str] | None
@@ -118,6 +139,7 @@ def search(
         select: the columns of the row to return; None for all that are not declared as blobs.
         offset: leave out so many of the first rows.
         page: ``Results.next_page`` of the same search: the rows that follow. Pages do not overlap while nobody writes.
+            `k`, `select`, `recall`, `fresh` and `embedder` may differ from the page before, all else may not.
         fresh: embed first what is pending, edits before all else, and only rows that `where` lets in: for 5 seconds at
             most, or as many as are given. Needs the connection outside of a transaction.
         stale: whether rows that changed since they were embedded are returned, marked; they are found by their
@@ -128,7 +150,8 @@ def search(
 
     Raises:
         QueryError: k is no number of rows, the vector has not the model's length, `where` is refused by SQLite,
-            `params` are not the values that it needs, or there is no full-text index to search by words.
+            `params` are not the values that it needs, there is no full-text index to search by words, or `page` is of
+            another search, or of vectors that a change of model has replaced since.
         MigrationError: there are no such embeddings or columns.
         EmbeddingError: the model is not the one that made the vectors, or failed.
         SyncError: `fresh` within a transaction.
@@ -178,10 +201,11 @@ def search(
         max_distance,
     )
     embedding = _ready(conn, table, request, fresh, embedder)
+    digest = _search_digest(embedding, request, ("row", similar_to))
 
     def answer(embedding: EmbeddingConfig) -> Results:
         number, vectors = vectors_of_row(conn, embedding, similar_to)
-        return _answer(conn, embedding, request, vectors, None, None, number)
+        return _answer(conn, embedding, request, vectors, None, None, number, digest)
 
     with _snapshot(conn):
         results = answer(load_embedding(conn, embedding.name))
@@ -238,6 +262,7 @@ def search_many(
         if any(not words for words in spoken):
             raise QueryError("full_text needs the query as a text")
     embedding = _ready(conn, table, request, fresh, embedder)
+    digests = [_search_digest(embedding, request, ("query", _plain(query))) for query in queries]
     words = words_of(conn, embedding, full_text, mode) if any(spoken) else None
     vectors: list[Vector] | None = None
     if mode != "text":
@@ -258,7 +283,8 @@ def search_many(
                     now.active.fields if columns is None else [now.active.field(name) for name in columns]
                 )
                 by_field = {field.name: vectors[position] for field in chosen}
-            found.append(_answer(conn, now, request, by_field, words if text else None, text, None))
+            spoken_words = words if text else None
+            found.append(_answer(conn, now, request, by_field, spoken_words, text, None, digests[position]))
         behind = words is not None and is_behind(conn, now, words)
         unready = vectors is not None and not all(found) and not _anything_embedded(conn, now)
     for results in found:
@@ -290,16 +316,18 @@ def _request(
     if not isinstance(text_weight, (int, float)) or not 0 <= text_weight < math.inf:
         raise QueryError(f"text_weight must be a number of 0 or more, not {text_weight!r}")
     depth = max(_FUSION_DEPTH, 2 * (int(k) + int(offset)))
-    after = None
+    follows = None
     if page is not None:
         if offset:
             raise QueryError("give either offset or page")
-        offset, depth, after = _read_page(page)
+        follows = _read_page(page)
+        offset, depth = follows.offset, follows.depth
     return _Request(
         int(k),
         int(offset),
         depth,
-        after,
+        None if follows is None else follows.after,
+        follows,
         condition_of(where, params),
         columns,
         select,
@@ -357,8 +385,14 @@ def _answer(
     words: Words | None,
     text: str | None,
     leave_out: int | None,
+    digest: str,
 ) -> Results:
     """One query's rows, within a snapshot. `vectors` None: by words alone; `words` None: by vectors alone."""
+    if request.page is not None and vectors is not None and request.page.generation != embedding.active.id:
+        raise QueryError(
+            f"page: the vectors of {embedding.name} are those of another model since the page before; search again"
+            " without page"
+        )
     _require_tables(conn, embedding)
     columns = selected_columns(conn, embedding, request.select)
     candidates: Candidates | None = None
@@ -409,7 +443,9 @@ def _answer(
         columns,
         embedding.key_columns,
         int(pending),
-        _write_page(last, request, shown) if len(scored) > start + request.k else None,
+        _write_page(last, request, shown, digest, embedding.active.id)
+        if len(scored) > start + request.k
+        else None,
     )
 
 
@@ -516,17 +552,64 @@ def _callers_level() -> int:
     return level
 
 
-def _write_page(offset: int, request: _Request, shown: Sequence[tuple[Hit, float]]) -> str:
+def _search_digest(embedding: EmbeddingConfig, request: _Request, query: tuple[str, Any]) -> str:
+    """Tells searches apart, so that no page is taken for one of another search.
+
+    Raises:
+        QueryError: the page that the request asks for is one of another search.
+    """
+    condition = request.condition
+    told = (
+        embedding.id,
+        query,
+        None if condition is None else (condition.sql, condition.params),
+        None if request.columns is None else tuple(request.columns),
+        request.mode,
+        request.full_text,
+        request.text_weight,
+        bool(request.stale),
+        request.max_distance,
+    )
+    digest = hashlib.blake2b(repr(told).encode(errors="surrogatepass"), digest_size=8).hexdigest()
+    if request.page is not None and request.page.of != digest:
+        raise QueryError(
+            "page: it is next_page of another search; table, query, where, params, columns, mode and the like must be"
+            " as they were (k and select may differ)"
+        )
+    return digest
+
+
+def _plain(query: Any) -> object:
+    """A query as a value whose repr tells it apart from others."""
+    if isinstance(query, str):
+        return query
+    if isinstance(query, Mapping):
+        return sorted((text, float(weight)) for text, weight in query.items())
+    if words_in(query) is not None:
+        return list(query)
+    try:
+        return np.asarray(query, dtype=np.float32).tobytes()
+    except (TypeError, ValueError):
+        return query  # refused where the vectors are made
+
+
+def _write_page(
+    offset: int, request: _Request, shown: Sequence[tuple[Hit, float]], digest: str, generation: int
+) -> str:
     last = shown[-1][0]
     after = None if math.isinf(last.distance) else [last.distance, last.row_id]
-    return base64.urlsafe_b64encode(json.dumps([offset, request.depth, after]).encode()).decode().rstrip("=")
+    told = json.dumps([offset, request.depth, after, digest, generation])
+    return base64.urlsafe_b64encode(told.encode()).decode().rstrip("=")
 
 
-def _read_page(page: str) -> tuple[int, int, tuple[float, int] | None]:
+def _read_page(page: str) -> _Page:
     try:
-        offset, depth, after = json.loads(base64.urlsafe_b64decode(page + "=" * (-len(page) % 4)))
+        offset, depth, after, digest, generation = json.loads(
+            base64.urlsafe_b64decode(page + "=" * (-len(page) % 4))
+        )
         if isinstance(offset, int) and isinstance(depth, int) and offset >= 0 and depth >= 1:
-            return offset, depth, None if after is None else (float(after[0]), int(after[1]))
+            place = None if after is None else (float(after[0]), int(after[1]))
+            return _Page(offset, depth, place, str(digest), int(generation))
     except (ValueError, TypeError, IndexError, binascii.Error):
         pass
     raise QueryError(f"page: expected next_page of earlier results, got {page!r}")

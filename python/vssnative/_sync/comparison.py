@@ -35,8 +35,8 @@ _LARGEST_DIFFERENCE_ROUNDED = 0.03
 
 @dataclass
 class Report:
-    """What ``verify`` found; all lists are row numbers, except where said. Rows in the queue count as in order:
-    sync will see to them.
+    """What ``verify`` found; all lists are row numbers, except where said. Rows in the queue are no fault: sync will
+    see to them; nor are rows that were given up. Both are counted.
 
     Attributes:
         name: the embeddings' name.
@@ -48,6 +48,8 @@ class Report:
         wrong: rows, of the sample, whose stored vector is not what the model makes of the text.
         words: rows that the kept full-text index holds otherwise than the table, or not, or without there being such a row.
         problem: triggers that are lost, or a table or column that is gone; None if all is well.
+        waiting: how many rows are in the queue: new, changed or deleted, and sync has not seen to them yet.
+        given_up: how many rows have a text that was given up, and so no vector of it (``dead_letters`` says why).
     """
 
     name: str
@@ -59,13 +61,28 @@ class Report:
     wrong: list[int] = field(default_factory=list)
     words: list[int] = field(default_factory=list)
     problem: str | None = None
+    waiting: int = 0
+    given_up: int = 0
+
+    @property
+    def verdict(self) -> str:
+        """In a few words: ``in order``, ``in order, but 2 rows wait for sync``, ``faults``."""
+        if not self.ok:
+            return "faults"
+        left = [f"{_rows(self.waiting, 'wait')} for sync"] if self.waiting else []
+        left += [f"{_rows(self.given_up, 'have')} a text that was given up"] if self.given_up else []
+        return "in order, but " + " and ".join(left) if left else "in order"
 
     @property
     def ok(self) -> bool:
-        """Nothing was found."""
+        """No fault was found. Rows may be waiting all the same: see `waiting`."""
         return self.problem is None and not (
             self.missing or self.stale or self.orphaned or self.stray or self.wrong or self.words
         )
+
+
+def _rows(count: int, verb: str) -> str:
+    return f"{count:,} rows {verb}" if count != 1 else f"1 row {'has' if verb == 'have' else verb + 's'}"
 
 
 @in_its_thread
@@ -227,6 +244,12 @@ def _verify(
         row[0]
         for row in execute(conn, "select row_id from vssnative_queue where embedding = ?", (embedding.id,))
     }
+    report.waiting = len(queued)
+    [(report.given_up,)] = execute(
+        conn,
+        "select count(distinct row_id) from vssnative_dead_letters where embedding = ?",
+        (embedding.id,),
+    )
     missing: set[int] = set()
     stale: set[int] = set()
     seen: set[int] = set()

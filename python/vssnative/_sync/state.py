@@ -30,13 +30,15 @@ class Status:
         paused: whether ``pause`` stopped it.
         model_paused_seconds: how long the model stays paused after a failure of its provider; 0 if it does not.
         rows: rows in the table now.
-        embedded: rows looked at under the model that searches use, also those without any text.
+        embedded: rows that are done under the model that searches use, also those without any text; not those that
+            have a text which was given up.
         pending: rows in the queue, leased ones included.
         leased: rows that workers hold.
         dead: rows given up.
         oldest_pending_seconds: age of the oldest queue entry; None where the queue is empty.
         rate: texts per second, over the workers seen in the last minute.
-        coverage: share of the rows whose vectors are there and up to date, from 0 to 1; 1 for an empty table.
+        coverage: share of the rows whose vectors are all there and up to date, from 0 to 1; 1 for an empty table. Rows
+            without any text count as done.
         waiting_for: what holds the pending rows up, and until when: ``pause``, a paused model with the reason, rows
             that failed and wait for their next attempt; None where nothing does.
         problem: why sync cannot go on (a table or column that is gone), or that triggers are lost; None if all is
@@ -191,17 +193,19 @@ def _status_of(conn: Connection, embedding: EmbeddingConfig) -> Status:
             [(rows,)] = execute(conn, f"select count(*) from main.{quote_identifier(embedding.source)}")
     active = embedding.active
     building = [g for g in embedding.live if g.state == "building"]
+    # A field has no record where its text cannot be read or was given up.
     [(embedded,)] = execute(
         conn,
-        "select count(*) from (select distinct row_id from vssnative_provenance where generation = ?)",
-        (active.id,),
+        "select count(*) from (select 1 from vssnative_provenance where generation = ? group by row_id"
+        " having count(*) >= ?)",
+        (active.id, len(active.fields)),
     )
     [(pending, leased, oldest, behind)] = execute(
         conn,
-        "select count(*), coalesce(sum(lease is not null and ready_at > ?), 0), min(queued_at),"
-        " coalesce(sum(priority = 0 and exists (select 1 from vssnative_provenance p where p.generation = ?"
-        " and p.row_id = q.row_id)), 0) from vssnative_queue q where embedding = ?",
-        (now, active.id, embedding.id),
+        "select count(*), coalesce(sum(lease is not null and ready_at > ?1), 0), min(queued_at),"
+        " coalesce(sum(priority = 0 and ?4 <= (select count(*) from vssnative_provenance p where p.generation = ?2"
+        " and p.row_id = q.row_id)), 0) from vssnative_queue q where embedding = ?3",
+        (now, active.id, embedding.id, len(active.fields)),
     )
     [(dead,)] = execute(
         conn,
