@@ -6,13 +6,14 @@ import importlib
 import importlib.util
 import os
 import platform
+import sqlite3
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ._connection import connect, driver_error, execute, load_by, loadable_path
+from ._connection import connect, driver_error, execute, explained, load_by, loadable_path
 from ._sql import quote_identifier
 from .errors import VssError
 
@@ -134,15 +135,23 @@ def _database(database: str | os.PathLike[str]) -> Iterator[Finding]:
     if not path.is_file():
         yield Finding("database", "fault", f"{path} is no file", "check the name")
         return
-    conn = connect(f"{path.resolve().as_uri()}?mode=ro", wal=False, synchronous=None, uri=True)
+    size = f"{path}, {path.stat().st_size / 2**20:,.1f} MB"
+    try:
+        conn, refused = _opened(path)
+    except Exception as error:  # noqa: BLE001  (whatever is wrong with the file, the rest of the report stands)
+        yield Finding("database", "fault", str(error), "is it an SQLite database, and readable?")
+        return
     try:
         [(journal,)] = execute(conn, "pragma journal_mode")
-        advice = (
-            None if journal == "wal" else "vssnative.connect switches it to wal, where readers never wait"
-        )
-        yield Finding(
-            "database", "ok", f"{path}, {path.stat().st_size / 2**20:,.1f} MB, journal {journal}", advice
-        )
+        if refused is not None:
+            yield Finding(
+                "database", "note", f"{size}; {refused}", f"vssnative.connect({str(path)!r}, immutable=True)"
+            )
+        else:
+            advice = "vssnative.connect switches it to wal, where readers never wait"
+            yield Finding(
+                "database", "ok", f"{size}, journal {journal}", None if journal == "wal" else advice
+            )
         tables = execute(
             conn,
             "select name from sqlite_master where type = 'table' and sql like '%using%vss0%' order by name",
@@ -157,3 +166,20 @@ def _database(database: str | os.PathLike[str]) -> Iterator[Finding]:
         yield Finding("database", "fault", str(error), "is it an SQLite database, and readable?")
     finally:
         conn.close()
+
+
+def _opened(path: Path) -> tuple[sqlite3.Connection, str | None]:
+    """The file, open to read; and why it can only be read as one that nobody writes, where that is so."""
+    try:
+        conn = connect(f"{path.resolve().as_uri()}?mode=ro", wal=False, synchronous=None, uri=True)
+        try:
+            with explained(conn):
+                execute(conn, "select 1 from sqlite_master limit 1")
+        except BaseException:
+            conn.close()
+            raise
+        return conn, None
+    except Exception as error:
+        if "immutable=True" not in str(error):  # what its message advises
+            raise
+        return connect(path.resolve(), immutable=True), str(error)

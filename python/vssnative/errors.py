@@ -1,7 +1,8 @@
 """The exceptions of the package: one small tree under ``VssError``.
 
-Errors of SQLite itself (a locked file, a full disk, an SQL error in the caller's own statement) are not
-wrapped: they arrive as the driver's own classes, for example ``sqlite3.OperationalError``.
+Errors of SQLite itself (a locked file, a full disk, an SQL error in the caller's own statement) arrive as the driver's own
+classes, for example ``sqlite3.OperationalError``. Those out of the package's own operations name the file and what to do,
+have SQLite's code, and the first error as their ``__cause__``.
 
     VssError
     |- ConnectionSetupError         a connection cannot be used as it is

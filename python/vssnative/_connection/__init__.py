@@ -6,6 +6,8 @@ to one of those.
 
     opening       connect, load
     loading       the two ways in which vss0 gets into a connection
+    failures      SQLite's errors in words that help
+    entry         what public functions that take a connection begin with
     drivers       what a connection belongs to, and what is wrapped round it
     statements    statements, transactions and errors, the same for every driver
     pool          one connection for each thread, one writer at a time
@@ -16,7 +18,9 @@ to one of those.
 from __future__ import annotations
 
 from .cancellation import Cancellation, Cancelled, check_cancelled, shielded, sleep
-from .drivers import in_its_thread, send_to_aiosqlite
+from .drivers import send_to_aiosqlite
+from .entry import in_its_thread
+from .failures import explained, explains, has_unread_log, told_error
 from .loading import loadable_path
 from .opening import check_synchronous, connect, load, load_by, prepare
 from .pool import Pool, is_in_memory
@@ -48,6 +52,9 @@ __all__ = [
     "exclusive",
     "execute",
     "execute_as_set",
+    "explained",
+    "explains",
+    "has_unread_log",
     "in_its_thread",
     "in_transaction",
     "is_busy",
@@ -62,5 +69,6 @@ __all__ = [
     "shielded",
     "sleep",
     "sqlite_version",
+    "told_error",
     "transaction",
 ]

@@ -12,7 +12,6 @@ from ..errors import ConnectionSetupError
 from .protocol import Connection, Raw
 
 _T = TypeVar("_T")
-_F = TypeVar("_F", bound=Callable[..., Any])
 
 
 class Driver(NamedTuple):
@@ -28,6 +27,16 @@ class Driver(NamedTuple):
 
 
 _drivers: dict[type[Any], Driver] = {}
+
+
+def is_known(conn: Connection) -> bool:
+    """Whether `conn` is a driver's own connection, and of one that was met before."""
+    return type(conn) in _drivers
+
+
+def known_drivers() -> list[Driver]:
+    """The drivers whose connections were met so far."""
+    return list(_drivers.values())
 
 
 def driver_of(conn: Raw) -> Driver:
@@ -61,56 +70,6 @@ def resolve(conn: Connection) -> tuple[Raw, Driver]:
             " is awaited, vssnative.aio.search(conn, ...), also for an AsyncSession around one"
         )
     return raw, driver_of(raw)
-
-
-def in_its_thread(function: _F) -> _F:
-    """For functions of the package that take a connection first: inside SQLAlchemy's ``run_sync`` they work, in the thread
-    of the aiosqlite connection, while the event loop goes on."""
-
-    @functools.wraps(function)
-    def call(conn: Connection, *args: Any, **options: Any) -> Any:
-        if type(conn) in _drivers or not _in_run_sync():
-            return function(conn, *args, **options)
-        raw, run = unwrap(conn)
-        if not isinstance(run, functools.partial):
-            return function(conn, *args, **options)
-        return _awaited_in_greenlet(run.args[0], lambda: function(raw, *args, **options))
-
-    return call  # type: ignore[return-value]
-
-
-def _in_run_sync() -> bool:
-    """Whether this code runs in a greenlet of SQLAlchemy's, which can await."""
-    greenlet = sys.modules.get("greenlet")
-    return greenlet is not None and type(greenlet.getcurrent()).__name__ == "_AsyncIoGreenlet"
-
-
-def _awaited_in_greenlet(conn: Raw, function: Callable[[], _T]) -> _T:
-    import asyncio
-
-    from sqlalchemy.util import await_only
-
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[_T] = loop.create_future()
-
-    def finish(result: _T | None, error: BaseException | None) -> None:
-        if done.cancelled():
-            return
-        if error is None:
-            done.set_result(result)  # type: ignore[arg-type]
-        else:
-            done.set_exception(error)
-
-    def work() -> None:
-        result, error = None, None
-        try:
-            result = function()
-        except BaseException as raised:  # noqa: BLE001  (raised again where it is awaited)
-            error = raised
-        loop.call_soon_threadsafe(finish, result, error)
-
-    send_to_aiosqlite(conn, work)
-    return await_only(done)
 
 
 _WRAPPERS = ("sqlalchemy", "aiosqlite", "django", "sqlite_utils")

@@ -18,6 +18,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from ..errors import ConnectionSetupError, ExtensionLoadError
 from .drivers import Driver, driver_of
+from .failures import told_error
 from .protocol import Raw
 from .statements import driver_error, execute
 
@@ -53,7 +54,8 @@ def load_into(conn: Raw) -> Way:
     try:
         [(version,)] = execute(conn, "select sqlite_version()")
     except driver_error(conn) as error:
-        raise ConnectionSetupError(f"the {driver.name} connection cannot be used: {error}") from error
+        words = told_error(conn, error)
+        raise ConnectionSetupError(f"the {driver.name} connection cannot be used: {words}") from error
     if tuple(int(part) for part in version.split(".")) < _OLDEST_SQLITE:
         oldest = ".".join(map(str, _OLDEST_SQLITE))
         raise ExtensionLoadError(

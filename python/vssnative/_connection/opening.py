@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sqlite3
 import sys
 import time
+from pathlib import Path
 from types import ModuleType
 from typing import Any, overload
 
 from ..errors import ConfigurationError, ConnectionSetupError
 from .drivers import unwrap
+from .failures import explained, file_of, has_unread_log, told_opening
 from .loading import Way, load_into
 from .protocol import Connection
 from .statements import driver_error, execute, is_busy
@@ -41,7 +44,8 @@ def load(conn: Connection) -> None:
 def load_by(conn: Connection) -> Way:
     """Like ``load``, and tells how vss0 got into the connection."""
     raw, run = unwrap(conn)
-    return run(lambda: load_into(raw))
+    with explained(raw):
+        return run(lambda: load_into(raw))
 
 
 @overload
@@ -52,6 +56,7 @@ def connect(
     synchronous: str | None = "NORMAL",
     timeout: float = 5.0,
     mapped: bool = True,
+    immutable: bool = False,
     driver: None = None,
     **kwargs: Any,
 ) -> sqlite3.Connection: ...
@@ -65,6 +70,7 @@ def connect(
     synchronous: str | None = "NORMAL",
     timeout: float = 5.0,
     mapped: bool = True,
+    immutable: bool = False,
     driver: ModuleType,
     **kwargs: Any,
 ) -> Connection: ...
@@ -77,6 +83,7 @@ def connect(
     synchronous: str | None = "NORMAL",
     timeout: float = 5.0,
     mapped: bool = True,
+    immutable: bool = False,
     driver: ModuleType | None = None,
     **kwargs: Any,
 ) -> Connection:
@@ -94,17 +101,27 @@ def connect(
             of the system for each page: searches that read rows from the file take a third less time. Writing goes
             on as without. Pass False on a file system where reading may fail (a network drive): there a mapping ends
             the process where a read gives an error. On Windows and 32-bit machines nothing is mapped.
+        immutable: read a file that nobody writes while it is open, without locks and without any file beside it: on a
+        read-only mount, in a directory that may not be written, where a file in WAL mode can be opened in no other way.
+        `wal` and `synchronous` have no meaning then. Somebody who writes it all the same makes searches fail or answer
+        wrongly.
         driver: the module to open it with, for example ``pysqlite3`` or ``apsw``; the standard ``sqlite3`` if
         None.
         **kwargs: handed to the driver's own ``connect`` (for apsw: to ``apsw.Connection``).
 
     Raises:
         ConfigurationError: an argument has no such value.
-        ConnectionSetupError: the driver is unknown.
+        ConnectionSetupError: the driver is unknown; or the file is to be `immutable`, and there are commits in a ``-wal``
+            beside it, which would not be seen.
         ExtensionLoadError: vss0 could not be loaded.
-        The driver's own error where the file cannot be opened.
+        The driver's own error where the file cannot be opened; it says why, as far as that can be seen.
     """
     check_synchronous(synchronous)
+    place = os.fspath(path)
+    if immutable:
+        place = _immutable(place)
+        wal, synchronous = False, None
+        kwargs = {**kwargs, **_uri_options(driver)}
     if timeout < 0:
         raise ConfigurationError(f"timeout must be 0 or more seconds, not {timeout!r}")
     module = sqlite3 if driver is None else driver
@@ -112,24 +129,49 @@ def connect(
     # change.
     pep249_autocommit = kwargs.pop("autocommit", None)
     if module.__name__ == "apsw":
-        conn = module.Connection(os.fspath(path), **kwargs)
-        conn.setbusytimeout(round(timeout * 1000))
+        open_it, errors = module.Connection, module.Error
     elif hasattr(module, "connect") and hasattr(module, "Connection"):
-        conn = module.connect(os.fspath(path), timeout=timeout, **kwargs)
+        open_it, errors = functools.partial(module.connect, timeout=timeout), module.Error
     else:
         raise ConnectionSetupError(
             f"driver must be a module such as sqlite3, pysqlite3 or apsw, not {module!r}"
         )
+    conn = None
     try:
+        conn = open_it(place, **kwargs)
+        if module.__name__ == "apsw":
+            conn.setbusytimeout(round(timeout * 1000))
         _set_up(conn, wal, synchronous, timeout, mapped)
         load(conn)
         if pep249_autocommit is not None:
             conn.autocommit = pep249_autocommit
-    except BaseException:
-        conn.close()
+    except BaseException as error:
+        if conn is not None:
+            conn.close()
+        if isinstance(error, errors) and (told := told_opening(str(place), error)) is not error:
+            raise told from error
         raise
     opened: Connection = conn
     return opened
+
+
+def _immutable(path: str | bytes) -> str:
+    """The URI of a file to open with SQLite's ``immutable=1``."""
+    place = os.fsdecode(path)
+    if has_unread_log(place):
+        raise ConnectionSetupError(
+            f"{file_of(place)}: commits lie in the -wal beside it, which a connection with immutable=True does not see;"
+            " open it once where its directory may be written, or copy both files to such a directory"
+        )
+    if not place.startswith("file:"):
+        place = Path(place).absolute().as_uri()
+    return f"{place}{'&' if '?' in place else '?'}mode=ro&immutable=1"
+
+
+def _uri_options(driver: ModuleType | None) -> dict[str, Any]:
+    if driver is not None and driver.__name__ == "apsw":
+        return {"flags": driver.SQLITE_OPEN_READONLY | driver.SQLITE_OPEN_URI}
+    return {"uri": True}
 
 
 def check_synchronous(synchronous: str | None) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import _core
-from .._connection import Connection, driver_error, execute, is_corrupt, load
+from .._connection import Connection, driver_error, execute, is_corrupt, load, told_error
 from .._sql import quote_identifier
 from ..errors import (
     ConfigurationError,
@@ -291,4 +291,6 @@ class Column:
                 raise QueryError(message) from error
             if f'table "{self.table}", column "' in message:
                 raise InvalidVectorError(message) from error
+            if (told := told_error(self.conn, error)) is not error:
+                raise told from error
             raise

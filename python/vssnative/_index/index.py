@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import _core
-from .._connection import Connection, driver_error, execute, in_transaction, lists_arrive_whole
+from .._connection import Connection, driver_error, execute, explains, in_transaction, lists_arrive_whole
 from .._sql import check_params
 from ..errors import DimensionError, InvalidVectorError, QueryError
 from .arrays import Keys, Matrix, matrix_of
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 __all__ = ["Index"]
+
+
+_explained = explains(lambda index: index.conn)
 
 
 class Index(Column):
@@ -90,6 +93,7 @@ class Index(Column):
         sql = f"select 1 from {self._table_sql} where {self._id_sql} = ? and {self._column_sql} is not null"
         return bool(execute(self.conn, sql, (id,)))
 
+    @_explained
     def add(self, ids: Any, matrix: Any, *, replace: bool = False) -> None:
         """Add vectors, as one INSERT executed on the connection would: all or none, inside its transaction.
 
@@ -131,6 +135,7 @@ class Index(Column):
                 self._undo_creation(was_open)
             raise
 
+    @_explained
     def remove(self, ids: Any) -> int:
         """Remove the column's vectors of these rows; a row that is left without any vector is deleted.
 
@@ -177,6 +182,7 @@ class Index(Column):
             array, convert = np.ascontiguousarray(array, array.dtype.newbyteorder("=")), False
         return _core.register_rows(keys, array, convert=convert)
 
+    @_explained
     def get(self, ids: Any) -> npt.NDArray[Any]:
         """The stored vectors of these ids, in their order.
 
@@ -335,12 +341,14 @@ class Index(Column):
         found = self.search(queries, k, where=where, params=params, recall=recall, settings=settings)
         return frame_of(*found, library or library_of(queries))
 
+    @_explained
     def stats(self) -> dict[str, Any]:
         """How the column is searched: rows, cells and their sizes, the tail, the cells each recall needs, the cache."""
         if self._look() is None:
             return {"search": "exact", "rows": 0}
         return self._told("vss_stats(?, ?, ?)", (self.table, self.column, self.schema))
 
+    @_explained
     def to_faiss(self) -> Any:
         """The column's Faiss index as an index of the ``faiss`` package, whose ids are the rowids.
 
@@ -392,6 +400,7 @@ class Index(Column):
         made.add(numbers if ids is None else ids, vectors)
         return made
 
+    @_explained
     def explain(
         self,
         query: npt.ArrayLike,
@@ -424,6 +433,7 @@ class Index(Column):
             (self.table, self.column, array.tobytes(), k, recall, self.schema, settings_text(settings)),
         )
 
+    @_explained
     def measure_recall(
         self,
         queries: npt.ArrayLike | None = None,
@@ -462,6 +472,7 @@ class Index(Column):
             (self.table, self.column, blob, k, recall, self.schema, settings_text(settings)),
         )
 
+    @_explained
     def optimize(self, *, start: int = 0, progress: Callable[[int, int], object] | None = None) -> None:
         """Clusters anew what many changes have worn. Never needed for right answers, only for fewer rows scanned.
 

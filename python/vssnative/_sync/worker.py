@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any
 
 from .._catalog.records import load_embeddings
-from .._connection import Connection, Pool, connect, driver_error, execute
+from .._connection import Connection, Pool, connect, driver_error, execute, explained
 from ..embedding.registry import get_embedder
 from ..errors import MigrationError
 from .engine import Engine, Settings
@@ -77,7 +77,7 @@ class Worker:
         A provider that fails is paused and asked again later; a table that is gone is reported by one event and
         looked for again. Errors of SQLite other than a lock are raised.
         """
-        with self._connection() as conn:
+        with self._connection() as conn, explained(conn):
             require_no_transaction(conn, "a worker")
             with _signals(self.stop):
                 self._work(conn)

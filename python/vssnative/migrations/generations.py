@@ -140,6 +140,7 @@ def change_or_go_back(conn: Connection, name: str, options: dict[str, Any]) -> N
     change_model(conn, name, **options)
 
 
+@in_its_thread
 def change_server(conn: Connection, table: str, base_url: str) -> EmbeddingConfig:
     """Record another address for a hosted model: the same model, so that its vectors stay.
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from .._catalog.schema import ensure_schema, installed_version
-from .._connection import Connection, execute, load, transaction
+from .._connection import Connection, execute, in_its_thread, load, told_error, transaction
 from ..errors import ConfigurationError, MigrationError
 
 Action = str | Callable[[Connection], object]
@@ -55,6 +55,7 @@ def applied(conn: Connection) -> list[Applied]:
     return [Applied(*row) for row in rows]
 
 
+@in_its_thread
 def upgrade(
     conn: Connection, steps: Sequence[Step], to: str | None = None, *, dry_run: bool = False
 ) -> list[str]:
@@ -67,7 +68,7 @@ def upgrade(
         dry_run: do them, all in one transaction, and take everything back.
 
     Returns:
-        The names of the steps done.
+        The names of the steps done; those that another process did meanwhile are left out.
 
     Raises:
         MigrationError: what the file records as done is no beginning of `steps`; or a step failed, and was taken back
@@ -80,15 +81,20 @@ def upgrade(
     todo = list(steps[len(done) : end])
     if not dry_run:
         ensure_schema(conn)
+        did = []
         for step in todo:
             with transaction(conn):
+                # Asked again: another process may be doing the same steps.
+                if len(_checked(conn, steps)) > _position(steps, step.name):
+                    continue
+                did.append(step.name)
                 _run(conn, step, step.up, "up")
                 execute(
                     conn,
                     "insert into vssnative_migrations(scope, name, action, applied_at) values ('steps', ?, 'up', ?)",
                     (step.name, time.time()),
                 )
-        return [step.name for step in todo]
+        return did
     try:
         with transaction(conn):
             for step in todo:
@@ -99,6 +105,7 @@ def upgrade(
     return [step.name for step in todo]
 
 
+@in_its_thread
 def downgrade(conn: Connection, steps: Sequence[Step], to: str | None, *, dry_run: bool = False) -> list[str]:
     """Undo the steps after `to`, latest first, each in one transaction together with its record.
 
@@ -155,7 +162,8 @@ def _run(conn: Connection, step: Step, action: Action, direction: str) -> None:
     except MigrationError:
         raise
     except Exception as error:
-        raise MigrationError(f"step {step.name!r} failed on the way {direction}: {error}") from error
+        words = told_error(conn, error)
+        raise MigrationError(f"step {step.name!r} failed on the way {direction}: {words}") from error
 
 
 def split_statements(sql: str) -> list[str]:

@@ -1,0 +1,236 @@
+"""SQLite's short words, where they come out of operations of ours: which file, why, and what to do."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+import sqlite3
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import vssnative
+from vssnative import Index
+from vssnative._connection import driver_error, is_busy
+from vssnative._doctor import diagnose
+from vssnative.errors import ConnectionSetupError, MigrationError
+from vssnative.migrations import Step, upgrade
+
+OPERATIONS: dict[str, Callable[[Any], object]] = {
+    "Index.add": lambda conn: Index(conn).add([7], [[1.0, 2.0]]),
+    "Index.remove": lambda conn: Index(conn).remove([1]),
+    "add_embeddings": lambda conn: vssnative.add_embeddings(
+        conn, "posts", ["title"], model="hash:8", name="b"
+    ),
+    "drop_embeddings": lambda conn: vssnative.drop_embeddings(conn, "posts"),
+    "change_model": lambda conn: vssnative.change_model(conn, "posts", "hash:16"),
+    "upgrade": lambda conn: upgrade(conn, [Step("1", "create table made(x)")]),
+}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "posts.db"
+    conn = vssnative.connect(path)
+    conn.execute("create table posts(id integer primary key, title text)")
+    conn.execute("insert into posts(title) values ('red fruit'), ('fast cars')")
+    conn.commit()
+    vssnative.add_embeddings(conn, "posts", ["title"], model="hash:8")
+    vssnative.sync(conn)
+    Index(conn).add([1], [[1.0, 2.0]])
+    conn.commit()
+    conn.close()
+    return path
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("driver", ["sqlite3", "apsw", "pysqlite3"])
+def test_a_lock_names_the_file_and_stays_the_drivers_error(file: Path, driver: str, operation: str) -> None:
+    module = importlib.import_module(driver)
+    conn = vssnative.connect(file, timeout=0.0, driver=module)
+    # Of the same library: the locks of two in one process do not know each other.
+    holder = vssnative.connect(file, driver=module)
+    holder.cursor().execute("begin immediate")
+    classes = getattr(module, "OperationalError", None) or module.BusyError
+    with pytest.raises(classes, match=r"posts\.db: .*locked: another connection.* timeout=60") as raised:
+        OPERATIONS[operation](conn)
+    assert is_busy(raised.value) and isinstance(raised.value.__cause__, driver_error(conn))
+    assert str(raised.value.__cause__) in str(raised.value)
+    holder.close()
+    conn.close()
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_connection_that_only_reads_says_so(file: Path, operation: str) -> None:
+    conn = sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)
+    vssnative.load(conn)
+    errors = (sqlite3.OperationalError, MigrationError)  # a step's own error
+    with pytest.raises(errors, match=r"posts\.db: .*readonly.* opened to read only"):
+        OPERATIONS[operation](conn)
+    conn.rollback()
+    conn.execute("pragma query_only = 1")
+    with pytest.raises(errors, match="pragma query_only"):
+        OPERATIONS[operation](conn)
+    conn.close()
+
+
+def test_sync_tells_too(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from vssnative._sync import locking
+
+    conn = vssnative.connect(file, timeout=0.0)
+    conn.execute("insert into posts(title) values ('new')")
+    conn.commit()
+    holder = sqlite3.connect(file, isolation_level=None)
+    holder.execute("begin immediate")
+    monkeypatch.setattr(locking, "_PATIENCE_SECONDS", 0.05)
+    with pytest.raises(sqlite3.OperationalError, match=r"posts\.db: database is locked: another"):
+        vssnative.sync(conn)
+    with pytest.raises(sqlite3.OperationalError, match=r"posts\.db: database is locked: another"):
+        vssnative.Worker(lambda: vssnative.connect(file, timeout=0.0)).run()
+    holder.close()
+    conn.close()
+
+
+def test_a_constraint_of_the_users_own_is_told_with_its_file(file: Path) -> None:
+    conn = vssnative.connect(file)
+    vssnative.drop_embeddings(conn, "posts")
+    conn.execute(
+        "create trigger mine before update on posts begin select raise(abort, 'posts are final'); end"
+    )
+    vssnative.add_embeddings(conn, "posts", ["title"], model="hash:8", store="column")
+    with pytest.raises(
+        sqlite3.IntegrityError, match=r"posts\.db: posts are final: .* nothing of this was kept"
+    ):
+        vssnative.sync(conn)
+    conn.close()
+
+
+def test_a_snapshot_that_is_too_old_to_write(file: Path) -> None:
+    conn, other = vssnative.connect(file), vssnative.connect(file)
+    conn.execute("begin")
+    conn.execute("select count(*) from posts").fetchall()
+    other.execute("insert into posts(title) values ('meanwhile')")
+    other.commit()
+    with pytest.raises(
+        sqlite3.OperationalError, match=r"posts\.db: .*locked: somebody else has written .* BEGIN IMMEDIATE"
+    ):
+        Index(conn).add([8], [[1.0, 2.0]])
+    conn.close()
+    other.close()
+
+
+def test_steps_that_another_process_does_meanwhile_are_done_once(file: Path) -> None:
+    """They were tried again, and failed with "table made already exists"."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def first(conn: sqlite3.Connection) -> None:
+        begun.set()
+        go_on.wait(10)
+        conn.execute("create table made(x)")
+
+    steps = [Step("1", first), Step("2", "create table second(x)")]
+    done: list[list[str]] = []
+    conns = [vssnative.connect(file, timeout=30, check_same_thread=False) for _ in range(2)]
+    threads = [threading.Thread(target=lambda conn=conn: done.append(upgrade(conn, steps))) for conn in conns]
+    threads[0].start()
+    begun.wait(10)
+    threads[1].start()
+    threading.Timer(0.3, go_on.set).start()
+    for thread in threads:
+        thread.join(30)
+    assert sorted(name for names in done for name in names) == ["1", "2"]
+    for conn in conns:
+        conn.close()
+
+
+@pytest.fixture
+def unwritable(file: Path) -> Iterator[Path]:
+    """A file in WAL mode in a directory that may not be written, and a process that is not root."""
+    vssnative.search(conn := vssnative.connect(file), "posts", "x")  # what is imported late is imported now
+    conn.close()
+    diagnose()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        shutil.copy(file, folder / "posts.db")
+        (folder / "posts.db").chmod(0o444)
+        folder.chmod(0o555)
+        user = os.geteuid()
+        if user == 0:
+            os.seteuid(65534)
+        try:
+            yield folder / "posts.db"
+        finally:
+            if user == 0:
+                os.seteuid(0)
+            folder.chmod(0o755)
+
+
+@pytest.mark.parametrize("driver", ["sqlite3", "apsw", "pysqlite3"])
+def test_a_wal_file_in_a_directory_that_may_not_be_written(unwritable: Path, driver: str) -> None:
+    module = importlib.import_module(driver)
+    advice = r"posts\.db: .*directory may not be written.*connect\(path, immutable=True\)"
+    with pytest.raises((module.Error, ConnectionSetupError), match=advice) as raised:
+        vssnative.connect(unwritable, driver=module)
+    assert isinstance(raised.value.__cause__, module.Error)
+    plain = module.Connection(str(unwritable)) if driver == "apsw" else module.connect(str(unwritable))
+    with pytest.raises((module.Error, ConnectionSetupError), match=advice):
+        vssnative.search(plain, "posts", "red fruit")
+    plain.close()
+    conn = vssnative.connect(unwritable, immutable=True, driver=module)
+    assert vssnative.search(conn, "posts", "red fruit", k=1)[0].key == 1
+    assert vssnative.verify(conn, "posts").ok and vssnative.status(conn)[0].coverage == 1.0
+    queries = np.ones((300, 2), np.float32)
+    assert Index(conn).search(queries, k=1)[0].tolist() == [[1]] * 300
+    with pytest.raises(driver_error(conn), match="opened to read only|may not write"):
+        Index(conn).add([9], [[1.0, 2.0]])
+    conn.close()
+    for name in ("-wal", "-shm"):
+        assert not Path(f"{unwritable}{name}").exists()
+
+
+def test_doctor_reports_all_else_of_a_file_it_cannot_open_as_usual(unwritable: Path) -> None:
+    findings = {finding.subject: finding for finding in diagnose(unwritable)}
+    assert findings["python"].state == "ok"
+    assert (
+        findings["database"].state == "note" and "directory may not be written" in findings["database"].found
+    )
+    assert "immutable=True" in (findings["database"].advice or "")
+    assert findings["table vss_posts"].found == "2 rows"
+
+
+def test_doctor_reports_all_else_of_what_is_no_database(tmp_path: Path) -> None:
+    (tmp_path / "text.db").write_text("no database, but a text that is long enough" * 40)
+    findings = {finding.subject: finding for finding in diagnose(tmp_path / "text.db")}
+    assert findings["python"].state == "ok"
+    assert findings["database"].state == "fault" and "no SQLite database" in findings["database"].found
+
+
+def test_commits_in_the_log_are_not_left_out_in_silence(file: Path, tmp_path: Path) -> None:
+    conn = vssnative.connect(file)
+    conn.execute("insert into posts(title) values ('in the log')")
+    conn.commit()
+    with pytest.raises(ConnectionSetupError, match=r"posts\.db: commits lie in the -wal beside it"):
+        vssnative.connect(file, immutable=True)
+    conn.close()
+    copied = vssnative.connect(file.as_uri(), immutable=True)
+    assert copied.execute("select count(*) from posts").fetchone() == (3,)
+    copied.close()
+
+
+def test_what_cannot_be_opened_says_why(tmp_path: Path) -> None:
+    with pytest.raises(sqlite3.OperationalError, match="there is no directory .*nowhere"):
+        vssnative.connect(tmp_path / "nowhere" / "x.db")
+    with pytest.raises(sqlite3.OperationalError, match=r"x\.db: .*there is no such file"):
+        vssnative.connect(tmp_path / "x.db", immutable=True)
+    assert not (tmp_path / "x.db").exists()
+    (tmp_path / "text.db").write_text("no database, but a text that is long enough" * 40)
+    with pytest.raises(
+        sqlite3.DatabaseError, match=r"text\.db: file is not a database: it is no SQLite database"
+    ):
+        vssnative.connect(tmp_path / "text.db")
