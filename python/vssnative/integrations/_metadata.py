@@ -126,14 +126,34 @@ def contains(name: str, value: Any) -> Condition:
     """A list that has `value` as an item, or a text that has it as a part."""
     if value is None:
         return NONE
+    in_list = has_item(name, [value])
+    return any_of([in_list, has_part(name, value)]) if isinstance(value, str) else in_list
+
+
+def has_item(name: str, values: Sequence[Any]) -> Condition:
+    """A list of which one of `values` is an item: of the same kind (text, number, list, object, None)."""
     kind, kind_params = _type_of(name)
     each, each_params = _items_of(name)
-    test = "type = 'text'" if isinstance(value, str) else "type in ('integer', 'real', 'true', 'false')"
-    in_list = Condition(
-        f"({kind} is 'array' and exists (select 1 from {each} where {test} and value = ?))",
-        (*kind_params, *each_params, value),
+    tests: list[Condition] = [NONE]
+    for kinds, types in (
+        ((str,), "type = 'text'"),
+        ((int, float), "type in ('integer', 'real', 'true', 'false')"),
+    ):
+        if some := [value for value in values if isinstance(value, kinds)]:
+            tests.append(
+                Condition(f"({types} and value in (select value from json_each(?)))", (to_json(some),))
+            )
+    for value in values:
+        if isinstance(value, (list, tuple, dict)):
+            wanted = "object" if isinstance(value, dict) else "array"
+            tests.append(Condition(f"(type = '{wanted}' and value = json(?))", (to_json(value),)))
+    if None in values:
+        tests.append(Condition("type = 'null'"))
+    test = any_of(tests)
+    return Condition(
+        f"coalesce({kind} is 'array' and exists (select 1 from {each} where {test.sql}), 0)",
+        (*kind_params, *each_params, *test.params),
     )
-    return any_of([in_list, has_part(name, value)]) if isinstance(value, str) else in_list
 
 
 def has_part(name: str, part: Any, *, any_case: bool = False) -> Condition:

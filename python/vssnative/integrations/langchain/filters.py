@@ -1,4 +1,8 @@
-"""LangChain's filters on metadata: ``{"kind": "a", "year": {"$gte": 2020}, "$or": [...]}``."""
+"""LangChain's filters on metadata: ``{"kind": "a", "year": {"$gte": 2020}, "$or": [...]}``.
+
+Where the metadata has a list, a value equals it if it is one of its items, as in MongoDB's filters; a list equals the whole list,
+or an item that is a list.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +46,7 @@ def _entry(name: Any, value: Any) -> Condition:
 
 def _on(name: str, value: Any) -> Condition:
     if not isinstance(value, Mapping) or not any(str(key).startswith("$") for key in value):
-        return metadata.equal(name, value)
+        return _equal(name, value)
     conditions = []
     for operator, operand in value.items():
         if operator == "$not":
@@ -63,6 +67,31 @@ def _on(name: str, value: Any) -> Condition:
     return metadata.all_of(conditions)
 
 
+def _equal(name: str, value: Any) -> Condition:
+    same = metadata.equal(name, value)
+    return same if value is None else metadata.any_of([same, metadata.has_item(name, [value])])
+
+
+def _is_in(name: str, values: Any) -> Condition:
+    among = metadata.is_in(name, values)
+    some = [value for value in values if value is not None]
+    return metadata.any_of([among, metadata.has_item(name, some)]) if some else among
+
+
+def _contains(name: str, value: Any) -> Condition:
+    if not isinstance(value, (str, int, float)):
+        raise QueryError(
+            f"filter on {name!r}: $contains expects a text or a number, got {type(value).__name__}; $all and $in take lists"
+        )
+    return metadata.contains(name, value)
+
+
+def _all(name: str, values: Any) -> Condition:
+    if not isinstance(values, Sequence) or isinstance(values, (str, bytes)) or not values:
+        raise QueryError(f"filter on {name!r}: $all expects a list of items, got {values!r}")
+    return metadata.all_of([metadata.has_item(name, [value]) for value in values])
+
+
 def _exists(name: str, wanted: Any) -> Condition:
     if not isinstance(wanted, bool):
         raise QueryError(f"filter on {name!r}: $exists expects True or False, got {wanted!r}")
@@ -70,10 +99,12 @@ def _exists(name: str, wanted: Any) -> Condition:
 
 
 _OPERATORS: dict[str, Callable[[str, Any], Condition]] = {
-    "$eq": metadata.equal,
-    "$ne": lambda name, value: metadata.negated(metadata.equal(name, value)),
-    "$in": metadata.is_in,
-    "$nin": lambda name, values: metadata.negated(metadata.is_in(name, values)),
+    "$eq": _equal,
+    "$ne": lambda name, value: metadata.negated(_equal(name, value)),
+    "$in": _is_in,
+    "$nin": lambda name, values: metadata.negated(_is_in(name, values)),
+    "$contains": _contains,
+    "$all": _all,
     "$gt": lambda name, value: metadata.compared(name, ">", value),
     "$gte": lambda name, value: metadata.compared(name, ">=", value),
     "$lt": lambda name, value: metadata.compared(name, "<", value),

@@ -164,8 +164,8 @@ class VssVectorStore(VectorStore):
 
         Args:
             filter: ``{"kind": "a", "year": {"$gte": 2020}}``: k texts come back whenever so many match. Operators: ``$eq``,
-                ``$ne``, ``$in``, ``$nin``, ``$gt``, ``$gte``, ``$lt``, ``$lte``, ``$like``, ``$exists``; ``$and``, ``$or``,
-                ``$not``. None equals null and missing.
+                ``$ne``, ``$in``, ``$nin``, ``$gt``, ``$gte``, ``$lt``, ``$lte``, ``$like``, ``$exists``, ``$contains``,
+                ``$all``; ``$and``, ``$or``, ``$not``. None equals null and missing, a value also a list that has it.
 
         Raises:
             QueryError: a filter that has no meaning.
