@@ -374,3 +374,27 @@ def test_filters_where_sqlite_hands_lists_value_by_value(
     assert (none[0] == -1).all()
     with pytest.raises(sqlite3.OperationalError, match="expected a JSON array of rowids"):
         db.execute("select rowid from vss_vectors where embedding match vss_batch(1, '[1, 2')").fetchall()
+
+
+def test_ids_below_zero_are_ids_and_an_empty_place_is_told_from_minus_one(db: sqlite3.Connection) -> None:
+    """-1 pads missing results, as Faiss has it; a row called -1 is a row all the same."""
+    index = Index(db, "below")
+    least = -(2**63)
+    index.add([-1, -5, least, 3], [[1, 0], [0, 1], [1, 1], [5, 5]])
+    assert index.get([-1]).tolist() == [[1, 0]] and -1 in index
+    ids, distances = index.search([1, 0], k=6)
+    assert ids.tolist() == [-1, least, -5, 3, -1, -1]
+    assert ((ids == -1) & np.isposinf(distances)).tolist() == [False, False, False, False, True, True]
+    assert index.search_frame([1, 0], k=6)["id"].tolist() == [-1, least, -5, 3]
+    assert index.remove([-1]) == 1 and -1 not in index
+    for metric in ("l2", "inner_product", "l1", "euclidean"):
+        far = Index(db, f"far_{metric}", metric=metric)
+        far.add([-1, 2], np.float32([[-3e38, -3e38], [-1e38, -1e38]]))
+        for queries in (np.float32([3e38, 3e38]), np.full((20, 2), 3e38, np.float32)):
+            ids, distances = far.search(queries, k=3)
+            there = ~((ids == -1) & np.isposinf(distances))
+            assert np.atleast_2d(there).tolist() == [[True, True, False]] * len(np.atleast_2d(ids)), metric
+        assert sorted(far.search_frame([3e38, 3e38], k=3)["id"].tolist()) == [-1, 2]
+    keyed = Index(db, "keyed")
+    keyed.add(["a"], [[1, 0]])
+    assert keyed.search([1, 0], k=2)[0].tolist() == ["a", None]

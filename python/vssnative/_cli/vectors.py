@@ -87,7 +87,7 @@ def index_search(
         (query, rank + 1, str(found[query, rank]), float(distances[query, rank]))
         for query in range(len(found))
         for rank in range(k)
-        if found[query, rank] != -1
+        if found[query, rank] != -1 or distances[query, rank] != np.inf
     ]
     headers = ("query", "rank", "rowid", "distance")
     if as_json:

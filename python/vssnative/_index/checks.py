@@ -104,10 +104,16 @@ def checked_k(k: object) -> int:
     return int(k)
 
 
+def are_found(ids: Ids, distances: Distances) -> npt.NDArray[np.bool_]:
+    """Where a search's answer has a row: -1 alone may be an id, and infinity alone a distance that overflowed."""
+    found: npt.NDArray[np.bool_] = (ids != (None if ids.dtype == object else -1)) | (distances != np.inf)
+    return found
+
+
 def keys_of(ids: Ids, distances: Distances, keys: dict[int, Any]) -> Ids:
     """The keys of the rowids found, in their places; None where there is no row."""
     out = np.full(ids.shape, None, object)
-    for place in zip(*np.nonzero(np.isfinite(distances) | (ids != -1)), strict=True):
+    for place in zip(*np.nonzero(are_found(ids, distances)), strict=True):
         out[place] = keys.get(int(ids[place]))
     return out
 

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from ..errors import ConfigurationError, MissingDependencyError
+from .checks import are_found
 
 FrameLibrary: TypeAlias = Literal["pandas", "polars", "pyarrow"]
 
@@ -34,8 +35,7 @@ def frame_of(ids: Any, distances: Any, library: FrameLibrary) -> Any:
     except ImportError:
         raise MissingDependencyError(f"frames of {library} need it: pip install {library}") from None
     ids, distances = np.atleast_2d(ids), np.atleast_2d(distances)
-    # A distance may overflow, and -1 may be an id, but not both of a row that was found.
-    there = np.isfinite(distances) | (ids != (None if ids.dtype == object else -1))
+    there = are_found(ids, distances)
     queries, places = np.nonzero(there)
     found = ids[there]
     columns = {

@@ -101,7 +101,7 @@ class Index(Column):
         connection's habit: ``conn.commit()`` makes it last. Where it fails, a table that it has made is dropped.
 
         Args:
-            ids: (n,): int64, or other integers; for a table with a key of its own texts, bytes or UUIDs. Arrays,
+            ids: (n,): int64, or other integers, below 0 too (``search`` says how -1 is told from an empty place); for a table with a key of its own texts, bytes or UUIDs. Arrays,
                 lists, pandas, polars and Arrow are taken.
             matrix: (n, dim). float32 with contiguous rows, or the column's own element type (float16, int8, uint8
                 (n, ceil(dim / 8)) for bit, ``ml_dtypes.bfloat16``), is read in place, never copied; rows may lie
@@ -248,7 +248,8 @@ class Index(Column):
 
         Returns:
             ids int64 (nq, k) padded with -1, distances float32 (nq, k) padded with infinity; (k,) each for one query.
-            Of a table with a key of its own the ids are its keys: an array of objects, padded with None.
+            Of a table with a key of its own the ids are its keys: an array of objects, padded with None. Any int64 can be
+            an id, -1 and less too: a place is empty where the id is -1 and the distance infinity, both, which no row has.
 
         Raises:
             DimensionError, InvalidVectorError: the queries cannot be compared with the column's vectors.

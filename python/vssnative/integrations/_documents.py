@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._connection import Connection, create_function, execute
-from .._index import Index
+from .._index import Index, are_found
 from .._search.full_text import any_word
 from .._sql import quote_identifier, quote_text
 from ..embedding.precision import comparable
@@ -135,7 +135,7 @@ class Documents:
         found, distances = index.search(
             np.asarray(vector, np.float32), k, where=where, params=params, recall=recall
         )
-        there = found >= 0
+        there = are_found(found, distances)
         rows = self._by_number(conn, found[there].tolist())
         return [
             (rows[number], distance)

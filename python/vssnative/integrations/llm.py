@@ -22,7 +22,7 @@ from llm.embeddings import Entry
 from llm.models import EmbeddingModel
 
 from .._connection import execute, load, transaction
-from .._index import Index
+from .._index import Index, are_found
 from .._sql import quote_identifier
 from ..embedding.protocol import Embedder
 from ..embedding.simple import shared_embedder
@@ -75,7 +75,7 @@ class VssCollection(Collection):
         found, distances = index.search(
             np.asarray(vector, np.float32), wanted, where=where, params=params, recall=self.recall
         )
-        there = found >= 0
+        there = are_found(found, distances)
         rows = {
             row[0]: row[1:]
             for row in execute(

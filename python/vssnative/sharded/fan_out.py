@@ -185,7 +185,7 @@ def merged(parts: Iterable[tuple[Ids, Distances]], nq: int, found: int, k: int) 
     all_ids = np.concatenate([part[0].reshape(nq, -1) for part in parts], axis=1)
     all_distances = np.concatenate([part[1].reshape(nq, -1) for part in parts], axis=1)
     # Padding comes last, behind any row at an infinite distance.
-    by_id = np.where((all_ids == -1) & np.isinf(all_distances), np.iinfo(np.int64).max, all_ids)
+    by_id = np.where((all_ids == -1) & np.isposinf(all_distances), np.iinfo(np.int64).max, all_ids)
     order = np.lexsort((by_id, all_distances), axis=1)[:, :k]
     width = order.shape[1]
     ids[:, :width] = np.take_along_axis(all_ids, order, axis=1)

@@ -348,6 +348,10 @@ Status Cursor::run_batch(std::int64_t ticket) {
             ids[j] = any ? results[i][j].rowid : -1;
             distances[j] = any ? static_cast<float>(told_distance(column, results[i][j].reported()))
                                : std::numeric_limits<float>::infinity();
+            if (any && ids[j] == -1) {
+                // Together with infinity it would say that there is no row.
+                distances[j] = std::min(distances[j], std::numeric_limits<float>::max());
+            }
         }
     }
     if (table_.schema().key()) {
