@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import contextlib
-import csv
 import json
-import math
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,13 +14,13 @@ from typing import Annotated, Any
 import typer
 
 from .._connection import execute, transaction
+from .._csv import read_csv, write_csv
 from .._sql import quote_identifier
 from ..errors import ConfigurationError, MissingDependencyError
 from . import importing
 from .output import AsJson, opened, tell
 
 _FORMATS = ("csv", "jsonl", "parquet")
-_PLAIN_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?\Z")
 
 Format = Annotated[
     str | None, typer.Option("--format", help="csv, jsonl or parquet; by the file's name if left out.")
@@ -73,14 +72,12 @@ def import_command(
     kind = _format(file, form)
     with opened(database) as conn, transaction(conn):
         rows = _read(file, kind)
-        if kind == "csv":
-            rows = _with_numbers(list(rows))
         columns: list[str] | None = None
         count = 0
         for row in rows:
             if columns is None:
                 columns = list(row)
-                _make_table(conn, table, columns)
+                _make_table(conn, table, columns, row)
             if set(row) - set(columns):
                 extra = sorted(set(row) - set(columns))[0]
                 raise ConfigurationError(f"{file}, row {count + 1}: column {extra!r} is not in the first row")
@@ -138,13 +135,15 @@ def _format(file: Path, asked: str | None) -> str:
     return kind
 
 
-def _make_table(conn: Any, table: str, columns: list[str]) -> None:
+def _make_table(conn: Any, table: str, columns: list[str], first: dict[str, Any]) -> None:
     if execute(conn, "select 1 from main.sqlite_master where name = ? collate nocase", (table,)):
         return
     # Without a declared type a value stays what it is in the file.
     declared = ["id integer primary key"] if "id" not in map(str.lower, columns) else []
     declared += [
-        f"{quote_identifier(c)} integer primary key" if c.lower() == "id" else quote_identifier(c)
+        f"{quote_identifier(c)} {'integer ' if isinstance(first[c], int) else ''}primary key"
+        if c.lower() == "id"
+        else quote_identifier(c)
         for c in columns
     ]
     execute(conn, f"create table main.{quote_identifier(table)}({', '.join(declared)})")
@@ -160,19 +159,7 @@ def _read(file: Path, kind: str) -> Iterator[dict[str, Any]]:
     stream = sys.stdin if str(file) == "-" else open(file, encoding="utf-8-sig", newline="")  # noqa: SIM115
     try:
         if kind == "csv":
-            csv.field_size_limit(2**31 - 1)
-            reader = csv.DictReader(stream)
-            names: set[str] = set()
-            for name in reader.fieldnames or ():
-                if name.lower() in names:
-                    raise ConfigurationError(f"{file}: column {name!r} is twice in the first line")
-                names.add(name.lower())
-            for number, row in enumerate(reader, 1):
-                if None in row or None in row.values():
-                    raise ConfigurationError(
-                        f"{file}, row {number}: it has not as many values as the first line"
-                    )
-                yield row
+            yield from read_csv(stream, str(file))
             return
         for number, line in enumerate(stream, 1):
             if not line.strip():
@@ -188,37 +175,9 @@ def _read(file: Path, kind: str) -> Iterator[dict[str, Any]]:
             yield record
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"{file}: expected UTF-8, {error.reason}") from None
-    except csv.Error as error:
-        raise ConfigurationError(f"{file}: {error}") from None
     finally:
         if stream is not sys.stdin:
             stream.close()
-
-
-def _with_numbers(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """A CSV file's rows, with numbers in those columns that hold nothing else; codes such as 007 stay texts."""
-    kinds: dict[str, type[int] | type[float]] = {}
-    for column in rows[0] if rows else ():
-        values = [row[column] for row in rows if row[column] != ""]
-        for kind in (int, float):
-            if values and all(_is_written_as(value, kind) for value in values):
-                kinds[column] = kind
-                break
-    for row in rows:
-        yield {
-            column: value if column not in kinds else kinds[column](value) if value != "" else None
-            for column, value in row.items()
-        }
-
-
-def _is_written_as(text: str, kind: type[int] | type[float]) -> bool:
-    try:
-        number = kind(text)
-    except ValueError:
-        return False
-    return str(number) == text or (
-        kind is float and math.isfinite(number) and _PLAIN_NUMBER.match(text) is not None
-    )
 
 
 def _write(file: Path, kind: str, columns: list[str], rows: list[tuple[Any, ...]]) -> None:
@@ -233,15 +192,11 @@ def _write(file: Path, kind: str, columns: list[str], rows: list[tuple[Any, ...]
     stream = sys.stdout if str(file) == "-" else open(file, "w", encoding="utf-8", newline="")  # noqa: SIM115
     try:
         if kind == "csv":
-            writer = csv.writer(stream)
-            writer.writerow(columns)
-            writer.writerows(
-                [value.hex() if isinstance(value, bytes) else value for value in row] for row in rows
-            )
+            write_csv(stream, columns, rows, str(file))
             return
         for row in rows:
             record = dict(zip(columns, row, strict=True))
-            stream.write(json.dumps(record, ensure_ascii=False, default=bytes.hex) + "\n")
+            stream.write(json.dumps(record, ensure_ascii=False, default=_blob) + "\n")
     finally:
         if stream is not sys.stdout:
             stream.close()
@@ -264,8 +219,16 @@ def _parquet(file: Path) -> Iterator[Any]:
         raise ConfigurationError(f"{file}: {error}") from None
 
 
+def _blob(value: bytes) -> dict[str, object]:
+    """As sqlite-utils writes a blob in JSON."""
+    return {"$base64": True, "encoded": base64.b64encode(value).decode()}
+
+
 def _stored(value: Any) -> Any:
-    """Lists and objects as JSON text."""
+    """Lists and objects as JSON text, except those that stand for a blob."""
+    if isinstance(value, dict) and set(value) == {"$base64", "encoded"} and value["$base64"] is True:
+        with contextlib.suppress(binascii.Error, TypeError, ValueError):
+            return base64.b64decode(value["encoded"], validate=True)
     if isinstance(value, (list, dict)):
         return json.dumps(value, ensure_ascii=False)
     return value
