@@ -21,7 +21,7 @@ import weakref
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from ._connection import Cancellation, Cancelled, Pool, load, send_to_aiosqlite
+from ._connection import Cancellation, Cancelled, Pool, load, require_file, send_to_aiosqlite
 from ._index import Distances, Ids, Index
 from ._search import Results
 from ._search import search as _search
@@ -57,7 +57,8 @@ _T = TypeVar("_T")
 
 Source: TypeAlias = Any
 """A path, a ``Pool``, an aiosqlite connection, a SQLAlchemy ``AsyncSession`` or ``AsyncConnection`` over aiosqlite. (They
-share no type.) A path is opened for the one call: keep a ``Pool`` where there are more."""
+share no type.) A path is opened for the one call: keep a ``Pool`` where there are more. Only ``run`` and ``AsyncIndex`` make the file
+where there is none."""
 
 _READERS = 8
 _CANCEL_SECONDS = 0.005
@@ -98,19 +99,26 @@ async def run(
     return await _run_in_thread(lambda task: send_to_aiosqlite(connection, task), work)
 
 
+async def _run_there(source: Source, function: Callable[..., _T], *args: Any, **options: Any) -> _T:
+    """``run``, for what makes no sense in a file that is yet to be made."""
+    if isinstance(source, (str, os.PathLike)):
+        require_file(source)
+    return await run(source, function, *args, **options)
+
+
 async def search(source: Source, table: str, query: Any = None, k: int = 10, **options: Any) -> Results:
     """``vssnative.search``, awaited. An ``AsyncSession`` is flushed first, and the search sees its transaction.
 
     Args, warnings and errors are those of ``vssnative.search``, except that `source` may be what ``run`` takes.
     """
-    return await run(source, _search, table, query, k, **options)
+    return await _run_there(source, _search, table, query, k, **options)
 
 
 async def search_many(
     source: Source, table: str, queries: Sequence[Any], k: int = 10, **options: Any
 ) -> list[Results]:
     """``vssnative.search_many``, awaited; see ``search``."""
-    return await run(source, _search_many, table, queries, k, **options)
+    return await _run_there(source, _search_many, table, queries, k, **options)
 
 
 async def sync(source: Source, table: str | None = None, **options: Any) -> SyncResult:
@@ -118,7 +126,7 @@ async def sync(source: Source, table: str | None = None, **options: Any) -> Sync
 
     Args and errors are those of ``vssnative.sync``; ``on_event`` is called in the thread that works.
     """
-    return await run(source, _sync, table, **options)
+    return await _run_there(source, _sync, table, **options)
 
 
 async def add_embeddings(source: Source, table: str, *args: Any, **options: Any) -> EmbeddingConfig:
@@ -128,13 +136,13 @@ async def add_embeddings(source: Source, table: str, *args: Any, **options: Any)
     """
     if options.get("plan"):
         raise ConfigurationError("for a plan write: await aio.run(source, vssnative.plan_embeddings, ...)")
-    added: EmbeddingConfig = await run(source, _add_embeddings, table, *args, write=True, **options)
+    added: EmbeddingConfig = await _run_there(source, _add_embeddings, table, *args, write=True, **options)
     return added
 
 
 async def status(source: Source, table: str | None = None) -> list[Status]:
     """``vssnative.status``, awaited."""
-    return await run(source, _status, table)
+    return await _run_there(source, _status, table)
 
 
 async def close(pool: Pool, *, interrupt: bool = False) -> None:

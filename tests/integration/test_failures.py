@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import importlib
 import os
 import shutil
@@ -16,7 +18,7 @@ import numpy as np
 import pytest
 
 import vssnative
-from vssnative import Index
+from vssnative import Index, aio
 from vssnative._connection import driver_error, is_busy
 from vssnative._doctor import diagnose
 from vssnative.errors import ConnectionSetupError, MigrationError
@@ -234,3 +236,26 @@ def test_what_cannot_be_opened_says_why(tmp_path: Path) -> None:
         sqlite3.DatabaseError, match=r"text\.db: file is not a database: it is no SQLite database"
     ):
         vssnative.connect(tmp_path / "text.db")
+
+
+def test_what_reads_makes_no_file(tmp_path: Path) -> None:
+    path = tmp_path / "typo.db"
+    calls: list[Callable[[], object]] = [
+        lambda: asyncio.run(aio.search(path, "posts", "x")),
+        lambda: asyncio.run(aio.search_many(str(path), "posts", ["x"])),
+        lambda: asyncio.run(aio.sync(path)),
+        lambda: asyncio.run(aio.status(path)),
+        lambda: asyncio.run(aio.add_embeddings(path, "posts", ["title"], model="hash:8")),
+        lambda: vssnative.Worker(path).run(),
+        lambda: vssnative.Worker(path.as_uri()).run(),
+    ]
+    with contextlib.suppress(ImportError):
+        from vssnative.integrations.langchain import VssRetriever
+
+        calls.append(lambda: VssRetriever(source=path, table="posts"))
+    for call in calls:
+        with pytest.raises(ConnectionSetupError, match=r"typo\.db: there is no such file"):
+            call()
+        assert list(tmp_path.iterdir()) == []
+    assert asyncio.run(aio.run(path, lambda conn: conn.execute("select 1").fetchone())) == (1,)
+    assert asyncio.run(aio.status(path)) == []

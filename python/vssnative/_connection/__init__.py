@@ -23,7 +23,7 @@ from .entry import in_its_thread
 from .failures import explained, explains, has_unread_log, told_error
 from .loading import loadable_path
 from .opening import check_synchronous, connect, load, load_by, prepare
-from .pool import Pool, is_in_memory
+from .pool import Pool, is_in_memory, require_file
 from .protocol import Connection
 from .statements import (
     create_function,
@@ -65,6 +65,7 @@ __all__ = [
     "load_by",
     "loadable_path",
     "prepare",
+    "require_file",
     "send_to_aiosqlite",
     "shielded",
     "sleep",

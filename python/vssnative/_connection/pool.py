@@ -13,6 +13,7 @@ from typing import Any
 
 from ..errors import ConnectionSetupError
 from .cancellation import shielded
+from .failures import file_of
 from .opening import connect
 from .protocol import Connection, Raw
 from .statements import execute, in_transaction, join_turns, leave_turns, transaction
@@ -251,6 +252,17 @@ def is_in_memory(path: str) -> bool:
     return path.startswith("file:") and (
         path.startswith("file::memory:") or "mode=memory" in path or "vfs=memdb" in path
     )
+
+
+def require_file(path: str | os.PathLike[str]) -> None:
+    """Refuse a path or URI of a file that is not there, where SQLite would make an empty one.
+
+    Raises:
+        ConnectionSetupError: it is not there.
+    """
+    place = os.fspath(path)
+    if place and not is_in_memory(place) and not os.path.exists(file_of(place)):
+        raise ConnectionSetupError(f"{file_of(place)}: there is no such file")
 
 
 def _version(driver: ModuleType | None) -> tuple[int, ...]:

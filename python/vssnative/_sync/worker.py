@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any
 
 from .._catalog.records import load_embeddings
-from .._connection import Connection, Pool, connect, driver_error, execute, explained
+from .._connection import Connection, Pool, connect, driver_error, execute, explained, require_file
 from ..embedding.registry import get_embedder
 from ..errors import MigrationError
 from .engine import Engine, Settings
@@ -28,7 +28,7 @@ class Worker:
     """Keeps vectors in step with rows until it is told to stop. Any number of them may work on one file.
 
     Args:
-        path: the database file; a ``Pool``, whose other threads it shares turns of writing with; or a function that
+        path: the database file, which must be there; a ``Pool``, whose other threads it shares turns of writing with; or a function that
             opens a connection with vss0 loaded, called in the thread that runs the worker.
         table: embeddings by their name, or all those of a table; None for all of the file, also later ones.
         poll: seconds between looks at the queue while there is nothing to do.
@@ -76,6 +76,9 @@ class Worker:
 
         A provider that fails is paused and asked again later; a table that is gone is reported by one event and
         looked for again. Errors of SQLite other than a lock are raised.
+
+        Raises:
+            ConnectionSetupError: there is no such file.
         """
         with self._connection() as conn, explained(conn):
             require_no_transaction(conn, "a worker")
@@ -90,6 +93,7 @@ class Worker:
     def _open(self, path: str | os.PathLike[str] | Callable[[], Connection]) -> Any:
         if callable(path):
             return path()
+        require_file(path)
         # An existing file keeps its journal mode: that is its owner's to choose. Only in WAL is NORMAL safe.
         conn = connect(path, wal=False, synchronous=None)
         if execute(conn, "pragma journal_mode") == [("wal",)]:

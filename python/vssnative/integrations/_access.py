@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from .. import aio
-from .._connection import Pool, load, transaction
+from .._connection import Pool, load, require_file, transaction
 
 _T = TypeVar("_T")
 
@@ -20,10 +20,13 @@ class Access:
         source: a path or a ``Pool``: for threads and asyncio. A connection: for the thread that it belongs to, where
             asynchronous calls hold up the event loop. An aiosqlite connection, ``AsyncSession`` or ``AsyncConnection``: for
             asynchronous calls. Transactions of a connection are the caller's, if one is open.
+        must_exist: a path is refused where there is no file, which would be made empty.
     """
 
-    def __init__(self, source: Any) -> None:
+    def __init__(self, source: Any, *, must_exist: bool = False) -> None:
         self._own = isinstance(source, (str, os.PathLike))
+        if self._own and must_exist:
+            require_file(source)
         self.source: Any = Pool(source) if self._own else source
         self._is_async = any(hasattr(source, name) for name in ("_execute_fetchall", "run_sync"))
         if not self._is_async and not isinstance(self.source, Pool):

@@ -40,8 +40,12 @@ class VssRetriever(BaseRetriever):
     _access: Access = PrivateAttr()
 
     def model_post_init(self, _context: Any, /) -> None:
-        """Open the path, where one was given."""
-        self._access = Access(self.source)
+        """Open the path, where one was given.
+
+        Raises:
+            ConnectionSetupError: there is no such file.
+        """
+        self._access = Access(self.source, must_exist=True)
 
     def close(self) -> None:
         """Close the pool that was made for a path."""
