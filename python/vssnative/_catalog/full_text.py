@@ -13,7 +13,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .._connection import Connection, driver_error, execute, is_corrupt, sqlite_version
-from .._sql import quote_identifier
+from .._sql import quote_identifier, quote_text
+from ..errors import MigrationError
 
 if TYPE_CHECKING:
     from .records import EmbeddingConfig, FullText, Generation
@@ -36,7 +37,13 @@ def record(conn: Connection, embedding_id: int, full_text: FullText) -> None:
         "insert or replace into vssnative_meta(key, value) values (?, ?)",
         (
             meta_key(embedding_id),
-            json.dumps({"table": full_text.table, "columns": list(full_text.columns)}),
+            json.dumps(
+                {
+                    "table": full_text.table,
+                    "columns": list(full_text.columns),
+                    **({} if full_text.tokenizer is None else {"tokenizer": full_text.tokenizer}),
+                }
+            ),
         ),
     )
 
@@ -47,18 +54,45 @@ def build_statements(embedding: EmbeddingConfig) -> tuple[str, str]:
     assert full_text is not None
     table, declared = quote_identifier(full_text.table), _declared(full_text)
     texts = ", ".join(f"t.{quote_identifier(column)}" for column in full_text.columns)
+    tokenizer = ""
+    if full_text.tokenizer is not None:
+        tokenizer = f", tokenize = {quote_text(full_text.tokenizer)}"
     return (
-        f"create virtual table main.{table} using fts5({declared})",
+        f"create virtual table main.{table} using fts5({declared}{tokenizer})",
         f"insert into main.{table}(rowid, {declared})"
         f" select {embedding.row_id_sql('t')}, {texts} from {embedding.rows_sql('t')}",
     )
 
 
 def rebuild(conn: Connection, embedding: EmbeddingConfig) -> None:
-    """Make the index of the rows there are now. In the caller's transaction."""
+    """Make the index of the rows there are now. In the caller's transaction.
+
+    Raises:
+        MigrationError: this SQLite has no such tokenizer.
+    """
     drop(conn, embedding)
-    for statement in build_statements(embedding):
+    create, fill = build_statements(embedding)
+    make(conn, embedding, create)
+    execute(conn, fill)
+
+
+def make(conn: Connection, embedding: EmbeddingConfig, statement: str) -> None:
+    """Run a statement that may be the CREATE of the index.
+
+    Raises:
+        MigrationError: this SQLite has no such tokenizer.
+    """
+    try:
         execute(conn, statement)
+    except driver_error(conn) as error:
+        tokenizer = None if embedding.full_text is None else embedding.full_text.tokenizer
+        if tokenizer is None or "tokenizer" not in str(error):
+            raise
+        version = ".".join(map(str, sqlite_version(conn)))
+        raise MigrationError(
+            f"full_text={tokenizer!r}: FTS5 of SQLite {version} has no such tokenizer ({error}); trigram needs 3.34, and"
+            " full_text=True is unicode61"
+        ) from error
 
 
 def drop(conn: Connection, embedding: EmbeddingConfig) -> None:

@@ -68,10 +68,12 @@ class Generation:
 
 @dataclass(frozen=True)
 class FullText:
-    """A full-text index that is kept beside the vectors: its FTS5 table, and the columns that it is of."""
+    """A full-text index that is kept beside the vectors: its FTS5 table, the columns that it is of, and what cuts them into
+    words, as FTS5 writes it; None for its own choice, ``unicode61``."""
 
     table: str
     columns: tuple[str, ...]
+    tokenizer: str | None = None
 
 
 @dataclass(frozen=True)
@@ -290,4 +292,4 @@ def _full_text(value: str | None) -> FullText | None:
     if value is None:
         return None
     recorded = json.loads(value)
-    return FullText(recorded["table"], tuple(recorded["columns"]))
+    return FullText(recorded["table"], tuple(recorded["columns"]), recorded.get("tokenizer"))

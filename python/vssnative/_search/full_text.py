@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,9 +11,11 @@ from .._catalog.records import EmbeddingConfig
 from .._connection import Connection, driver_error, execute
 from .._sql import quote_identifier
 from ..errors import QueryError
+from .trigrams import Parts, parts_of
 
 Candidates = tuple[str, Sequence[object]]
 
+_TRIGRAM = re.compile(r"""tokenize\s*=\s*['"]?\s*trigram""", re.IGNORECASE)
 _PHRASES_REFUSED = "phrase queries are not supported"
 
 
@@ -23,10 +26,12 @@ class Words:
     Attributes:
         table: its name.
         own: it is kept by us, under the rows' numbers; else its rowid is that of the user's table.
+        trigram: its tokenizer is FTS5's ``trigram``.
     """
 
     table: str
     own: bool
+    trigram: bool = False
 
 
 def words_of(
@@ -44,12 +49,17 @@ def words_of(
             raise QueryError(f"mode={mode!r} needs a full-text index, and full_text is False")
         return None
     if isinstance(full_text, str):
-        words = Words(full_text, embedding.full_text is not None and embedding.full_text.table == full_text)
+        words = Words(
+            full_text,
+            embedding.full_text is not None and embedding.full_text.table == full_text,
+            _is_trigram(conn, full_text),
+        )
         if not words.own:
             _check_table(conn, embedding, full_text)
         return words
     if embedding.full_text is not None:
-        return Words(embedding.full_text.table, True)
+        table = embedding.full_text.table
+        return Words(table, True, _is_trigram(conn, table))
     if full_text is True or mode is not None:
         raise QueryError(
             f"{embedding.name} has no full-text index: add_embeddings(..., full_text=True) makes and keeps one,"
@@ -82,6 +92,8 @@ def text_places(
     terms = list(dict.fromkeys(form for word in query.split() for form in _forms(word)))
     if not terms:
         return []
+    if words.trigram:
+        return _by_parts(conn, embedding, words, parts_of(terms), limit, candidates, stale)
     try:
         return _ranked(conn, embedding, words, terms, limit, candidates, stale)
     except driver_error(conn) as error:
@@ -97,6 +109,77 @@ def text_places(
         return _ranked(conn, embedding, words, tokens, limit, candidates, stale)
     except driver_error(conn) as error:
         raise QueryError(f"full_text={words.table!r}: {error}") from error
+
+
+def _by_parts(
+    conn: Connection,
+    embedding: EmbeddingConfig,
+    words: Words,
+    parts: Parts,
+    limit: int,
+    candidates: Candidates | None,
+    stale: bool,
+) -> list[tuple[int, float]]:
+    """As ``text_places``, from a trigram table. Parts that are too short for it are looked for in each of its rows."""
+    try:
+        if not parts.short:
+            return _ranked(conn, embedding, words, parts.long, limit, candidates, stale) if parts.long else []
+        ranks: dict[int, float] = {}
+        if parts.long:
+            ranks.update(_ranked(conn, embedding, words, parts.long, -1, candidates, stale))
+        for number, rank in _with_short(conn, embedding, words, parts.short, candidates, stale):
+            ranks[number] = ranks.get(number, 0.0) + rank
+    except driver_error(conn) as error:
+        raise QueryError(f"full_text={words.table!r}: {error}") from error
+    return sorted(ranks.items(), key=lambda pair: (pair[1], pair[0]))[:limit]
+
+
+def _with_short(
+    conn: Connection,
+    embedding: EmbeddingConfig,
+    words: Words,
+    parts: Sequence[str],
+    candidates: Candidates | None,
+    stale: bool,
+) -> list[tuple[int, float]]:
+    """Rows with any of these parts, each with minus what they weigh: as BM25, a second time counts less than the first."""
+    name = quote_identifier(words.table)
+    columns = [row[1] for row in execute(conn, f"pragma main.table_info({name})")]
+    texts = [f"lower(coalesce(f.{quote_identifier(column)}, ''))" for column in columns]
+    times = [
+        f"(length({text}) - length(replace({text}, ?{at}, ''))) * 1.0 / length(?{at})"
+        for text in texts
+        for at in range(1, len(parts) + 1)
+    ]
+    weight = " + ".join(f"2.2 * ({one}) / (({one}) + 1.2)" for one in times)
+    number = embedding.row_id_sql("t")
+    own_id = number if words.own else f"t.{rowid_name(conn, embedding)}"
+    select = (
+        f"select (select {number} from {embedding.rows_sql('t')} where {own_id} = f.rowid) as number,"
+        f" {weight} as weight from main.{name} as f"
+    )
+    condition = f"weight > 0 and number is not null{_not_stale(embedding, stale)}"
+    found = execute(
+        conn, f"select number, -weight from ({select}) where {condition}", [part.lower() for part in parts]
+    )
+    if candidates is None:
+        return [(row[0], row[1]) for row in found]
+    among = {row[0] for row in execute(conn, candidates[0], candidates[1])}
+    return [(row[0], row[1]) for row in found if row[0] in among]
+
+
+def _not_stale(embedding: EmbeddingConfig, stale: bool) -> str:
+    if stale:
+        return ""
+    return (
+        f" and number not in (select row_id from vssnative_queue"
+        f" where embedding = {embedding.id} and priority = 0)"
+    )
+
+
+def _is_trigram(conn: Connection, table: str) -> bool:
+    sql = "select sql from main.sqlite_master where name = ? collate nocase"
+    return any(_TRIGRAM.search(text or "") is not None for (text,) in execute(conn, sql, (table,)))
 
 
 def any_word(query: str) -> str | None:
@@ -125,11 +208,7 @@ def _ranked(
     if candidates is not None:
         condition += f" and number in ({candidates[0]})"
         params += candidates[1]
-    if not stale:
-        condition += (
-            f" and number not in (select row_id from vssnative_queue"
-            f" where embedding = {embedding.id} and priority = 0)"
-        )
+    condition += _not_stale(embedding, stale)
     if candidates is not None:
         sql = f"{select} from main.{name} as f where f.{name} match ? and {condition} order by f.rank limit ?"
         return [(row[0], row[1]) for row in execute(conn, sql, (match, *params, limit))]
@@ -139,6 +218,8 @@ def _ranked(
     sql = f"select number, rank, {condition} from ({select} from ({best}) as f) order by rank"
     while True:
         found = execute(conn, sql, (match, first, *params))
+        if limit < 0:
+            return [(row[0], row[1]) for row in found if row[2]]
         counting = [(row[0], row[1]) for row in found if row[2]]
         if len(counting) >= limit or len(found) < first:
             return counting[:limit]

@@ -27,6 +27,7 @@ from .fusion import DEFAULT_TEXT_WEIGHT, fused
 from .query import Query, Vector, check_query, query_vectors, vectors_of_row, words_in
 from .results import Results
 from .rows import results_of, selected_columns, similarity
+from .trigrams import has_unspaced
 from .vectors import Candidates, Hit, nearest_rows
 
 Mode = Literal["vector", "text", "hybrid"]
@@ -287,8 +288,11 @@ def search_many(
             found.append(_answer(conn, now, request, by_field, spoken_words, text, None, digests[position]))
         behind = words is not None and is_behind(conn, now, words)
         unready = vectors is not None and not all(found) and not _anything_embedded(conn, now)
-    for results in found:
+        unspaced = words is not None and not words.trigram
+    for results, text in zip(found, spoken, strict=True):
         _tell(now, results, unready, words if behind else None)
+        if unspaced and words is not None and text and has_unspaced(text) and not _by_words(results):
+            _tell_unspaced(now, words)
     return found
 
 
@@ -541,6 +545,24 @@ def _tell(embedding: EmbeddingConfig, results: Results, unready: bool, behind: W
             VssWarning,
             stacklevel=_callers_level(),
         )
+
+
+def _by_words(results: Results) -> bool:
+    return any(result.text_rank is not None for result in results)
+
+
+def _tell_unspaced(embedding: EmbeddingConfig, words: Words) -> None:
+    again = (
+        f"add_embeddings({embedding.source!r}, ..., full_text='trigram') makes it anew"
+        if words.own
+        else "an FTS5 table with tokenize='trigram' does"
+    )
+    warnings.warn(
+        f"search of {embedding.name}: {words.table} has none of the query's words, as its tokenizer takes a sentence without"
+        f" spaces for one word; {again}, and finds parts of such texts",
+        VssWarning,
+        stacklevel=_callers_level(),
+    )
 
 
 def _callers_level() -> int:

@@ -70,7 +70,7 @@ def add_embeddings(
     chunk: int | tuple[int, int] | Chunking | None = None,
     name: str | None = None,
     *,
-    full_text: bool = False,
+    full_text: bool | str = False,
     plan: Literal[False] = False,
     price: float | None = None,
 ) -> EmbeddingConfig: ...
@@ -87,7 +87,7 @@ def add_embeddings(
     chunk: int | tuple[int, int] | Chunking | None = None,
     name: str | None = None,
     *,
-    full_text: bool = False,
+    full_text: bool | str = False,
     plan: Literal[True],
     price: float | None = None,
 ) -> Plan: ...
@@ -104,7 +104,7 @@ def add_embeddings(
     chunk: int | tuple[int, int] | Chunking | None = None,
     name: str | None = None,
     *,
-    full_text: bool = False,
+    full_text: bool | str = False,
     plan: bool = False,
     price: float | None = None,
 ) -> EmbeddingConfig | Plan:
@@ -126,7 +126,8 @@ def add_embeddings(
         chunk: split long texts into passages of so many tokens, or ``(tokens, overlap)``; vss only.
         name: a name for these embeddings, where a table has several; the table's name otherwise.
         full_text: keep an FTS5 table of the same columns too, ``vss_text_<name>``, by triggers: searches then go by
-            words as well.
+            words as well. A text is its tokenizer, as FTS5 writes it: ``"trigram"`` for languages without spaces between
+            words, ``"porter unicode61"``, ...; True takes ``unicode61``, or leaves the index that is there.
         plan: change nothing, return what would be done.
         price: money per million tokens, for the plan.
 
@@ -179,7 +180,7 @@ def add_embeddings(
         if embedding.full_text is not None:
             full_text_index.record(conn, embedding.id, embedding.full_text)
         for statement in statements:
-            execute(conn, statement)
+            full_text_index.make(conn, embedding, statement)
         enqueue_all(conn, embedding, BACKFILL_PRIORITY)
         if embedding.full_text is not None:
             full_text_index.rebuild(conn, embedding)
@@ -197,7 +198,7 @@ def plan_embeddings(
     chunk: int | tuple[int, int] | Chunking | None = None,
     name: str | None = None,
     *,
-    full_text: bool = False,
+    full_text: bool | str = False,
     price: float | None = None,
 ) -> Plan:
     """What ``add_embeddings`` with these arguments would do; changes nothing. Raises as it would."""
@@ -351,7 +352,7 @@ def _design(
     )
 
 
-def _with_free_names(conn: Connection, embedding: EmbeddingConfig, full_text: bool) -> EmbeddingConfig:
+def _with_free_names(conn: Connection, embedding: EmbeddingConfig, full_text: bool | str) -> EmbeddingConfig:
     """Names for the tables of ours that no other set of embeddings has: ``a-b`` and ``a b`` are one to the rule."""
     taken = {
         generation.vss_table.lower()
@@ -371,16 +372,22 @@ def _with_free_names(conn: Connection, embedding: EmbeddingConfig, full_text: bo
     index = None
     if full_text:
         columns = tuple(dict.fromkeys(column for field in generation.fields for column in field.columns))
-        index = FullText("vss_text_" + free.removeprefix("vss_"), columns)
+        tokenizer = full_text if isinstance(full_text, str) else None
+        index = FullText("vss_text_" + free.removeprefix("vss_"), columns, tokenizer)
     return replace(embedding, generations=(generation,), full_text=index)
 
 
 def _with_full_text(
     conn: Connection, embedding: EmbeddingConfig, full_text: FullText | None
 ) -> EmbeddingConfig:
-    """Embeddings that are there already, with a full-text index from now on where one is asked for."""
-    if full_text is None or embedding.full_text is not None:
+    """Embeddings that are there already, with a full-text index, or one of another tokenizer, where that is asked for."""
+    if full_text is None:
         return embedding
+    if embedding.full_text is not None:
+        # The table keeps its name and columns; another tokenizer is a table made anew.
+        if full_text.tokenizer in (None, embedding.full_text.tokenizer):
+            return embedding
+        full_text = replace(embedding.full_text, tokenizer=full_text.tokenizer)
     with transaction(conn):
         full_text_index.record(conn, embedding.id, full_text)
         embedding = load_embedding(conn, embedding.name)

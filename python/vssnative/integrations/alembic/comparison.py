@@ -278,7 +278,7 @@ def _embeddings(context: Any, file: _File, tables: dict[str, sa.Table]) -> tuple
         elif (
             known.source.lower() != one.table.name.lower()
             or known.store != one.store
-            or (one.full_text != (known.full_text is not None))
+            or not _words_are_as_declared(known, one)
         ):
             first.append(DropEmbeddings(known.name, known.source, _recorded(known, known.id in file.marked)))
             last.append(AddEmbeddings(one.table.name, asked))
@@ -286,6 +286,12 @@ def _embeddings(context: Any, file: _File, tables: dict[str, sa.Table]) -> tuple
             now, before = _change(asked), _change(_recorded(known, False))
             last.append(ChangeModel(known.name, now, before))
     return first, last
+
+
+def _words_are_as_declared(known: EmbeddingConfig, one: Embedded) -> bool:
+    if known.full_text is None or not one.full_text:
+        return known.full_text is None and not one.full_text
+    return one.full_text is True or one.full_text == known.full_text.tokenizer
 
 
 def _included(context: Any, name: str, reflected: bool) -> bool:
@@ -314,7 +320,7 @@ def _recorded(embedding: EmbeddingConfig, declared: bool) -> dict[str, Any]:
     if newest.chunk is not None:
         options["chunk"] = (newest.chunk.tokens, newest.chunk.overlap)
     if embedding.full_text is not None:
-        options["full_text"] = True
+        options["full_text"] = embedding.full_text.tokenizer or True
     if embedding.name.lower() != embedding.source.lower():
         options["name"] = embedding.name
     if declared:

@@ -45,7 +45,7 @@ class EmbeddedIndex(models.Index):
         model: str = "minilm",
         store: str = "vss",
         chunk: Any = None,
-        full_text: bool = False,
+        full_text: bool | str = False,
         name: str | None = None,
     ) -> None:
         if bool(fields) == (template is not None):

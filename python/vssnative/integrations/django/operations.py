@@ -31,7 +31,7 @@ class AddEmbeddings(Operation):
         store: str = "vss",
         chunk: Any = None,
         name: str | None = None,
-        full_text: bool = False,
+        full_text: bool | str = False,
     ) -> None:
         self.model_name = model_name
         given = {

@@ -50,7 +50,7 @@ class Embedded(SchemaItem):
         model: Any = "minilm",
         store: str = "vss",
         chunk: Any = None,
-        full_text: bool = False,
+        full_text: bool | str = False,
         name: str | None = None,
     ) -> None:
         if bool(columns) == (template is not None):
