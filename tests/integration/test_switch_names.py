@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -200,3 +201,73 @@ def test_a_repair_that_met_the_switch_drops_no_vector(
     report = vssnative.verify(writer, "posts")
     assert report.ok and not report.missing, report
     assert vssnative.status(writer)[0].pending == 0
+
+
+FORMS = {
+    "match": "title_embedding match {0} and k = 2",
+    "match without k": "title_embedding match {0} limit 2",
+    "vss_search": "vss_search(title_embedding, vss_search_params({0}, 2))",
+    "bare vss_search": "vss_search(title_embedding, {0}) limit 2",
+    "vss_range_search": "vss_range_search(title_embedding, vss_range_search_params({0}, 9.0))",
+    "subquery": "title_embedding match (select {0}) and k = 2",
+    "named before": "title_embedding match (with q(v) as (select {0}) select v from q) and k = 2",
+}
+
+
+@pytest.mark.parametrize("driver", ["sqlite3", "apsw", "pysqlite3"])
+@pytest.mark.parametrize("form", FORMS)
+def test_a_vector_of_another_model_is_refused_whatever_table_is_named(driver: str, form: str) -> None:
+    conn = vssnative.connect(":memory:", driver=importlib.import_module(driver))
+    cursor = conn.cursor()
+    cursor.execute("create table posts(id integer primary key, title text)")
+    cursor.execute("insert into posts(title) values ('red fruit'), ('steel parts'), ('fast cars')")
+    if driver != "apsw":
+        conn.commit()
+    vssnative.load(conn, embed=True)
+    vssnative.load(conn, embed=True)  # again is harmless
+    vssnative.add_embeddings(conn, "posts", ["title"], model="hash:32")
+    vssnative.sync(conn)
+
+    def rows(table: str, vector: str) -> list[int]:
+        cursor.execute(f"select rowid from {table} where {FORMS[form].format(vector)}")
+        return [row[0] for row in cursor.fetchall()]
+
+    refused = "its vectors were made by model .* cannot be compared; write vss_embed"
+    assert 3 in rows("vss_posts", "vss_embed('fast cars')")
+    with pytest.raises(Exception, match=refused):
+        rows("vss_posts", f"vss_embed('fast cars', '{OTHER}')")
+    vssnative.change_model(conn, "posts", OTHER)
+    for table in ("vss_posts", "vss_posts_g2"):
+        assert isinstance(rows(table, f"vss_embed('fast cars', '{table}')"), list)
+    with pytest.raises(Exception, match=refused):
+        rows("vss_posts_g2", "vss_embed('fast cars')")
+    vssnative.sync(conn)
+    assert 3 in rows("vss_posts", "vss_embed('fast cars')")
+    assert 3 in rows("vss_posts_g1", "vss_embed('fast cars', 'vss_posts_g1')")
+    with pytest.raises(Exception, match=refused):
+        rows("vss_posts_g1", "vss_embed('fast cars')")
+    # A value that the program kept over the switch.
+    cursor.execute("select vss_embed('fast cars', 'vss_posts_g1')")
+    kept = cursor.fetchall()[0][0]
+    if "select {0}" not in FORMS[form]:
+        with pytest.raises(Exception, match=refused):
+            cursor.execute(f"select rowid from vss_posts where {FORMS[form].format('?')}", (kept,))
+            cursor.fetchall()
+    # A table that is not of embeddings takes whatever fits.
+    cursor.execute("create virtual table mine using vss0(title_embedding(32))")
+    cursor.execute("insert into mine(rowid, title_embedding) select rowid, title_embedding from vss_posts_g1")
+    assert isinstance(rows("mine", "vss_embed('fast cars')"), list)
+    cursor.execute("select typeof(vss_embed('x')), length(vss_embed('x')), vss_embed(null)")
+    assert cursor.fetchall() == [("blob", 128, None)]
+    conn.close()
+
+
+def test_errors_of_the_model_arrive_whole(posts: sqlite3.Connection) -> None:
+    with pytest.raises(sqlite3.OperationalError, match="user-defined function raised exception"):
+        posts.execute("select vss_embed(3)")
+    conn = vssnative.connect(":memory:", driver=importlib.import_module("apsw"))
+    vssnative.load(conn, embed=True)
+    with pytest.raises(vssnative.QueryError, match="expected texts, got int"):
+        list(conn.cursor().execute("select vss_embed(3)"))
+    assert list(conn.cursor().execute("select 1")) == [(1,)]
+    conn.close()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from .._connection import Connection, create_function
+from .._connection import Connection, create_function, execute
+from .._sql import quote_text
+from ..embedding._locks import ForkSafeLock
+from ..embedding.precision import comparable
 from ..embedding.protocol import Embedder
 from ..embedding.simple import shared_embedder
 from ..errors import QueryError
@@ -13,12 +16,19 @@ from .models import embedder_for
 from .records import EmbeddingConfig, Generation, load_embeddings
 from .schema import installed_version
 
+# Digest of a model to the number by which vss0 knows it.
+_numbers: dict[str, int] = {}
+_numbers_lock = ForkSafeLock()
+
 
 def register(conn: Connection) -> None:
     """Give a connection the SQL function. Texts are embedded as queries.
 
     The second value is the vss0 table whose vectors the answer is to be compared with, or the name of a model. Without
     it the model is that of the file's embeddings, where all are of one; else minilm.
+
+    vss0 is told which model made each vector. A search that is given one asks ``vssnative_embed_fits`` whether it can be
+    compared with the table's: however it came there, by a ``?`` too, except changed.
     """
 
     def vss_embed(*arguments: Any) -> bytes | None:
@@ -32,9 +42,36 @@ def register(conn: Connection) -> None:
         if not isinstance(text, str) or not (of is None or isinstance(of, str)):
             raise QueryError(f"vss_embed: expected texts, got {type(text).__name__}, {type(of).__name__}")
         embedder = _embedder(load_embeddings(conn) if installed_version(conn) else [], of)
-        return bytes(embedder.embed_queries([text])[0].astype("<f4").tobytes())
+        vector = bytes(embedder.embed_queries([text])[0].astype("<f4").tobytes())
+        execute(conn, "select vss_note_model(?, ?)", (vector, _number_of(embedder.digest)))
+        return vector
+
+    def fits(number: int, schema: str, table: str) -> str | None:
+        return _refusal(conn, number, schema, table)
 
     create_function(conn, "vss_embed", vss_embed)
+    create_function(conn, "vssnative_embed_fits", fits)
+
+
+def _number_of(digest: str) -> int:
+    with _numbers_lock:
+        return _numbers.setdefault(digest, len(_numbers))
+
+
+def _refusal(conn: Connection, number: int, schema: str, table: str) -> str | None:
+    """Why a vector by the model of that number cannot be compared with a table's; None where it can, or nobody knows."""
+    digest = next((digest for digest, known in list(_numbers.items()) if known == number), None)
+    if digest is None or schema.lower() != "main" or not installed_version(conn):
+        return None
+    for generation in (one for embedding in load_embeddings(conn) for one in embedding.generations):
+        if (generation.vss_table or "").lower() == table.lower():
+            if comparable(digest, generation.model_digest):
+                return None
+            return (
+                f'table "{table}": its vectors were made by model {generation.model_name}, and vss_embed made this one by'
+                f" another: they cannot be compared; write vss_embed(text, {quote_text(table)})"
+            )
+    return None
 
 
 def _embedder(embeddings: list[EmbeddingConfig], of: str | None) -> Embedder:

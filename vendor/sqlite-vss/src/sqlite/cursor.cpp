@@ -8,6 +8,7 @@
 #include "base/settings.h"
 #include "base/text.h"
 #include "kernels/vector_value.h"
+#include "sqlite/functions/functions.h"
 #include "sqlite/parameters.h"
 #include "sqlite/registry.h"
 #include "sqlite/row_filter.h"
@@ -302,6 +303,7 @@ Status Cursor::read_query(const Term& term, sqlite3_value* value) {
         return Status::invalid(
             cat(bare_not_a_vector, words, ": vss_search takes vss_search_params(vector, k) or a vector"));
     }
+    VSS_TRY(check_model(table_.name().db, table_.declared().schema, table_.declared().table, query));
     std::span<const std::byte> bytes;
     if (const Status status = read_vector(query, column, words, query_, bytes); !status.is_ok()) {
         return is_sqlite_vss_search_ ? in_words_of_sqlite_vss(status, query, column, query == value) : status;
