@@ -33,6 +33,7 @@ OPERATIONS: dict[str, Callable[[Any], object]] = {
     "drop_embeddings": lambda conn: vssnative.drop_embeddings(conn, "posts"),
     "change_model": lambda conn: vssnative.change_model(conn, "posts", "hash:16"),
     "upgrade": lambda conn: upgrade(conn, [Step("1", "create table made(x)")]),
+    "set_cache_limit": lambda conn: vssnative.set_cache_limit(conn, 7),
 }
 
 
@@ -80,6 +81,30 @@ def test_a_connection_that_only_reads_says_so(file: Path, operation: str) -> Non
     with pytest.raises(errors, match="pragma query_only"):
         OPERATIONS[operation](conn)
     conn.close()
+
+
+def test_what_opens_the_file_itself_tells_too(file: Path) -> None:
+    pool = vssnative.Pool(file, timeout=0.0)
+    holder = sqlite3.connect(file, isolation_level=None)
+    holder.execute("begin immediate")
+    locked = pytest.raises(sqlite3.OperationalError, match=r"posts\.db: database is locked: another")
+    with locked, pool.transaction():
+        pass
+    with contextlib.suppress(ImportError):
+        from vssnative.integrations.langchain import VssEmbeddings, VssVectorStore
+
+        store = VssVectorStore(pool, VssEmbeddings("hash:8"))
+        with locked:
+            store.add_texts(["x"])
+        with locked:
+            asyncio.run(store.aadd_texts(["x"]))
+    pool.close()
+    holder.execute("rollback")
+    holder.execute("pragma journal_mode = delete")
+    holder.execute("begin exclusive")
+    with locked:
+        vssnative.connect(file, timeout=0.0)
+    holder.close()
 
 
 def test_sync_tells_too(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

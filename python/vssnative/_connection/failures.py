@@ -27,6 +27,9 @@ _BUSY, _LOCKED, _READONLY, _IOERR, _CORRUPT, _FULL, _CANTOPEN, _CONSTRAINT, _NOT
     26,
 )
 _BUSY_SNAPSHOT = _BUSY | 2 << 8
+_ANOTHER_HOLDS = "another connection, of this process or another, holds the lock"
+_LET_COMMIT = "let it commit, or wait longer: vssnative.connect(path, timeout=60)"
+
 # Where the driver gives no code: Python 3.10, and errors that stand for SQLite's own.
 _WORDS = {
     "table is locked": _LOCKED,
@@ -106,6 +109,8 @@ def told_opening(path: str, error: Exception) -> Exception:
         return _like(error, f"{file}: {error}: this process may not read it, or it is no file")
     if code == _NOTADB and file:
         return _like(error, f"{file}: {error}: it is no SQLite database, or an encrypted one")
+    if code == _BUSY and file:
+        return _like(error, f"{file}: {error}: {_ANOTHER_HOLDS}; {_LET_COMMIT}")
     return error
 
 
@@ -183,10 +188,7 @@ def _advice(conn: Connection, error: Exception) -> str | None:
             " back, and begin such a transaction with BEGIN IMMEDIATE"
         )
     if code == _BUSY:
-        return (
-            f"another connection, of this process or another, holds the lock{_waited(conn)}; let it commit, or wait"
-            " longer: vssnative.connect(path, timeout=60). A transaction that will write begins with BEGIN IMMEDIATE"
-        )
+        return f"{_ANOTHER_HOLDS}{_waited(conn)}; {_LET_COMMIT}. A transaction that will write begins with BEGIN IMMEDIATE"
     if code == _LOCKED:
         return "a statement that is still being read holds it; read it to its end, or close its cursor"
     if code == _READONLY:

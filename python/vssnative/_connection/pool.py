@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import ConnectionSetupError
 from .cancellation import shielded
-from .failures import file_of
+from .failures import explained, file_of
 from .opening import connect
 from .protocol import Connection, Raw
 from .statements import execute, in_transaction, join_turns, leave_turns, transaction
@@ -128,7 +128,10 @@ class Pool:
             ConnectionSetupError: the pool is closed.
             The driver's "database is locked", where others write for longer than ``wait`` or ``timeout``.
         """
-        with self.connection() as conn, transaction(conn):
+        with contextlib.ExitStack() as stack:
+            conn = stack.enter_context(self.connection())
+            with explained(conn):  # the beginning: what the block does is the caller's
+                stack.enter_context(transaction(conn))
             yield conn
 
     def close(self, *, wait: bool = True, interrupt: bool = False) -> None:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from .._catalog.schema import get_meta, set_meta
 from .._catalog.statements import insert_rows, marks, portions
-from .._connection import Connection, execute, transaction
+from .._connection import Connection, execute, in_its_thread, transaction
 from ..errors import ConfigurationError
 
 DEFAULT_LIMIT = 10_000
@@ -83,6 +83,7 @@ def _keys(model_digest: str) -> Callable[[str], bytes]:
     return key_of
 
 
+@in_its_thread
 def set_cache_limit(conn: Connection, vectors: int) -> None:
     """Bound the cache to so many vectors; 0 switches it off and empties it.
 

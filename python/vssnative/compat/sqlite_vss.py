@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .. import _connection as connection
-from .._connection import Connection
+from .._connection import Connection, in_its_thread
 from .._sql import quote_identifier
 from ..errors import ConfigurationError
 
@@ -83,6 +83,7 @@ class Upgraded:
     columns: list[UpgradedColumn]
 
 
+@in_its_thread
 def old_tables(conn: Connection) -> list[str]:
     """Names of the tables in ``main`` that are as sqlite-vss 0.1.2 wrote them, in alphabetical order."""
     names = connection.execute(
@@ -104,6 +105,7 @@ def _shadows(conn: Connection, table: str) -> set[str]:
     }
 
 
+@in_its_thread
 def upgrade(
     conn: Connection, table: str, *, progress: Callable[[int, int], None] | None = None
 ) -> Upgraded | None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from .. import aio
-from .._connection import Pool, load, require_file, transaction
+from .._connection import Pool, explained, load, require_file, transaction
 
 _T = TypeVar("_T")
 
@@ -36,20 +36,20 @@ class Access:
         """``function(conn)``, with `write` in a transaction, or a savepoint of the caller's."""
         source = self.source
         if isinstance(source, Pool):
-            with source.transaction() if write else source.connection() as conn:
+            with source.transaction() if write else source.connection() as conn, explained(conn):
                 return function(conn)
-        with transaction(source) if write else contextlib.nullcontext():
+        with explained(source), transaction(source) if write else contextlib.nullcontext():
             return function(source)
 
     async def acall(self, function: Callable[[Any], _T], *, write: bool = False) -> _T:
         """``call``, awaited: in a thread, but for a connection of this one's."""
         if isinstance(self.source, Pool):
-            return await aio.run(self.source, function, write=write)
+            return await aio.run(self.source, _explained(function), write=write)
         if not self._is_async:
             return self.call(function, write=write)
 
         def work(conn: Any) -> _T:
-            with transaction(conn) if write else contextlib.nullcontext():
+            with explained(conn), transaction(conn) if write else contextlib.nullcontext():
                 return function(conn)
 
         return await aio.run(self.source, work)
@@ -58,3 +58,11 @@ class Access:
         """Close the pool that was made for a path; what was handed over stays open."""
         if self._own:
             self.source.close()
+
+
+def _explained(function: Callable[[Any], _T]) -> Callable[[Any], _T]:
+    def call(conn: Any) -> _T:
+        with explained(conn):
+            return function(conn)
+
+    return call

@@ -45,6 +45,7 @@ class Applied:
     applied_at: float
 
 
+@in_its_thread
 def applied(conn: Connection) -> list[Applied]:
     """The steps that are done, in the order in which they were."""
     if installed_version(conn) == 0:

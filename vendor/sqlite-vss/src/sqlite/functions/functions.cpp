@@ -159,8 +159,7 @@ void set_error(sqlite3_context* context, const Status& status) {
 int register_functions(sqlite3* db) {
     for (const auto registration :
          {&register_distance_functions, &register_arithmetic_functions, &register_conversion_functions,
-          &register_about_functions, &register_settings_function, &register_fvecs_table,
-          &register_embed_function}) {
+          &register_about_functions, &register_settings_function, &register_fvecs_table, &register_embed_function}) {
         if (const int rc = registration(db); rc != SQLITE_OK) {
             return rc;
         }

@@ -94,7 +94,8 @@ int register_about_functions(sqlite3* db);
 int register_fvecs_table(sqlite3* db);
 int register_embed_function(sqlite3* db);
 
-// Refuses a query that was noted (vss_note_model) to be of another model than the table's vectors, where the host knows that.
+// Refuses a query that was noted (vss_note_model) to be of another model than the table's vectors, where the host knows
+// that.
 Status check_model(sqlite3* db, std::string_view schema, std::string_view table, sqlite3_value* query);
 
 }  // namespace vss

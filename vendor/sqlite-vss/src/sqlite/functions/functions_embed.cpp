@@ -1,5 +1,5 @@
-// vss_note_model(vector, model): the host says which of its models made a vector, so that a search that is given the same bytes
-// can refuse to compare them with vectors of another. The last ones are remembered, for the process.
+// vss_note_model(vector, model): the host says which of its models made a vector, so that a search that is given the
+// same bytes can refuse to compare them with vectors of another. The last ones are remembered, for the process.
 #include <cstdint>
 #include <deque>
 #include <functional>
