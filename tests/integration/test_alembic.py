@@ -214,6 +214,16 @@ def test_what_a_declaration_can_say_is_seen(project: Project) -> None:
     assert up.index("op.drop_embeddings('whole')") < up.index("full_text=True, name='whole'")
     project.downgrade()
     project.upgrade()
+    written = project.move(
+        post('template="{title}: {summary}", model="hash:8", chunk=30, name="whole", full_text="trigram"')
+    )
+    assert "full_text='trigram', name='whole'" in body(written, "upgrade")
+    assert "full_text=True, name='whole'" in body(written, "downgrade")
+    sql = "select sql from sqlite_master where name = 'vss_text_whole'"
+    assert "tokenize = 'trigram'" in project.conn.execute(sql).fetchone()[0]
+    project.downgrade()
+    assert "tokenize" not in project.conn.execute(sql).fetchone()[0]
+    project.upgrade()
     project.check()
     written = project.move(post('"title", model="hash:8", store="both"'))
     assert "op.drop_embeddings('whole')" in written and "store='both'" in written

@@ -291,7 +291,7 @@ def _embeddings(context: Any, file: _File, tables: dict[str, sa.Table]) -> tuple
 def _words_are_as_declared(known: EmbeddingConfig, one: Embedded) -> bool:
     if known.full_text is None or not one.full_text:
         return known.full_text is None and not one.full_text
-    return one.full_text is True or one.full_text == known.full_text.tokenizer
+    return known.full_text.tokenizer == (None if one.full_text is True else one.full_text)
 
 
 def _included(context: Any, name: str, reflected: bool) -> bool:
