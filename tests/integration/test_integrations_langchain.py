@@ -371,6 +371,13 @@ async def test_a_retriever_over_a_table(tmp_path: Path) -> None:
         assert {d.page_content for d in await later.ainvoke("red shoes")} == {"blue sea", "sea"}
         assert [d.id for d in later.invoke("sea", k=1)] == ["c"]
         later.close()
+        with pool.transaction() as conn:
+            conn.execute("update posts set title = 'green hills' where slug = 'b'")
+        assert [d.metadata.get("stale") for d in retriever.invoke("blue sea")][0] is True
+        assert (
+            VssRetriever(source=pool, table="posts", search_options={"stale": False}).invoke("blue sea")[0].id
+            != "b"
+        )
 
 
 async def test_models_go_both_ways(db: sqlite3.Connection) -> None:

@@ -331,3 +331,34 @@ def test_a_document_is_found_by_an_index(store: VssVectorStore) -> None:
             f"explain query plan select id from llamaindex where {condition.sql}", condition.params
         ).fetchall()
     assert "vss_ref_doc_id_llamaindex" in str(plan)
+
+
+def test_words_without_spaces_between_them(tmp_path: Path) -> None:
+    texts = [
+        "東京で食べたラーメン",
+        "京都の寺を見て、東京へ帰った。東京は雨",
+        "SQLite keeps a file",
+        "大阪城公園",
+    ]
+    store = VssVectorStore(tmp_path / "a.db", tokenizer="trigram")
+    store.add(
+        [TextNode(id_=str(n), text=t, metadata={"n": n}, embedding=[1.0, n]) for n, t in enumerate(texts)]
+    )
+
+    def found(words: str, **options: Any) -> list[str]:
+        query = VectorStoreQuery(
+            query_str=words, mode=VectorStoreQueryMode.TEXT_SEARCH, similarity_top_k=3, **options
+        )
+        return store.query(query).ids or []
+
+    assert found("東京") == ["1", "0"]
+    assert found("東京ラーメン") == ["0"]
+    assert found("大阪城 東京") == ["3", "1", "0"] or set(found("大阪城 東京")) == {"0", "1", "3"}
+    assert found("sqlite") == ["2"] and found("無") == []
+    only = MetadataFilters(filters=[MetadataFilter(key="n", value=0)])
+    assert found("東京", filters=only) == ["0"]
+    hybrid = VectorStoreQuery(
+        query_embedding=[0.0, 1.0], query_str="雨", mode=VectorStoreQueryMode.HYBRID, similarity_top_k=1
+    )
+    assert store.query(hybrid).ids == ["1"]
+    store.close()

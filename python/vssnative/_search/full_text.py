@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,11 +10,10 @@ from .._catalog.records import EmbeddingConfig
 from .._connection import Connection, driver_error, execute
 from .._sql import quote_identifier
 from ..errors import QueryError
-from .trigrams import Parts, parts_of
+from .trigrams import Parts, is_trigram, parts_of, weight_of
 
 Candidates = tuple[str, Sequence[object]]
 
-_TRIGRAM = re.compile(r"""tokenize\s*=\s*['"]?\s*trigram""", re.IGNORECASE)
 _PHRASES_REFUSED = "phrase queries are not supported"
 
 
@@ -89,7 +87,7 @@ def text_places(
     Raises:
         QueryError: there is no such FTS5 table.
     """
-    terms = list(dict.fromkeys(form for word in query.split() for form in _forms(word)))
+    terms = terms_of(query)
     if not terms:
         return []
     if words.trigram:
@@ -142,16 +140,10 @@ def _with_short(
     candidates: Candidates | None,
     stale: bool,
 ) -> list[tuple[int, float]]:
-    """Rows with any of these parts, each with minus what they weigh: as BM25, a second time counts less than the first."""
+    """Rows with any of these parts, each with minus what they weigh."""
     name = quote_identifier(words.table)
     columns = [row[1] for row in execute(conn, f"pragma main.table_info({name})")]
-    texts = [f"lower(coalesce(f.{quote_identifier(column)}, ''))" for column in columns]
-    times = [
-        f"(length({text}) - length(replace({text}, ?{at}, ''))) * 1.0 / length(?{at})"
-        for text in texts
-        for at in range(1, len(parts) + 1)
-    ]
-    weight = " + ".join(f"2.2 * ({one}) / (({one}) + 1.2)" for one in times)
+    weight = weight_of([f"f.{quote_identifier(column)}" for column in columns], len(parts))
     number = embedding.row_id_sql("t")
     own_id = number if words.own else f"t.{rowid_name(conn, embedding)}"
     select = (
@@ -179,13 +171,17 @@ def _not_stale(embedding: EmbeddingConfig, stale: bool) -> str:
 
 def _is_trigram(conn: Connection, table: str) -> bool:
     sql = "select sql from main.sqlite_master where name = ? collate nocase"
-    return any(_TRIGRAM.search(text or "") is not None for (text,) in execute(conn, sql, (table,)))
+    return any(is_trigram(text or "") for (text,) in execute(conn, sql, (table,)))
 
 
-def any_word(query: str) -> str | None:
-    """FTS5's expression for "any of these words", cut at white space; None where there is none."""
-    terms = list(dict.fromkeys(form for word in query.split() for form in _forms(word)))
+def any_of_terms(terms: Sequence[str]) -> str | None:
+    """FTS5's expression for "any of these"; None where there is none."""
     return " OR ".join(_quoted(term) for term in terms) if terms else None
+
+
+def terms_of(query: str) -> list[str]:
+    """The words of a query, cut at white space, each in the forms that it may have."""
+    return list(dict.fromkeys(form for word in query.split() for form in _forms(word)))
 
 
 def _ranked(
@@ -200,7 +196,7 @@ def _ranked(
     name = quote_identifier(words.table)
     number = embedding.row_id_sql("t")
     own_id = number if words.own else f"t.{rowid_name(conn, embedding)}"
-    match = " OR ".join(_quoted(term) for term in terms)
+    match = any_of_terms(terms)
     select = (
         f"select (select {number} from {embedding.rows_sql('t')} where {own_id} = f.rowid) as number, f.rank"
     )

@@ -17,6 +17,7 @@ _UNSPACED = (
 )
 _RUN = re.compile(f"[{_UNSPACED}]+")
 _LEAST = 3
+_TRIGRAM = re.compile(r"""tokenize\s*=\s*['"]?\s*trigram""", re.IGNORECASE)
 
 
 class Parts(NamedTuple):
@@ -34,6 +35,27 @@ class Parts(NamedTuple):
 def has_unspaced(text: str) -> bool:
     """Whether some of it is in a script without spaces between words."""
     return _RUN.search(text) is not None
+
+
+def weight_of(texts: Sequence[str], parts: int) -> str:
+    """SQL for what `parts` parts, ``?1`` and on in small letters, weigh in texts: as in BM25, a second time counts less than the
+    first. 0 where none of them has any.
+
+    Args:
+        texts: SQL expressions.
+    """
+    small = [f"lower(coalesce({text}, ''))" for text in texts]
+    times = [
+        f"(length({text}) - length(replace({text}, ?{at}, ''))) * 1.0 / length(?{at})"
+        for text in small
+        for at in range(1, parts + 1)
+    ]
+    return " + ".join(f"2.2 * ({one}) / (({one}) + 1.2)" for one in times)
+
+
+def is_trigram(declaration: str) -> bool:
+    """Whether a ``CREATE VIRTUAL TABLE ... USING fts5`` names that tokenizer."""
+    return _TRIGRAM.search(declaration) is not None
 
 
 def parts_of(terms: Sequence[str]) -> Parts:

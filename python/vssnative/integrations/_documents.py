@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from .._connection import Connection, create_function, execute
 from .._index import Index, are_found
-from .._search.full_text import any_word
+from .._search.full_text import any_of_terms, terms_of
+from .._search.trigrams import is_trigram, parts_of, weight_of
 from .._sql import quote_identifier, quote_text
 from ..embedding.precision import comparable
 from ..embedding.protocol import Embedder
@@ -42,6 +43,7 @@ class Documents:
         table: its name; made at the first ``add``.
         metric: of a new table, ``"cosine"`` if None; one that exists must have it, if it is given.
         words: keep an FTS5 table too.
+        tokenizer: of a new FTS5 table, as FTS5 writes it; None for its own choice.
         indexed: a key of the metadata that has an index.
         model: what makes the vectors, where that is a model of this package.
     """
@@ -52,12 +54,14 @@ class Documents:
         metric: str | None = None,
         *,
         words: bool = False,
+        tokenizer: str | None = None,
         indexed: str | None = None,
         model: Embedder | None = None,
     ) -> None:
         self.table = table
         self._metric = metric
         self._has_words = words
+        self._tokenizer = tokenizer
         self._indexed = indexed
         self._model = model
         self._sql = quote_identifier(table)
@@ -147,18 +151,38 @@ class Documents:
         self, conn: Connection, query: str, k: int, condition: Condition = EVERY
     ) -> list[tuple[Row, float]]:
         """The k texts that hold any of the words, best first, with BM25 as SQLite counts it: smaller is better."""
-        match = any_word(query)
-        if not self._is_there(conn) or k < 1 or match is None:
+        if not self._is_there(conn) or k < 1:
             return []
         self._prepare(conn, condition)
-        found = execute(
-            conn,
-            f"select rowid, rank from {self._words} where {self._words} match ?"
-            f" and rowid in (select id from {self._sql} where {condition.sql}) order by rank, rowid limit ?",
-            (match, *condition.params, k),
-        )
-        rows = self._by_number(conn, [row[0] for row in found])
-        return [(rows[number], rank) for number, rank in found if number in rows]
+        sql = "select sql from sqlite_master where name = ? collate nocase"
+        declared = execute(conn, sql, (f"vss_words_{self.table}",))
+        terms, short = terms_of(query), ()  # type: Sequence[str], Sequence[str]
+        if declared and is_trigram(declared[0][0]):
+            terms, short = parts_of(terms)
+        ranks: dict[int, float] = {}
+        among = f"(select id from {self._sql} where {condition.sql})"
+        if (match := any_of_terms(terms)) is not None:
+            sql = f"select rowid, rank from {self._words} where {self._words} match ? and rowid in {among}"
+            limit = " order by rank, rowid limit ?" if not short else " and ? is not null"
+            ranks.update(execute(conn, sql + limit, (match, *condition.params, k)))
+        if short:
+            # Too short for the index: they are looked for in every text.
+            sql = f"select id, {weight_of(['text'], len(short))} as weight from {self._sql}"
+            weights = execute(
+                conn, f"select id, weight from ({sql}) where weight > 0", [s.lower() for s in short]
+            )
+            wanted = {
+                row[0]
+                for row in execute(
+                    conn, f"select id from {self._sql} where {condition.sql}", condition.params
+                )
+            }
+            for number, weight in weights:
+                if number in wanted:
+                    ranks[number] = ranks.get(number, 0.0) - weight
+        best = sorted(ranks.items(), key=lambda pair: (pair[1], pair[0]))[:k]
+        rows = self._by_number(conn, [number for number, _ in best])
+        return [(rows[number], rank) for number, rank in best if number in rows]
 
     def vectors(self, conn: Connection, rows: Sequence[Row]) -> Vectors:
         """The stored vectors of rows: float32 (n, dim)."""
@@ -235,7 +259,11 @@ class Documents:
 
     def _make_words(self, conn: Connection) -> None:
         words, content = self._words, quote_text(self.table)
-        execute(conn, f"create virtual table {words} using fts5(text, content={content}, content_rowid=id)")
+        tokenizer = "" if self._tokenizer is None else f", tokenize={quote_text(self._tokenizer)}"
+        execute(
+            conn,
+            f"create virtual table {words} using fts5(text, content={content}, content_rowid=id{tokenizer})",
+        )
         add = f"insert into {words}(rowid, text) values (new.id, new.text);"
         remove = f"insert into {words}({words}, rowid, text) values ('delete', old.id, old.text);"
         for event, body in (("insert", add), ("delete", remove), ("update", remove + add)):

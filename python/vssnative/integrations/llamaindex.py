@@ -58,6 +58,8 @@ class VssVectorStore(BasePydanticVectorStore):
             ``vss_words_<table>``.
         metric: ``"cosine"`` (default), ``"l2"`` or ``"inner_product"``, for a new table; None takes that of the table.
         recall: share of the true neighbours wanted, 1.0 for exact; None for the default.
+        tokenizer: of a new table of words, as FTS5 writes it: ``"trigram"`` for languages without spaces between words;
+            None for ``unicode61``.
     """
 
     stores_text: bool = True
@@ -65,6 +67,7 @@ class VssVectorStore(BasePydanticVectorStore):
     table: str = "llamaindex"
     metric: str | None = None
     recall: float | None = None
+    tokenizer: str | None = None
 
     _access: Access = PrivateAttr()
     _documents: Documents = PrivateAttr()
@@ -76,11 +79,14 @@ class VssVectorStore(BasePydanticVectorStore):
         metric: str | None = None,
         *,
         recall: float | None = None,
+        tokenizer: str | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(table=table, metric=metric, recall=recall, **options)  # type: ignore[call-arg]
+        super().__init__(  # type: ignore[call-arg]
+            table=table, metric=metric, recall=recall, tokenizer=tokenizer, **options
+        )
         self._access = Access(source)
-        self._documents = Documents(table, metric, words=True, indexed=_REF_DOC_ID)
+        self._documents = Documents(table, metric, words=True, tokenizer=tokenizer, indexed=_REF_DOC_ID)
 
     @classmethod
     def class_name(cls) -> str:

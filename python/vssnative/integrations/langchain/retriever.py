@@ -20,7 +20,8 @@ class VssRetriever(BaseRetriever):
     """Documents from the rows of a table that ``add_embeddings`` gave embeddings, as ``vssnative.search`` finds them.
 
     The text of a document is that of its embedded columns, a line each; its id the row's key; its metadata the other
-    columns, and ``score`` and ``distance`` under those names where no column has them.
+    columns, and ``score`` and ``distance`` under those names where no column has them; ``stale`` where the row has changed since
+    its vectors were made.
 
     Attributes:
         source: a path, a ``Pool``, or a connection (of this thread's; an asynchronous one for ``ainvoke``).
@@ -72,6 +73,8 @@ class VssRetriever(BaseRetriever):
         for result in found:
             text = [result.row[column] for column in columns if result.row.get(column) is not None]
             metadata = {"distance": result["distance"], "score": result.score}
+            if result.stale:
+                metadata["stale"] = True
             metadata |= {name: value for name, value in result.row.items() if name not in columns}
             key = result.key
             documents.append(
