@@ -30,7 +30,7 @@ constexpr std::size_t asked_in_full = 40;
 constexpr float beyond_need = 4;
 // And so many in any case.
 constexpr std::size_t least_cells_scanned = 64;
-// Of the misses that a recall allows, those that are left to codes (cell_search.cpp), which the rows asked do not show.
+// Of the misses that a recall allows, those that are left to codes (cell_search_scan.cpp), which the rows asked do not show.
 constexpr double lost_by_codes = 0.1;
 // Vectors measured to learn: some, and so many for each row of the table.
 constexpr std::uint64_t measured_in_all = 2'000'000;
@@ -283,6 +283,15 @@ bool CellSearch::note_expected(double rows) {
     enough = enough && costs_.cells >= std::max(least_cells_scanned, directory_->live() / 16);
     trace_->flooded = costs_.reranked > std::max(least_flood, index_.state().rows / flood_share);
     return enough || trace_->flooded;
+}
+
+// The same before each cell.
+bool CellSearch::has_told_enough(double rows, const std::vector<Neighbor>& best) {
+    if (std::any_of(expected_by_k_.begin(), expected_by_k_.end(),
+                    [](const Expected& expected) { return expected.is_worn(); })) {
+        expect_by_k(best);
+    }
+    return costs_.cells > 0 && note_expected(rows);
 }
 
 void LearnedRecall::go_on_to_last() {

@@ -238,7 +238,17 @@ class CellSearch {
     [[nodiscard]] double most_cells_counted(double recall, std::size_t k) const;
     [[nodiscard]] double learned_share(double recall) const;
     Status begin(const CellQuery& query);
+    struct Scan;
     Status scan_cells(const CellQuery& query, std::vector<Neighbor>& out, bool& exact);
+    Status begin_scan(Scan& scan);
+    Status begin_with_tail(Scan& scan);
+    Status scan_until_found(Scan& scan, bool& exact);
+    Status scan_next(Scan& scan, bool& at_end);
+    [[nodiscard]] bool is_look_due(const Scan& scan) const;
+    Status look(Scan& scan);
+    [[nodiscard]] double may_be_left(const Scan& scan) const;
+    [[nodiscard]] bool is_found(const Scan& scan, bool& exact) const;
+    void note_units();
     void rank_more(std::size_t count);
     void place_ranked();
     void rank_finely_if_close();
@@ -271,6 +281,7 @@ class CellSearch {
     [[nodiscard]] float square_to(const RankedCell& at) const;
     void expect_by_k(const std::vector<Neighbor>& best);
     bool note_expected(double rows);
+    bool has_told_enough(double rows, const std::vector<Neighbor>& best);
     Status consider_all(const CellQuery& query, std::vector<Neighbor>& out);
     Status open_cells(std::size_t end, const CellMatches* matches);
     Status scan_cell(std::size_t i, BlockAt& ahead, const CellQuery& query, float limit);
