@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from .errors import SchemaVersionError as SchemaVersionError
     from .errors import ShardError as ShardError
     from .errors import SyncError as SyncError
+    from .errors import UnknownNameError as UnknownNameError
     from .errors import VssError as VssError
     from .errors import VssWarning as VssWarning
     from .migrations import add_embeddings as add_embeddings
@@ -91,6 +92,7 @@ _HOMES = {
         "SchemaVersionError",
         "ShardError",
         "SyncError",
+        "UnknownNameError",
         "VssError",
         "VssWarning",
     ),

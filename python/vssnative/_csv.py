@@ -117,6 +117,8 @@ def _number(text: str) -> int | float | bytes | None:
             number: int | float = kind(text)
         except ValueError:
             continue
+        if isinstance(number, int) and not -(2**63) <= number < 2**63:
+            return None  # as a float it would lose digits
         if str(number) == text or (
             kind is float and math.isfinite(number) and _PLAIN_NUMBER.match(text) is not None
         ):

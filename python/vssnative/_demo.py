@@ -4,6 +4,7 @@ docstrings."""
 from __future__ import annotations
 
 import ast
+import contextlib
 import os
 import sys
 import sysconfig
@@ -15,9 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from ._connection import Connection
+    from ._search import Results
 
 COLUMNS = ("title", "summary", "description")
 
@@ -163,48 +163,62 @@ def fill_posts(conn: Connection) -> int:
     return int(count)
 
 
-def run(path: str | os.PathLike[str], query: str | None, console: Console, model: str = "minilm") -> None:
-    """The demo itself: fill, embed, search, each step told on `console`.
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """The docstrings are rows now."""
+
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Synced:
+    """The rows have vectors now: of so many texts, that many seconds after the beginning."""
+
+    texts: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a search found, and the seconds that it took."""
+
+    question: Question
+    hits: Results
+    seconds: float
+
+
+Step: TypeAlias = Filled | Synced | Answer
+
+
+def run(
+    path: str | os.PathLike[str], query: str | None, model: str = "minilm", *, progress: bool = True
+) -> Iterator[Step]:
+    """The demo itself: fill, embed, search. Each step is told when it is done.
 
     Args:
         path: the database file, made where it does not exist; a second run goes on with what is there.
         query: a question to answer instead of the five prepared ones.
-        console: where to print.
         model: name of the embedding model.
+        progress: show a bar while texts are embedded.
 
     Raises:
         VssError: with a sentence for the user.
     """
     from ._connection import connect
+    from ._search import search
     from ._sync import status, sync
     from .migrations import add_embeddings
 
-    conn = connect(path)
-    try:
+    with contextlib.closing(connect(path)) as conn:
         started = time.monotonic()
-        rows = fill_posts(conn)
-        console.print(
-            f"[bold]{os.fspath(path)}[/]: {rows:,} docstrings of Python's standard library in table posts"
-        )
+        yield Filled(fill_posts(conn))
         add_embeddings(conn, "posts", columns=list(COLUMNS), model=model)
         pending = any(one.pending for one in status(conn, "posts"))
-        result = sync(conn, progress=pending)
-        console.print(f"{result.texts:,} texts embedded; in sync after {time.monotonic() - started:.1f} s\n")
-        questions = QUESTIONS if query is None else (Question(query),)
-        for question in questions:
-            _answer(conn, question, console)
-    finally:
-        conn.close()
-
-
-def _answer(conn: Connection, question: Question, console: Console) -> None:
-    from ._display import hits_table
-    from ._search import search
-
-    started = time.perf_counter()
-    hits = search(conn, "posts", question.text, k=5, where=question.where, params=list(question.params))
-    elapsed = time.perf_counter() - started
-    title = question.text
-    if question.where is not None:
-        title += f"   where {question.where.replace('?', repr(question.params[0]))}"
-    console.print(hits_table(hits, ("title", "summary"), title, f"{elapsed * 1000:.0f} ms"))
+        result = sync(conn, progress=progress and pending)
+        yield Synced(result.texts, time.monotonic() - started)
+        for question in QUESTIONS if query is None else (Question(query),):
+            asked = time.perf_counter()
+            hits = search(
+                conn, "posts", question.text, k=5, where=question.where, params=list(question.params)
+            )
+            yield Answer(question, hits, time.perf_counter() - asked)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ._advice import command
 from ._connection import connect, driver_error, execute, explained, load_by, loadable_path
 from ._sql import quote_identifier
 from .errors import VssError
@@ -109,13 +110,13 @@ def _drivers() -> Iterator[Finding]:
 
 
 def _packages() -> Iterator[Finding]:
-    for name, (purpose, command) in _PACKAGES.items():
+    for name, (purpose, brought_by) in _PACKAGES.items():
         if importlib.util.find_spec(name) is not None:
             yield Finding(name, "ok", f"installed, for {purpose}")
-        elif command is None:
+        elif brought_by is None:
             yield Finding(name, "fault", f"not installed, needed for {purpose}", f"pip install {name}")
         else:
-            yield Finding(name, "note", f"not installed, needed for {purpose}", command)
+            yield Finding(name, "note", f"not installed, needed for {purpose}", brought_by)
     from .embedding.minilm import find_minilm
 
     model = find_minilm()
@@ -148,7 +149,7 @@ def _database(database: str | os.PathLike[str]) -> Iterator[Finding]:
                 "database", "note", f"{size}; {refused}", f"vssnative.connect({str(path)!r}, immutable=True)"
             )
         else:
-            advice = "vssnative.connect switches it to wal, where readers never wait"
+            advice = "the first vssnative command that writes switches it to wal, where readers never wait"
             yield Finding(
                 "database", "ok", f"{size}, journal {journal}", None if journal == "wal" else advice
             )
@@ -161,7 +162,7 @@ def _database(database: str | os.PathLike[str]) -> Iterator[Finding]:
                 [(count,)] = execute(conn, f"select count(*) from {quote_identifier(table)}")
                 yield Finding(f"table {table}", "ok", f"{count:,} rows")
             except driver_error(conn) as error:
-                yield Finding(f"table {table}", "fault", str(error), f"vssnative check {path} {table}")
+                yield Finding(f"table {table}", "fault", str(error), command("check", table, file=path))
     except driver_error(conn) as error:
         yield Finding("database", "fault", str(error), "is it an SQLite database, and readable?")
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from ._advice import Advice
 from .errors import ConfigurationError, QueryError
 
 # What may hold a ? that is none: texts, quoted names, comments. Then ?1, :name, @name and $name, then ? itself.
@@ -13,6 +14,8 @@ _TOKENS = (
     r"""(?s)'(?:[^']|'')*'|"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\]|--[^\n]*|/\*.*?(?:\*/|\Z)"""
     r"""|(?P<named>\?\d+|(?<![\w$])[:@$]\w+)|(?P<mark>\?)"""
 )
+
+_VALUES = Advice("params holds them", "-p VALUE gives one")
 
 
 def quote_identifier(name: str) -> str:
@@ -51,7 +54,8 @@ def check_params(where: str | None, params: Sequence[object]) -> None:
         raise QueryError(f"where: write ? for each value, in the order of params, not {named}: {where!r}")
     if len(tokens) != len(params):
         raise QueryError(
-            f"expected a value in params for each of the {len(tokens)} ? of where, got {len(params)}: {where!r}"
+            f"expected a value for each of the {len(tokens)} ? of where, got {len(params)}: {where!r}",
+            advice=_VALUES,
         )
 
 

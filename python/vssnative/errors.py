@@ -18,18 +18,23 @@ have SQLite's code, and the first error as their ``__cause__``.
     |  |- ModelNotFoundError        the model or one of its files is not to be had
     |  `- ProviderError             a hosted model refused, failed or answered nonsense
     |- MigrationError               a schema change was refused; nothing was changed
-    |  `- SchemaVersionError        the file was written by a newer vssnative
+    |  |- SchemaVersionError        the file was written by a newer vssnative
+    |  `- UnknownNameError          no table, column or embeddings of that name are in the file
     |- SyncError                    the queue or a worker cannot go on
     `- ShardError                   shards that did not answer, or a publish that could not be made
        `- PublishConflictError      others published first, again and again
 
     VssWarning                      an answer that is less than it seems (a UserWarning)
+
+Where their text ends in an advice that names functions of Python, ``in_shell`` gives it in words of the command line.
 """
 
 from __future__ import annotations
 
+from ._advice import Advice, Advised
 
-class VssError(Exception):
+
+class VssError(Advised):
     """Base of every exception that this package raises on purpose."""
 
 
@@ -44,8 +49,8 @@ class ExtensionLoadError(ConnectionSetupError):
         tried: one sentence per way that was tried, in order.
     """
 
-    def __init__(self, message: str, tried: tuple[str, ...] = ()) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, tried: tuple[str, ...] = (), *, advice: Advice | None = None) -> None:
+        super().__init__(message, advice=advice)
         self.tried = tried
 
 
@@ -120,6 +125,10 @@ class SchemaVersionError(MigrationError):
     """The file's own tables have a newer layout than this version of the package knows."""
 
 
+class UnknownNameError(MigrationError):
+    """A table, a column or embeddings of that name are not in the file."""
+
+
 class SyncError(VssError):
     """Synchronisation cannot go on, for example inside a transaction that somebody else holds open."""
 
@@ -131,8 +140,8 @@ class ShardError(VssError):
         shards: their numbers.
     """
 
-    def __init__(self, message: str, shards: tuple[int, ...] = ()) -> None:
-        super().__init__(message, shards)
+    def __init__(self, message: str, shards: tuple[int, ...] = (), *, advice: Advice | None = None) -> None:
+        super().__init__(message, shards, advice=advice)
         self.shards = shards
 
     def __str__(self) -> str:
@@ -143,5 +152,5 @@ class PublishConflictError(ShardError):
     """Somebody else published first each time it was tried. Nothing of this publish is visible; call it again."""
 
 
-class VssWarning(UserWarning):
+class VssWarning(Advised, UserWarning):
     """An answer that is less than it seems: nothing is embedded yet, or an index beside the table is behind it."""

@@ -79,8 +79,8 @@ def test_doctor_names_faults_and_says_so_by_its_exit_code(run: Run, tmp_path: Pa
     junk.write_bytes(b"this is no database, whatever its name may say" * 100)
     output = run("doctor", junk, code=1).output
     assert "file is not a database" in output
-    output = run("doctor", tmp_path / "nothing.db", code=1).output
-    assert "is no file" in output
+    output = run("doctor", tmp_path / "nothing.db", code=2).output
+    assert "nothing.db: there is no such file" in output
 
 
 def test_doctor_tells_of_a_driver_that_cannot_load(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,7 +140,7 @@ def test_index_add_is_all_or_none(run: Run, tmp_path: Path) -> None:
 
 
 def test_what_is_no_array_is_refused(run: Run, tmp_path: Path, posts: Path) -> None:
-    assert "is no .npy file of numbers" in run("index", "add", tmp_path / "v.db", posts, code=1).output
+    assert "is no .npy file of numbers" in run("index", "add", tmp_path / "v.db", posts, code=2).output
 
 
 # --- vss0 tables ----------------------------------------------------------------------------------------------------
@@ -172,7 +172,7 @@ def test_check_finds_damage_and_repair_mends_it(run: Run, vectors: Path) -> None
 
 
 def test_check_refuses_what_is_no_vss0_table(run: Run, posts: Path) -> None:
-    assert run("check", posts, "posts", code=1).output.startswith("error: ")
+    assert run("check", posts, "posts", code=2).output.startswith("error: ")
 
 
 def test_stats_and_optimize(run: Run, tmp_path: Path) -> None:
@@ -184,8 +184,8 @@ def test_stats_and_optimize(run: Run, tmp_path: Path) -> None:
     output = run("optimize", db, "vss_vectors", "embedding").output
     assert "cells gone through" in output
     assert run("check", db).output == "vss_vectors: ok\n"
-    assert "there is no vss0 table 'nothing'" in run("stats", db, "nothing", code=1).output
-    assert 'no vector column "nothing"' in run("optimize", db, "vss_vectors", "nothing", code=1).output
+    assert "there is no vss0 table 'nothing'" in run("stats", db, "nothing", code=2).output
+    assert "no vector column 'nothing'" in run("optimize", db, "vss_vectors", "nothing", code=2).output
 
 
 # --- embeddings of one's own table ----------------------------------------------------------------------------------
@@ -195,7 +195,7 @@ def test_sync_of_some_rows_and_a_worker_for_the_rest(run: Run, posts: Path) -> N
     run("add-embeddings", posts, "posts", "-c", "title", "--model", "hash:16")
     output = run("sync", posts, "posts", "--where", "company = ?", "-p", "other", "--quiet").output
     assert "1 rows done" in output and "2 rows remain" in output
-    assert "no such column: firm" in run("sync", posts, "posts", "--where", "firm = 1", code=1).output
+    assert "no such column: firm" in run("sync", posts, "posts", "--where", "firm = 1", code=2).output
 
     def stop_when_done() -> None:
         with contextlib.closing(sqlite3.connect(posts)) as conn:
@@ -231,11 +231,11 @@ def test_a_worker_for_a_name_that_is_not_recorded_ends_as_sync_does(run: Run, po
     timer = threading.Timer(5, os.kill, (os.getpid(), signal.SIGTERM))  # if it does not
     timer.start()
     try:
-        output = run("worker", posts, "post", code=1).output
+        output = run("worker", posts, "post", code=2).output
     finally:
         timer.cancel()
     assert output.count("\n") == 1 and output.startswith("error: ")
-    assert output == run("sync", posts, "post", code=1).output
+    assert output == run("sync", posts, "post", code=2).output
 
 
 def test_the_whole_story(run: Run, posts: Path) -> None:
@@ -256,7 +256,7 @@ def test_the_whole_story(run: Run, posts: Path) -> None:
     assert "steel [parts]" in output and "vssnative sync" not in output
     assert (
         "for each of the 1 ? of where, got 0"
-        in run("search", posts, "posts", "x", "--where", "id = ?", code=1).output
+        in run("search", posts, "posts", "x", "--where", "id = ?", code=2).output
     )
     output = run("search", posts, "posts", "bolts", "--where", "company = ?", "-p", "other", "--json").output
     assert [json.loads(line)["title"] for line in output.splitlines()] == ["cars"]
@@ -275,7 +275,7 @@ def test_search_shows_the_columns_that_were_asked_for(run: Run, posts: Path) -> 
     assert "acme" in output and "red fruit" not in output
     assert (
         "has no column 'colour'; it has id, company"
-        in run("search", posts, "posts", "apples", "--show", "colour", code=1).output
+        in run("search", posts, "posts", "apples", "--show", "colour", code=2).output
     )
 
 
@@ -300,20 +300,20 @@ def test_verify_fails_where_something_is_wrong(run: Run, posts: Path) -> None:
         (("add-embeddings", "{db}", "posts", "-c", "title", "--model", "no such model"), "no such model"),
         (("add-embeddings", "{db}", "posts"), "-c title"),
         (("drop-embeddings", "{db}", "posts"), "posts"),
-        (("status", __file__), "test_cli.py: file is not a database"),
+        (("status", __file__), "test_cli.py is not an SQLite database"),
     ],
 )
 def test_errors_are_one_sentence_without_a_trace(
     run: Run, posts: Path, arguments: tuple[str, ...], words: str
 ) -> None:
-    result = run(*(argument.format(db=posts) for argument in arguments), code=1)
+    result = run(*(argument.format(db=posts) for argument in arguments), code=2)
     assert result.output.startswith("error: ") and words in result.output
     assert "Traceback" not in result.output
 
 
 def test_a_file_that_does_not_exist_is_refused_and_not_made(run: Run, tmp_path: Path) -> None:
     output = run("status", tmp_path / "nothing.db", code=2).output
-    assert "does not exist" in output
+    assert output == f"error: {tmp_path / 'nothing.db'}: there is no such file\n"
     assert list(tmp_path.iterdir()) == []
 
 

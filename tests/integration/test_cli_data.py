@@ -124,10 +124,9 @@ def test_what_cannot_be_imported_changes_nothing(tmp_path: Path) -> None:
     assert "bad.jsonl, line 3, column 7: expected a JSON" in run(
         "import", tmp_path / "x.db", "t", bad, code=1
     )
-    assert "expected a .csv" in run("import", tmp_path / "x.db", "t", tmp_path / "x.txt", code=1)
-    conn = sqlite3.connect(tmp_path / "x.db")
-    assert conn.execute("select count(*) from sqlite_master").fetchone() == (0,)
-    conn.close()
+    (tmp_path / "x.txt").touch()
+    assert "expected a .csv" in run("import", tmp_path / "x.db", "t", tmp_path / "x.txt", code=2)
+    assert not (tmp_path / "x.db").exists()
 
 
 def test_commands_that_read_leave_the_file_as_it_is(tmp_path: Path) -> None:
@@ -173,12 +172,12 @@ def test_rows_that_failed_are_listed_and_tried_again(posts: Path) -> None:
     conn.close()
     assert "1 rows queued again" in run("retry", posts, "posts")
     run("pause", posts, "posts")
-    assert lines(run("status", posts, "--json"))[0]["waiting_for"] == "pause(); resume() goes on"
+    assert lines(run("status", posts, "--json"))[0]["waiting_for"] == "it is paused until it is resumed"
     run("resume", posts, "posts")
     assert lines(run("sync", posts, "--json"))[0]["remaining"] == 0
     run("change-model", posts, "posts", "hash:16")
     run("sync", posts, "--quiet")
-    assert lines(run("rollback-model", posts, "posts", "--json")) == [{"model": "hash:32"}]
+    assert lines(run("rollback-model", posts, "posts", "--json")) == [{"name": "posts", "model": "hash:32"}]
 
 
 def test_a_row_is_a_line_in_a_pipe(tmp_path: Path) -> None:

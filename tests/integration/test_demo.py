@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from vssnative import _demo as demo
+from vssnative._cli.machine import shown_step
 
 SOURCES = {
     "dates.py": '"""Dates and times.\n\nParse and format them."""\ndef parse(text):\n    """Parse a date from text."""\n',
@@ -77,7 +78,8 @@ def test_this_pythons_own_library_is_read() -> None:
 
 def answers(path: Path, query: str | None = None) -> str:
     console = Console(file=io.StringIO(), width=160)
-    demo.run(path, query, console, model="hash:64")
+    for step in demo.run(path, query, "hash:64", progress=False):
+        console.print(shown_step(path, step, console.width))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 

@@ -94,7 +94,7 @@ def test_one_without_a_path_is_asked_for_in_one_sentence(posts: sqlite3.Connecti
         cwd=ROOT,
         check=False,
     )
-    assert "no import path leads to it: hand it over, embedder=..." in done.stdout, done.stderr
+    assert "no import path leads to it: hand it over (embedder=..." in done.stdout, done.stderr
     assert done.stdout.endswith("\n20\n")
 
 

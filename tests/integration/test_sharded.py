@@ -322,7 +322,11 @@ def test_refusals_name_what_was_expected(filled: ShardedIndex, tmp_path: Path, r
             lambda: filled.add([70000], matrix[:1], {"company": [b"x"]}),
         ),
         (vssnative.QueryError, "no such column: nope", lambda: filled.search(matrix[0], where="nope = 1")),
-        (vssnative.QueryError, "value in params", lambda: filled.search(matrix[0], where="year = ?")),
+        (
+            vssnative.QueryError,
+            "expected a value for each of the 1 ",
+            lambda: filled.search(matrix[0], where="year = ?"),
+        ),
         (vssnative.QueryError, "recall: expected", lambda: filled.search(matrix[0], recall=95)),
         (vssnative.QueryError, "timeout: expected", lambda: filled.search(matrix[0], timeout=0)),
         (vssnative.QueryError, "search with vectors, not texts", lambda: filled.search("words")),
@@ -552,11 +556,12 @@ def test_the_command_line(tmp_path: Path, random: np.random.Generator) -> None:
     )
     assert json.loads(run("status", url, "--json"))["staged"] == 1
     assert "version 1 with 20 rows" in run("publish", url)
-    found = json.loads(run("search", url, tmp_path / "m.npy", "-k", 1, "--json"))
+    found = [
+        json.loads(line) for line in run("search", url, tmp_path / "m.npy", "-k", 1, "--json").splitlines()
+    ]
     assert [row["id"] for row in found] == list(range(20))
-    found = json.loads(
-        run("search", url, tmp_path / "m.npy", "-k", 1, "--where", "company = 'acme'", "--json")
-    )
+    output = run("search", url, tmp_path / "m.npy", "-k", 1, "--where", "company = 'acme'", "--json")
+    found = [json.loads(line) for line in output.splitlines()]
     assert {row["id"] % 2 for row in found} == {0}
     assert "version 2 has 3 shards, 20 rows" in run("rebalance", url, 3)
     assert "version 1 is current, with 20 rows" in run("rollback", url, 1)
@@ -566,4 +571,17 @@ def test_the_command_line(tmp_path: Path, random: np.random.Generator) -> None:
     shard = json.loads(run("status", url, "--json"))["shards"][0]["name"]
     (url / shard).unlink()
     assert "is missing" in run("verify", url, code=1)
-    assert "error: " in run("rollback", url, 7, code=1)
+    assert "error: " in run("rollback", url, 7, code=2)
+    for content, words in (("[1]", "got a list"), ("{", "expected a JSON object")):
+        (tmp_path / "c.json").write_text(content)
+        arguments = (
+            "add",
+            url,
+            tmp_path / "m.npy",
+            "--ids",
+            tmp_path / "i.npy",
+            "--columns",
+            tmp_path / "c.json",
+        )
+        assert words in run(*arguments, code=2)
+    assert "none.npy: there is no such file" in run("search", url, tmp_path / "none.npy", code=2)

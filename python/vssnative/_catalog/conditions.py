@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
+from .._advice import Advice
 from .._connection import Connection, driver_error, execute
 from .._sql import quote_identifier
 from ..errors import QueryError
@@ -21,6 +22,9 @@ _TOKENS = re.compile(
 )
 # Longer lists are bound as one value: SQLite before 3.32 takes 999 in a statement.
 _LONGEST_LIST = 200
+
+_VALUES = Advice("params holds them", "-p VALUE gives one")
+_NAMED = Advice("params must be a mapping then", "write ? instead, and -p VALUE gives its value")
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ def condition_of(where: Any, params: Sequence[Any] | Mapping[str, Any] = ()) -> 
         )
     if where is None or not where.strip():
         if params:
-            raise QueryError("params: there are values, and where has no place for them")
+            raise QueryError("there are values, and where has no place for them")
         return None
     return _bound(where, params)
 
@@ -101,13 +105,16 @@ def _bound(where: str, params: Sequence[Any] | Mapping[str, Any]) -> Condition:
         if marks or numbers:
             raise QueryError(f"where: its values are ?, so params must be a list, not a mapping: {where!r}")
     elif names:
-        raise QueryError(f"where: it names {names[0]}, so params must be a mapping: {where!r}")
+        raise QueryError(f"where: it names {names[0]}: {where!r}", advice=_NAMED)
     elif numbers:
         if max(numbers) != len(params) or min(numbers) < 1:
-            raise QueryError(f"where: expected {max(numbers)} values in params, got {len(params)}: {where!r}")
+            raise QueryError(
+                f"where: expected {max(numbers)} values, got {len(params)}: {where!r}", advice=_VALUES
+            )
     elif marks != len(params):
         raise QueryError(
-            f"expected a value in params for each of the {marks} ? of where, got {len(params)}: {where!r}"
+            f"expected a value for each of the {marks} ? of where, got {len(params)}: {where!r}",
+            advice=_VALUES,
         )
     parts: list[str] = []
     end = 0

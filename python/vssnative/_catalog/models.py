@@ -53,7 +53,7 @@ def embedder_for(
                 raise EmbeddingError(
                     f"the vectors were made by model {generation.model_name} with digest"
                     f" {generation.model_digest[:12]}, but its files now have digest {found.digest[:12]}; vectors of"
-                    " two models cannot be compared. Put the recorded files back, or call change_model."
+                    " two models cannot be compared. Put the recorded files back, or change the model."
                 )
             _built[generation.model_digest] = found
     return found

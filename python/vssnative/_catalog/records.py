@@ -7,10 +7,11 @@ import string
 from dataclasses import dataclass
 from typing import Any
 
+from .._advice import Advice, command
 from .._connection import Connection, execute
 from .._sql import quote_identifier
 from ..embedding.chunking import Chunking
-from ..errors import MigrationError
+from ..errors import MigrationError, UnknownNameError
 from .schema import SCHEMA_VERSION, ensure_schema, installed_version
 
 
@@ -204,8 +205,12 @@ def load_embeddings(conn: Connection, table: str | None = None) -> list[Embeddin
     ]
     if not matches:
         there = ", ".join(e.name for e in found) or "none"
-        raise MigrationError(
-            f"no embeddings on {table!r} (recorded here: {there}); vssnative.add_embeddings adds them"
+        raise UnknownNameError(
+            f"no embeddings on {table!r} (recorded here: {there})",
+            advice=Advice(
+                "vssnative.add_embeddings adds them",
+                f"{command('add-embeddings', table)} -c COLUMN adds them",
+            ),
         )
     return matches
 
@@ -219,7 +224,7 @@ def load_embedding(conn: Connection, table: str) -> EmbeddingConfig:
     matches = load_embeddings(conn, table)
     if len(matches) > 1:
         names = ", ".join(e.name for e in matches)
-        raise MigrationError(f"{table!r} has several embeddings ({names}); give the name of one of them")
+        raise UnknownNameError(f"{table!r} has several embeddings ({names}); give the name of one of them")
     return matches[0]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from .._connection import Connection, execute
 from .._sql import quote_identifier
-from ..errors import MigrationError
+from ..errors import MigrationError, UnknownNameError
 
 _NAMES_SHOWN = 20
 
@@ -62,12 +62,12 @@ def describe(conn: Connection, table: str) -> Source:
         (table,),
     )
     if not rows:
-        raise MigrationError(_no_such_table(conn, table))
+        raise UnknownNameError(no_such_table(conn, table))
     kind, name, sql = rows[0]
     if kind == "view":
         raise MigrationError(
             f"{name} is a view, and SQLite has no triggers that see its rows change. Add the embeddings to the table"
-            " below it; search then takes the view's condition as where=."
+            " below it; search then takes the view's condition as its where."
         )
     if _is_virtual(sql):
         raise MigrationError(
@@ -120,7 +120,7 @@ def column_of(source: Source, name: str) -> str:
     for column in source.columns:
         if column.lower() == name.lower():
             return column
-    raise MigrationError(f"{source.table} has no column {name!r}; it has {', '.join(source.columns)}")
+    raise UnknownNameError(f"{source.table} has no column {name!r}; it has {', '.join(source.columns)}")
 
 
 def _collations(conn: Connection, index: str) -> dict[str, str]:
@@ -128,7 +128,8 @@ def _collations(conn: Connection, index: str) -> dict[str, str]:
     return {part[2]: part[4] for part in parts if part[5] and part[2] is not None}
 
 
-def _no_such_table(conn: Connection, table: str) -> str:
+def no_such_table(conn: Connection, table: str) -> str:
+    """What to say of a name that no table has: the nearest one, or those that are there."""
     rows = execute(
         conn,
         "select name, coalesce(sql, '') from main.sqlite_master where type = 'table' and name not like 'sqlite@_%'"

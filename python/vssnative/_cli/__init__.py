@@ -3,68 +3,77 @@
 machine       doctor, demo
 vectors       index add, index search
 tables        info, check, stats, measure-recall, optimize
-embeddings    add-embeddings, change-model, rollback-model, drop-embeddings
+embeddings    add-embeddings, change-model, cancel-change, switch, rollback-model, drop-retired, change-server, drop-embeddings
 syncing       sync, worker, status, pause, resume, dead, retry, verify, repair
 searching     search, explain
 data, models  import and export; model
 output        what they share
+failures      how they fail: sentences and exit statuses
 """
 
 from __future__ import annotations
 
-import sqlite3
-import warnings
-from collections.abc import Callable
-from typing import Annotated, Any, TextIO
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
 
 import typer
 
-from ..errors import VssError, VssWarning
 from ..sharded.commands import app as shards_app
 from . import data, embeddings, machine, models, moving, searching, syncing, tables, vectors
+from .failures import FAILED, USAGE, Failure, as_failures, tell_failure
 
 __all__ = ["app", "main"]
 
 
-def _show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
-    """On standard error, without Python's words about the place in the code."""
-    typer.secho(f"note: {message}", err=True)
-
-
-def _sentence(error: Exception) -> str:
-    if isinstance(error, OSError) and error.filename and error.strerror:
-        return f"{error.filename}: {error.strerror}"
-    if isinstance(error, UnicodeEncodeError):
-        character = ascii(error.object[error.start])
-        better = "utf-8:backslashreplace" if error.encoding == "utf-8" else "utf-8"
-        return f"the output is in {error.encoding}, which has no character {character}; set PYTHONIOENCODING={better}"
-    return str(error)
+_SILENT = logging.NullHandler()
 
 
 class _Commands(typer.core.TyperGroup):
-    """An error that the library raises on purpose, or that a file or the output gives, is one sentence, without a traceback."""
+    """What goes wrong is one sentence on standard error, without a traceback, and an exit status: see ``failures``."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        try:
+            status = super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
+        except typer.Abort:
+            sys.exit(FAILED)
+        except Exception as error:
+            # The class of usage errors is click's own or one that typer brings, by its version.
+            if not hasattr(error, "format_message"):
+                raise
+            _tell_usage_error(error)
+            sys.exit(USAGE)
+        return sys.exit(status) if standalone_mode else status
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("always", VssWarning)
-                warnings.showwarning = _show_warning
+            with as_failures():
                 return super().invoke(ctx)
-        except BrokenPipeError:  # whoever reads the output has seen enough: typer ends quietly
-            raise
-        except (VssError, sqlite3.Error, OSError, UnicodeEncodeError) as error:
-            typer.secho(f"error: {_sentence(error)}", err=True)
-            raise typer.Exit(1) from None
-        except KeyboardInterrupt:
-            typer.secho("interrupted; what was committed is kept, run it again to go on", err=True)
-            raise typer.Exit(130) from None
+        except Failure as failure:
+            tell_failure(failure)
+            raise typer.Exit(failure.status) from None
+
+
+def _tell_usage_error(error: Any) -> None:
+    """A sentence, and the command that says more."""
+    context = error.ctx
+    if type(error).__name__ == "NoArgsIsHelpError":
+        if error.message:  # typer's own help is printed already
+            typer.echo(error.message, err=True)
+        return
+    # "Value error" is a word of pydantic's, which newer versions of typer use.
+    tell_failure(Failure(error.format_message().replace("Value error, ", ""), USAGE))
+    if context is not None:
+        typer.echo(f"see: {context.command_path} --help", err=True)
 
 
 app = typer.Typer(
@@ -93,7 +102,11 @@ _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
     },
     "Change": {
         "change-model": embeddings.change_model,
+        "cancel-change": embeddings.cancel_change,
+        "switch": embeddings.switch,
         "rollback-model": embeddings.rollback_model,
+        "drop-retired": embeddings.drop_retired,
+        "change-server": embeddings.change_server,
         "drop-embeddings": embeddings.drop_embeddings,
     },
     "The file": {
@@ -138,7 +151,8 @@ def _program(
         bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    pass
+    # Commands tell in their own words what the library logs; without a handler Python would print it.
+    logging.getLogger("vssnative").addHandler(_SILENT)
 
 
 if __name__ == "__main__":

@@ -18,9 +18,20 @@ from .._csv import read_csv, write_csv
 from .._sql import quote_identifier
 from ..errors import ConfigurationError, MissingDependencyError
 from . import importing
-from .output import AsJson, opened, tell
+from .failures import ContentError
+from .output import (
+    AsJson,
+    Database,
+    ExistingDatabase,
+    TableName,
+    check_table,
+    existing_file_or_directory,
+    opened,
+    tell,
+)
 
 _FORMATS = ("csv", "jsonl", "parquet")
+_PIPED = ("csv", "jsonl")
 
 Format = Annotated[
     str | None, typer.Option("--format", help="csv, jsonl or parquet; by the file's name if left out.")
@@ -28,14 +39,24 @@ Format = Annotated[
 
 
 def import_command(
-    database: Annotated[Path, typer.Argument(help="The SQLite file.", show_default=False)],
+    database: Database,
     table: Annotated[
         str,
         typer.Argument(
-            help="The table; made, with an id of its own, where it does not exist.", show_default=False
+            help="The table; made, with an id of its own, where it does not exist.",
+            show_default=False,
+            metavar="TABLE",
         ),
     ],
-    file: Annotated[Path, typer.Argument(help="The file to read, - for standard input.", show_default=False)],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="The file to read, - for standard input.",
+            show_default=False,
+            parser=existing_file_or_directory,
+            metavar="SOURCE",
+        ),
+    ],
     form: Annotated[
         str | None,
         typer.Option(
@@ -69,8 +90,8 @@ def import_command(
         choice = importing.Choice(source, column, metric, element)
         importing.import_vectors(database, table, file, vectors, choice, as_json)
         return
-    kind = _format(file, form)
-    with opened(database) as conn, transaction(conn):
+    kind = _format(file, form, (*_FORMATS, *importing.FORMATS))
+    with opened(database, make=True) as conn, transaction(conn):
         rows = _read(file, kind)
         columns: list[str] | None = None
         count = 0
@@ -80,27 +101,28 @@ def import_command(
                 _make_table(conn, table, columns, row)
             if set(row) - set(columns):
                 extra = sorted(set(row) - set(columns))[0]
-                raise ConfigurationError(f"{file}, row {count + 1}: column {extra!r} is not in the first row")
+                raise ContentError(f"{file}, row {count + 1}: column {extra!r} is not in the first row")
             marks = ", ".join("?" * len(columns))
             names = ", ".join(map(quote_identifier, columns))
             execute(
                 conn,
                 f"insert into main.{quote_identifier(table)}({names}) values ({marks})",
-                [_stored(row.get(column)) for column in columns],
+                [_stored(row.get(column), file, count + 1, column) for column in columns],
             )
             count += 1
         if columns is None:
-            raise ConfigurationError(f"{file}: there are no rows")
+            raise ContentError(f"{file}: there are no rows")
     tell(as_json, f"{table}: {count:,} rows imported", table=table, rows=count)
 
 
 def export_command(
-    database: Annotated[
-        Path, typer.Argument(help="The SQLite file.", exists=True, dir_okay=False, show_default=False)
-    ],
-    table: Annotated[str, typer.Argument(help="The table.", show_default=False)],
+    database: ExistingDatabase,
+    table: TableName,
     file: Annotated[
-        Path, typer.Argument(help="The file to write, - for standard output.", show_default=False)
+        Path,
+        typer.Argument(
+            help="The file to write, - for standard output.", show_default=False, metavar="TARGET"
+        ),
     ],
     form: Format = None,
     as_json: AsJson = False,
@@ -111,11 +133,10 @@ def export_command(
     """
     kind = _format(file, form)
     with opened(database, write=False) as conn:
+        check_table(conn, table)
         name = quote_identifier(table)
         info = execute(conn, f"pragma main.table_xinfo({name})")
         columns = [row[1] for row in info if row[6] != 1]
-        if not columns:
-            raise ConfigurationError(f"there is no table {table!r}")
         selected = ", ".join(map(quote_identifier, columns))
         rows = execute(conn, f"select {selected} from main.{name}")
     _write(file, kind, columns, rows)
@@ -125,18 +146,26 @@ def export_command(
         tell(as_json, f"{file}: {len(rows):,} rows", file=str(file), rows=len(rows))
 
 
-def _format(file: Path, asked: str | None) -> str:
+def _format(file: Path, asked: str | None, known: tuple[str, ...] = _FORMATS) -> str:
     kind = asked or file.suffix.lstrip(".").lower()
     kind = {"ndjson": "jsonl", "pq": "parquet"}.get(kind, kind)
     if kind not in _FORMATS:
-        raise ConfigurationError(
-            f"{file}: expected a .csv, .jsonl or .parquet file, a file of another package with vectors, or --format"
-        )
+        if asked is not None:
+            raise ConfigurationError(f"--format: expected {', '.join(known)}, got {asked!r}")
+        if str(file) == "-":
+            raise ConfigurationError(f"-: say what it is, --format {' or '.join(_PIPED)}")
+        other = ", a file of another package with vectors" if len(known) > len(_FORMATS) else ""
+        raise ConfigurationError(f"{file}: expected a .csv, .jsonl or .parquet file{other}, or --format")
     return kind
 
 
 def _make_table(conn: Any, table: str, columns: list[str], first: dict[str, Any]) -> None:
-    if execute(conn, "select 1 from main.sqlite_master where name = ? collate nocase", (table,)):
+    info = execute(conn, f"pragma main.table_xinfo({quote_identifier(table)})")
+    if info:
+        there = [row[1] for row in info]
+        missing = [name for name in columns if name.lower() not in map(str.lower, there)]
+        if missing:
+            raise ContentError(f"{table} has no column {missing[0]!r}; it has {', '.join(there)}")
         return
     # Without a declared type a value stays what it is in the file.
     declared = ["id integer primary key"] if "id" not in map(str.lower, columns) else []
@@ -159,7 +188,10 @@ def _read(file: Path, kind: str) -> Iterator[dict[str, Any]]:
     stream = sys.stdin if str(file) == "-" else open(file, encoding="utf-8-sig", newline="")  # noqa: SIM115
     try:
         if kind == "csv":
-            yield from read_csv(stream, str(file))
+            try:
+                yield from read_csv(stream, str(file))
+            except ConfigurationError as error:
+                raise ContentError(str(error)) from None
             return
         for number, line in enumerate(stream, 1):
             if not line.strip():
@@ -167,14 +199,14 @@ def _read(file: Path, kind: str) -> Iterator[dict[str, Any]]:
             try:
                 record = json.loads(line)
             except json.JSONDecodeError as error:
-                raise ConfigurationError(
+                raise ContentError(
                     f"{file}, line {number}, column {error.colno}: expected a JSON object, {error.msg}"
                 ) from None
             if not isinstance(record, dict):
-                raise ConfigurationError(f"{file}, line {number}: expected a JSON object")
+                raise ContentError(f"{file}, line {number}: expected a JSON object")
             yield record
     except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{file}: expected UTF-8, {error.reason}") from None
+        raise ContentError(f"{file}: expected UTF-8, {error.reason}") from None
     finally:
         if stream is not sys.stdin:
             stream.close()
@@ -214,9 +246,9 @@ def _parquet(file: Path) -> Iterator[Any]:
     except OSError as error:
         if error.filename is not None:
             raise
-        raise ConfigurationError(f"{file}: {error}") from None  # bytes that are damaged, among others
+        raise ContentError(f"{file}: {error}") from None  # bytes that are damaged, among others
     except pyarrow.ArrowException as error:
-        raise ConfigurationError(f"{file}: {error}") from None
+        raise ContentError(f"{file}: {error}") from None
 
 
 def _blob(value: bytes) -> dict[str, object]:
@@ -224,13 +256,17 @@ def _blob(value: bytes) -> dict[str, object]:
     return {"$base64": True, "encoded": base64.b64encode(value).decode()}
 
 
-def _stored(value: Any) -> Any:
+def _stored(value: Any, file: Path, row: int, column: str) -> Any:
     """Lists and objects as JSON text, except those that stand for a blob."""
     if isinstance(value, dict) and set(value) == {"$base64", "encoded"} and value["$base64"] is True:
         with contextlib.suppress(binascii.Error, TypeError, ValueError):
             return base64.b64decode(value["encoded"], validate=True)
     if isinstance(value, (list, dict)):
         return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ContentError(
+            f"{file}, row {row}, column {column!r}: SQLite's integers have 64 bits, {value} needs more"
+        )
     return value
 
 

@@ -53,14 +53,12 @@ def form_of(file: Path) -> str | None:
 
 def import_vectors(database: Path, table: str, file: Path, form: str, choice: Choice, as_json: bool) -> None:
     """Make the table of what the file has."""
-    from rich.progress import Progress
-
     with contextlib.ExitStack() as stack:
         if database.exists() and database.samefile(file):
             connection.connect(database).close()  # sets the journal mode, before anybody reads
         source = _source(stack, file, form, choice)
-        conn = stack.enter_context(opened(database))
-        progress = stack.enter_context(Progress(console=display.console(stderr=True)))
+        conn = stack.enter_context(opened(database, make=True))
+        progress = stack.enter_context(display.progress())
         task = progress.add_task(table, total=source.count)
         rows = load(conn, table, source, progress=lambda done, _: progress.update(task, completed=done))
     columns = [column.name for column in source.columns]

@@ -9,12 +9,16 @@ from typing import Annotated
 import typer
 
 from .. import _display as display
-from .output import AsJson, tell, tell_json
+from ..errors import ModelNotFoundError, UnknownNameError
+from .output import AsJson, existing_directory, tell, tell_json
 
 app = typer.Typer(help="Embedding models: what is here, fetch, import, remove.", no_args_is_help=True)
 
 Name = Annotated[
-    str, typer.Argument(help="minilm, hf:owner/name or hf:owner/name@revision.", show_default=False)
+    str,
+    typer.Argument(
+        help="minilm, hf:owner/name or hf:owner/name@revision.", show_default=False, metavar="NAME"
+    ),
 ]
 
 
@@ -58,7 +62,13 @@ def pull(name: Name = "minilm", as_json: AsJson = False) -> None:
 @app.command("import")
 def import_command(
     directory: Annotated[
-        Path, typer.Argument(help="A model as sentence-transformers lays it out.", show_default=False)
+        Path,
+        typer.Argument(
+            help="A model as sentence-transformers lays it out.",
+            show_default=False,
+            parser=existing_directory,
+            metavar="DIRECTORY",
+        ),
     ],
     name: Annotated[
         str | None,
@@ -78,14 +88,22 @@ def import_command(
 
 @app.command()
 def remove(
-    name: Annotated[str, typer.Argument(help="As `list` shows it.", show_default=False)],
+    name: Annotated[str, typer.Argument(help="As `list` shows it.", show_default=False, metavar="NAME")],
     as_json: AsJson = False,
 ) -> None:
     """Delete a model's files. Tables that use it cannot be searched until it is here again.
 
     Example: vssnative model remove local:e5
     """
+    from ..embedding.manage import list_models
     from ..embedding.manage import remove as delete
 
-    model = delete(name)
+    there = [model.name for model in list_models()]
+    try:
+        model = delete(name)
+    except ModelNotFoundError as error:
+        if name in there:
+            raise
+        names = ", ".join(there) or "none"
+        raise UnknownNameError(f"there is no model {name!r} here; there are: {names}") from error
     tell(as_json, f"{model.name}: removed", name=model.name, digest=model.digest, removed=True)

@@ -3,52 +3,60 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .. import _display as display
 from ..compat import sqlite_vss
-from .output import AsJson, opened, tell
+from .output import AsJson, ExistingDatabase, opened, tell
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
 
 
 def upgrade_command(
-    database: Annotated[
-        Path, typer.Argument(help="The SQLite file.", exists=True, dir_okay=False, show_default=False)
-    ],
-    table: Annotated[str | None, typer.Argument(help="Only this table.", show_default=False)] = None,
+    database: ExistingDatabase,
+    table: Annotated[
+        str | None, typer.Argument(help="Only this table.", show_default=False, metavar="TABLE")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Upgrade tables that sqlite-vss 0.1.2 wrote. Each is done whole or not at all; Ctrl-C leaves it as it was.
 
     Example: vssnative upgrade old.db
     """
-    from rich.progress import Progress
+    done: list[tuple[str, sqlite_vss.Upgraded | None]] = []
+    try:
+        with opened(database) as conn, display.progress() as progress:
+            names = sqlite_vss.old_tables(conn) if table is None else [table]
+            for name in names:
+                task = progress.add_task(name, total=None)
 
-    with opened(database) as conn, Progress(console=display.console(stderr=True)) as progress:
-        names = sqlite_vss.old_tables(conn) if table is None else [table]
-        for name in names:
-            task = progress.add_task(name, total=None)
+                def tell_progress(rows: int, total: int, task: TaskID = task) -> None:
+                    progress.update(task, total=max(total, 1), completed=rows)
 
-            def tell_progress(done: int, total: int, task: object = task) -> None:
-                progress.update(task, total=max(total, 1), completed=done)  # type: ignore[arg-type]
-
-            upgraded = sqlite_vss.upgrade(conn, name, progress=tell_progress)
-            progress.remove_task(task)
-            if upgraded is None:
-                tell(as_json, f"{name}: there was nothing to upgrade", table=name, rows=None)
-                continue
-            words = [f"{name}: {upgraded.rows:,} rows upgraded"]
-            for column in upgraded.columns:
-                words.append(f"{column.name}: {column.vectors:,} vectors")
-                if column.lossy:
-                    words[-1] += ", those that its codes stand for (the file has no others)"
-                if column.not_finite:
-                    words[-1] += f"; {column.not_finite:,} with NaN or infinity are NULL now"
-            tell(as_json, "\n  ".join(words), **asdict(upgraded))
+                done.append((name, sqlite_vss.upgrade(conn, name, progress=tell_progress)))
+                progress.remove_task(task)
+    finally:  # what is done stays done, whatever happened to the next table
+        for name, upgraded in done:
+            _tell_upgraded(as_json, name, upgraded)
     if not names:
         tell(as_json, f"{database}: no table is as sqlite-vss wrote it", table=None)
+
+
+def _tell_upgraded(as_json: bool, name: str, upgraded: sqlite_vss.Upgraded | None) -> None:
+    if upgraded is None:
+        tell(as_json, f"{name}: there was nothing to upgrade", table=name, rows=None)
+        return
+    words = [f"{name}: {upgraded.rows:,} rows upgraded"]
+    for column in upgraded.columns:
+        words.append(f"{column.name}: {column.vectors:,} vectors")
+        if column.lossy:
+            words[-1] += ", those that its codes stand for (the file has no others)"
+        if column.not_finite:
+            words[-1] += f"; {column.not_finite:,} with NaN or infinity are NULL now"
+    tell(as_json, "\n  ".join(words), **asdict(upgraded))
 
 
 __all__ = ["upgrade_command"]

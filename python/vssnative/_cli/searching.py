@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from .. import _display as display
+from .._advice import command
 from ..errors import ConfigurationError
-from .output import AsJson, ExistingDatabase, Params, TableName, opened, tell_json, values_of
+from .output import AsJson, ExistingDatabase, Params, TableName, from_input, opened, tell_json, values_of
 
 
 def search(
@@ -18,7 +18,9 @@ def search(
     query: Annotated[
         str,
         typer.Argument(
-            help="What to look for, in words; - reads it from standard input.", show_default=False
+            help="What to look for, in words; - reads it from standard input.",
+            show_default=False,
+            metavar="QUERY",
         ),
     ],
     k: Annotated[int, typer.Option("-k", help="How many rows.")] = 10,
@@ -29,7 +31,8 @@ def search(
         typer.Option("--select", "--show", help="A column to show; may be given several times."),
     ] = None,
     mode: Annotated[
-        str | None, typer.Option(help="vector (by meaning), text (by words), or hybrid (by both).")
+        Literal["vector", "text", "hybrid"] | None,
+        typer.Option(help="By meaning (vector), by words (text), or by both (hybrid)."),
     ] = None,
     full_text: Annotated[str | None, typer.Option(help="An FTS5 table of yours over the same rows.")] = None,
     recall: Annotated[float | None, typer.Option(help="Share of true neighbours wanted; 1 is exact.")] = None,
@@ -45,7 +48,7 @@ def search(
     """
     from .._search import search as find
 
-    words = sys.stdin.read().strip() if query == "-" else query
+    words = from_input(query)
     with opened(database, write=fresh) as conn:
         results = find(
             conn,
@@ -54,7 +57,7 @@ def search(
             k,
             where,
             values_of(params),
-            mode=mode,  # type: ignore[arg-type]
+            mode=mode,
             full_text=full_text,
             select=select,
             recall=recall,
@@ -64,20 +67,31 @@ def search(
     if as_json:
         tell_json(*results.to_dicts())
         return
-    display.console().print(display.hits_table(results, results.columns, words))
+    console = display.console()
+    if results:
+        console.print(
+            display.hits_table(results, results.columns, words, keys=results.key_columns, width=console.width)
+        )
+    else:
+        typer.echo("no rows found", err=True)
     if results.pending:
-        typer.echo(f"{results.pending:,} rows are new or changed since: vssnative sync {database}", err=True)
+        typer.echo(
+            f"{results.pending:,} rows are new or changed since: {command('sync', file=database)}", err=True
+        )
 
 
 def explain(
     database: ExistingDatabase,
     table: TableName,
-    query: Annotated[str, typer.Argument(help="A query, in words.", show_default=False)],
+    query: Annotated[
+        str,
+        typer.Argument(
+            help="A query, in words; - reads it from standard input.", show_default=False, metavar="QUERY"
+        ),
+    ],
     k: Annotated[int, typer.Option("-k", help="How many rows.")] = 10,
     recall: Annotated[float | None, typer.Option(help="Share of true neighbours wanted.")] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="As it is: one JSON object for each embedded column.")
-    ] = True,
+    as_json: AsJson = False,
 ) -> None:
     """Tell what a search looks at, where its time goes, and the recall it reaches; takes as long as an exact search.
 
@@ -94,7 +108,11 @@ def explain(
             raise ConfigurationError(
                 f"{table}: its vectors are in columns of its own, where every row is looked at"
             )
-        [vector] = query_vectors(generation, [query], None)
+        [vector] = query_vectors(generation, [from_input(query)], None)
         for field in generation.fields:
             index = Index(conn, generation.vss_table, field.vector_column)
-            tell_json({"column": field.name, **index.explain(vector, k, recall=recall)})
+            found = index.explain(vector, k, recall=recall)
+            if as_json:
+                tell_json({"column": field.name, **found})
+            else:
+                display.console().print(display.stats_tables(f"{embedding.name}.{field.name}", found))

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .. import _display as display
+from .._advice import command
+from ..errors import ConfigurationError
+from .failures import about
 from .output import (
     NO_EMBEDDINGS,
     AsJson,
@@ -21,12 +28,14 @@ from .output import (
 )
 
 if TYPE_CHECKING:
-    from .._sync import Report
+    from .._sync import Event, Report, Status
 
 
 def sync(
     database: ExistingDatabase,
-    table: Annotated[str | None, typer.Argument(help="Only this table.", show_default=False)] = None,
+    table: Annotated[
+        str | None, typer.Argument(help="Only this table.", show_default=False, metavar="TABLE")
+    ] = None,
     limit: Annotated[int | None, typer.Option(help="Rows to work on at most.")] = None,
     where: Annotated[
         str | None, typer.Option(help='Only rows for which this SQL holds, e.g. "id > ?".')
@@ -46,6 +55,9 @@ def sync(
     from .._sync import status as ask
     from .._sync import sync as run
 
+    if where is not None and table is None:
+        place = command("sync", "TABLE", file=database)
+        raise ConfigurationError(f"--where is a condition on one table, say which: {place} --where ...")
     with opened(database) as conn:
         if table is None and not ask(conn):
             tell(as_json, NO_EMBEDDINGS.format(database), rows=0)
@@ -53,7 +65,7 @@ def sync(
         result = run(
             conn,
             table,
-            progress=not quiet and not as_json,
+            progress=not quiet and not as_json and sys.stderr.isatty(),
             limit=limit,
             where=where,
             params=values_of(params),
@@ -70,30 +82,120 @@ def sync(
         )
     for one in embeddings:
         if one.paused:
-            typer.echo(f"{one.name} is paused; vssnative resume {database} {one.name} ends that", err=True)
+            typer.echo(
+                f"{one.name} is paused; {command('resume', one.name, file=database)} ends that", err=True
+            )
+    if result.dead and not as_json:
+        typer.echo(
+            f"{command('dead', table or 'TABLE', file=database)} says why texts were given up", err=True
+        )
 
 
 def worker(
     database: ExistingDatabase,
-    table: Annotated[str | None, typer.Argument(help="Only this table.", show_default=False)] = None,
+    table: Annotated[
+        str | None, typer.Argument(help="Only this table.", show_default=False, metavar="TABLE")
+    ] = None,
     rate_limit: Annotated[float | None, typer.Option(help="Texts per second at most.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Embed what is new or changed, for ever. Ctrl-C or SIGTERM ends it after the batch that it is at.
+
+    It says on standard error what it does; with --json on standard output, an event a line.
 
     Example: vssnative worker blog.db --rate-limit 100
     """
     from .._catalog.records import load_embeddings
     from .._sync import Settings, Worker
+    from .._sync import status as ask
 
-    if table is not None:  # a name that is not there would be looked for, for ever
-        with opened(database, write=False) as conn:
+    log = _WorkerLog(database, quiet=quiet, as_json=as_json)
+    settings = Settings(rate_limit=rate_limit)
+    with opened(database, write=False) as conn:
+        if table is not None:  # a name that is not there would be looked for, for ever
             load_embeddings(conn, table)
-    Worker(database, table, settings=Settings(rate_limit=rate_limit)).run()
+        found = ask(conn, table)
+    with about(database):
+        log.started(found)
+        try:
+            Worker(database, table, settings=settings, on_event=log.happened).run()
+        finally:
+            log.ended()
+
+
+class _WorkerLog:
+    """What a worker tells: sentences on standard error, or JSON on standard output."""
+
+    def __init__(self, database: Path, *, quiet: bool, as_json: bool) -> None:
+        self._database = database
+        self._quiet = quiet
+        self._as_json = as_json
+        self._rows = 0
+        self._texts = 0
+        self._since = time.monotonic()
+
+    def started(self, found: Sequence[Status]) -> None:
+        """That it begins, and with what."""
+        tables = [{"name": one.name, "model": one.model, "pending": one.pending} for one in found]
+        words = "; ".join(f"{one.name} by {one.model}, {one.pending:,} rows pending" for one in found)
+        self._tell("started", f"started: {words or 'no table has embeddings yet'}", tables=tables)
+
+    def happened(self, event: Event) -> None:
+        """One event of the worker's."""
+        details = event.details
+        if event.kind == "batch":
+            self._rows += details["rows"]
+            self._texts += details["texts"]
+            if not any(details.values()):  # nothing but failures, which are told one by one
+                return
+        words = _words_of(event)
+        self._tell(event.kind, words, error=event.kind in _TROUBLES, name=event.embedding, **details)
+
+    def ended(self) -> None:
+        """What it has done in all."""
+        seconds = round(time.monotonic() - self._since, 1)
+        words = f"ended: {self._rows:,} rows done, {self._texts:,} texts embedded in {seconds:,} s"
+        self._tell("ended", words, rows=self._rows, texts=self._texts, seconds=seconds)
+
+    def _tell(self, kind: str, words: str, *, error: bool = False, **values: object) -> None:
+        if self._as_json:
+            if error or not self._quiet:
+                tell_json({"event": kind, "file": str(self._database), **values, "at": round(time.time(), 3)})
+        elif error or not self._quiet:
+            clock = time.strftime("%H:%M:%S")
+            typer.echo(f"{clock} {self._database}: {display.printable(words)}", err=True)
+
+
+_TROUBLES = frozenset({"failed", "dead", "paused", "broken"})
+
+
+def _words_of(event: Event) -> str:
+    name, details = event.embedding, event.details
+    reason = details.get("reason")
+    if event.kind == "batch":
+        removed = f", vectors of {details['removed']:,} removed" if details["removed"] else ""
+        return f"{name}: {details['rows']:,} rows done, {details['texts']:,} texts embedded{removed}"
+    if event.kind == "failed":
+        return f"{name}: row {details['row_id']}, {details['field']} failed: {reason}"
+    if event.kind == "dead":
+        return f"{name}: row {details['row_id']}, {details['field']} is given up: {reason}"
+    if event.kind == "paused":
+        return f"{name}: its model is paused for {details['seconds']:,.1f} s: {reason}"
+    if event.kind == "switched":
+        return f"{name}: the change of model is complete, searches use the new vectors"
+    if event.kind == "mended":
+        return f"{name}: triggers or tables were lost, they are back"
+    if event.kind == "broken":
+        return f"{name}: cannot go on: {reason}"
+    return f"{name}: {event.kind}"
 
 
 def status(
     database: ExistingDatabase,
-    table: Annotated[str | None, typer.Argument(help="Only this table.", show_default=False)] = None,
+    table: Annotated[
+        str | None, typer.Argument(help="Only this table.", show_default=False, metavar="TABLE")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Tell how far each table's embeddings are.
@@ -109,9 +211,13 @@ def status(
         tell_json(*map(dataclasses.asdict, found))
         return
     for one in found:
-        console.print(display.pairs_table(one.name, dataclasses.asdict(one)))
+        pairs = {
+            **{name: value for name, value in dataclasses.asdict(one).items() if name != "name"},
+            "coverage": f"{one.coverage:.1%}",
+        }
+        console.print(display.pairs_table(one.name, pairs))
     if not found:
-        console.print(NO_EMBEDDINGS.format(database))
+        typer.echo(NO_EMBEDDINGS.format(database))
 
 
 def pause(database: ExistingDatabase, table: TableName, as_json: AsJson = False) -> None:
@@ -123,7 +229,12 @@ def pause(database: ExistingDatabase, table: TableName, as_json: AsJson = False)
 
     with opened(database) as conn:
         hold(conn, table)
-    tell(as_json, f"{table}: paused; vssnative resume goes on", name=table, paused=True)
+    tell(
+        as_json,
+        f"{table}: paused; {command('resume', table, file=database)} ends that",
+        name=table,
+        paused=True,
+    )
 
 
 def resume(database: ExistingDatabase, table: TableName, as_json: AsJson = False) -> None:
@@ -135,7 +246,7 @@ def resume(database: ExistingDatabase, table: TableName, as_json: AsJson = False
 
     with opened(database) as conn:
         go_on(conn, table)
-    tell(as_json, f"{table}: goes on; now: vssnative sync {database}", name=table, paused=False)
+    tell(as_json, f"{table}: goes on; now: {command('sync', file=database)}", name=table, paused=False)
 
 
 def dead(database: ExistingDatabase, table: TableName, as_json: AsJson = False) -> None:
@@ -149,6 +260,9 @@ def dead(database: ExistingDatabase, table: TableName, as_json: AsJson = False) 
         letters = dead_letters(conn, table)
     if as_json:
         tell_json(*map(dataclasses.asdict, letters))
+        return
+    if not letters:
+        typer.echo(f"{table}: nothing was given up")
         return
     rows = [(letter.row_id, letter.field, letter.attempts, letter.reason) for letter in letters]
     title = f"{table}: {len(rows):,} given up"
@@ -164,7 +278,12 @@ def retry(database: ExistingDatabase, table: TableName, as_json: AsJson = False)
 
     with opened(database) as conn:
         rows = retry_dead(conn, table)
-    tell(as_json, f"{table}: {rows:,} rows queued again; now: vssnative sync {database}", rows=rows)
+    words = (
+        f"{rows:,} rows queued again; now: {command('sync', file=database)}"
+        if rows
+        else "nothing was given up"
+    )
+    tell(as_json, f"{table}: {words}", rows=rows)
 
 
 def verify(
@@ -185,7 +304,7 @@ def verify(
         tell_json({**dataclasses.asdict(report), "ok": report.ok})
     else:
         title = f"{report.name}: {report.verdict}"
-        display.console().print(display.pairs_table(title, _counts(report)))
+        display.console().print(display.pairs_table(title, _counts(report), _OF_REPORTS))
     if not report.ok:
         raise typer.Exit(1)
 
@@ -202,14 +321,28 @@ def repair(
     from .._sync import repair as mend
 
     with opened(database) as conn:
-        report = mend(conn, table, progress=not as_json)
+        report = mend(conn, table, progress=not as_json and sys.stderr.isatty())
     if as_json:
         tell_json(dataclasses.asdict(report))
         return
     if report.ok:
         typer.echo(f"{report.name}: nothing was wrong; {report.checked:,} rows looked at")
         return
-    display.console().print(display.pairs_table(f"{report.name}: found and mended", _counts(report)))
+    display.console().print(
+        display.pairs_table(f"{report.name}: found and mended", _counts(report), _OF_REPORTS)
+    )
+
+
+_OF_REPORTS = {
+    "checked": "rows of the table",
+    "missing": "rows with a text and no vector of it",
+    "stale": "vectors of an earlier text",
+    "orphaned": "vectors of rows that are gone",
+    "stray": "vectors that no record accounts for",
+    "wrong": "vectors, of the sample, that the model makes otherwise",
+    "words": "rows that the full-text index has otherwise",
+    "problem": "what is lost or gone",
+}
 
 
 def _counts(report: Report) -> dict[str, object]:

@@ -12,14 +12,27 @@ import typer
 from .. import _display as display
 from .._catalog.records import load_embedding
 from .._connection import execute, transaction
-from ..errors import ConfigurationError, MigrationError
-from .output import AsJson, ExistingDatabase, opened, tell, tell_json
+from ..errors import ConfigurationError, MigrationError, UnknownNameError
+from .output import AsJson, ExistingDatabase, file_to_look_into, opened, tell, tell_json
 from .vectors import array_of
 
 AnyTable = Annotated[
-    str, typer.Argument(help="A vss0 table, or a table that has embeddings.", show_default=False)
+    str,
+    typer.Argument(help="A vss0 table, or a table that has embeddings.", show_default=False, metavar="TABLE"),
 ]
-OneColumn = Annotated[str | None, typer.Argument(help="Only this vector column.", show_default=False)]
+OneColumn = Annotated[
+    str | None, typer.Argument(help="Only this vector column.", show_default=False, metavar="COLUMN")
+]
+
+
+_OF_RECALL = {
+    "asked": "the recall that searches were asked for",
+    "recall": "what they reached",
+    "low": "the lower end of its 95 % interval",
+    "high": "the upper end",
+    "scanned": "share of the codes that they looked at",
+    "every_row": "share of the queries that looked at every row",
+}
 
 
 def info(
@@ -30,7 +43,6 @@ def info(
 
     Example: vssnative info blog.db
     """
-    console = display.console()
     with opened(database, write=False) as conn:
         rows: list[tuple[object, ...]] = []
         for table in _vss_tables(conn):
@@ -45,12 +57,17 @@ def info(
     if as_json:
         tell_json(*(dict(zip(headers, row, strict=True)) for row in rows))
         return
-    console.print(display.rows_table(f"{database}: vss0 tables", headers, rows))
+    if not rows:
+        typer.echo(f"{database}: no vss0 tables")
+        return
+    display.console().print(display.rows_table(f"{database}: vss0 tables", headers, rows))
 
 
 def check(
     database: ExistingDatabase,
-    table: Annotated[str | None, typer.Argument(help="Only this vss0 table.", show_default=False)] = None,
+    table: Annotated[
+        str | None, typer.Argument(help="Only this vss0 table.", show_default=False, metavar="TABLE")
+    ] = None,
     repair: Annotated[
         bool, typer.Option("--repair", help="Mend what can be mended, and say what was lost.")
     ] = False,
@@ -66,7 +83,8 @@ def check(
             if words != "ok":
                 faults = True
                 tell(as_json, f"file: {words}", table=None, found=words)
-        for name in _vss_tables(conn) if table is None else [table]:
+        names = _vss_tables(conn) if table is None else [_vss_table(conn, table)]
+        for name in names:
             if repair:
                 with transaction(conn):
                     [(words,)] = execute(conn, "select vss_repair(?)", [name])
@@ -74,6 +92,8 @@ def check(
             [(words,)] = execute(conn, "select vss_check(?)", [name])
             faults |= words != "ok"
             tell(as_json, f"{name}: {words}", table=name, found=words)
+        if not names and not faults and not as_json:
+            typer.echo(f"{database}: ok; no vss0 tables")
     if faults:
         raise typer.Exit(1)
 
@@ -95,7 +115,7 @@ def stats(
             if as_json:
                 tell_json({"table": vss_table, "column": name, **json.loads(text)})
             else:
-                display.console().print(display.pairs_table(f"{vss_table}.{name}", json.loads(text)))
+                display.console().print(display.stats_tables(f"{vss_table}.{name}", json.loads(text)))
 
 
 def measure_recall(
@@ -104,7 +124,10 @@ def measure_recall(
     column: OneColumn = None,
     queries: Annotated[
         Path | None,
-        typer.Option(help="A .npy file of queries (nq, dim); else 500 rows of the table are asked."),
+        typer.Option(
+            help="A .npy file of queries (nq, dim); else 500 rows of the table are asked.",
+            parser=file_to_look_into,
+        ),
     ] = None,
     k: Annotated[int, typer.Option("-k", help="How many neighbours.")] = 10,
     recall: Annotated[
@@ -126,7 +149,7 @@ def measure_recall(
             if as_json:
                 tell_json({"table": vss_table, "column": name, **found})
             else:
-                display.console().print(display.pairs_table(f"{vss_table}.{name}", found))
+                display.console().print(display.pairs_table(f"{vss_table}.{name}", found, _OF_RECALL))
 
 
 def optimize(
@@ -139,10 +162,8 @@ def optimize(
 
     Example: vssnative optimize blog.db posts
     """
-    from rich.progress import Progress
-
-    console = display.console(stderr=True)
-    with opened(database) as conn, Progress(console=console, disable=not console.is_terminal) as progress:
+    done: dict[str, int] = {}
+    with opened(database) as conn, display.progress() as progress:
         vss_table, columns = _vector_columns(conn, table, column)
         for name in columns:
             task = progress.add_task(f"{vss_table}.{name}", total=None)
@@ -152,10 +173,12 @@ def optimize(
                     [(text,)] = execute(conn, "select vss_optimize(?, ?, ?)", [vss_table, name, cell])
                 step = json.loads(text)
                 cell = step["next"]
-                done = step["cells"] if cell is None else cell
-                progress.update(task, total=max(step["cells"], 1), completed=max(done, int(cell is None)))
-            words = f"{vss_table}.{name}: {step['cells']:,} cells gone through"
-            tell(as_json, words, table=vss_table, column=name, cells=step["cells"])
+                through = step["cells"] if cell is None else cell
+                progress.update(task, total=max(step["cells"], 1), completed=max(through, int(cell is None)))
+            done[name] = step["cells"]
+    for name, cells in done.items():
+        words = f"{vss_table}.{name}: {cells:,} cells gone through"
+        tell(as_json, words, table=vss_table, column=name, cells=cells)
 
 
 def _vector_columns(conn: sqlite3.Connection, table: str, column: str | None) -> tuple[str, list[str]]:
@@ -163,11 +186,13 @@ def _vector_columns(conn: sqlite3.Connection, table: str, column: str | None) ->
     [(text,)] = execute(conn, "select vss_describe(?)", [table])
     if text is not None:
         names = [one["name"] for one in json.loads(text)["columns"] if one["kind"] == "vector"]
+        if column is not None and column.lower() not in map(str.lower, names):
+            raise UnknownNameError(f"{table} has no vector column {column!r}; it has {', '.join(names)}")
         return table, names if column is None else [column]
     try:
         active = load_embedding(conn, table).active
     except MigrationError:
-        raise ConfigurationError(
+        raise UnknownNameError(
             f"there is no vss0 table {table!r}, and no table of that name has embeddings; vssnative info lists those of a file"
         ) from None
     if active.vss_table is None:
@@ -177,8 +202,15 @@ def _vector_columns(conn: sqlite3.Connection, table: str, column: str | None) ->
     fields = [field for field in active.fields if column in (None, field.name, field.vector_column)]
     if not fields:
         names = [field.name for field in active.fields]
-        raise ConfigurationError(f"{table}: no vectors of {column!r}; it has {', '.join(names)}")
+        raise UnknownNameError(f"{table}: no vectors of {column!r}; it has {', '.join(names)}")
     return active.vss_table, [field.vector_column for field in fields]
+
+
+def _vss_table(conn: sqlite3.Connection, table: str) -> str:
+    if table.lower() not in map(str.lower, _vss_tables(conn)):
+        there = ", ".join(_vss_tables(conn)) or "none"
+        raise UnknownNameError(f"there is no vss0 table {table!r}; there are: {there}")
+    return table
 
 
 def _vss_tables(conn: sqlite3.Connection) -> list[str]:

@@ -11,7 +11,19 @@ import typer
 from .. import _display as display
 from .._connection import execute, transaction
 from ..errors import ConfigurationError
-from .output import AsJson, Database, ExistingDatabase, Matrix, opened, tell, tell_json
+from .output import (
+    AsJson,
+    Database,
+    ExistingDatabase,
+    Matrix,
+    Params,
+    Queries,
+    file_to_look_into,
+    opened,
+    tell,
+    tell_json,
+    values_of,
+)
 
 app = typer.Typer(help="Vectors of your own, from .npy files.", no_args_is_help=True)
 
@@ -22,7 +34,10 @@ def index_add(
     matrix: Matrix,
     ids: Annotated[
         Path | None,
-        typer.Option(help="A .npy file of int64 (n,); counted from the first free id if left out."),
+        typer.Option(
+            help="A .npy file of int64 (n,); counted from the first free id if left out.",
+            parser=file_to_look_into,
+        ),
     ] = None,
     table: Annotated[str, typer.Option(help="The vss0 table, made where it does not exist.")] = "vss_vectors",
     column: Annotated[str, typer.Option(help="Its vector column.")] = "embedding",
@@ -39,7 +54,7 @@ def index_add(
     from .._index import Index
 
     vectors = array_of(matrix)
-    with opened(database) as conn:
+    with opened(database, make=True) as conn:
         index = Index(conn, table, column, metric=metric)
         with transaction(conn):
             if ids is not None:
@@ -55,11 +70,12 @@ def index_add(
 @app.command("search")
 def index_search(
     database: ExistingDatabase,
-    queries: Matrix,
+    queries: Queries,
     k: Annotated[int, typer.Option("-k", help="How many rows for each query.")] = 10,
     table: Annotated[str, typer.Option(help="The vss0 table.")] = "vss_vectors",
     column: Annotated[str, typer.Option(help="Its vector column.")] = "embedding",
     where: Annotated[str | None, typer.Option(help="A condition in SQL over the table's columns.")] = None,
+    params: Params = None,
     recall: Annotated[float | None, typer.Option(help="Share of true neighbours wanted; 1 is exact.")] = None,
     output: Annotated[
         Path | None, typer.Option(help="Write ids and distances to this .npz file instead of showing them.")
@@ -76,7 +92,9 @@ def index_search(
 
     vectors = array_of(queries)
     with opened(database, write=False) as conn:
-        found, distances = Index(conn, table, column).search(vectors, k, where=where, recall=recall)
+        found, distances = Index(conn, table, column).search(
+            vectors, k, where=where, params=values_of(params), recall=recall
+        )
     if output is not None:
         np.savez(output, ids=found, distances=distances)
         words = f"{output}: ids {found.shape}, distances {distances.shape}"

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Literal, NamedTuple, TypeAlias
 
+from .._advice import Advice
 from ..errors import ConnectionSetupError, ExtensionLoadError
 from .drivers import Driver, driver_of
 from .failures import told_error
@@ -79,10 +80,15 @@ def load_into(conn: Raw) -> Way:
     lines = "\n".join(f"  {number}. {reason}" for number, reason in enumerate(tried, 1))
     raise ExtensionLoadError(
         f"vss0 could not be loaded into this {driver.name} connection (SQLite {version}, Python"
-        f" {sys.version.split()[0]}).\nTried:\n{lines}\nWhat to do: open the database with a driver that can"
-        " load extensions, for example `pip install pysqlite3-binary` and vssnative.connect(path,"
-        " driver=pysqlite3), or `pip install apsw`; `vssnative doctor` shows what this machine has.",
+        f" {sys.version.split()[0]}).\nTried:\n{lines}\nWhat to do",
         tuple(tried),
+        advice=Advice(
+            "open the database with a driver that can load extensions, for example `pip install pysqlite3-binary` and"
+            " vssnative.connect(path, driver=pysqlite3), or `pip install apsw`; `vssnative doctor` shows what this"
+            " machine has.",
+            "install vssnative into another Python, whose sqlite3 can load extensions; `vssnative doctor` shows what"
+            " this machine has.",
+        ),
     )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import _core
+from .._advice import Advice
 from .._connection import Connection, driver_error, execute, is_corrupt, load, told_error
 from .._sql import quote_identifier
 from ..errors import (
@@ -281,7 +282,8 @@ class Column:
             message = str(error)
             if "exists already" in message:
                 words = message.partition(";")[0]
-                raise DuplicateIdError(f"{words}; add(..., replace=True) replaces its vector") from error
+                advice = Advice("add(..., replace=True) replaces its vector", "--replace replaces its vector")
+                raise DuplicateIdError(words, advice=advice) from error
             if message.startswith("vss_buffer: row"):
                 words = message.partition(": ")[2]
                 raise InvalidVectorError(f'table "{self.table}", column "{self.column}": {words}') from error

@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .._advice import Advice, command
 from .._catalog.records import EmbeddingConfig
 from .._connection import Connection, driver_error, execute
 from .._sql import quote_identifier
@@ -42,9 +43,14 @@ def words_of(
     """
     if mode == "vector" or full_text is False:
         if isinstance(full_text, str) or full_text is True:
-            raise QueryError("mode='vector' looks at no words; leave full_text out")
+            raise QueryError(
+                "a search by vectors alone looks at no words",
+                advice=Advice(
+                    "leave full_text out, or mode='vector'", "leave --full-text out, or --mode vector"
+                ),
+            )
         if mode not in (None, "vector"):
-            raise QueryError(f"mode={mode!r} needs a full-text index, and full_text is False")
+            raise QueryError(f"a search by mode {mode!r} needs a full-text index, and full_text is False")
         return None
     if isinstance(full_text, str):
         words = Words(
@@ -60,8 +66,13 @@ def words_of(
         return Words(table, True, _is_trigram(conn, table))
     if full_text is True or mode is not None:
         raise QueryError(
-            f"{embedding.name} has no full-text index: add_embeddings(..., full_text=True) makes and keeps one,"
-            " or name an FTS5 table of your own, full_text='...'"
+            f"{embedding.name} has no full-text index",
+            advice=Advice(
+                "add_embeddings(..., full_text=True) makes and keeps one, or name an FTS5 table of your own,"
+                " full_text='...'",
+                "add-embeddings with --full-text makes and keeps one, or name an FTS5 table of your own, --full-text"
+                " TABLE",
+            ),
         )
     return None
 
@@ -97,7 +108,7 @@ def text_places(
     except driver_error(conn) as error:
         if _PHRASES_REFUSED not in str(error):
             raise QueryError(
-                f"full_text={words.table!r}: expected an FTS5 table over the rows; {error}"
+                f"full text {words.table!r}: expected an FTS5 table over the rows; {error}"
             ) from error
     # A table with detail=none or column knows no phrases, so each token must stand alone, cut as unicode61 would.
     tokens = list(dict.fromkeys(token for term in terms for token in _tokens(term)))
@@ -106,7 +117,7 @@ def text_places(
     try:
         return _ranked(conn, embedding, words, tokens, limit, candidates, stale)
     except driver_error(conn) as error:
-        raise QueryError(f"full_text={words.table!r}: {error}") from error
+        raise QueryError(f"full text {words.table!r}: {error}") from error
 
 
 def _by_parts(
@@ -232,7 +243,7 @@ def _check_table(conn: Connection, embedding: EmbeddingConfig, name: str) -> Non
     )
     if not found:
         raise QueryError(
-            f"full_text={name!r}: expected an FTS5 table over the rows; there is none of that name"
+            f"full text {name!r}: expected an FTS5 table over the rows; there is none of that name"
         )
     rowid_name(conn, embedding)
     sizes = f"{found[0][0]}_docsize"
@@ -242,7 +253,7 @@ def _check_table(conn: Connection, embedding: EmbeddingConfig, name: str) -> Non
         return
     if execute(conn, f"select 1 from main.{quote_identifier(embedding.source)} limit 1"):
         raise QueryError(
-            f"full_text={name!r}: the table is empty, {embedding.source} is not; with content= fill it by"
+            f"full text {name!r}: the table is empty, {embedding.source} is not; with content= fill it by"
             f" insert into {name}({name}) values ('rebuild')"
         )
 
@@ -278,8 +289,11 @@ def rowid_name(conn: Connection, embedding: EmbeddingConfig) -> str:
                 break
             return name
     raise QueryError(
-        f"{embedding.source} has no rowid (it is WITHOUT ROWID), so that an FTS5 table cannot say which row it"
-        " means; add_embeddings(..., full_text=True) keeps one that can"
+        f"{embedding.source} has no rowid (it is WITHOUT ROWID), so that an FTS5 table cannot say which row it means",
+        advice=Advice(
+            "add_embeddings(..., full_text=True) keeps one that can",
+            f"{command('add-embeddings', embedding.source)} ... --full-text keeps one that can",
+        ),
     )
 
 

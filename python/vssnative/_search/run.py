@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from .._advice import Advice, command
 from .._catalog.conditions import Condition, check_condition, condition_of
 from .._catalog.records import EmbeddingConfig, load_embedding
 from .._connection import Connection, exclusive, execute, in_its_thread, in_transaction, load, transaction
@@ -269,7 +270,13 @@ def search_many(
     if mode != "text":
         vectors = query_vectors(embedding.active, queries, embedder)
     elif max_distance is not None or recall is not None or columns is not None:
-        raise QueryError("mode='text' looks at no vectors: max_distance, recall and columns have no meaning")
+        raise QueryError(
+            "a search by words alone looks at no vectors",
+            advice=Advice(
+                "with mode='text', max_distance, recall and columns have no meaning",
+                "with --mode text, --recall has no meaning",
+            ),
+        )
 
     with _snapshot(conn):
         # Asked again: a switch of models between two snapshots would compare vectors of two models.
@@ -533,16 +540,22 @@ def _tell(embedding: EmbeddingConfig, results: Results, unready: bool, behind: W
     """Warn of answers that are less than they seem."""
     if unready and not results and results.pending:
         warnings.warn(
-            f"search of {embedding.name} found nothing, and {results.pending:,} rows are waiting for their vectors:"
-            " vssnative.sync(conn) embeds them",
-            VssWarning,
+            VssWarning(
+                f"search of {embedding.name} found nothing, and {results.pending:,} rows are waiting for their vectors",
+                advice=Advice("vssnative.sync(conn) embeds them", f"{command('sync')} embeds them"),
+            ),
             stacklevel=_callers_level(),
         )
     if behind is not None:
         warnings.warn(
-            f"search of {embedding.name}: the FTS5 table {behind.table} lacks the newest rows, so they are found by"
-            " vectors alone; triggers of its own keep such a table in step, or add_embeddings(full_text=True)",
-            VssWarning,
+            VssWarning(
+                f"search of {embedding.name}: the FTS5 table {behind.table} lacks the newest rows, so they are found by"
+                " vectors alone",
+                advice=Advice(
+                    "triggers of its own keep such a table in step, or add_embeddings(full_text=True)",
+                    "triggers of its own keep such a table in step, or add-embeddings with --full-text",
+                ),
+            ),
             stacklevel=_callers_level(),
         )
 

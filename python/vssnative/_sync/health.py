@@ -143,8 +143,7 @@ def _described(conn: Connection, embedding: EmbeddingConfig) -> Source:
         return describe(conn, embedding.source)
     except MigrationError as error:
         raise MigrationError(
-            f"{embedding.name}: {error}. drop_embeddings(conn, {embedding.name!r}) takes what is left of its"
-            " embeddings away"
+            f"{embedding.name}: {error}. To drop the embeddings {embedding.name!r} takes what is left of them away"
         ) from error
 
 
@@ -155,7 +154,7 @@ def mismatch_with(embedding: EmbeddingConfig, source: Source) -> str | None:
     if gone:
         return (
             f"{embedding.name}: table {source.table} has no column {', '.join(gone)} any more; rename it back, or"
-            " drop_embeddings and add_embeddings with the columns there are (the cache still knows their vectors)"
+            " drop the embeddings and add them with the columns there are (the cache still knows their vectors)"
         )
     if (
         tuple(column.name for column in source.key) != embedding.key_columns
@@ -163,10 +162,10 @@ def mismatch_with(embedding: EmbeddingConfig, source: Source) -> str | None:
     ):
         return (
             f"{embedding.name}: the primary key of {source.table} is no longer"
-            f" ({', '.join(embedding.key_columns)}); drop_embeddings and add_embeddings again"
+            f" ({', '.join(embedding.key_columns)}); drop the embeddings and add them again"
         )
     if embedding.uses_columns:
         lost = [f.blob_column for f in embedding.active.fields if f.blob_column.lower() not in present]
         if lost:
-            return f"{embedding.name}: the blob column {', '.join(lost)} is gone; drop_embeddings and add_embeddings again"
+            return f"{embedding.name}: the blob column {', '.join(lost)} is gone; drop the embeddings and add them again"
     return None

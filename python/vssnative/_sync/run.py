@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .._advice import Advice, command
 from .._catalog.conditions import check_condition, condition_of
 from .._catalog.records import load_embeddings
 from .._connection import Connection, in_its_thread, load, sleep
@@ -115,7 +116,13 @@ def sync(
             conn, "sync", "; in a test that rolls back, sync(conn, within=True) works inside of it"
         )
     if where is not None and table is None:
-        raise SyncError("where= is a condition on one table: say which, sync(conn, 'posts', where=...)")
+        raise SyncError(
+            "where is a condition on one table",
+            advice=Advice(
+                "say which: sync(conn, 'posts', where=...)",
+                f"say which: {command('sync', 'TABLE')} --where ...",
+            ),
+        )
     condition = condition_of(where, params)
     if limit is not None and limit < 0:
         raise ConfigurationError(f"limit must be a number of rows, 0 or more, not {limit!r}")
@@ -217,8 +224,11 @@ def _until_done(engine: Engine, bar: Progress, patience: float, *, once: bool) -
             if until - time.time() > left and not beyond:
                 cause = None if engine.outage is None else engine.outage.error
                 raise SyncError(
-                    f"{reason}; that is longer than patience={patience:g} s. What is embedded so far is kept; resume(conn,"
-                    " table) lets the model be asked again at once"
+                    f"{reason}; that is longer than the {patience:g} s of patience. What is embedded so far is kept",
+                    advice=Advice(
+                        "resume(conn, table) lets the model be asked again at once",
+                        f"{command('resume', 'TABLE')} lets the model be asked again at once",
+                    ),
                 ) from cause
         bar.waiting(None if waiting is None else waiting[1])
         # Somebody else may finish those rows, or edit them, before that.

@@ -243,7 +243,7 @@ def _status_of(conn: Connection, embedding: EmbeddingConfig) -> Status:
 
 def _waiting_for(conn: Connection, embedding: EmbeddingConfig, now: float) -> str | None:
     if embedding.paused:
-        return "pause(); resume() goes on"
+        return "it is paused until it is resumed"
     paused = pauses.reasons(conn)
     ends = [(*paused[g.model_digest], g.model_name) for g in embedding.live if g.model_digest in paused]
     if ends and len(ends) == len(embedding.live):

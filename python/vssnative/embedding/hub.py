@@ -225,7 +225,9 @@ def fetch(
     except HFValidationError as error:
         raise ConfigurationError(f"hf:{repository}: expected hf:owner/name: {error}") from None
     except GatedRepoError:
-        raise ModelNotFoundError(f"{where}: its owner grants access on request; give a token") from None
+        raise ModelNotFoundError(
+            f"{where}: its owner grants access on request; set HF_TOKEN to a token of yours"
+        ) from None
     except RevisionNotFoundError:
         raise ModelNotFoundError(f"{where}: the hub knows no such revision") from None
     except RepositoryNotFoundError:

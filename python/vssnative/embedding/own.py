@@ -173,8 +173,8 @@ def from_own_config(config: dict[str, Any]) -> Embedder:
         known = _given.get(str(config.get("digest")))
     if known is None:
         raise ModelNotFoundError(
-            f"model {config.get('name')!r} was given as an object, and no import path leads to it: hand it over,"
-            " embedder=..., or keep it in a module and name it 'module:attribute'"
+            f"model {config.get('name')!r} was given as an object, and no import path leads to it: hand it over"
+            " (embedder=... of the functions of Python), or keep it in a module and name it 'module:attribute'"
         )
     return known
 

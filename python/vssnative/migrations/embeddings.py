@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, overload
 
+from .._advice import Advice, command
 from .._catalog import full_text as full_text_index
 from .._catalog import triggers
 from .._catalog.enqueue import BACKFILL_PRIORITY, enqueue_all
@@ -41,6 +42,7 @@ from .estimate import Estimate, estimate_work
 _STORES = ("vss", "column", "both")
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _DROPS_COLUMNS = (3, 35)
+_OTHER_NAME = Advice("choose another with name=...", "choose another with --name")
 
 
 @dataclass(frozen=True)
@@ -298,7 +300,13 @@ def make_generation(
 
 def _fields(source: Source, columns: Sequence[str] | None, template: str | None) -> tuple[Field, ...]:
     if (columns is None) == (template is None):
-        raise ConfigurationError('give either columns=[...] or template="{title}\\n{summary}"')
+        raise ConfigurationError(
+            "expected columns, or a template of them, and not both",
+            advice=Advice(
+                'give either columns=[...] or template="{title}\\n{summary}"',
+                'give either -c COLUMN or --template "{title} {summary}"',
+            ),
+        )
     if template is not None:
         names = tuple(column_of(source, column) for column in template_columns(template))
         return (Field("content", names, template, "content_embedding"),)
@@ -420,8 +428,13 @@ def _existing(conn: Connection, wanted: EmbeddingConfig) -> EmbeddingConfig | No
             return found
         raise MigrationError(
             f"{found.name} has embeddings already, of {', '.join(f.name for f in newest.fields)} by"
-            f" {newest.model_name} (store {found.store!r}); what was asked for differs. change_model(conn,"
-            f" {found.name!r}, ...) changes model, columns, template or chunk; name=... adds a second set beside it."
+            f" {newest.model_name} (store {found.store!r}); what was asked for differs",
+            advice=Advice(
+                f"change_model(conn, {found.name!r}, ...) changes model, columns, template or chunk; name=... adds a"
+                " second set beside it",
+                f"{command('change-model', found.name)} changes model, columns, template or chunk; --name adds a second"
+                " set beside it",
+            ),
         )
     return None
 
@@ -431,10 +444,10 @@ def _check_free(conn: Connection, embedding: EmbeddingConfig, source: Source) ->
     if vss_table is not None and execute(
         conn, "select 1 from main.sqlite_master where name = ? collate nocase", (vss_table,)
     ):
-        raise MigrationError(f"the name {vss_table} is taken by something else; choose another with name=...")
+        raise MigrationError(f"the name {vss_table} is taken by something else", advice=_OTHER_NAME)
     if embedding.full_text is not None and full_text_index.is_there(conn, embedding):
         raise MigrationError(
-            f"the name {embedding.full_text.table} is taken by something else; choose another with name=..."
+            f"the name {embedding.full_text.table} is taken by something else", advice=_OTHER_NAME
         )
     if embedding.uses_columns:
         present = {column.lower() for column in source.columns}

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from .._advice import Advice, command
 from .._catalog.enqueue import BACKFILL_PRIORITY, EDIT_PRIORITY, enqueue_all
 from .._catalog.generations import (
     building_of,
@@ -75,13 +76,19 @@ def change_model(
         embedding = load_embedding(conn, table)
         if embedding.store == "column":
             raise MigrationError(
-                f"{embedding.name} keeps vectors in columns only, where two sets have no place beside each other;"
-                " drop_embeddings and add_embeddings again, or store='both'"
+                f"{embedding.name} keeps vectors in columns only, where two sets have no place beside each other",
+                advice=Advice(
+                    "drop_embeddings and add_embeddings again, or store='both'",
+                    f"{command('drop-embeddings', embedding.name)}, then add-embeddings again",
+                ),
             )
         if len(embedding.live) > 1:
             raise MigrationError(
-                f"{embedding.name}: a change to {embedding.live[-1].model_name} is under way; let sync finish it, or"
-                " cancel_change it first"
+                f"{embedding.name}: a change to {embedding.live[-1].model_name} is under way",
+                advice=Advice(
+                    "let sync finish it, or cancel_change it first",
+                    f"{command('sync')} finishes it, {command('cancel-change', embedding.name)} gives it up",
+                ),
             )
         active = embedding.active
         source = describe(conn, embedding.source)
@@ -206,8 +213,8 @@ def switch(conn: Connection, table: str, *, force: bool = False) -> EmbeddingCon
         missing = _missing(conn, embedding, building)
         if missing and not force:
             raise MigrationError(
-                f"{embedding.name}: {missing} rows have no vectors by {building.model_name} yet (queued or given"
-                " up); sync first, or force=True"
+                f"{embedding.name}: {missing} rows have no vectors by {building.model_name} yet (queued or given up)",
+                advice=Advice("sync first, or force=True", f"{command('sync')} first, or --force"),
             )
         make_active(conn, embedding, building, "switch")
     return load_embedding(conn, embedding.name)
@@ -228,7 +235,12 @@ def rollback_model(conn: Connection, table: str) -> EmbeddingConfig:
         embedding = load_embedding(conn, table)
         retired = [g for g in embedding.generations if g.state == "retired"]
         if len(embedding.live) > 1:
-            raise MigrationError(f"{embedding.name}: a change is under way; cancel_change it first")
+            raise MigrationError(
+                f"{embedding.name}: a change is under way",
+                advice=Advice(
+                    "cancel_change it first", f"{command('cancel-change', embedding.name)} gives it up"
+                ),
+            )
         if not retired:
             raise MigrationError(f"{embedding.name}: no earlier model's vectors are there to go back to")
         make_active(conn, embedding, retired[-1], "rollback_model")

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
@@ -21,6 +22,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from .._advice import Advice
 from ..errors import ConfigurationError, DamagedError, SchemaVersionError
 from .store import Store
 
@@ -186,7 +188,11 @@ def latest(store: Store) -> Catalog:
         names = [name for name in store.names(FOLDER) if name.endswith(".sqlite")]
         if not names:
             raise ConfigurationError(
-                f"{store.url}: there is no sharded index here; make one with ShardedIndex.create"
+                f"{store.url}: there is no sharded index here",
+                advice=Advice(
+                    "make one with ShardedIndex.create",
+                    f"vssnative shards create {shlex.quote(store.url)} --dim DIM makes one",
+                ),
             )
         with contextlib.suppress(FileNotFoundError):  # a vacuum removed it, so there is a newer one
             return _fetched(store, names[-1])

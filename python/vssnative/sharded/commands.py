@@ -23,14 +23,22 @@ app = typer.Typer(
     help="An index of many files, served by this machine or a Ray cluster.", no_args_is_help=True
 )
 
-Url = Annotated[str, typer.Argument(help="The directory or URL of the index.", show_default=False)]
+Url = Annotated[
+    str, typer.Argument(help="The directory or URL of the index.", show_default=False, metavar="URL")
+]
 EngineOption = Annotated[
     Literal["local", "ray"], typer.Option("--engine", help="Who serves and writes the shards.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line, for other programs.")]
 Numbers = Annotated[
     Path,
-    typer.Argument(help="A .npy file of float32 (n, dim).", exists=True, dir_okay=False, show_default=False),
+    typer.Argument(
+        help="A .npy file of float32 (n, dim).",
+        exists=True,
+        dir_okay=False,
+        show_default=False,
+        metavar="MATRIX",
+    ),
 ]
 
 
@@ -45,6 +53,7 @@ def create(
         list[str] | None,
         typer.Option(help="A column for --where, as NAME:TYPE, for example company:text; may be repeated."),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Make an empty index.
 
@@ -61,9 +70,8 @@ def create(
     with ShardedIndex.create(
         url, dim, metric, shards=shards, type=type, columns=columns, engine="local"
     ) as index:
-        typer.echo(
-            f"{index.url}: an empty index of {shards} shards, {dim} dimensions, {index.settings.metric}"
-        )
+        words = f"{index.url}: an empty index of {shards} shards, {dim} dimensions, {index.settings.metric}"
+        _tell(as_json, words, url=index.url, shards=shards, dim=dim, metric=index.settings.metric)
 
 
 @app.command()
@@ -75,31 +83,39 @@ def add(
         typer.Option(help="A .npy file of integers (n,).", exists=True, dir_okay=False, show_default=False),
     ],
     columns: Annotated[
-        Path | None, typer.Option(help="A .json file: an object of names and lists of n values.")
+        Path | None,
+        typer.Option(
+            help="A .json file: an object of names and lists of n values.", exists=True, dir_okay=False
+        ),
     ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace rows whose ids are there.")] = False,
     stage: Annotated[
         bool, typer.Option("--stage", help="Keep the rows for 'publish', do not show them yet.")
     ] = False,
     engine: EngineOption = "local",
+    as_json: AsJson = False,
 ) -> None:
     """Add the rows of a matrix and publish them, all or none.
 
     Example: vssnative shards add posts.shards vectors.npy --ids ids.npy
     """
-    values = None if columns is None else json.loads(columns.read_text("utf-8"))
+    values = None if columns is None else _columns_of(columns)
     with _opened(url, engine) as index:
         vectors = _array(matrix)
         version = index.add(_array(ids), vectors, values, replace=replace, publish=not stage)
         what = "staged; 'vssnative shards publish' shows them" if stage else f"published as version {version}"
-        typer.echo(f"{index.url}: {len(vectors):,} rows {what}")
+        words = f"{index.url}: {len(vectors):,} rows {what}"
+        _tell(as_json, words, url=index.url, rows=len(vectors), staged=stage, version=version)
 
 
 @app.command()
 def search(
     url: Url,
     queries: Annotated[
-        str, typer.Argument(help="A .npy file of float32 (nq, dim), or a text.", show_default=False)
+        str,
+        typer.Argument(
+            help="A .npy file of float32 (nq, dim), or a text.", show_default=False, metavar="QUERIES"
+        ),
     ],
     k: Annotated[int, typer.Option("-k", help="How many rows for each query.")] = 10,
     where: Annotated[
@@ -117,7 +133,11 @@ def search(
     """
     import numpy as np
 
-    wanted = _array(Path(queries)) if queries.endswith(".npy") else queries
+    wanted: Any = queries
+    if queries.endswith(".npy"):
+        if not Path(queries).is_file():
+            raise ConfigurationError(f"{queries}: there is no such file")
+        wanted = _array(Path(queries))
     with _opened(url, engine) as index:
         found = index.search(wanted, k, where=where, recall=recall, timeout=timeout, partial=partial)
     ids, distances = np.atleast_2d(found[0]), np.atleast_2d(found[1])
@@ -131,7 +151,8 @@ def search(
     ]
     headers = ("query", "rank", "id", "distance")
     if as_json:
-        typer.echo(json.dumps([dict(zip(headers, row, strict=True)) for row in rows]))
+        for row in rows:
+            typer.echo(display.json_line(dict(zip(headers, row, strict=True))))
     else:
         display.console().print(display.rows_table(url, headers, [(q, r, str(i), d) for q, r, i, d in rows]))
 
@@ -146,7 +167,7 @@ def status(url: Url, as_json: AsJson = False) -> None:
         found = index.status()
         versions = index.versions()
     if as_json:
-        typer.echo(json.dumps(dataclasses.asdict(found)))
+        typer.echo(display.json_line(dataclasses.asdict(found)))
         return
     console = display.console()
     told: dict[str, Any] = {
@@ -164,49 +185,65 @@ def status(url: Url, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def publish(url: Url, engine: EngineOption = "local") -> None:
+def publish(url: Url, engine: EngineOption = "local", as_json: AsJson = False) -> None:
     """Publish all staged changes as one version.
 
     Example: vssnative shards publish posts.shards
     """
     with _opened(url, engine) as index:
-        typer.echo(f"{index.url}: version {index.publish()} with {len(index):,} rows")
+        version = index.publish()
+        words = f"{index.url}: version {version} with {len(index):,} rows"
+        _tell(as_json, words, url=index.url, version=version, rows=len(index))
 
 
 @app.command()
 def rollback(
-    url: Url, version: Annotated[int, typer.Argument(help="The version to go back to.", show_default=False)]
+    url: Url,
+    version: Annotated[
+        int, typer.Argument(help="The version to go back to.", show_default=False, metavar="VERSION")
+    ],
+    as_json: AsJson = False,
 ) -> None:
     """Make an older version the current one.
 
     Example: vssnative shards rollback posts.shards 3
     """
     with _opened(url, "local") as index:
-        typer.echo(f"{index.url}: version {index.rollback(version)} is current, with {len(index):,} rows")
+        current = index.rollback(version)
+        words = f"{index.url}: version {current} is current, with {len(index):,} rows"
+        _tell(as_json, words, url=index.url, version=current, rows=len(index))
 
 
 @app.command()
 def rebalance(
     url: Url,
-    shards: Annotated[int, typer.Argument(help="How many shards there shall be.", show_default=False)],
+    shards: Annotated[
+        int, typer.Argument(help="How many shards there shall be.", show_default=False, metavar="SHARDS")
+    ],
     engine: EngineOption = "local",
+    as_json: AsJson = False,
 ) -> None:
     """Spread the rows over another number of shards, as a new version.
 
     Example: vssnative shards rebalance posts.shards 16
     """
     with _opened(url, engine) as index:
-        typer.echo(f"{index.url}: version {index.rebalance(shards)} has {shards} shards, {len(index):,} rows")
+        version = index.rebalance(shards)
+        words = f"{index.url}: version {version} has {shards} shards, {len(index):,} rows"
+        _tell(as_json, words, url=index.url, version=version, shards=shards, rows=len(index))
 
 
 @app.command()
-def vacuum(url: Url, keep: Annotated[int, typer.Option(help="Versions to keep.")] = 2) -> None:
+def vacuum(
+    url: Url, keep: Annotated[int, typer.Option(help="Versions to keep.")] = 2, as_json: AsJson = False
+) -> None:
     """Remove old versions and files that nobody names.
 
     Example: vssnative shards vacuum posts.shards --keep 3
     """
     with _opened(url, "local") as index:
-        typer.echo(f"{index.url}: {index.vacuum(keep)} files removed")
+        removed = index.vacuum(keep)
+        _tell(as_json, f"{index.url}: {removed} files removed", url=index.url, removed=removed)
 
 
 @app.command()
@@ -224,15 +261,31 @@ def verify(
     with _opened(url, engine) as index:
         found = index.verify(sample, recall=recall)
     if as_json:
-        typer.echo(json.dumps(dataclasses.asdict(found)))
+        typer.echo(display.json_line(dataclasses.asdict(found)))
     else:
         for problem in found.problems:
-            typer.echo(problem)
+            typer.echo(display.printable(problem))
         reached = "not measured" if found.recall is None else f"{found.recall:.3f} for {found.asked:g} asked"
         state = f"{len(found.problems)} problems" if found.problems else "all well"
         typer.echo(f"{url}: {state}; {found.shards} shards, {found.rows:,} rows; recall {reached}")
     if found.problems:
         raise typer.Exit(1)
+
+
+def _tell(as_json: bool, words: str, **values: object) -> None:
+    typer.echo(display.json_line(values) if as_json else display.printable(words))
+
+
+def _columns_of(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except ValueError as error:  # no JSON, or no UTF-8
+        raise ConfigurationError(f"{path}: expected a JSON object, {error}") from None
+    if not isinstance(found, dict):
+        raise ConfigurationError(
+            f"{path}: expected a JSON object of names and lists, got a {type(found).__name__}"
+        )
+    return found
 
 
 @contextlib.contextmanager

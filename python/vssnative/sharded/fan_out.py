@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._advice import Advice
 from ..errors import DamagedError, ShardError
 from .engine import Engine, WorkerDied
 from .routing import Ids
@@ -169,9 +170,9 @@ def failure_of(answers: Answers) -> Exception:
     first = answers.failed[shards[0]]
     some = ", ".join(map(str, shards[:10])) + (", ..." if len(shards) > 10 else "")
     return ShardError(
-        f"{len(shards)} of {len(shards) + len(answers.results)} shards gave no answer ({some}): {first};"
-        " partial=True returns what the others found",
+        f"{len(shards)} of {len(shards) + len(answers.results)} shards gave no answer ({some}): {first}",
         shards,
+        advice=Advice("partial=True returns what the others found", "--partial shows what the others found"),
     )
 
 

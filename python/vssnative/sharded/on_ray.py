@@ -53,7 +53,7 @@ class RayEngine:
             import ray
         except ImportError:
             raise MissingDependencyError(
-                "engine='ray': Ray is not installed; pip install 'vssnative[ray]'"
+                "the engine ray: Ray is not installed; pip install 'vssnative[ray]'"
             ) from None
         self._ray: Any = ray
         if not ray.is_initialized():

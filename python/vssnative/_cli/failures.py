@@ -1,0 +1,208 @@
+"""How commands fail: one sentence on standard error, and an exit status.
+
+0    the command did what it was asked
+1    it could not be done, or a check found faults: a lock, a disk, a model's provider, what files and tables hold
+2    it cannot be done as it is written: options, arguments, names of files, tables, columns and models
+130  Ctrl-C
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sqlite3
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+import typer
+
+from .._advice import Advised
+from .._display import printable
+from ..errors import ConfigurationError, QueryError, UnknownNameError, VssError, VssWarning
+
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+
+# Errors whose cause is what was typed.
+_USAGE = (ConfigurationError, QueryError, UnknownNameError)
+
+# What SQLite says of a file, and what that means to who typed the command. In no other words is it about the statement.
+_OF_FILES = (
+    (
+        r"file is not a database",
+        "{file} is not an SQLite database",
+    ),
+    (
+        r"is locked",
+        "{file} is locked: another program is writing to it; try again when that is done",
+    ),
+    (
+        r"readonly database",
+        "{file} cannot be written: you need the right to write to it and to its folder",
+    ),
+    (
+        r"unable to open database",
+        "{file} cannot be opened: you need the right to read it, and to its folder if another program uses it",
+    ),
+    (
+        r"disk I/O error",
+        "{file} cannot be read or written (disk I/O error): look after the disk, then run vssnative check {file}",
+    ),
+    (
+        r"database or disk is full",
+        "{file} cannot grow, the disk is full: make room and run this again; what was committed is kept",
+    ),
+    (
+        r"disk image is malformed|malformed database schema",
+        "{file} is damaged ({error}): vssnative check {file} says where, --repair mends what can be mended",
+    ),
+)
+_OF_ROWS = (
+    (
+        r"UNIQUE constraint failed: (.*)",
+        "{file}: a row with the same {0} is there already; leave it out or delete the old one, no row was written",
+    ),
+    (
+        r"NOT NULL constraint failed: (.*)",
+        "{file}: a row has nothing for {0}, which must have a value; no row was written",
+    ),
+    (
+        r"CHECK constraint failed: (.*)",
+        "{file}: a row breaks the table's own condition {0}; no row was written",
+    ),
+    (
+        r"datatype mismatch",
+        "{file}: a value is not of the kind that its column takes, an integer key mostly; no row was written",
+    ),
+    (
+        r"FOREIGN KEY constraint failed",
+        "{file}: a row refers to one that is not there (FOREIGN KEY); write that first, no row was written",
+    ),
+)
+
+
+class Failure(Exception):
+    """What a command ends with.
+
+    Attributes:
+        sentence: for standard error.
+        status: the exit status.
+    """
+
+    def __init__(self, sentence: str, status: int = FAILED) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
+        self.status = status
+
+
+class ContentError(VssError):
+    """What a file that is read holds cannot be taken: the command is right, the file is not."""
+
+
+@contextlib.contextmanager
+def about(file: Path) -> Iterator[None]:
+    """A block that works on a database file: its errors and warnings name it, their advice too.
+
+    Raises:
+        Failure: for each error of the library and of SQLite.
+    """
+    with warnings.catch_warnings():
+        _show_warnings(file)
+        try:
+            yield
+        except (VssError, sqlite3.Error) as error:
+            raise _failure(error, file) from error
+
+
+@contextlib.contextmanager
+def as_failures() -> Iterator[None]:
+    """A block in which errors about no database are failures too.
+
+    Raises:
+        Failure: for errors of the library, SQLite, files and outputs.
+    """
+    with warnings.catch_warnings():
+        _show_warnings(None)
+        try:
+            yield
+        except BrokenPipeError:  # whoever reads the output has seen enough: typer ends quietly
+            raise
+        except (VssError, sqlite3.Error, OSError, UnicodeError) as error:
+            raise _failure(error, None) from error
+        except KeyboardInterrupt:
+            sentence = "interrupted; what was committed is kept, run it again to go on"
+            raise Failure(sentence, INTERRUPTED) from None
+
+
+def tell_failure(failure: Failure) -> None:
+    """The sentence, on standard error."""
+    prefix = "" if failure.status == INTERRUPTED else "error: "
+    typer.echo(prefix + printable(failure.sentence, lines=True), err=True)
+
+
+def _failure(error: Exception, file: Path | None) -> Failure:
+    # What SQLite said itself: the library wraps it, or says more in an error of the same class.
+    said: sqlite3.Error | None = None
+    cause: BaseException | None = error
+    while cause is not None:
+        said = cause if isinstance(cause, sqlite3.Error) else said
+        cause = cause.__cause__
+    if said is not None:
+        known = _OF_FILES if isinstance(error, VssError) else _OF_FILES + _OF_ROWS
+        sentence = _of_sqlite(str(said), file, known)
+        if sentence is not None:
+            return Failure(sentence, USAGE if "not a database" in str(said) else FAILED)
+    typed = isinstance(error, _USAGE) or _is_surrogate(error)
+    return Failure(_sentence(error, file), USAGE if typed else FAILED)
+
+
+def _is_surrogate(error: Exception) -> bool:
+    """Whether a text has what Python makes of bytes on the command line that are not UTF-8."""
+    return isinstance(error, UnicodeEncodeError) and "\ud800" <= error.object[error.start] <= "\udfff"
+
+
+def _of_sqlite(words: str, file: Path | None, known: tuple[tuple[str, str], ...]) -> str | None:
+    for pattern, sentence in known:
+        if found := re.search(pattern, words):
+            name = "the database" if file is None else str(file)
+            return sentence.format(*found.groups(), file=name, error=words)
+    return None
+
+
+def _sentence(error: Exception, file: Path | None) -> str:
+    if isinstance(error, Advised):
+        return error.in_shell() if file is None else error.in_shell(str(file))
+    if isinstance(error, sqlite3.Error):
+        return str(error) if file is None or str(file) in str(error) else f"{file}: {error}"
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, UnicodeDecodeError):
+        return f"the input is not {error.encoding.upper()}: {error.reason}"
+    if isinstance(error, UnicodeEncodeError):
+        if _is_surrogate(error):
+            return "an argument is not UTF-8"
+        character = error.object[error.start]
+        better = "utf-8:backslashreplace" if error.encoding == "utf-8" else "utf-8"
+        return f"the output is in {error.encoding}, which has no character {ascii(character)}; set PYTHONIOENCODING={better}"
+    return str(error)
+
+
+def _show_warnings(database: Path | None) -> None:
+    """Warnings of ours on standard error, without Python's words about the place in the code."""
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        words: Any = message
+        if isinstance(message, Advised):
+            words = message.in_shell() if database is None else message.in_shell(str(database))
+        typer.echo(f"note: {printable(str(words), lines=True)}", err=True)
+
+    warnings.simplefilter("always", VssWarning)
+    warnings.showwarning = show
