@@ -416,7 +416,9 @@ _UNREACHABLE = (
     "call ids.",
     "(embedder=... of",  # says itself whose words these are
     ".filled(",  # a file holds no masked array
-    "vss_embed(text, model)",  # that is SQL
+    "vss_embed: ",  # what a function of SQL says to those who write SQL
+    "has no such tokenizer",  # no command chooses one
+    "immutable=True",  # no command opens a file so
 )
 
 
