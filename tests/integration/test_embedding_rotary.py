@@ -13,9 +13,10 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from tests.fixtures.embedding.tiny_models import TEXTS, tolerance
-from tests.fixtures.embedding.tiny_rotary import HIDDEN, INNER, ROTARY, write_rotary
+from tests.fixtures.embedding.tiny_rotary import HIDDEN, INNER, NTK_CONFIG, ROTARY, write_rotary
 from vssnative import _core
 from vssnative.embedding import OnnxEmbedder, get_embedder
+from vssnative.embedding.model_digest import directory_digest
 from vssnative.embedding.native_encoder import NativeEncoder
 from vssnative.errors import ConfigurationError
 
@@ -122,6 +123,31 @@ def test_tensors_as_transformers_names_them_are_read(
     np.testing.assert_allclose(embed(directory), reference["gte"], atol=tolerance())
 
 
+@pytest.mark.parametrize("is_packed", [True, False])
+def test_scaled_rotations_as_gtes_authors_write_them(
+    is_packed: bool, tmp_path: Path, reference: dict[str, npt.NDArray[np.float32]]
+) -> None:
+    directory = write_rotary(tmp_path / "model", "gte_scaled")
+    change_config(directory, rope_parameters=..., **NTK_CONFIG | {"pack_qkv": is_packed})
+    if not is_packed:
+        tensors = load_file(directory / "model.safetensors")
+        for name in [name for name in tensors if "qkv_proj" in name]:
+            for part, rows in zip("qkv", np.split(tensors.pop(name), 3), strict=True):
+                tensors[name.replace("qkv", part)] = rows.copy()
+        save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
+    np.testing.assert_allclose(embed(directory), reference["gte_scaled"], atol=tolerance())
+    assert np.abs(reference["gte_scaled"] - reference["gte"]).max() > 0.01
+
+
+def test_scaling_changes_the_digest(tmp_path: Path) -> None:
+    plain = directory_digest(write_rotary(tmp_path / "plain", "gte"))
+    directory = write_rotary(tmp_path / "scaled", "gte")
+    change_config(directory, rope_scaling={"rope_type": "default"})
+    assert directory_digest(directory) == plain
+    change_config(directory, rope_scaling={"type": "linear", "factor": 2})
+    assert directory_digest(directory) != plain
+
+
 @pytest.mark.parametrize(("name", "prefix"), [("gte", "new."), ("modernbert", "model.")])
 def test_tensors_of_a_model_with_a_head_are_read(
     name: str, prefix: str, tmp_path: Path, reference: dict[str, npt.NDArray[np.float32]]
@@ -134,8 +160,13 @@ def test_tensors_of_a_model_with_a_head_are_read(
 @pytest.mark.parametrize(
     ("name", "changes", "message"),
     [
-        ("gte", {"rope_scaling": {"type": "ntk", "factor": 2.0}}, "scaled rotations"),
-        ("gte", {"rope_parameters": {"rope_theta": 10.0, "rope_type": "linear"}}, "scaled rotations"),
+        ("gte", {"rope_scaling": {"type": "dynamic", "factor": 2.0}}, "rotations scaled so"),
+        ("gte", {"rope_scaling": {"type": "ntk", "factor": 2.0, "mixed_b": 0.6}}, "rotations scaled so"),
+        ("gte", {"rope_parameters": {"rope_theta": 10.0, "rope_type": "linear"}}, "factor"),
+        ("gte", {"rope_scaling": {"type": "ntk", "factor": 0.5}}, "factor"),
+        ("gte", {"rope_scaling": {"type": "ntk", "factor": "2"}}, "factor"),
+        ("gte", NTK_CONFIG | {"logn_attention_scale": True}, "logn_attention_scale=True is not"),
+        ("gte", NTK_CONFIG | {"layer_norm_type": "rms_norm"}, "layer_norm_type='rms_norm' is not"),
         ("gte", {"rope_parameters": {"rope_theta": 0}}, "rope_theta"),
         ("gte", {"hidden_act": "relu"}, "hidden_act must be gelu or silu"),
         ("gte", {"num_hidden_layers": 3}, "encoder.layer.2.*missing"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 
 from ..errors import ModelNotFoundError
@@ -58,7 +57,7 @@ def model_digest(
     }
     # Other encoders' digests do not name what their configs say: heads and epsilon, the same in all that were published.
     if weights.suffix == ".safetensors" and (settings := rotary_settings(layout.transformer)) is not None:
-        facts["encoder"] = asdict(settings)
+        facts["encoder"] = settings.facts()
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 

@@ -6,7 +6,7 @@ Tensors are named as in the files that their authors publish, or as the transfor
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,12 @@ from .bert_weights import checked_tensor, load_tensors, positive
 from .layout import read_json
 
 Array = npt.NDArray[np.float32]
-ROTARY_TYPES = ("gte", "nomic_bert", "modernbert")
+# GTE's authors call their type "new", transformers "gte".
+ROTARY_TYPES = ("gte", "new", "nomic_bert", "modernbert")
 # Angles are computed for so many tokens at least, whatever the config says.
 _POSITIONS = 8192
 # What models of a type have where their config does not say.
-_THETA = {"gte": 160_000.0, "nomic_bert": 1000.0}
+_THETA = {"gte": 160_000.0, "new": 10_000.0, "nomic_bert": 1000.0}
 _MODERN_THETA = {"full_attention": 160_000.0, "sliding_attention": 10_000.0}
 # Names of nomic's own configs, which came before transformers'.
 _NOMIC_NAMES = {
@@ -34,20 +35,28 @@ _NOMIC_NAMES = {
     "layer_norm_eps": "layer_norm_epsilon",
     "rope_theta": "rotary_emb_base",
 }
+_LARGEST_FACTOR = 1024.0
 _NOMIC_GATES = {"swiglu": "silu", "geglu": "gelu"}
-# What the encoder does not compute, and the values that mean that it need not.
-_NOMIC_MUST = {
-    "prenorm": (False,),
-    "parallel_block": (False,),
-    "causal": (False,),
-    "use_rms_norm": (False, None),
-    "rotary_emb_fraction": (1, 1.0),
-    "rotary_emb_interleaved": (False,),
-    "rotary_emb_scale_base": (None,),
-    "rotary_scaling_factor": (None,),
-    "qkv_proj_bias": (False,),
-    "mlp_fc1_bias": (False,),
-    "mlp_fc2_bias": (False,),
+# By type: what the encoder does not compute, and the values that mean that it need not.
+_MUST: dict[str, dict[str, tuple[Any, ...]]] = {
+    "nomic_bert": {
+        "prenorm": (False,),
+        "parallel_block": (False,),
+        "causal": (False,),
+        "use_rms_norm": (False, None),
+        "rotary_emb_fraction": (1, 1.0),
+        "rotary_emb_interleaved": (False,),
+        "rotary_emb_scale_base": (None,),
+        "rotary_scaling_factor": (None,),
+        "qkv_proj_bias": (False,),
+        "mlp_fc1_bias": (False,),
+        "mlp_fc2_bias": (False,),
+    },
+    "new": {
+        "position_embedding_type": ("rope",),
+        "layer_norm_type": ("layer_norm",),
+        "logn_attention_scale": (False,),
+    },
 }
 
 
@@ -60,6 +69,7 @@ class RotarySettings:
         norms_first: whether normalization is before a layer.
         thetas: the base of the angles of each kind of rotation.
         layers: for each layer the kind of its rotation, and how far its tokens look (0: everywhere).
+        shrinks: what the angles of each kind are divided by; empty where none are.
     """
 
     heads: int
@@ -68,6 +78,14 @@ class RotarySettings:
     norms_first: bool
     thetas: tuple[float, ...]
     layers: tuple[tuple[int, int], ...]
+    shrinks: tuple[float, ...] = ()
+
+    def facts(self) -> dict[str, Any]:
+        """All of it, for a digest."""
+        found = asdict(self)
+        if not self.shrinks:
+            del found["shrinks"]  # as digests are that were made before there was one
+        return found
 
 
 @dataclass(frozen=True)
@@ -96,11 +114,11 @@ def read_rotary(transformer: Path) -> RotaryModel:
     if config["model_type"] == "modernbert":
         arrays = _modernbert_arrays(transformer, config)
     else:
-        arrays = _gated_arrays(transformer, config, _GTE if config["model_type"] == "gte" else _NOMIC)
+        arrays = _gated_arrays(transformer, config, _NOMIC if config["model_type"] == "nomic_bert" else _GTE)
     size, positions = _sizes(transformer, config)[-1], _positions(config)
-    return RotaryModel(
-        settings, arrays, np.stack([angles(theta, size, positions) for theta in settings.thetas])
-    )
+    shrinks = settings.shrinks or (1.0,) * len(settings.thetas)
+    rotations = [angles(*of, size, positions) for of in zip(settings.thetas, shrinks, strict=True)]
+    return RotaryModel(settings, arrays, np.stack(rotations))
 
 
 def rotary_settings(transformer: Path) -> RotarySettings | None:
@@ -121,11 +139,12 @@ def rotary_sizes(config: Mapping[str, Any]) -> tuple[Any, Any, Any]:
     return hidden, heads, inner
 
 
-def angles(theta: float, size: int, positions: int) -> Array:
-    """Cosines and sines for a head of ``size`` values: float32 ``(positions, size)`` (Su et al., 2021)."""
+def angles(theta: float, shrink: float, size: int, positions: int) -> Array:
+    """Cosines and sines for a head of ``size`` values: float32 ``(positions, size)`` (Su et al., 2021), of angles that are
+    ``shrink`` times smaller."""
     # float32 from the start, as the reference has it.
     steps = np.arange(0, size, 2, dtype=np.float32) / np.float32(size)
-    frequencies = np.float32(1) / np.float32(theta) ** steps
+    frequencies = np.float32(1) / np.float32(theta) ** steps / np.float32(shrink)
     turned = np.arange(positions, dtype=np.float32)[:, None] * frequencies[None, :]
     return np.concatenate([np.cos(turned), np.sin(turned)], axis=1)
 
@@ -180,11 +199,11 @@ def _config(transformer: Path) -> dict[str, Any]:
     config: dict[str, Any] = read_json(transformer / "config.json")
     if config.get("model_type") not in ROTARY_TYPES:
         raise ConfigurationError(f"{transformer}: model_type must be {', '.join(ROTARY_TYPES)}")
-    if config["model_type"] != "nomic_bert":
-        return config
-    for key, allowed in _NOMIC_MUST.items():
+    for key, allowed in _MUST.get(str(config["model_type"]), {}).items():
         if key in config and config[key] not in allowed:
             raise ConfigurationError(f"{transformer}: {key}={config[key]!r} is not supported")
+    if config["model_type"] != "nomic_bert":
+        return config
     found = dict(config)
     for ours, theirs in _NOMIC_NAMES.items():
         if theirs in config:
@@ -196,29 +215,31 @@ def _config(transformer: Path) -> dict[str, Any]:
 
 
 def _settings(transformer: Path, config: Mapping[str, Any]) -> RotarySettings:
-    _, heads, layers, _, _ = _sizes(transformer, config)
+    _, heads, layers, _, size = _sizes(transformer, config)
     if config["model_type"] != "modernbert":
-        theta = _theta(transformer, config, _THETA[str(config["model_type"])])
+        theta, shrink = _rotation(transformer, config, _THETA[str(config["model_type"])], size)
         gate = _gate(transformer, config, "hidden_act")
         epsilon = float(config.get("layer_norm_eps", 1e-12))
-        return RotarySettings(heads, epsilon, gate, False, (theta,), ((0, 0),) * layers)
+        shrinks = () if shrink == 1 else (shrink,)
+        return RotarySettings(heads, epsilon, gate, False, (theta,), ((0, 0),) * layers, shrinks)
     window = config.get("local_attention", 128)
     if isinstance(window, bool) or not isinstance(window, int) or not 2 <= window <= 1 << 20:
         raise ConfigurationError(f"{transformer}: local_attention must be 2 or more, not {window!r}")
     given = config.get("rope_parameters") or {}
-    thetas = []
+    rotations = []
     for kind, key in (("full_attention", "global_rope_theta"), ("sliding_attention", "local_rope_theta")):
         default = config.get(key, _MODERN_THETA[kind])
         own = {**config, "rope_parameters": given.get(kind), "rope_theta": default}
-        thetas.append(_theta(transformer, own, _MODERN_THETA[kind]))
+        rotations.append(_rotation(transformer, own, _MODERN_THETA[kind], size))
     kinds = _layer_types(transformer, config, layers)
     return RotarySettings(
         heads,
         float(config.get("norm_eps", 1e-5)),
         _gate(transformer, config, "hidden_activation"),
         True,
-        tuple(thetas),
+        tuple(theta for theta, _ in rotations),
         tuple((1, window // 2) if kind == "sliding_attention" else (0, 0) for kind in kinds),
+        () if all(shrink == 1 for _, shrink in rotations) else tuple(shrink for _, shrink in rotations),
     )
 
 
@@ -235,7 +256,7 @@ def _gated_arrays(transformer: Path, config: Mapping[str, Any], names: _Names) -
                 arrays += [joined[rows], bias[rows]]
         else:
             for name in ("q_proj", "k_proj", "v_proj"):
-                arrays += at.linear((f"self_attn.{name}",), hidden, hidden)
+                arrays += at.linear((f"self_attn.{name}", f"attention.{name}"), hidden, hidden)
         arrays += at.linear(names.output, hidden, hidden)
         arrays += at.norm(names.attention_norm, hidden)
         if names.factors_and_gate is not None and at.has(f"{names.factors_and_gate}.weight"):
@@ -350,20 +371,35 @@ def _positions(config: Mapping[str, Any]) -> int:
     return max(_POSITIONS, stated) if isinstance(stated, int) and stated <= 1 << 17 else _POSITIONS
 
 
-def _theta(transformer: Path, config: Mapping[str, Any], default: float) -> float:
-    """The base of the angles. Scaled ones are refused: which formula a model means is written nowhere."""
+def _rotation(transformer: Path, config: Mapping[str, Any], default: float, size: int) -> tuple[float, float]:
+    """The base of the angles, and what they are divided by.
+
+    Two ways to scale them are known: ``linear``, and GTE's ``ntk``, a base that is ``factor`` times as large and angles
+    divided by factor^(2 / size) (kexue.fm/archives/9706). Of the others the formula depends on a text's length, or the
+    config leaves it open.
+    """
     given = config.get("rope_parameters") or {}
-    scaling = config.get("rope_scaling")
+    scaling = config.get("rope_scaling") or given
     theta = given.get("rope_theta", config.get("rope_theta", default))
-    if scaling is not None or given.get("rope_type", "default") != "default":
-        raise ConfigurationError(f"{transformer}: scaled rotations are not supported: {scaling or given}")
     if isinstance(theta, bool) or not isinstance(theta, (int, float)) or not theta > 1:
         raise ConfigurationError(f"{transformer}: rope_theta must be a number above 1, not {theta!r}")
-    return float(theta)
+    way = scaling.get("rope_type", scaling.get("type", "default"))
+    if way == "default":
+        return float(theta), 1.0
+    if way not in ("linear", "ntk") or scaling.get("mixed_b") is not None:
+        raise ConfigurationError(f"{transformer}: rotations scaled so are not supported: {scaling}")
+    factor = scaling.get("factor")
+    if isinstance(factor, bool) or not isinstance(factor, (int, float)) or not 1 <= factor <= _LARGEST_FACTOR:
+        raise ConfigurationError(
+            f"{transformer}: the factor of scaled rotations must be from 1 to {_LARGEST_FACTOR:.0f}, not {factor!r}"
+        )
+    if way == "linear":
+        return float(theta), float(factor)
+    return float(theta) * factor, float(factor ** (2 / size))
 
 
 def _gate(transformer: Path, config: Mapping[str, Any], key: str) -> str:
-    default = {"gte": "gelu", "nomic_bert": "silu", "modernbert": "gelu"}[str(config["model_type"])]
+    default = "silu" if config["model_type"] == "nomic_bert" else "gelu"
     gate = config.get(key, default)
     if gate not in ("gelu", "silu"):
         raise ConfigurationError(f"{transformer}: {key} must be gelu or silu, not {gate!r}")
