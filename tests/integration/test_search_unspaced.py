@@ -137,3 +137,39 @@ def test_parts() -> None:
     assert parts_of(["ラーメン屋x"]) == (("ラーメ", "ーメン", "メン屋"), ())
     assert parts_of(["of"]) == ((), ("of",))
     assert parts_of([]) == ((), ())
+    assert parts_of(["\u00d6l", "O\u0308l"]) == (
+        (),
+        ("\u00d6l", "O\u0308l"),
+    )  # two letters, however they are written
+
+
+def test_short_words_in_either_case_and_of_korean(notes: sqlite3.Connection) -> None:
+    texts = ["Об этом", "об ином", "Öl und Brot", "öl", "한국은행이 금리를", "한국의 경제성장"]
+    notes.executemany("insert into notes(id, title, body) values (?, '', ?)", list(enumerate(texts, 20)))
+    notes.commit()
+    vssnative.add_embeddings(notes, "notes", ["body"], model="hash:16", full_text="trigram")
+    for query, expected in (
+        ("Об", {20, 21}),
+        ("об", {20, 21}),
+        ("Öl", {22, 23}),
+        ("ÖL", {22, 23}),
+        ("한국", {24, 25}),
+        ("한국 경제성장", {24, 25}),
+    ):
+        assert set(keys(notes, query)) == expected, query
+    assert keys(notes, "한국 경제성장")[0] == 25
+
+
+def test_as_many_short_words_as_there_are(notes: sqlite3.Connection) -> None:
+    """More than SQLite takes terms in a sum, or values in a statement."""
+    vssnative.add_embeddings(notes, "notes", ["title", "body"], model="hash:16", full_text="trigram")
+    many = [chr(0x5000 + n) + chr(0x5001 + n) for n in range(0, 2400, 2)]
+    assert set(keys(notes, " ".join([*many, "東京"]))) >= {1, 2}
+    assert keys(notes, " ".join(["雨", *many, "東京", "京都"]))[0] == 2
+
+
+def test_a_tokenizer_that_cannot_be_read(notes: sqlite3.Connection) -> None:
+    for bad in ("trigram'); drop table notes; --", 'unicode61 tokenchars "-_"'):
+        with pytest.raises(MigrationError, match="no such tokenizer"):
+            vssnative.add_embeddings(notes, "notes", ["body"], model="hash:16", full_text=bad)
+    assert notes.execute("select name from sqlite_master").fetchall() == [("notes",)]

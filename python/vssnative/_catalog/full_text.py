@@ -86,7 +86,7 @@ def make(conn: Connection, embedding: EmbeddingConfig, statement: str) -> None:
         execute(conn, statement)
     except driver_error(conn) as error:
         tokenizer = None if embedding.full_text is None else embedding.full_text.tokenizer
-        if tokenizer is None or "tokenizer" not in str(error):
+        if tokenizer is None or "tokenize" not in str(error):
             raise
         version = ".".join(map(str, sqlite_version(conn)))
         raise MigrationError(

@@ -11,7 +11,7 @@ from .._catalog.records import EmbeddingConfig
 from .._connection import Connection, driver_error, execute
 from .._sql import quote_identifier
 from ..errors import QueryError
-from .trigrams import Parts, is_trigram, parts_of, weight_of
+from .trigrams import Parts, is_trigram, parts_of, spellings_of, weight_of
 
 Candidates = tuple[str, Sequence[object]]
 
@@ -136,8 +136,8 @@ def _by_parts(
         ranks: dict[int, float] = {}
         if parts.long:
             ranks.update(_ranked(conn, embedding, words, parts.long, -1, candidates, stale))
-        for number, rank in _with_short(conn, embedding, words, parts.short, candidates, stale):
-            ranks[number] = ranks.get(number, 0.0) + rank
+        for number, weight in _with_short(conn, embedding, words, parts.short, candidates, stale):
+            ranks[number] = ranks.get(number, 0.0) - weight
     except driver_error(conn) as error:
         raise QueryError(f"full_text={words.table!r}: {error}") from error
     return sorted(ranks.items(), key=lambda pair: (pair[1], pair[0]))[:limit]
@@ -151,22 +151,21 @@ def _with_short(
     candidates: Candidates | None,
     stale: bool,
 ) -> list[tuple[int, float]]:
-    """Rows with any of these parts, each with minus what they weigh."""
+    """Rows with any of these parts, each with what they weigh; a row may come several times."""
     name = quote_identifier(words.table)
     columns = [row[1] for row in execute(conn, f"pragma main.table_info({name})")]
-    weight = weight_of([f"f.{quote_identifier(column)}" for column in columns], len(parts))
+    texts = [f"f.{quote_identifier(column)}" for column in columns]
     number = embedding.row_id_sql("t")
     own_id = number if words.own else f"t.{rowid_name(conn, embedding)}"
-    select = (
-        f"select (select {number} from {embedding.rows_sql('t')} where {own_id} = f.rowid) as number,"
-        f" {weight} as weight from main.{name} as f"
-    )
+    select = f"select (select {number} from {embedding.rows_sql('t')} where {own_id} = f.rowid) as number"
     condition = f"weight > 0 and number is not null{_not_stale(embedding, stale)}"
-    found = execute(
-        conn, f"select number, -weight from ({select}) where {condition}", [part.lower() for part in parts]
-    )
+    found: list[tuple[int, float]] = []
+    for spelt in spellings_of(parts, len(texts)):
+        weighed = f"{select}, {weight_of(texts, len(spelt))} as weight from main.{name} as f"
+        rows = execute(conn, f"select number, weight from ({weighed}) where {condition}", spelt)
+        found += [(row[0], row[1]) for row in rows]
     if candidates is None:
-        return [(row[0], row[1]) for row in found]
+        return found
     among = {row[0] for row in execute(conn, candidates[0], candidates[1])}
     return [(row[0], row[1]) for row in found if row[0] in among]
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from .._connection import Connection, create_function, execute
 from .._index import Index, are_found
 from .._search.full_text import any_of_terms, terms_of
-from .._search.trigrams import is_trigram, parts_of, weight_of
+from .._search.trigrams import is_trigram, parts_of, spellings_of, weight_of
 from .._sql import quote_identifier, quote_text
 from ..embedding.precision import comparable
 from ..embedding.protocol import Embedder
@@ -167,10 +167,11 @@ class Documents:
             ranks.update(execute(conn, sql + limit, (match, *condition.params, k)))
         if short:
             # Too short for the index: they are looked for in every text.
-            sql = f"select id, {weight_of(['text'], len(short))} as weight from {self._sql}"
-            weights = execute(
-                conn, f"select id, weight from ({sql}) where weight > 0", [s.lower() for s in short]
-            )
+            weights: list[tuple[int, float]] = []
+            for spelt in spellings_of(short, 1):
+                sql = f"select id, {weight_of(['text'], len(spelt))} as weight from {self._sql}"
+                rows_with = execute(conn, f"select id, weight from ({sql}) where weight > 0", spelt)
+                weights += [(row[0], row[1]) for row in rows_with]
             wanted = {
                 row[0]
                 for row in execute(
