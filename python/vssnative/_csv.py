@@ -15,7 +15,8 @@ from typing import Any, NamedTuple, TextIO
 from .errors import ConfigurationError
 
 _VALUE = re.compile(r'(?:"([^"]*(?:""[^"]*)*)")?([^,\r\n]*)(,|\r\n|\n|\r|\Z)')
-_PLAIN_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?\Z")
+_PLAIN_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?\Z")
+_LONG = re.compile(r"-?[0-9]{19,}\Z")
 _BLOB = re.compile(r"[xX]'((?:[0-9a-fA-F]{2})*)'\Z")
 _SPECIAL = re.compile(r'[",\r\n]')
 
@@ -98,11 +99,14 @@ def _lines(text: str, file: str) -> Iterator[list[_Cell]]:
 def _values(column: Sequence[_Cell], quotes_say: bool) -> list[Any]:
     bare = [cell.text for cell in column if cell.text and not (cell.quoted and quotes_say)]
     known = [_number(text) for text in bare]
-    if any(value is None for value in known):
+    # A word "nan" among numbers is none of them, and NULL in SQLite; by itself it is a word.
+    if any(value is None for value in known) or (known and all(value != value for value in known)):
         return [None if _is_null(cell) else cell.text for cell in column]
     numbers = dict(zip(bare, known, strict=True))
     if not quotes_say:
-        return [numbers.get(cell.text) for cell in column] if numbers else [cell.text for cell in column]
+        if not numbers:
+            return [None if _is_null(cell) else cell.text for cell in column]
+        return [numbers.get(cell.text) for cell in column]
     return [cell.text if cell.quoted else None if not cell.text else numbers[cell.text] for cell in column]
 
 
@@ -111,7 +115,9 @@ def _is_null(cell: _Cell) -> bool:
 
 
 def _number(text: str) -> int | float | bytes | None:
-    """What an unquoted value stands for; None: for itself. Codes such as 007 do."""
+    """What an unquoted value stands for; None: for itself. Codes such as 007 do, and integers of more than 64 bits."""
+    if _LONG.match(text) and (len(text) > 20 or not -(2**63) <= int(text) < 2**63):
+        return None
     for kind in (int, float):
         try:
             number: int | float = kind(text)

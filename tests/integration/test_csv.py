@@ -92,3 +92,25 @@ def test_what_has_no_form_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="every value has quotes"):
         write_csv(stream, ["a,b"], [("12",)], "f.csv")
     assert stream.getvalue() == ""
+
+
+def test_null_beside_names_that_all_have_quotes() -> None:
+    for rows in ([(None, None)], [("a,b", None), ("c,d", "")], [("", None), (None, "")]):
+        assert exact(round_trip(["a,", '"b"'], rows)) == exact(rows)
+
+
+def test_what_is_no_number_of_sqlites_stays_a_text(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    ids = [str(2**63), "12345678901234567890", "-9223372036854775809", "9" * 5000]
+    file.write_text(
+        "id,code,word,mixed\n" + "".join(f"{n},{one},nan,{n}.5\n" for n, one in enumerate(ids, 1))
+    )
+    run("import", tmp_path / "a.db", "t", file)
+    conn = sqlite3.connect(tmp_path / "a.db")
+    assert conn.execute("select id, code, word, mixed from t").fetchall() == [
+        (n, one, "nan", n + 0.5) for n, one in enumerate(ids, 1)
+    ]
+    conn.close()
+    found = read_csv(io.StringIO(f"a,b,c\n{2**63 - 1},1\u0662,0.5\n{-(2**63)},2,nan\n", newline=""), "f.csv")
+    first, second = found
+    assert first == {"a": 2**63 - 1, "b": "1\u0662", "c": 0.5} and second["a"] == -(2**63)
