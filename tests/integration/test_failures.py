@@ -284,3 +284,37 @@ def test_what_reads_makes_no_file(tmp_path: Path) -> None:
         assert list(tmp_path.iterdir()) == []
     assert asyncio.run(aio.run(path, lambda conn: conn.execute("select 1").fetchone())) == (1,)
     assert asyncio.run(aio.status(path)) == []
+
+
+class Refused(sqlite3.IntegrityError):
+    """A class of the user's own, made from a driver's, with other arguments."""
+
+    def __init__(self, code: int, why: str) -> None:
+        super().__init__(f"{why}: constraint failed")
+        self.code = code
+
+
+def test_a_class_of_the_users_own_arrives_as_it_was_raised(file: Path) -> None:
+    conn = vssnative.connect(file)
+
+    def refuse(_event: object) -> None:
+        raise Refused(7, "not this one")
+
+    vssnative.change_model(conn, "posts", "hash:16")
+    with pytest.raises(Refused) as raised:
+        vssnative.sync(conn, on_event=refuse)
+    assert raised.value.code == 7 and raised.value.__cause__ is None
+    conn.close()
+
+
+OPTIONS = ["", "?mode=rwc", "?immutable=0", "?cache=shared&mode=rw", "#part", "?immutable=0#part"]
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_immutable_holds_whatever_the_uri_says(file: Path, options: str) -> None:
+    conn = vssnative.connect(f"{file.as_uri()}{options}", immutable=True)
+    assert vssnative.search(conn, "posts", "red fruit", k=1)[0].key == 1
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        conn.execute("create table made(x)")
+    assert not Path(f"{file}-shm").exists() and not Path(f"{file}-wal").exists()
+    conn.close()

@@ -82,7 +82,7 @@ def told_error(conn: Connection, error: Exception) -> Exception:
 
     The new one is of the same class, has the same codes, and SQLite's own words in it.
     """
-    if not isinstance(error, _driver_errors()) or getattr(error, "vssnative_told", False):
+    if not _is_drivers_own(error) or getattr(error, "vssnative_told", False):
         return error
     advice = _advice(conn, error)
     return error if advice is None else _like(error, f"{_file_of(conn)}: {error}: {advice}")
@@ -153,8 +153,13 @@ def _is_wal(file: str) -> bool:
     return False
 
 
-def _driver_errors() -> tuple[type[Exception], ...]:
-    return tuple(driver.native.Error for driver in known_drivers())
+def _is_drivers_own(error: Exception) -> bool:
+    """Whether it is of a driver's own class: one that the user made from it may take other arguments."""
+    return any(
+        isinstance(error, driver.native.Error)
+        and getattr(driver.native, type(error).__name__, None) is type(error)
+        for driver in known_drivers()
+    )
 
 
 def _codes(error: Exception) -> tuple[int, int]:

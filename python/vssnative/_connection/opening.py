@@ -165,7 +165,9 @@ def _immutable(path: str | bytes) -> str:
         )
     if not place.startswith("file:"):
         place = Path(place).absolute().as_uri()
-    return f"{place}{'&' if '?' in place else '?'}mode=ro&immutable=1"
+    file, _, query = place.partition("#")[0].partition("?")  # SQLite passes over what stands behind a #
+    options = [one for one in query.split("&") if one and one.partition("=")[0] not in ("mode", "immutable")]
+    return f"{file}?{'&'.join([*options, 'mode=ro', 'immutable=1'])}"
 
 
 def _uri_options(driver: ModuleType | None) -> dict[str, Any]:
