@@ -304,7 +304,12 @@ def test_a_page_is_taken_for_its_own_search_only(posts: sqlite3.Connection) -> N
             vssnative.search(posts, "posts", query, k=5, page=page, **other)  # type: ignore[arg-type]
     with pytest.raises(QueryError, match="next_page of another search"):
         vssnative.search_many(posts, "posts", ["old red", "new red"], k=5, page=page, **options)  # type: ignore[arg-type]
-    like = vssnative.search(posts, "posts", similar_to=3, k=5)
+    same: dict[str, object] = {"where": "id > ? and body <> ?", "max_distance": 2}
+    as_numpy = {**same, "params": [np.int64(3), np.str_("x")], "max_distance": np.float32(2)}
+    by_numpy = vssnative.search(posts, "posts", np.str_("old red"), k=5, **as_numpy)  # type: ignore[arg-type]
+    plain = {**same, "params": [3, "x"]}
+    assert len(vssnative.search(posts, "posts", "old red", k=5, page=by_numpy.next_page, **plain)) == 5  # type: ignore[arg-type]
+    like = vssnative.search(posts, "posts", similar_to=np.int64(3), k=5)
     assert len(vssnative.search(posts, "posts", similar_to=3, k=5, page=like.next_page)) == 5
     with pytest.raises(QueryError, match="another search"):
         vssnative.search(posts, "posts", similar_to=4, k=5, page=like.next_page)

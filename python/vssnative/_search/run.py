@@ -203,7 +203,8 @@ def search(
         max_distance,
     )
     embedding = _ready(conn, table, request, fresh, embedder)
-    digest = _search_digest(embedding, request, ("row", similar_to))
+    row = similar_to if isinstance(similar_to, tuple) else (similar_to,)
+    digest = _search_digest(embedding, request, ("row", tuple(map(_plain_value, row))))
 
     def answer(embedding: EmbeddingConfig) -> Results:
         number, vectors = vectors_of_row(conn, embedding, similar_to)
@@ -597,13 +598,13 @@ def _search_digest(embedding: EmbeddingConfig, request: _Request, query: tuple[s
     told = (
         embedding.id,
         query,
-        None if condition is None else (condition.sql, condition.params),
+        None if condition is None else (condition.sql, *map(_plain_value, condition.params)),
         None if request.columns is None else tuple(request.columns),
         request.mode,
         request.full_text,
-        request.text_weight,
+        float(request.text_weight),
         bool(request.stale),
-        request.max_distance,
+        None if request.max_distance is None else float(request.max_distance),
     )
     digest = hashlib.blake2b(repr(told).encode(errors="surrogatepass"), digest_size=8).hexdigest()
     if request.page is not None and request.page.of != digest:
@@ -617,7 +618,7 @@ def _search_digest(embedding: EmbeddingConfig, request: _Request, query: tuple[s
 def _plain(query: Any) -> object:
     """A query as a value whose repr tells it apart from others."""
     if isinstance(query, str):
-        return query
+        return str.__str__(query)
     if isinstance(query, Mapping):
         return sorted((text, float(weight)) for text, weight in query.items())
     if words_in(query) is not None:
@@ -626,6 +627,11 @@ def _plain(query: Any) -> object:
         return np.asarray(query, dtype=np.float32).tobytes()
     except (TypeError, ValueError):
         return query  # refused where the vectors are made
+
+
+def _plain_value(value: Any) -> object:
+    """A number of numpy's is the same value as Python's, which the program may have the next time."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _write_page(
