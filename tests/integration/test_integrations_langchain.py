@@ -204,6 +204,15 @@ def test_filters_that_mean_nothing(filtered: VssVectorStore, filter: Any, messag
         filtered.similarity_search("x", filter=filter)
 
 
+def test_a_filter_takes_values_that_can_be_read_once(filtered: VssVectorStore) -> None:
+    for operator, expected in (("$in", [0]), ("$nin", None)):
+        values = ["x", "q"]
+        once = filtered.similarity_search("word0", k=10, filter={"tags": {operator: iter(values)}})
+        again = filtered.similarity_search("word0", k=10, filter={"tags": {operator: values}})
+        assert [document.id for document in once] == [document.id for document in again]
+        assert expected is None or [int(document.id or "") for document in once] == expected
+
+
 def test_metadata_that_json_cannot_hold(filtered: VssVectorStore) -> None:
     for value in (float("nan"), {1, 2}, b"x"):
         with pytest.raises(vssnative.QueryError, match="expected what JSON can hold"):

@@ -6,7 +6,7 @@ or an item that is a list.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ...errors import QueryError
@@ -73,6 +73,8 @@ def _equal(name: str, value: Any) -> Condition:
 
 
 def _is_in(name: str, values: Any) -> Condition:
+    if isinstance(values, Iterator):
+        values = list(values)  # it is looked through twice
     among = metadata.is_in(name, values)
     some = [value for value in values if value is not None]
     return metadata.any_of([among, metadata.has_item(name, some)]) if some else among
