@@ -271,3 +271,15 @@ def test_errors_of_the_model_arrive_whole(posts: sqlite3.Connection) -> None:
         list(conn.cursor().execute("select vss_embed(3)"))
     assert list(conn.cursor().execute("select 1")) == [(1,)]
     conn.close()
+
+
+def test_tables_that_a_lost_vss0_table_left_behind(posts: sqlite3.Connection) -> None:
+    """They would have the names of the renamed table's own tables, and no sync could switch."""
+    posts.execute("create table vss_posts_g1_rows(x)")
+    posts.execute("create table vss_posts_g2_config(x)")
+    posts.commit()
+    vssnative.change_model(posts, "posts", OTHER)
+    assert tables(posts)["building"] == "vss_posts_g2_2"
+    vssnative.sync(posts)
+    assert tables(posts) == {"retired": "vss_posts_g1_2", "active": "vss_posts"}
+    assert list(posts.execute(SQL)) == [(3,)] and vssnative.verify(posts, "posts").ok

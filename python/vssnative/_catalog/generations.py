@@ -147,9 +147,10 @@ def give_first_name(conn: Connection, embedding: EmbeddingConfig, generation: Ge
 
 
 def free_name(conn: Connection, wanted: str) -> str:
-    """`wanted`, or with a number behind it, where something else of the file has that name."""
+    """`wanted`, or with a number behind it, where something else of the file has that name, or one that a vss0 table's own
+    tables may have (left behind where only the vss0 table was lost)."""
     name, number = wanted, 1
-    while _is_taken(conn, name):
+    while _is_taken(conn, name) or _is_beginning(conn, f"{name}_"):
         number += 1
         name = f"{wanted}_{number}"
     return name
@@ -176,6 +177,11 @@ def _rename(conn: Connection, generation: Generation, name: str) -> None:
 def _is_taken(conn: Connection, name: str) -> bool:
     sql = "select 1 from main.sqlite_master where name = ? collate nocase"
     return bool(execute(conn, sql, (name,)))
+
+
+def _is_beginning(conn: Connection, beginning: str) -> bool:
+    sql = "select 1 from main.sqlite_master where lower(substr(name, 1, ?)) = lower(?)"
+    return bool(execute(conn, sql, (len(beginning), beginning)))
 
 
 def _copy_to_columns(conn: Connection, embedding: EmbeddingConfig, generation: Generation) -> None:
