@@ -250,6 +250,34 @@ def test_commits_in_the_log_are_not_left_out_in_silence(file: Path, tmp_path: Pa
     copied.close()
 
 
+def test_a_commit_that_was_cut_short_is_not_seen_in_half(tmp_path: Path) -> None:
+    path = tmp_path / "posts.db"
+    writer = vssnative.connect(path, wal=False)
+    writer.execute("create table posts(title text)")
+    writer.executemany("insert into posts values (?)", [("a" * 500,)] * 500)
+    writer.commit()
+    for mode in ("truncate", "persist"):
+        writer.execute(f"pragma journal_mode = {mode}")
+        writer.execute("insert into posts values ('last')")
+        writer.commit()
+        vssnative.connect(
+            path, immutable=True
+        ).close()  # what is left of a journal has no commit to take back
+    writer.execute("pragma cache_size = 5")
+    writer.execute("update posts set title = 'b' || title")
+    killed = tmp_path / "killed.db"
+    for end in ("", "-journal"):
+        shutil.copy(f"{path}{end}", f"{killed}{end}")
+    writer.close()
+    for name in (killed, killed.as_uri()):
+        with pytest.raises(ConnectionSetupError, match=r"killed\.db: the -journal beside it"):
+            vssnative.connect(name, immutable=True)
+    vssnative.connect(killed, wal=False).execute("select count(*) from posts").fetchone()
+    conn = vssnative.connect(killed, immutable=True)
+    assert conn.execute("select count(*) from posts where title like 'b%'").fetchone() == (0,)
+    conn.close()
+
+
 def test_what_cannot_be_opened_says_why(tmp_path: Path) -> None:
     with pytest.raises(sqlite3.OperationalError, match="there is no directory .*nowhere"):
         vssnative.connect(tmp_path / "nowhere" / "x.db")

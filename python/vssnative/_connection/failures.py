@@ -141,6 +141,14 @@ def has_unread_log(path: str) -> bool:
     return _is_wal(file) and _has_log(file)
 
 
+def has_journal(path: str) -> bool:
+    """Whether a ``-journal`` beside the file has what a commit that was cut short, or is under way, must take back: an
+    immutable connection would see the half of it that is written."""
+    with contextlib.suppress(OSError), open(file_of(path) + "-journal", "rb") as opened:
+        return opened.read(1) not in (b"", b"\0")
+    return False
+
+
 def _has_log(file: str) -> bool:
     with contextlib.suppress(OSError):
         return os.path.getsize(file + "-wal") > 0

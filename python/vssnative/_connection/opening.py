@@ -13,7 +13,7 @@ from typing import Any, overload
 
 from ..errors import ConfigurationError, ConnectionSetupError
 from .drivers import unwrap
-from .failures import explained, file_of, has_unread_log, told_opening
+from .failures import explained, file_of, has_journal, has_unread_log, told_opening
 from .loading import Way, load_into
 from .protocol import Connection
 from .statements import driver_error, execute, is_busy
@@ -112,7 +112,7 @@ def connect(
     Raises:
         ConfigurationError: an argument has no such value.
         ConnectionSetupError: the driver is unknown; or the file is to be `immutable`, and there are commits in a ``-wal``
-            beside it, which would not be seen.
+            beside it, which would not be seen, or a ``-journal`` of one that is not complete.
         ExtensionLoadError: vss0 could not be loaded.
         The driver's own error where the file cannot be opened; it says why, as far as that can be seen.
     """
@@ -162,6 +162,12 @@ def _immutable(path: str | bytes) -> str:
         raise ConnectionSetupError(
             f"{file_of(place)}: commits lie in the -wal beside it, which a connection with immutable=True does not see;"
             " open it once where its directory may be written, or copy both files to such a directory"
+        )
+    if has_journal(place):
+        raise ConnectionSetupError(
+            f"{file_of(place)}: the -journal beside it is of a commit that was cut short, or is under way, half of which a"
+            " connection with immutable=True would see; open it once where its directory may be written, or copy both files"
+            " to such a directory"
         )
     if not place.startswith("file:"):
         place = Path(place).absolute().as_uri()
