@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import importlib
 import os
+import re
 import shutil
 import sqlite3
 import tempfile
@@ -281,6 +282,8 @@ def test_a_commit_that_was_cut_short_is_not_seen_in_half(tmp_path: Path) -> None
 def test_what_cannot_be_opened_says_why(tmp_path: Path) -> None:
     with pytest.raises(sqlite3.OperationalError, match="there is no directory .*nowhere"):
         vssnative.connect(tmp_path / "nowhere" / "x.db")
+    with pytest.raises(sqlite3.OperationalError, match="^" + re.escape(f"{tmp_path / 'nowhere' / 'x.db'}: ")):
+        vssnative.connect(os.fsencode(tmp_path / "nowhere" / "x.db"))  # type: ignore[call-overload]
     with pytest.raises(sqlite3.OperationalError, match=r"x\.db: .*there is no such file"):
         vssnative.connect(tmp_path / "x.db", immutable=True)
     assert not (tmp_path / "x.db").exists()

@@ -148,7 +148,7 @@ def connect(
     except BaseException as error:
         if conn is not None:
             conn.close()
-        if isinstance(error, errors) and (told := told_opening(str(place), error)) is not error:
+        if isinstance(error, errors) and (told := told_opening(os.fsdecode(place), error)) is not error:
             raise told from error
         raise
     opened: Connection = conn
