@@ -33,7 +33,7 @@ def read_csv(stream: TextIO, file: str) -> Iterator[dict[str, Any]]:
         ConfigurationError: what is no such file; the message names the row.
         UnicodeDecodeError: it is not in the stream's encoding.
     """
-    lines = _lines(stream.read(), file)
+    lines = _lines(stream.read().removeprefix("\ufeff"), file)  # of standard input nobody takes the mark away
     header = next(lines, [])
     names: set[str] = set()
     for name, _ in header:

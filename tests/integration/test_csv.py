@@ -77,6 +77,7 @@ def test_what_other_programs_wrote() -> None:
     assert read('"a","b"\n1,"2"\n') == [{"a": 1, "b": "2"}]
     assert read('a,b\n"x"y,z"z\n') == [{"a": "xy", "b": 'z"z'}]
     assert read("a\n") == [] and read("") == []
+    assert read("\ufeffid,a\n1,2\n") == [{"id": 1, "a": 2}]
     for text, words in (
         ("a,b\n1,2\n3\n", "row 2: it has not as many"),
         ('a,b\n1,"2\n', "row 1: .* no quote ends it"),
