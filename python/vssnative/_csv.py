@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import Any, NamedTuple, TextIO
 
 from .errors import ConfigurationError
@@ -26,8 +26,11 @@ class _Cell(NamedTuple):
     quoted: bool
 
 
-def read_csv(stream: TextIO, file: str) -> Iterator[dict[str, Any]]:
+def read_csv(stream: TextIO, file: str, texts: Container[str] = ()) -> Iterator[dict[str, Any]]:
     """The rows of a file, by the names in its first line: texts, integers, floats, bytes, None.
+
+    Args:
+        texts: names, in small letters, of columns that hold no numbers: ``1.10`` is a text there.
 
     Raises:
         ConfigurationError: what is no such file; the message names the row.
@@ -47,7 +50,11 @@ def read_csv(stream: TextIO, file: str) -> Iterator[dict[str, Any]]:
         rows.append(cells)
     columns = list(zip(*rows, strict=True))
     quotes_say = any(cell.text and not cell.quoted for column in (header, *columns) for cell in column)
-    for row in zip(*(_values(column, quotes_say) for column in columns), strict=True):
+    values = [
+        _values(column, quotes_say, name.lower() in texts)
+        for (name, _), column in zip(header, columns, strict=bool(rows))
+    ]
+    for row in zip(*values, strict=True):
         yield {name: value for (name, _), value in zip(header, row, strict=True)}
 
 
@@ -96,9 +103,11 @@ def _lines(text: str, file: str) -> Iterator[list[_Cell]]:
                 return
 
 
-def _values(column: Sequence[_Cell], quotes_say: bool) -> list[Any]:
+def _values(column: Sequence[_Cell], quotes_say: bool, is_text: bool) -> list[Any]:
     bare = [cell.text for cell in column if cell.text and not (cell.quoted and quotes_say)]
-    known = [_number(text) for text in bare]
+    known: list[int | float | bytes | str | None] = [_number(text) for text in bare]
+    if is_text:
+        known = [value if isinstance(value, bytes) else text for text, value in zip(bare, known, strict=True)]
     # A word "nan" among numbers is none of them, and NULL in SQLite; by itself it is a word.
     if any(value is None for value in known) or (known and all(value != value for value in known)):
         return [None if _is_null(cell) else cell.text for cell in column]

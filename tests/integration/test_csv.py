@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 import random
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +118,42 @@ def test_what_is_no_number_of_sqlites_stays_a_text(tmp_path: Path) -> None:
     found = read_csv(io.StringIO(f"a,b,c\n{2**63 - 1},1\u0662,0.5\n{-(2**63)},2,nan\n", newline=""), "f.csv")
     first, second = found
     assert first == {"a": 2**63 - 1, "b": "1\u0662", "c": 0.5} and second["a"] == -(2**63)
+
+
+def test_texts_that_look_like_numbers_stay_in_columns_of_texts(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "f.db") as conn:
+        conn.execute("create table t(id integer, version text, code varchar(9), blob clob, price numeric)")
+    lines = "id,version,code,blob,price\n1,1.10,1e3,X'00',1.10\n2,2.0,100000000000000000000000.5,,2\n"
+    (tmp_path / "f.csv").write_text(lines)
+    run("import", tmp_path / "f.db", "t", tmp_path / "f.csv")
+    with sqlite3.connect(tmp_path / "f.db") as conn:
+        assert exact(conn.execute("select * from t").fetchall()) == exact(
+            [(1, "1.10", "1e3", b"\x00", 1.1), (2, "2.0", "100000000000000000000000.5", None, 2)]
+        )
+
+
+@pytest.mark.parametrize(
+    ("given", "row"), [(b'\xef\xbb\xbfa,b\n1,"x\r\ny"\n', (1, "x\r\ny")), (b"a,b\n1,\xff\n", None)]
+)
+def test_standard_input_is_read_as_a_file_is(
+    given: bytes, row: tuple[int, str] | None, tmp_path: Path
+) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "vssnative",
+        "import",
+        str(tmp_path / "f.db"),
+        "t",
+        "-",
+        "--format",
+        "csv",
+    ]
+    done = subprocess.run(command, input=given, capture_output=True, env=os.environ | {"LC_ALL": "C"})
+    if row is None:
+        assert (done.returncode, done.stdout) == (1, b"")
+        assert b"error: " in done.stderr and b"expected UTF-8" in done.stderr
+        return
+    assert done.returncode == 0, done.stderr
+    with sqlite3.connect(tmp_path / "f.db") as conn:
+        assert conn.execute("select a, b from t").fetchall() == [row]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import io
 import json
 import sys
 from collections.abc import Iterator
@@ -92,7 +93,7 @@ def import_command(
         return
     kind = _format(file, form, (*_FORMATS, *importing.FORMATS))
     with opened(database, make=True) as conn, transaction(conn):
-        rows = _read(file, kind)
+        rows = _read(file, kind, _text_columns(conn, table))
         columns: list[str] | None = None
         count = 0
         for row in rows:
@@ -178,18 +179,30 @@ def _make_table(conn: Any, table: str, columns: list[str], first: dict[str, Any]
     execute(conn, f"create table main.{quote_identifier(table)}({', '.join(declared)})")
 
 
-def _read(file: Path, kind: str) -> Iterator[dict[str, Any]]:
+def _text_columns(conn: Any, table: str) -> frozenset[str]:
+    """Names, in small letters, of the columns in which SQLite makes texts of numbers (datatype3.html, 3.1)."""
+    info = execute(conn, f"pragma main.table_xinfo({quote_identifier(table)})")
+    types = {row[1].lower(): row[2].upper() for row in info}
+    return frozenset(
+        name
+        for name, declared in types.items()
+        if "INT" not in declared and any(word in declared for word in ("CHAR", "CLOB", "TEXT"))
+    )
+
+
+def _read(file: Path, kind: str, texts: frozenset[str] = frozenset()) -> Iterator[dict[str, Any]]:
     if kind == "parquet":
         file.stat()  # that it is not there Arrow says without words
         with _parquet(file) as parquet:
             found = parquet.read_table(file).to_pylist()
         yield from found
         return
-    stream = sys.stdin if str(file) == "-" else open(file, encoding="utf-8-sig", newline="")  # noqa: SIM115
+    source = sys.stdin.buffer if str(file) == "-" else open(file, "rb")  # noqa: SIM115
+    stream = io.TextIOWrapper(source, encoding="utf-8-sig", newline="")
     try:
         if kind == "csv":
             try:
-                yield from read_csv(stream, str(file))
+                yield from read_csv(stream, str(file), texts)
             except ConfigurationError as error:
                 raise ContentError(str(error)) from None
             return
@@ -208,7 +221,9 @@ def _read(file: Path, kind: str) -> Iterator[dict[str, Any]]:
     except UnicodeDecodeError as error:
         raise ContentError(f"{file}: expected UTF-8, {error.reason}") from None
     finally:
-        if stream is not sys.stdin:
+        if str(file) == "-":
+            stream.detach()
+        else:
             stream.close()
 
 
