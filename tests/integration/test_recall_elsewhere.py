@@ -128,6 +128,32 @@ def test_rows_in_the_place_of_others_are_learned(metric: str) -> None:
         assert share_found(index.search(queries, k=k)[0], true, k) >= 0.93
 
 
+def peaks(random: np.random.Generator, count: int, dim: int) -> np.ndarray:
+    """Rows of a few peaks, some of them very high, as spectra are."""
+    rows = np.zeros((count, dim), np.float32)
+    places = random.integers(0, dim, (count, 5))
+    np.put_along_axis(rows, places, (random.pareto(1.5, (count, 5)) + 0.1).astype(np.float32), axis=1)
+    return rows
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_recall_after_a_third_of_the_rows_has_left(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    bent = random.standard_normal((3, 96))
+    surface = np.tanh(random.standard_normal((7_500, 3)) @ bent) * 0.01
+    rows = np.concatenate([peaks(random, 12_500, 96), surface.astype(np.float32)])
+    index = Index(vssnative.connect(":memory:"), "t", "a")
+    index.add(np.arange(len(rows)), rows)
+    index.conn.commit()
+    gone = random.choice(len(rows), 6_500, replace=False)
+    index.remove(gone)
+    index.conn.commit()
+    queries = peaks(random, 2 * QUERIES, 96)
+    true = distances(rows, queries, "l2")
+    true[:, gone] = np.inf
+    assert share_found(index.search(queries, k=10)[0], true, 10) >= 0.93
+
+
 def two_kinds(dim: int, groups: int, spread: float) -> tuple[Kind, Kind]:
     """Rows in tight groups, whose neighbours lie in one cell, and rows along a bent surface."""
     random = np.random.default_rng(dim)

@@ -162,15 +162,9 @@ float misses_of_all(const std::vector<Asked>& asked, double recall) {
     return static_cast<float>(std::min(most_misses(asked, aim, recall), most_trusted(recall)));
 }
 
-// The fifth of these rows that come first by `order`; empty: too few were asked.
+// So many of these rows as come first by `order`.
 template <typename Order>
-std::vector<Asked> first_fifth(const std::vector<Asked>& asked, const Order& order) {
-    constexpr std::size_t share = 5;
-    constexpr std::size_t least = 12;
-    const std::size_t count = std::max(asked.size() / share, least);
-    if (2 * count > asked.size()) {
-        return {};
-    }
+std::vector<Asked> first_by(const std::vector<Asked>& asked, std::size_t count, const Order& order) {
     std::vector<std::pair<double, std::size_t>> ordered;
     ordered.reserve(asked.size());
     for (std::size_t i = 0; i < asked.size(); ++i) {
@@ -183,6 +177,15 @@ std::vector<Asked> first_fifth(const std::vector<Asked>& asked, const Order& ord
         out.push_back(asked[ordered[i].second]);
     }
     return out;
+}
+
+// A fifth of them; empty: too few were asked.
+template <typename Order>
+std::vector<Asked> first_fifth(const std::vector<Asked>& asked, const Order& order) {
+    constexpr std::size_t share = 5;
+    constexpr std::size_t least = 12;
+    const std::size_t count = std::max(asked.size() / share, least);
+    return 2 * count > asked.size() ? std::vector<Asked>() : first_by(asked, count, order);
 }
 
 // Where a table holds rows of several kinds, queries may all be like those of one of them: so much fewer misses may be
@@ -497,10 +500,11 @@ Status CellSearch::learn(std::size_t samples, LearnedRecall& out) {
     return status;
 }
 
-Status CellSearch::holds_for_newest(bool& holds) {
+Status CellSearch::holds_for(Sample sample, bool& holds) {
     constexpr std::size_t which = 1;  // of LearnedRecall::ks
     constexpr std::array<double, 2> levels = {0.8, 0.95};
-    constexpr std::size_t rows_asked = 24;
+    // Most commits that take a table past a size are loads, whose time the rows asked are part of.
+    const std::size_t rows_asked = sample == Sample::newest ? 24 : 64;
     constexpr double beyond = 4;  // neighbours are sought until so many times less is expected
     holds = true;
     VSS_TRY(refresh());
@@ -511,7 +515,8 @@ Status CellSearch::holds_for_newest(bool& holds) {
     }
     const std::uint64_t slots = segments_.size() * rows_.segment_slots();
     // New rows lie behind the others, or in the places of some that went.
-    const std::uint64_t from = std::min<std::uint64_t>(learned().rows, slots - slots / 5);
+    const std::uint64_t from =
+        sample == Sample::newest ? std::min<std::uint64_t>(learned().rows, slots - slots / 5) : 0;
     SplitMix random(index_.state().rows);
     std::vector<std::byte> vector(rows_.vector_bytes());
     std::vector<Asked> asked;
@@ -538,10 +543,21 @@ Status CellSearch::holds_for_newest(bool& holds) {
         asked.push_back(asked_of(trace, which, found));
     }
     forget_rows();
-    holds = flooded == 0;
-    for (const double level : levels) {
-        // About one standard error of so many rows.
-        holds = holds && recall_at(asked, misses_for(level, k)) >= level - std::sqrt(level * (1 - level)) / 9;
+    const auto reached_by = [&](const std::vector<Asked>& rows) {
+        return std::all_of(levels.begin(), levels.end(), [&](double level) {
+            // About one standard error of so many rows.
+            const double error = std::sqrt(level * (1 - level) / (3.4 * static_cast<double>(rows.size())));
+            return recall_at(rows, misses_for(level, k)) >= level - error;
+        });
+    };
+    holds = flooded == 0 && !asked.empty() && reached_by(asked);
+    if (holds && sample == Sample::any) {
+        // As share_for_kinds() does, for halves: rows of an easy kind would hide the others.
+        const std::size_t half = (asked.size() + 1) / 2;
+        holds = reached_by(first_by(asked, half, [](const Asked& row) { return row.farthest; })) &&
+                reached_by(first_by(asked, half, [](const Asked& row) { return -row.farthest; })) &&
+                reached_by(first_by(asked, half, [](const Asked& row) { return row.variance; })) &&
+                reached_by(first_by(asked, half, [](const Asked& row) { return -row.variance; }));
     }
     return Status::ok();
 }

@@ -100,8 +100,9 @@ class CellSearch {
     Status search_exact(const CellQuery& query, std::vector<Neighbor>& out);
     // Measures on up to `samples` of the table's own rows when a search of each recall may end.
     Status learn(std::size_t samples, LearnedRecall& out);
-    // Whether what was learned is enough for some of the rows that came since.
-    Status holds_for_newest(bool& holds);
+    // Whether what was learned is enough for some rows: of those that came since, or of all.
+    enum class Sample { newest, any };
+    Status holds_for(Sample sample, bool& holds);
 
     // Slots at or beyond this number hold nothing.
     Status slots_end(std::uint64_t& out);

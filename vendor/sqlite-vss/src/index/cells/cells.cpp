@@ -55,6 +55,7 @@ Status CellIndex::load() {
     state_ = std::move(read);
     tail_ = std::move(tail);
     rows_before_ = state_.rows;
+    removed_before_ = state_.removed_since;
     erased_to_ = state_.batches_begin;
     if (!same_directory) {
         before_ = before.directory != nullptr ? before : before_;
@@ -636,6 +637,7 @@ Status CellIndex::flush() {
     erased_to_ = state_.batches_begin;
     directory_changed_ = false;
     rows_before_ = state_.rows;
+    removed_before_ = state_.removed_since;
     dirty_ = false;
     broken_ = false;
     return Status::ok();

@@ -41,8 +41,9 @@ class CellIndex {
     [[nodiscard]] std::uint32_t column() const { return store_.column(); }
     [[nodiscard]] const std::set<std::uint32_t>& tail() const { return tail_; }
     [[nodiscard]] bool is_dirty() const { return dirty_; }
-    // Of the column when the transaction began to change it.
+    // Of the column when the transaction began to change it: rows, and CellState::removed_since.
     [[nodiscard]] std::uint64_t rows_before() const { return rows_before_; }
+    [[nodiscard]] std::uint32_t removed_before() const { return removed_before_; }
     // Cells came, changed or went.
     [[nodiscard]] bool is_changed() const { return directory_changed_; }
 
@@ -186,6 +187,7 @@ class CellIndex {
     bool space_is_current_ = false;  // made from state_ as it is
     std::set<std::uint32_t> tail_;
     std::uint64_t rows_before_ = 0;
+    std::uint32_t removed_before_ = 0;
     std::shared_ptr<CellDirectory> directory_;
     // The directory of an earlier state, which later batches make this one's if its parts are the same.
     struct Before {

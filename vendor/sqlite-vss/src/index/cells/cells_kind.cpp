@@ -113,7 +113,7 @@ class CellsOfColumn final : public ColumnIndex {
   private:
     Status cluster_for(std::size_t queries);
     Status learn_if_due();
-    Status learn_if_grown_otherwise();
+    Status learn_if_it_holds_no_more();
     Status learn();
     Status search_cells(const SearchRequest& request, bool approximate, SearchAnswer& answer);
 
@@ -135,7 +135,7 @@ Status CellsOfColumn::flush() {
     }
     VSS_TRY(index_.settle_and_write());
     VSS_TRY(learn_if_due());
-    VSS_TRY(learn_if_grown_otherwise());
+    VSS_TRY(learn_if_it_holds_no_more());
     asked_of_unsaved_ = 0;
     clustered_for_search_ = false;
     return index_.flush();
@@ -176,9 +176,11 @@ Status CellsOfColumn::learn_if_due() {
 }
 
 // Rows that came since then may be of another kind, long before the cells have doubled: some of them are asked each
-// time that the table has grown by a quarter.
-Status CellsOfColumn::learn_if_grown_otherwise() {
+// time that the table has grown by a quarter. Cells that rows have left are merged, and what is expected of merged
+// cells may be another number: some rows of all are asked each time that an eighth of them has left.
+Status CellsOfColumn::learn_if_it_holds_no_more() {
     constexpr double step = 1.25;
+    constexpr std::uint64_t part = 8;
     const std::uint64_t then = index_.state().learned.rows;
     if (!index_.state().is_celled() || index_.state().learned.cells_then == 0 || then == 0) {
         return Status::ok();
@@ -188,11 +190,14 @@ Status CellsOfColumn::learn_if_grown_otherwise() {
                    ? 0
                    : static_cast<int>(std::log(static_cast<double>(rows) / static_cast<double>(then)) / std::log(step));
     };
-    if (steps(index_.state().rows) <= steps(index_.rows_before())) {
-        return Status::ok();
-    }
+    const std::uint64_t leaving = std::clamp<std::uint64_t>(then / part, 1, CellState::most_removed / part);
     bool holds = true;
-    VSS_TRY(search_.holds_for_newest(holds));
+    if (steps(index_.state().rows) > steps(index_.rows_before())) {
+        VSS_TRY(search_.holds_for(CellSearch::Sample::newest, holds));
+    }
+    if (holds && index_.state().removed_since / leaving > index_.removed_before() / leaving) {
+        VSS_TRY(search_.holds_for(CellSearch::Sample::any, holds));
+    }
     return holds ? Status::ok() : learn();
 }
 
