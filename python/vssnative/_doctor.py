@@ -6,7 +6,6 @@ import importlib
 import importlib.util
 import os
 import platform
-import sqlite3
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from ._advice import command
-from ._connection import connect, driver_error, execute, explained, load_by, loadable_path
+from ._connection import connect_to_read, driver_error, execute, load_by, loadable_path
 from ._sql import quote_identifier
 from .errors import VssError
 
@@ -138,7 +137,7 @@ def _database(database: str | os.PathLike[str]) -> Iterator[Finding]:
         return
     size = f"{path}, {path.stat().st_size / 2**20:,.1f} MB"
     try:
-        conn, refused = _opened(path)
+        conn, refused = connect_to_read(path)
     except Exception as error:  # noqa: BLE001  (whatever is wrong with the file, the rest of the report stands)
         yield Finding("database", "fault", str(error), "is it an SQLite database, and readable?")
         return
@@ -167,20 +166,3 @@ def _database(database: str | os.PathLike[str]) -> Iterator[Finding]:
         yield Finding("database", "fault", str(error), "is it an SQLite database, and readable?")
     finally:
         conn.close()
-
-
-def _opened(path: Path) -> tuple[sqlite3.Connection, str | None]:
-    """The file, open to read; and why it can only be read as one that nobody writes, where that is so."""
-    try:
-        conn = connect(f"{path.resolve().as_uri()}?mode=ro", wal=False, synchronous=None, uri=True)
-        try:
-            with explained(conn):
-                execute(conn, "select 1 from sqlite_master limit 1")
-        except BaseException:
-            conn.close()
-            raise
-        return conn, None
-    except Exception as error:
-        if "immutable=True" not in str(error):  # what its message advises
-            raise
-        return connect(path.resolve(), immutable=True), str(error)

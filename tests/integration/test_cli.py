@@ -321,7 +321,7 @@ def test_an_interrupt_ends_it_quietly(run: Run, posts: Path, monkeypatch: pytest
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vssnative._connection.connect", interrupted)
+    monkeypatch.setattr("vssnative._connection.connect_to_read", interrupted)
     assert "run it again to go on" in run("status", posts, code=130).output
 
 

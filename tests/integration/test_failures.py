@@ -17,9 +17,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner, Result
 
 import vssnative
 from vssnative import Index, aio
+from vssnative._cli import app
 from vssnative._connection import driver_error, is_busy
 from vssnative._doctor import diagnose
 from vssnative.errors import ConnectionSetupError, MigrationError
@@ -237,6 +239,58 @@ def test_doctor_reports_all_else_of_what_is_no_database(tmp_path: Path) -> None:
     findings = {finding.subject: finding for finding in diagnose(tmp_path / "text.db")}
     assert findings["python"].state == "ok"
     assert findings["database"].state == "fault" and "no SQLite database" in findings["database"].found
+
+
+def _vssnative(*arguments: object, code: int = 0) -> Result:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == code, (result.output, result.exception)
+    return result
+
+
+def test_commands_that_read_work_where_nothing_may_be_written(unwritable: Path) -> None:
+    note = (
+        f"note: {unwritable} is in WAL mode in a folder that may not be written, so it is read without locks"
+    )
+    for arguments in (
+        ("status",),
+        ("info",),
+        ("check",),
+        ("verify", "posts"),
+        ("search", "posts", "red fruit"),
+    ):
+        name, *rest = arguments
+        done = _vssnative(name, unwritable, *rest)
+        assert done.stderr.count(note) == 1 and done.stdout
+    done = _vssnative("export", unwritable, "posts", "-", "--format", "csv")
+    assert done.stdout.startswith("id,") and done.stdout.count("\n") == 3
+    for name in ("-wal", "-shm"):
+        assert not Path(f"{unwritable}{name}").exists()
+    said = _vssnative("sync", unwritable, code=1).stderr
+    assert said.startswith(f"error: {unwritable} cannot be written") and "note" not in said
+
+
+def test_a_command_says_that_commits_lie_in_a_log_that_it_may_not_read(file: Path) -> None:
+    conn = vssnative.connect(file)
+    conn.execute("insert into posts(title) values ('in the log')")
+    conn.commit()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for end in ("", "-wal"):
+            shutil.copy(f"{file}{end}", folder / f"posts.db{end}")
+        conn.close()
+        _vssnative("status", file)  # what is imported late is imported now
+        folder.chmod(0o555)
+        user = os.geteuid()
+        if user == 0:
+            os.seteuid(65534)
+        try:
+            said = _vssnative("status", folder / "posts.db", code=1).stderr
+        finally:
+            if user == 0:
+                os.seteuid(0)
+            folder.chmod(0o755)
+    assert said.startswith(f"error: {folder / 'posts.db'} cannot be read: it is in WAL mode with commits in")
+    assert "copy both files to a directory that may be written" in said
 
 
 def test_commits_in_the_log_are_not_left_out_in_silence(file: Path, tmp_path: Path) -> None:

@@ -27,6 +27,9 @@ FAILED, USAGE, INTERRUPTED = 1, 2, 130
 # Errors whose cause is what was typed.
 _USAGE = (ConfigurationError, QueryError, UnknownNameError)
 
+# What the library adds to SQLite's words where a file can only be read in another folder.
+_WITH_LOG = "in WAL mode with commits in"
+
 # What SQLite says of a file, and what that means to who typed the command. In no other words is it about the statement.
 _OF_FILES = (
     (
@@ -36,6 +39,10 @@ _OF_FILES = (
     (
         r"is locked",
         "{file} is locked: another program is writing to it; try again when that is done",
+    ),
+    (
+        rf"({_WITH_LOG} .*)",
+        "{file} cannot be read: it is {0}",
     ),
     (
         r"readonly database",
@@ -150,7 +157,8 @@ def _failure(error: Exception, file: Path | None) -> Failure:
         cause = cause.__cause__
     if said is not None:
         known = _OF_FILES if isinstance(error, VssError) else _OF_FILES + _OF_ROWS
-        sentence = _of_sqlite(str(said), file, known)
+        words = str(error) if _WITH_LOG in str(error) else str(said)
+        sentence = _of_sqlite(words, file, known)
         if sentence is not None:
             return Failure(sentence, USAGE if "not a database" in str(said) else FAILED)
     typed = isinstance(error, _USAGE) or _is_surrogate(error)

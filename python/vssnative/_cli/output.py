@@ -20,6 +20,10 @@ from ..errors import ConfigurationError, UnknownNameError
 from .failures import USAGE, Failure, about
 
 NO_EMBEDDINGS = "{}: no table has embeddings; vssnative add-embeddings gives it some"
+_UNLOCKED = (
+    "{} is in WAL mode in a folder that may not be written, so it is read without locks: "
+    "if another program writes it meanwhile, the answer may be wrong"
+)
 _MAGIC = b"SQLite format 3\0"
 
 
@@ -147,21 +151,23 @@ def opened(path: Path, *, write: bool = True, make: bool = False) -> Iterator[sq
     """The file, with vss0 loaded. A command that only reads leaves it as it is, its journal mode too.
 
     Args:
-        write: False opens it read-only.
+        write: False opens it read-only; without locks where it can be read in no other way, which a note says.
         make: make it where it does not exist; where the block fails before it has made a table, it is gone again.
 
     Raises:
         Failure: for each error within the block, naming the file.
     """
     made = make and not path.exists()
-    mode = "rwc" if make else "rw" if write else "ro"
+    mode = "rwc" if make else "rw"
     place = f"file:{urllib.parse.quote(str(path.resolve()))}?mode={mode}"
     try:
         with about(path):
             if write:
                 conn = _connection.connect(place, uri=True)
             else:
-                conn = _connection.connect(place, uri=True, wal=False, synchronous=None)
+                conn, unlocked = _connection.connect_to_read(path)
+                if unlocked is not None:
+                    typer.echo(f"note: {_UNLOCKED.format(printable(str(path)))}", err=True)
             with contextlib.closing(conn):
                 yield conn
     except BaseException:

@@ -22,7 +22,7 @@ from .drivers import send_to_aiosqlite
 from .entry import in_its_thread
 from .failures import explained, explains, has_unread_log, told_error
 from .loading import loadable_path
-from .opening import check_synchronous, connect, load, load_by, prepare
+from .opening import check_synchronous, connect, connect_to_read, load, load_by, prepare
 from .pool import Pool, is_in_memory, require_file
 from .protocol import Connection
 from .statements import (
@@ -47,6 +47,7 @@ __all__ = [
     "check_cancelled",
     "check_synchronous",
     "connect",
+    "connect_to_read",
     "create_function",
     "driver_error",
     "exclusive",

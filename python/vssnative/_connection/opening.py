@@ -155,6 +155,31 @@ def connect(
     return opened
 
 
+def connect_to_read(path: Path) -> tuple[sqlite3.Connection, str | None]:
+    """Open a file to read only, and leave it as it is, its journal mode too.
+
+    Returns:
+        The connection; and, where SQLite can only read the file as `immutable` (in WAL mode, in a directory that may not
+        be written), why that is so.
+
+    Raises:
+        What ``connect`` does.
+    """
+    try:
+        conn = connect(f"{path.resolve().as_uri()}?mode=ro", wal=False, synchronous=None, uri=True)
+        try:
+            with explained(conn):
+                execute(conn, "select 1 from sqlite_master limit 1")
+        except BaseException:
+            conn.close()
+            raise
+        return conn, None
+    except Exception as error:
+        if "immutable=True" not in str(error):  # what its message advises
+            raise
+        return connect(path.resolve(), immutable=True), str(error)
+
+
 def _immutable(path: str | bytes) -> str:
     """The URI of a file to open with SQLite's ``immutable=1``."""
     place = os.fsdecode(path)
