@@ -188,6 +188,15 @@ def test_a_character_that_the_output_cannot_carry_is_one_sentence(
     assert "'\\u2192'; set PYTHONIOENCODING=utf-8" in done.stderr
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
+def test_an_output_without_room_is_a_sentence(posts: Path) -> None:
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "vssnative", "status", str(posts), "--json"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "error: the output cannot be written: No space left on device\n"
+
+
 def test_in_a_pipe_a_row_is_a_line_and_nothing_is_cut(posts: Path) -> None:
     command = [sys.executable, "-m", "vssnative"]
     subprocess.run([*command, "sync", posts, "--quiet"], check=True, capture_output=True)

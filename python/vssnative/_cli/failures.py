@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import re
 import sqlite3
 import warnings
@@ -185,6 +186,8 @@ def _sentence(error: Exception, file: Path | None) -> str:
         return str(error) if file is None or str(file) in str(error) else f"{file}: {error}"
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"{error.filename}: {error.strerror}"
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:  # a file that SQLite writes is named above
+        return f"the output cannot be written: {error.strerror}"
     if isinstance(error, UnicodeDecodeError):
         return f"the input is not {error.encoding.upper()}: {error.reason}"
     if isinstance(error, UnicodeEncodeError):
