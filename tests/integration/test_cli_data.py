@@ -77,6 +77,17 @@ def test_from_a_csv_to_a_hybrid_search_and_back(posts: Path, tmp_path: Path) -> 
         )
 
 
+def test_a_column_of_several_types_is_named_where_parquet_has_no_place_for_it(tmp_path: Path) -> None:
+    conn = sqlite3.connect(tmp_path / "t.db")
+    conn.execute("create table t(id integer primary key, plain text, mixed)")
+    conn.executemany("insert into t values (?, ?, ?)", [(1, "a", "007"), (2, None, 7), (3, "b", None)])
+    conn.commit()
+    conn.close()
+    said = run("export", tmp_path / "t.db", "t", tmp_path / "t.parquet", code=1)
+    assert said.startswith(f"error: {tmp_path / 't.parquet'}: column 'mixed' has integers and texts")
+    assert "csv and jsonl keep them" in said and not (tmp_path / "t.parquet").exists()
+
+
 def test_a_number_is_a_number_and_a_code_a_text() -> None:
     from vssnative._cli.output import values_of
 

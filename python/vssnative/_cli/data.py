@@ -232,7 +232,9 @@ def _write(file: Path, kind: str, columns: list[str], rows: list[tuple[Any, ...]
         with _parquet(file) as parquet:
             import pyarrow
 
-            table = pyarrow.table({name: [row[at] for row in rows] for at, name in enumerate(columns)})
+            table = pyarrow.table(
+                {name: _of_one_type(file, name, [row[at] for row in rows]) for at, name in enumerate(columns)}
+            )
             with open(file, "wb") as out:
                 parquet.write_table(table, out)
         return
@@ -247,6 +249,26 @@ def _write(file: Path, kind: str, columns: list[str], rows: list[tuple[Any, ...]
     finally:
         if stream is not sys.stdout:
             stream.close()
+
+
+def _of_one_type(file: Path, name: str, values: list[Any]) -> Any:
+    """A column of a parquet file.
+
+    Raises:
+        ContentError: it has values of several types.
+    """
+    import pyarrow
+
+    try:
+        return pyarrow.array(values)
+    except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError):
+        words = {int: "integers", float: "floats", str: "texts", bytes: "blobs"}
+        kinds = [word for kind, word in words.items() if any(type(value) is kind for value in values)]
+        if len(kinds) < 2:
+            raise
+        raise ContentError(
+            f"{file}: column {name!r} has {' and '.join(kinds)}, in parquet a column has one type; csv and jsonl keep them"
+        ) from None
 
 
 @contextlib.contextmanager
