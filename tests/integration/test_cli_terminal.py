@@ -348,8 +348,11 @@ def test_the_passage_found_is_shown(tmp_path: Path) -> None:
 def test_reports_say_what_their_words_mean(blog: Path) -> None:
     lines = shown(80, "verify", blog, "posts")
     assert any(re.match(r"stale +0 +vectors of an earlier text", line) for line in lines)
+    assert any(re.match(r"waiting +0 +rows that the next sync looks at", line) for line in lines)
+    assert any(re.match(r"given up +0 +rows with a text that", line) for line in lines)
     lines = shown(80, "measure-recall", blog, "posts", "title")
     assert any(re.match(r"asked +0.95 +the recall that", line) for line in lines)
+    assert any(re.match(r"queries +0 +asked; 0: none, as every search is exact", line) for line in lines)
     assert max(map(cell_len, lines)) <= 80
 
 

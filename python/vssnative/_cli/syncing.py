@@ -342,6 +342,8 @@ _OF_REPORTS = {
     "wrong": "vectors, of the sample, that the model makes otherwise",
     "words": "rows that the full-text index has otherwise",
     "problem": "what is lost or gone",
+    "waiting": "rows that the next sync looks at",
+    "given_up": "rows with a text that could not be embedded",
 }
 
 

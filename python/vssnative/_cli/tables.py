@@ -26,6 +26,7 @@ OneColumn = Annotated[
 
 
 _OF_RECALL = {
+    "queries": "asked; 0: none, as every search is exact",
     "asked": "the recall that searches were asked for",
     "recall": "what they reached",
     "low": "the lower end of its 95 % interval",
