@@ -147,3 +147,16 @@ def test_what_a_type_cannot_hold_is_refused(db: sqlite3.Connection) -> None:
         db.execute("create virtual table t using vss0(a(8) type=bit metric_type=L2)")
     with pytest.raises(sqlite3.Error, match="HAMMING|bit"):
         db.execute("create virtual table t using vss0(a(8) metric_type=HAMMING)")
+
+
+def test_the_vector_of_a_search_is_rounded_to_the_type_of_the_column() -> None:
+    rows = np.random.default_rng(4).standard_normal((50, 8)).astype(np.float16)
+    query = np.random.default_rng(5).standard_normal(8).astype(np.float32)
+    index = vssnative.Index(vssnative.connect(":memory:"), "t", "a", type="float16")
+    index.add(np.arange(50), rows)
+    for recall in (None, 1.0):
+        ids, distances = index.search(query, k=5, recall=recall)
+        rounded = query.astype(np.float16).astype(np.float64)
+        true = ((rows[ids].astype(np.float64) - rounded) ** 2).sum(1)
+        assert distances == pytest.approx(true, rel=1e-6)
+        assert distances != pytest.approx(((rows[ids] - query) ** 2).sum(1), rel=1e-6)

@@ -236,7 +236,8 @@ class Index(Column):
 
         Args:
             queries: float32 (nq, dim), or (dim,) for one; what is convertible to it is converted. For columns of
-                other element types, arrays of that type are taken as they are.
+                other element types, arrays of that type are taken as they are, others are rounded to it: distances are
+                those from the rounded query.
             k: how many; fewer rows than k are padded.
             where: a condition in SQL over the table's columns and ``rowid``, for example
                 ``"company = ? and year > ?"`` or ``"rowid in (select id from posts where draft = 0)"``. k rows come
@@ -455,7 +456,8 @@ class Index(Column):
         Returns:
             ``recall``, its 95 % interval ``low`` to ``high`` (of the mean over queries), ``scanned``: the share of
             codes looked at, ``every_row``: the share of queries that looked at every row, as that was cheaper;
-            ``queries``, ``k`` and ``asked``. A row as near as the k-th true neighbour counts as found.
+            ``queries``, ``k`` and ``asked``. A row as near as the k-th true neighbour counts as found. ``queries`` is 0
+            where none were given and every search of the column is exact: below 4,096 rows, or without an index.
 
         Raises:
             DimensionError, InvalidVectorError: the queries cannot be compared with the column's vectors.
