@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-from ..errors import ConfigurationError, MissingDependencyError, ModelNotFoundError
+from ..errors import MissingDependencyError, ModelNotFoundError
 from .model_digest import directory_digest
 from .model_store import StoredModel, find_model, record_model
 
@@ -25,8 +25,7 @@ def minilm_directory() -> Path:
     """The files of all-MiniLM-L6-v2, downloaded once if neither the package nor the cache has them.
 
     Raises:
-        ModelNotFoundError: if they cannot be had; says what to do offline.
-        ConfigurationError: if what the hub gave is another model.
+        ModelNotFoundError: if they cannot be had, or what the hub gave is another model; says what to do offline.
     """
     found = find_minilm()
     return Path((pull_minilm() if found is None else found).directory)
@@ -44,7 +43,7 @@ def pull_minilm() -> StoredModel:
     """Fetch the model from the hub and check it. Files that are in huggingface_hub's cache are not fetched again.
 
     Raises:
-        ModelNotFoundError, ConfigurationError: as for ``minilm_directory``.
+        ModelNotFoundError: as for ``minilm_directory``.
     """
     from .hub import fetch
 
@@ -59,7 +58,7 @@ def pull_minilm() -> StoredModel:
         raise ModelNotFoundError(f"{error}; {_OFFLINE}") from None
     digest = directory_digest(directory)
     if digest != DIGEST:
-        raise ConfigurationError(
+        raise ModelNotFoundError(
             f"{directory}: expected the files of all-MiniLM-L6-v2 with digest {DIGEST[:12]}, got {digest[:12]}; delete "
             "this directory and fetch them again"
         )

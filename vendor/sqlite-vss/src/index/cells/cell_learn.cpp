@@ -30,7 +30,8 @@ constexpr std::size_t asked_in_full = 40;
 constexpr float beyond_need = 4;
 // And so many in any case.
 constexpr std::size_t least_cells_scanned = 64;
-// Of the misses that a recall allows, those that are left to codes (cell_search_scan.cpp), which the rows asked do not show.
+// Of the misses that a recall allows, those that are left to codes (cell_search_scan.cpp), which the rows asked do not
+// show.
 constexpr double lost_by_codes = 0.1;
 // Vectors measured to learn: some, and so many for each row of the table.
 constexpr std::uint64_t measured_in_all = 2'000'000;
