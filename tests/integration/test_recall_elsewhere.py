@@ -154,6 +154,25 @@ def test_recall_after_a_third_of_the_rows_has_left(seed: int) -> None:
     assert share_found(index.search(queries, k=10)[0], true, 10) >= 0.93
 
 
+@pytest.mark.parametrize("metric", ["l2", "ip"])
+def test_a_filter_for_rows_much_shorter_than_the_others(metric: str) -> None:
+    random = np.random.default_rng(5)
+    bent = random.standard_normal((3, 96))
+    short = (np.tanh(random.standard_normal((6_000, 3)) @ bent) * 0.01).astype(np.float32)
+    rows = np.concatenate([short, peaks(random, ROWS, 96)])
+    index = Index(vssnative.connect(":memory:"), "t", "a", metric=metric)
+    index.add(np.arange(len(rows)), rows)
+    queries = peaks(random, QUERIES, 96)
+    if metric == "l2":
+        true = distances(short, queries, "l2")
+    else:
+        true = -(queries.astype(np.float64) @ short.astype(np.float64).T)
+    found, _ = index.search(queries, k=10, where="rowid < 6000")
+    least = np.partition(true, 9, axis=1)[:, 9]
+    near = np.take_along_axis(true, found, axis=1) <= least[:, None] + 1e-9 + 1e-6 * np.abs(least)[:, None]
+    assert near.mean() >= 0.94
+
+
 def two_kinds(dim: int, groups: int, spread: float) -> tuple[Kind, Kind]:
     """Rows in tight groups, whose neighbours lie in one cell, and rows along a bent surface."""
     random = np.random.default_rng(dim)

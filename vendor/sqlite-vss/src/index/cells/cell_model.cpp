@@ -105,12 +105,10 @@ void MissModel::use(const CellDirectory& directory) {
         farthest_[cell] = info.farthest;
         rows_[cell] = info.version != 0 ? static_cast<float>(info.primaries) : 0;
     }
-    longest_ = 0;
-    smallest_radius_ = std::numeric_limits<float>::infinity();
+    smallest_share_ = std::numeric_limits<float>::infinity();
     for (std::size_t i = 0; i < n; ++i) {
-        if (rows_[i] > 0) {
-            longest_ = std::max(longest_, norms_[i]);
-            smallest_radius_ = std::min(smallest_radius_, radii_[i]);
+        if (rows_[i] > 0 && norms_[i] > 0) {
+            smallest_share_ = std::min(smallest_share_, radii_[i] / norms_[i]);
         }
     }
 }
@@ -120,7 +118,7 @@ void MissModel::begin(const CellSpace& space, const CodeQuery& query, std::span<
     padded_ = space.padded();
     radius_factor_ = radius_per_rescale(estimate_, padded_);
     query_norm_ = std::sqrt(query.square);
-    place_error_ = CellDirectory::product_deviation(query) * longest_;
+    place_error_ = CellDirectory::product_deviation(query);
     sums_ = {};
     told_ = {};
     // What a score (CellDirectory::measure) says of the place.
@@ -235,16 +233,17 @@ void MissModel::expect(float limit, Expected& out) {
     const ChanceTerms terms{limit, l2 ? 1.0F : 0.0F, query_norm_ > 0 ? 1 / query_norm_ : 0, static_cast<float>(mean),
                             static_cast<float>(1 / std::sqrt(variance))};
     // Rows close around a centroid, as copies of one are, are as near as the centroid, whose place is not known
-    // exactly: as if they were spread so far.
+    // exactly: as if they were spread so far. The longer a centroid, the less its place is known.
     const float length = l2 ? std::sqrt(std::max(limit, 0.0F)) : query_norm_;
     const float least = length > 0 ? place_error_ / (length * static_cast<float>(std::sqrt(variance))) : 0;
-    const float least_radius = std::isfinite(least) ? least : 0;
+    const float least_share = std::isfinite(least) ? least : 0;
     if (out.looked_at.empty()) {
         const float* radii = radii_.data();
-        if (smallest_radius_ < least_radius) {
+        if (smallest_share_ < least_share) {
             blurred_.resize(radii_.size());
-            std::transform(radii_.begin(), radii_.end(), blurred_.begin(),
-                           [&](float radius) { return radius < least_radius ? least_radius : radius; });
+            for (std::size_t i = 0; i < radii_.size(); ++i) {
+                blurred_[i] = blurred(i, least_share);
+            }
             radii = blurred_.data();
         }
         out.rows.resize(norms_.size());
@@ -253,7 +252,7 @@ void MissModel::expect(float limit, Expected& out) {
                                        norms_.size(), terms, out.rows.data());
         choose_likely(out);
     } else {
-        out.left = expect_of_chosen(terms, least_radius, out);
+        out.left = expect_of_chosen(terms, least_share, out);
     }
     out.whole = out.left;
     out.limit = limit;
@@ -283,7 +282,13 @@ void MissModel::choose_likely(Expected& out) const {
     out.looked_at.resize(found);
 }
 
-float MissModel::expect_of_chosen(const ChanceTerms& terms, float least_radius, Expected& out) {
+// Of a cell's rows from their centroid, at least so large a share of the centroid's length.
+float MissModel::blurred(std::size_t cell, float least_share) const {
+    const float least = least_share * norms_[cell];
+    return radii_[cell] < least ? least : radii_[cell];  // what is not a number stays
+}
+
+float MissModel::expect_of_chosen(const ChanceTerms& terms, float least_share, Expected& out) {
     const std::size_t n = out.looked_at.size();
     auto& [offsets, radii, spreads, farthest, rows, expected] = chosen_;
     for (std::vector<float>& of : chosen_) {
@@ -293,7 +298,7 @@ float MissModel::expect_of_chosen(const ChanceTerms& terms, float least_radius, 
     for (std::size_t i = 0; i < n; ++i) {
         const std::uint32_t cell = out.looked_at[i];
         offsets[i] = offsets_[cell];
-        radii[i] = radii_[cell] < least_radius ? least_radius : radii_[cell];
+        radii[i] = blurred(cell, least_share);
         spreads[i] = spreads_[cell];
         farthest[i] = farthest_[cell];
         rows[i] = offsets[i] < far_ ? counted_[cell] : 0;

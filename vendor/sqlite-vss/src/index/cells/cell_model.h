@@ -98,7 +98,8 @@ class MissModel {
     static constexpr float far_ = 1e30F;
 
     void choose_likely(Expected& out) const;
-    [[nodiscard]] float expect_of_chosen(const ChanceTerms& terms, float least_radius, Expected& out);
+    [[nodiscard]] float blurred(std::size_t cell, float least_share) const;
+    [[nodiscard]] float expect_of_chosen(const ChanceTerms& terms, float least_share, Expected& out);
 
     std::vector<float> norms_;  // by cell, and up to a multiple of 8
     std::vector<float> radii_;
@@ -113,10 +114,9 @@ class MissModel {
     std::size_t padded_ = 0;
     float radius_factor_ = 0;
     float query_norm_ = 0;
-    float longest_ = 0;                         // centroid
-    float smallest_radius_ = 0;                 // of a cell
-    float place_error_ = 0;                     // deviation of <q, c>, for the longest centroid
-    std::vector<float> blurred_;                // radii_, none smaller than that error
+    float smallest_share_ = 0;                  // of a cell: its radius in lengths of its centroid
+    float place_error_ = 0;                     // deviation of <q, c>, for a centroid of length 1
+    std::vector<float> blurred_;                // radii_, none smaller than that error of its centroid
     std::array<std::vector<float>, 6> chosen_;  // of a sum's cells: the fields of CellFacts, and what is expected
     float mean_ = 0;
     float variance_ = 0;
