@@ -283,3 +283,29 @@ def test_tables_that_a_lost_vss0_table_left_behind(posts: sqlite3.Connection) ->
     vssnative.sync(posts)
     assert tables(posts) == {"retired": "vss_posts_g1_2", "active": "vss_posts"}
     assert list(posts.execute(SQL)) == [(3,)] and vssnative.verify(posts, "posts").ok
+
+
+def test_after_going_back_only_rows_changed_meanwhile_are_stale() -> None:
+    conn = vssnative.connect(":memory:")
+    conn.execute("create table p(id integer primary key, t text, u text)")
+    conn.executemany("insert into p(t, u) values (?, ?)", [(word, "x") for word in ("apple", "pear", "plum")])
+    conn.execute("insert into p(t, u) values ('fig', null)")
+    conn.commit()
+    vssnative.add_embeddings(conn, "p", ["t", "u"], model="hash:32")
+    vssnative.sync(conn)
+    vssnative.change_model(conn, "p", "hash:64")
+    vssnative.sync(conn)
+    conn.execute("update p set t = 'quince' where id = 2")
+    conn.commit()
+    vssnative.sync(conn)
+    conn.execute("insert into p(t, u) values ('sloe', 'y')")
+    conn.commit()
+    vssnative.migrations.rollback_model(conn, "p")
+    stale = {hit.key for hit in vssnative.search(conn, "p", "apple", k=9) if hit.stale}
+    assert stale == {2}
+    assert {hit.key for hit in vssnative.search(conn, "p", "apple", k=9, stale=False)} == {1, 3, 4}
+    assert vssnative.status(conn)[0].coverage == 0.6
+    vssnative.sync(conn)
+    assert not any(hit.stale for hit in vssnative.search(conn, "p", "apple", k=9))
+    assert vssnative.status(conn)[0].coverage == 1
+    assert vssnative.verify(conn, "p").ok

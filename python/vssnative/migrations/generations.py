@@ -224,8 +224,8 @@ def switch(conn: Connection, table: str, *, force: bool = False) -> EmbeddingCon
 def rollback_model(conn: Connection, table: str) -> EmbeddingConfig:
     """Go back to the model before the last switch, whose vectors are still there.
 
-    Until the next ``sync`` has compared them, all rows count as stale: those whose texts changed meanwhile are found
-    by what that model made of the earlier text.
+    Until the next ``sync`` has compared all rows, those count as stale whose texts have changed since that model was
+    left: they are found by what it made of the earlier text.
 
     Raises:
         MigrationError: there is no earlier one, or a change is under way.
@@ -244,8 +244,22 @@ def rollback_model(conn: Connection, table: str) -> EmbeddingConfig:
         if not retired:
             raise MigrationError(f"{embedding.name}: no earlier model's vectors are there to go back to")
         make_active(conn, embedding, retired[-1], "rollback_model")
-        enqueue_all(conn, embedding, EDIT_PRIORITY)
+        enqueue_all(conn, embedding, BACKFILL_PRIORITY)
+        _put_changed_first(conn, embedding, retired[-1], embedding.active)
     return load_embedding(conn, embedding.name)
+
+
+def _put_changed_first(
+    conn: Connection, embedding: EmbeddingConfig, generation: Generation, other: Generation
+) -> None:
+    """Of the rows queued, give the priority of edits to all but those of which both generations know the same texts."""
+    execute(
+        conn,
+        "update vssnative_queue set priority = ?1 where embedding = ?2 and ?3 > (select count(*)"
+        " from vssnative_provenance a join vssnative_provenance b using (row_id, field, content_hash)"
+        " where a.generation = ?4 and b.generation = ?5 and a.row_id = vssnative_queue.row_id)",
+        (EDIT_PRIORITY, embedding.id, len(generation.fields), generation.id, other.id),
+    )
 
 
 @in_its_thread
