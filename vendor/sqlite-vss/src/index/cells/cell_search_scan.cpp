@@ -523,7 +523,7 @@ Status CellSearch::scan_cells(const CellQuery& query, std::vector<Neighbor>& out
     VSS_TRY(begin_scan(scan));
     scan.rank_us = now_us() - start;
     VSS_TRY(begin_with_tail(scan));
-    const Status status = scan_until_found(scan, exact);
+    Status status = scan_until_found(scan, exact);
     for (const std::uint32_t slot : seen_slots_) {
         seen_[slot / 64] = 0;
     }
