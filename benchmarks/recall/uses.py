@@ -47,7 +47,7 @@ class Use:
 
 
 def use(seed: int, rows: int, queries: int) -> Use:
-    """A use, and what was drawn, in words."""
+    """A use, with a description of what was drawn."""
     random = np.random.default_rng([seed, 1])
     kind, words = drawn(seed)
     vectors, asked = kind.make(np.random.default_rng([seed, 2]), rows, queries)

@@ -11,8 +11,8 @@ class Advice(NamedTuple):
     """One piece of advice in two wordings.
 
     Attributes:
-        api: in words of the Python API: ``"cancel_change it first"``.
-        shell: the same in words of the command line, see ``command``.
+        api: names functions of the Python API: ``"cancel_change it first"``.
+        shell: names commands to type instead, see ``command``.
     """
 
     api: str
@@ -41,7 +41,7 @@ class Advised(Exception):
         self.advice = advice
 
     def in_shell(self, file: str = "FILE") -> str:
-        """The text with the advice in words of the command line.
+        """The text with the advice for the command line.
 
         Args:
             file: the database file, as the shell knows it.

@@ -26,7 +26,7 @@ have SQLite's code, and the first error as their ``__cause__``.
 
     VssWarning                      an answer that is less than it seems (a UserWarning)
 
-Where their text ends in an advice that names functions of Python, ``in_shell`` gives it in words of the command line.
+Where their text ends in an advice that names functions of Python, ``in_shell`` names commands instead.
 """
 
 from __future__ import annotations

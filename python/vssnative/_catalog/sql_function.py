@@ -63,23 +63,27 @@ def _refusal(conn: Connection, number: int, schema: str, table: str) -> str | No
     digest = next((digest for digest, known in list(_numbers.items()) if known == number), None)
     if digest is None or schema.lower() != "main" or not installed_version(conn):
         return None
-    for generation in (one for embedding in load_embeddings(conn) for one in embedding.generations):
-        if (generation.vss_table or "").lower() == table.lower():
-            if comparable(digest, generation.model_digest):
-                return None
-            return (
-                f'table "{table}": its vectors were made by model {generation.model_name}, and vss_embed made this one by'
-                f" another: they cannot be compared; write vss_embed(text, {quote_text(table)})"
-            )
+    generation = _generation_in(load_embeddings(conn), table)
+    if generation is None or comparable(digest, generation.model_digest):
+        return None
+    return (
+        f'table "{table}": its vectors were made by model {generation.model_name}, and vss_embed made this one by'
+        f" another: they cannot be compared; write vss_embed(text, {quote_text(table)})"
+    )
+
+
+def _generation_in(embeddings: list[EmbeddingConfig], table: str) -> Generation | None:
+    """The one whose vectors are in a vss0 table of that name."""
+    for generation in (one for embedding in embeddings for one in embedding.generations):
+        if generation.vss_table is not None and generation.vss_table.lower() == table.lower():
+            return generation
     return None
 
 
 def _embedder(embeddings: list[EmbeddingConfig], of: str | None) -> Embedder:
     if of is not None:
-        for generation in (one for embedding in embeddings for one in embedding.generations):
-            if generation.vss_table is not None and generation.vss_table.lower() == of.lower():
-                return embedder_for(generation)
-        return shared_embedder(of)
+        generation = _generation_in(embeddings, of)
+        return shared_embedder(of) if generation is None else embedder_for(generation)
     for embedding in embeddings:
         # Earlier versions left the first name to the old vectors when a change of model switched.
         first, in_use = first_name(embedding), embedding.active.vss_table

@@ -190,14 +190,15 @@ std::vector<Asked> first_fifth(const std::vector<Asked>& asked, const Order& ord
 }
 
 // Where a table holds rows of several kinds, queries may all be like those of one of them: so much fewer misses may be
-// expected that each of these reach the recall too: the rows whose searches go on for longest, and those whose
-// neighbours lie nearest or farthest.
-float share_for_kinds(const std::vector<Asked>& asked, double recall) {
+// expected that each of these reach the recall too: the rows whose searches go on for longest, those whose neighbours
+// lie nearest or farthest, and those whose searches have seen the least or the greatest variance of cosines. `of_all`:
+// misses_of_all() of these rows.
+float share_for_kinds(const std::vector<Asked>& asked, double recall, float of_all) {
     constexpr double few = 1.0 / 8;
-    const double all = static_cast<double>(misses_of_all(asked, recall));
-    if (all <= 0) {
+    if (of_all <= 0) {
         return 1;
     }
+    const double all = static_cast<double>(of_all);
     const double aim = recall + lost_by_codes * (1 - recall) - recall_tolerance;
     double out = 1;
     const auto hold = [&](const std::vector<Asked>& kind) {
@@ -215,7 +216,8 @@ float share_for_kinds(const std::vector<Asked>& asked, double recall) {
 }
 
 float misses_by(const std::vector<Asked>& asked, double recall) {
-    return misses_of_all(asked, recall) * share_for_kinds(asked, recall);
+    const float of_all = misses_of_all(asked, recall);
+    return of_all * share_for_kinds(asked, recall, of_all);
 }
 
 // Below what the highest level needs by these rows, for any k. Where one is asked of each row there are too few of them
@@ -478,10 +480,12 @@ Status CellSearch::learn(std::size_t samples, LearnedRecall& out) {
     }
     for (std::size_t level = 0; level < LearnedRecall::levels.size(); ++level) {
         const double recall = static_cast<double>(LearnedRecall::levels[level]);
-        for (std::size_t i = 0; i < asked.size(); ++i) {
-            // One neighbour of each of so few rows does not tell which are hard; ten do.
-            out.misses[i][level] =
-                misses_of_all(asked[i], recall) * share_for_kinds(asked[std::max<std::size_t>(i, 1)], recall);
+        float share = 1;
+        for (std::size_t i = asked.size(); i-- > 0;) {
+            const float of_all = misses_of_all(asked[i], recall);
+            // One neighbour of each of so few rows does not tell which are hard: what ten have told is taken.
+            share = i > 0 ? share_for_kinds(asked[i], recall, of_all) : share;
+            out.misses[i][level] = of_all * share;
         }
         double cells = 0;
         double scanned = 0;
