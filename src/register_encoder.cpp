@@ -236,6 +236,10 @@ void register_encoder(py::module_& module) {
              "Token vectors, float32 (tokens, hidden), of texts whose int32 ids stand one text after the other.");
     module.def("encoder_levels", &vss::embedding::encoder_levels,
                "Levels of kernels that can be used here, the best one last.");
+    module.def(
+        "fastest_level",
+        [](std::string_view precision) { return vss::embedding::fastest_level(precision_of(precision)); },
+        py::arg("precision"), "The level that takes the least time for products of this precision.");
     module.def("encoder_models", &vss::embedding::encoder_models,
                "Models of instructions that the machine may lack, usable as levels.");
 }

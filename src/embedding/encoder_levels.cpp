@@ -68,7 +68,23 @@ bool has_amx() {
     return (saved & kTileState) == kTileState && tiles_granted();
 }
 
+// Intel's cores do half as many sums a cycle by vdpbf16ps as by float32's instructions; AMD's do twice as many.
+// Measured on both (docs/embedding.md).
+bool float32_is_faster() {
+    std::uint32_t highest = 0;
+    std::uint32_t b = 0;
+    std::uint32_t c = 0;
+    std::uint32_t d = 0;
+    return __get_cpuid(0, &highest, &b, &c, &d) != 0 && b == signature_INTEL_ebx && c == signature_INTEL_ecx &&
+           d == signature_INTEL_edx;
+}
+
 #endif
+
+std::string_view pinned_level() {
+    const char* const named = std::getenv("VSSNATIVE_SIMD");
+    return named == nullptr ? "" : named;
+}
 
 #if defined(VSS_HAVE_NEONBF16)
 
@@ -88,8 +104,7 @@ bool has_neon_bf16() {
 std::vector<std::string> find_levels() {
     std::vector<std::string> levels{"scalar"};
     const std::string_view vss0 = vss0_simd_level();
-    const char* const named = std::getenv("VSSNATIVE_SIMD");
-    const std::string_view pinned = named == nullptr ? "" : named;
+    const std::string_view pinned = pinned_level();
     if (vss0 == "avx2" || vss0 == "avx512") {
 #if defined(VSS_HAVE_AVX2)
         levels.emplace_back("avx2");
@@ -189,6 +204,16 @@ const EncoderKernels* find_kernels(std::string_view level, Precision precision) 
 std::vector<std::string> encoder_levels() {
     static const std::vector<std::string> levels = find_levels();
     return levels;
+}
+
+std::string fastest_level(Precision precision) {
+    std::string best = encoder_levels().back();
+#if defined(VSS_HAVE_AVX512BF16)
+    if (precision == Precision::bfloat16 && best == "avx512bf16" && pinned_level() != best && float32_is_faster()) {
+        return "avx512";
+    }
+#endif
+    return best;
 }
 
 std::vector<std::string> encoder_models() {

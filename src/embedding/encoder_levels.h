@@ -17,6 +17,11 @@ enum class Precision { float32, bfloat16 };
 // Levels that can be used here, the best one last.
 [[nodiscard]] std::vector<std::string> encoder_levels();
 
+// The level that takes the least time for products of this precision. It is the best one, but where the processor
+// multiplies bfloat16 values more slowly than float32: then bfloat16 is computed as float32, unless VSSNATIVE_SIMD
+// names avx512bf16.
+[[nodiscard]] std::string fastest_level(Precision precision);
+
 // Names of the models of instructions, which are slow: "pairs model" and "tiles model" run everywhere; "avx512 pairs
 // model" and "avx512 tiles model", where the level avx512bf16 is, have AVX-512's kernels for all else, so that they
 // give the same bits as the levels avx512bf16 and amx.

@@ -21,7 +21,7 @@ class NativeEncoder:
 
     Args:
         transformer: holds ``config.json`` and ``model.safetensors``.
-        level: the kernels' instruction set, one of ``_core.encoder_levels()``; by default the best.
+        level: the kernels' instruction set, one of ``_core.encoder_levels()``; by default the fastest.
         precision: ``"bfloat16"`` multiplies rounded weights and values where the level has units for it.
 
     Raises:
@@ -34,7 +34,7 @@ class NativeEncoder:
     padded = False
 
     def __init__(self, transformer: Path, level: str | None = None, precision: str = "float32") -> None:
-        level = level or _core.encoder_levels()[-1]
+        level = level or _core.fastest_level(precision)
         try:
             self._encoder = _make(transformer, level, precision)
         except ValueError as error:

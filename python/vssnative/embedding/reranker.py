@@ -82,13 +82,11 @@ class Reranker:
         self._threads = default_threads() if threads is None else threads
         if self._threads < 1:
             raise ConfigurationError(f"threads must be at least 1, not {threads}")
+        precision = default_precision() if precision is None else checked_precision(precision)
+        level = _core.fastest_level(precision)
         try:
             self._encoder = _core.BertEncoder(
-                encoder_arrays(weights),
-                weights.heads,
-                weights.epsilon,
-                _core.encoder_levels()[-1],
-                default_precision() if precision is None else checked_precision(precision),
+                encoder_arrays(weights), weights.heads, weights.epsilon, level, precision
             )
         except ValueError as error:
             raise ConfigurationError(f"{directory}: the core cannot run this model: {error}") from None
