@@ -204,7 +204,7 @@ std::unique_ptr<BertEncoder> make_encoder(const std::vector<FloatArray>& arrays,
 }
 
 FloatArray encode(const BertEncoder& encoder, const Int32s& ids, const Int64s& lengths,
-                  const std::optional<Int32s>& types) {
+                  const std::optional<Int32s>& types, std::size_t threads) {
     const BertSizes& sizes = encoder.sizes();
     const std::vector<std::size_t> starts = vss::bindings::text_starts(sizes, ids, lengths);
     const std::int32_t* const values = ids.data();
@@ -219,7 +219,7 @@ FloatArray encode(const BertEncoder& encoder, const Int32s& ids, const Int64s& l
     FloatArray out({starts.back(), sizes.hidden});
     float* const rows = out.mutable_data();
     const py::gil_scoped_release unlocked;
-    encoder.encode(values, kinds, starts.data(), starts.size() - 1, rows);
+    encoder.encode(values, kinds, starts.data(), starts.size() - 1, rows, threads);
     return out;
 }
 
@@ -232,8 +232,10 @@ void register_encoder(py::module_& module) {
              py::arg("norms_first") = false, py::arg("rotations").noconvert() = py::none(),
              py::arg("layers") = LayerKinds())
         .def("encode", &encode, py::arg("ids").noconvert(), py::arg("lengths").noconvert(),
-             py::arg("types").noconvert() = py::none(),
-             "Token vectors, float32 (tokens, hidden), of texts whose int32 ids stand one text after the other.");
+             py::arg("types").noconvert() = py::none(), py::arg("threads") = 1,
+             "Token vectors, float32 (tokens, hidden), of texts whose int32 ids stand one text after the other, "
+             "computed "
+             "by up to so many threads.");
     module.def("encoder_levels", &vss::embedding::encoder_levels,
                "Levels of kernels that can be used here, the best one last.");
     module.def(

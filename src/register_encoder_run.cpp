@@ -52,7 +52,7 @@ EncoderBatches batches_of(const std::vector<Int64s>& positions, std::size_t text
 
 std::unique_ptr<EncoderRun> make_run(const BertEncoder& encoder, const Int32s& ids, const Int64s& lengths,
                                      const std::vector<Int64s>& batches, std::size_t skip,
-                                     const std::vector<int>& modes, bool normalize, Floats& out) {
+                                     const std::vector<int>& modes, bool normalize, Floats& out, std::size_t threads) {
     EncoderTexts texts{ids.data(), vss::bindings::text_starts(encoder.sizes(), ids, lengths)};
     const std::size_t count = texts.starts.size() - 1;
     Finish finish{vss::bindings::pooling_modes(modes), skip, normalize};
@@ -65,7 +65,7 @@ std::unique_ptr<EncoderRun> make_run(const BertEncoder& encoder, const Int32s& i
         throw py::value_error("out is wider than the pooled vectors");
     }
     return std::make_unique<EncoderRun>(encoder, std::move(texts), batches_of(batches, count), std::move(finish),
-                                        out.mutable_data(), width);
+                                        out.mutable_data(), width, threads);
 }
 
 }  // namespace
@@ -74,7 +74,8 @@ void register_encoder_run(py::module_& module) {
     py::class_<EncoderRun>(module, "EncoderRun")
         .def(py::init(&make_run), py::arg("encoder"), py::arg("ids").noconvert(), py::arg("lengths").noconvert(),
              py::arg("batches").noconvert(), py::arg("skip"), py::arg("modes"), py::arg("normalize"),
-             py::arg("out").noconvert(), py::keep_alive<1, 2>(), py::keep_alive<1, 3>(), py::keep_alive<1, 9>())
+             py::arg("out").noconvert(), py::arg("threads") = 1, py::keep_alive<1, 2>(), py::keep_alive<1, 3>(),
+             py::keep_alive<1, 9>())
         .def("work", &EncoderRun::work, py::arg("most") = 0, py::call_guard<py::gil_scoped_release>(),
              "Compute batches on this thread until none is left, or `most` are done; False if none is left.")
         .def("stop", &EncoderRun::stop, "Let nobody begin another batch.")

@@ -38,10 +38,10 @@ extern "C" const char* vss0_simd_level() { return vss::name_of(vss::simd_level()
 kernels=$(compile $src/kernels/*.cpp $src/base/*.cpp)
 codes=$(compile $src/index/cells/codes.cpp)
 encoder=$(compile src/embedding/*.cpp "$build/level.cpp")
-for test in tests/emulated/test_encoder.cpp vendor/sqlite-vss/tests/test_{crc32c,vector_value,rare_metrics,code_kernels,kernels}.cpp; do
+for test in tests/emulated/test_{encoder,team}.cpp vendor/sqlite-vss/tests/test_{crc32c,vector_value,rare_metrics,code_kernels,kernels}.cpp; do
     name=$(basename "$test" .cpp)
     objects=$kernels
-    [ "$name" = test_encoder ] && objects="$kernels $encoder"
+    [[ $test == tests/emulated/* ]] && objects="$kernels $encoder"
     [ "$name" = test_code_kernels ] && objects="$kernels $codes"
     # shellcheck disable=SC2086
     aarch64-linux-gnu-g++ -o "$build/$name" $(compile "$test") $objects -ldl -pthread

@@ -101,6 +101,7 @@ class BertEncoder:
         ids: npt.NDArray[np.int32],
         lengths: npt.NDArray[np.int64],
         types: npt.NDArray[np.int32] | None = None,
+        threads: int = 1,
     ) -> npt.NDArray[np.float32]: ...
 
 class EncoderRun:
@@ -114,6 +115,7 @@ class EncoderRun:
         modes: Sequence[int],
         normalize: bool,
         out: npt.NDArray[np.float32],
+        threads: int = 1,
     ) -> None: ...
     def work(self, most: int = 0) -> bool: ...
     def stop(self) -> None: ...

@@ -1,13 +1,16 @@
 #include "bert_encoder.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <optional>
 #include <stdexcept>
 #include <utility>
 
 #include "encoder_parts.h"
+#include "encoder_team.h"
 
 namespace vss::embedding {
 
@@ -17,6 +20,26 @@ namespace {
 constexpr std::size_t kLargest = std::size_t{1} << 24U;
 // Scratches of ended calls that are kept: as many as threads that may use an encoder at once.
 constexpr std::size_t kKept = 16;
+// A layer's outputs in the parts that threads take, where several compute it: whole tiles of their level.
+class Portions {
+  public:
+    Portions(const EncoderKernels& kernels, std::size_t outputs)
+        : outputs_(outputs), taken_(kernels.tiled ? kOfTiles : kOfPanels) {}
+
+    [[nodiscard]] std::size_t count() const { return (outputs_ + taken_ - 1) / taken_; }
+    [[nodiscard]] Outputs operator[](std::size_t i) const {
+        return {.first = i * taken_, .count = std::min(taken_, outputs_ - i * taken_), .alone = true};
+    }
+
+  private:
+    static constexpr std::size_t kOfPanels = 3 * kPanel;
+    static constexpr std::size_t kOfTiles = 2 * kHalfDepth;
+    // Those of the wide layer lie within its blocks.
+    static_assert(kDepth % kOfPanels == 0 && kDepth % kOfTiles == 0);
+
+    std::size_t outputs_;
+    std::size_t taken_;
+};
 
 }  // namespace
 
@@ -65,6 +88,28 @@ struct BertEncoder::Layer {
     }
 };
 
+// The whole wide layer of some rows, where several threads compute it: blocks of kDepth outputs.
+struct BertEncoder::Shared {
+    std::size_t rows;
+    Floats wide;     // (blocks, rows, kDepth)
+    Floats factors;  // the same, where layers are gated
+    std::vector<HalvedRows> halved;
+    std::vector<Rows> made;
+
+    Shared(const EncoderKernels& kernels, const BertSizes& sizes, bool gated, std::size_t most)
+        : rows(most),
+          wide(blocks(sizes) * rows * kDepth),
+          factors(gated ? blocks(sizes) * rows * kDepth : 0),
+          made(blocks(sizes)) {
+        halved.reserve(blocks(sizes));
+        for (std::size_t block = 0; block < blocks(sizes); ++block) {
+            halved.emplace_back(kernels, rows, kDepth);
+        }
+    }
+
+    static std::size_t blocks(const BertSizes& sizes) { return (sizes.inner + kDepth - 1) / kDepth; }
+};
+
 // What a call works in.
 struct BertEncoder::Scratch {
     std::size_t tokens;
@@ -85,6 +130,7 @@ struct BertEncoder::Scratch {
     HalvedRows halved_scores;
     Halves halved_keys;
     Halves halved_values;
+    std::unique_ptr<Shared> shared;  // made when several threads first compute with it
 
     Scratch(const EncoderKernels& kernels, const BertSizes& sizes, bool gated, bool norms_first, std::size_t all,
             std::size_t most)
@@ -149,7 +195,7 @@ class BertEncoder::Lent {
     Lent(const Lent&) = delete;
     Lent& operator=(const Lent&) = delete;
 
-    const Scratch& operator*() const { return *scratch_; }
+    Scratch& operator*() const { return *scratch_; }
 
   private:
     static constexpr std::size_t kUsualTokens = 512;
@@ -157,6 +203,38 @@ class BertEncoder::Lent {
 
     const BertEncoder& encoder_;
     std::unique_ptr<Scratch> scratch_;
+};
+
+// Who computes a call's batch, and what each of them works in.
+class BertEncoder::Crew {
+  public:
+    Crew(const BertEncoder& encoder, std::size_t tokens, std::size_t longest, std::size_t threads)
+        : own_(encoder, tokens, longest), team_(threads) {
+        for (std::size_t i = 0; i + 1 < team_.members(); ++i) {
+            others_[i].emplace(encoder, tokens, longest);
+        }
+        const std::size_t rows = std::min(tokens, encoder.kernels_.rows);
+        std::unique_ptr<Shared>& shared = (*own_).shared;
+        if (team_.members() > 1 && (shared == nullptr || shared->rows < rows)) {
+            shared = std::make_unique<Shared>(encoder.kernels_, encoder.sizes_, encoder.gate_.has_value(), rows);
+        }
+    }
+
+    [[nodiscard]] bool alone() const { return team_.members() == 1; }
+    // The caller's, which holds what all work on.
+    [[nodiscard]] const Scratch& own() const { return *own_; }
+    [[nodiscard]] const Scratch& of(std::size_t member) const { return member == 0 ? *own_ : **others_[member - 1]; }
+    [[nodiscard]] Shared& shared() const { return *(*own_).shared; }
+
+    template <typename Part>
+    void share(std::size_t parts, const Part& part) {
+        team_.share(parts, part);
+    }
+
+  private:
+    Lent own_;
+    Team team_;
+    std::array<std::optional<Lent>, Team::kMostMembers - 1> others_;
 };
 
 BertEncoder::BertEncoder(const BertSizes& sizes, const BertWeights& weights, const EncoderKernels& kernels)
@@ -207,7 +285,7 @@ BertEncoder::BertEncoder(const BertSizes& sizes, const BertWeights& weights, con
 BertEncoder::~BertEncoder() = default;
 
 void BertEncoder::encode(const std::int32_t* ids, const std::int32_t* types, const std::size_t* starts,
-                         std::size_t texts, float* out) const {
+                         std::size_t texts, float* out, std::size_t threads) const {
     const std::size_t tokens = starts[texts];
     std::size_t longest = 0;
     for (std::size_t text = 0; text < texts; ++text) {
@@ -216,32 +294,36 @@ void BertEncoder::encode(const std::int32_t* ids, const std::int32_t* types, con
     if (longest == 0) {
         return;
     }
-    const Lent lent(*this, tokens, longest);
-    const Scratch& scratch = *lent;
+    Crew crew(*this, tokens, longest, threads);
     embed(ids, types, starts, texts, out);
     const std::size_t hidden = sizes_.hidden;
     const std::size_t of_head = 3 * (hidden / sizes_.heads);
+    const Scratch& own = crew.own();
     for (const Layer& layer : layers_) {
         const float* attending = out;
         if (norms_first_ && layer.attention_norm.is_there()) {
-            normalize(layer.attention_norm, out, tokens, scratch.normed.data());
-            attending = scratch.normed.data();
+            normalize(layer.attention_norm, out, tokens, own.normed.data());
+            attending = own.normed.data();
         }
-        const Rows state = scratch.halved_state.make(attending, hidden, tokens, hidden);
-        for (std::size_t head = 0; head < sizes_.heads; ++head) {
-            layer.qkv.apply(kernels_, state, tokens, head * of_head, of_head, scratch.qkv.data(), of_head, After::bias);
+        const Rows state = own.halved_state.make(attending, hidden, tokens, hidden);
+        crew.share(sizes_.heads, [&](std::size_t head, std::size_t member) {
+            const Scratch& scratch = crew.of(member);
+            layer.qkv.apply(kernels_, state, tokens, {head * of_head, of_head, !crew.alone()}, scratch.qkv.data(),
+                            of_head, After::bias);
             for (std::size_t text = 0; text < texts; ++text) {
                 const std::size_t length = starts[text + 1] - starts[text];
-                rotate(layer, scratch.qkv.data() + starts[text] * of_head, length);
+                float* const queries = scratch.qkv.data() + starts[text] * of_head;
+                float* const attended = own.attended.data() + starts[text] * hidden + head * (of_head / 3);
+                rotate(layer, queries, length);
                 if (kernels_.tiled) {
-                    attend_halved(layer, scratch, head, starts[text], length);
+                    attend_halved(layer, scratch, head, length, queries, attended);
                 } else {
-                    attend(layer, scratch, head, starts[text], length);
+                    attend(layer, scratch, head, length, queries, attended);
                 }
             }
-        }
+        });
         for (std::size_t row = 0; row < tokens; row += kernels_.rows) {
-            finish_rows(layer, scratch, row, std::min(kernels_.rows, tokens - row), out);
+            finish_rows(layer, crew, row, std::min(kernels_.rows, tokens - row), out);
         }
     }
     if (norms_first_) {
@@ -306,11 +388,11 @@ void mask(float* scores, std::size_t step, std::size_t row, std::size_t rows, st
 
 }  // namespace
 
-void BertEncoder::attend(const Layer& layer, const Scratch& scratch, std::size_t head, std::size_t start,
-                         std::size_t tokens) const {
+// A head's queries, keys and values of one text to what its tokens attend to, in `out`, rows of `hidden` values.
+void BertEncoder::attend(const Layer& layer, const Scratch& scratch, std::size_t head, std::size_t tokens,
+                         const float* queries, float* out) const {
     const std::size_t hidden = sizes_.hidden;
     const std::size_t size = hidden / sizes_.heads;
-    const float* const queries = scratch.qkv.data() + start * 3 * size;
     pack_keys(queries + size, tokens, scratch.keys.data());
     pack_values(queries + 2 * size, tokens, scratch.values.data());
     for (std::size_t row = 0; row < tokens; row += kernels_.rows) {
@@ -348,20 +430,19 @@ void BertEncoder::attend(const Layer& layer, const Scratch& scratch, std::size_t
                            .b_step = tokens * kPanel,
                            .columns = size,
                            .bias = nullptr,
-                           .c = scratch.attended.data() + (start + row) * hidden + head * size,
+                           .c = out + row * hidden,
                            .c_step = hidden,
                            .add = false,
                            .after = After::nothing});
     }
 }
 
-void BertEncoder::attend_halved(const Layer& layer, const Scratch& scratch, std::size_t head, std::size_t start,
-                                std::size_t tokens) const {
+void BertEncoder::attend_halved(const Layer& layer, const Scratch& scratch, std::size_t head, std::size_t tokens,
+                                const float* queries, float* out) const {
     const std::size_t hidden = sizes_.hidden;
     const std::size_t size = hidden / sizes_.heads;
     const std::size_t padded = round_up(tokens, kPanel);
     const std::size_t step = 3 * size;
-    const float* const queries = scratch.qkv.data() + start * step;
     kernels_.pack_keys({.rows = queries + size,
                         .step = step,
                         .tokens = tokens,
@@ -401,7 +482,7 @@ void BertEncoder::attend_halved(const Layer& layer, const Scratch& scratch, std:
         product.b_rest = scratch.values_rest(sizes_);
         product.columns = size;
         product.panels_there = size / kPanel;
-        product.c = scratch.attended.data() + (start + row) * hidden + head * size;
+        product.c = out + row * hidden;
         product.c_step = hidden;
         multiply(weights, tokens);
     }
@@ -452,54 +533,114 @@ void BertEncoder::normalize(const Norm& norm, const float* values, std::size_t r
     }
 }
 
-void BertEncoder::finish_rows(const Layer& layer, const Scratch& scratch, std::size_t row, std::size_t rows,
-                              float* out) const {
+void BertEncoder::finish_rows(const Layer& layer, Crew& crew, std::size_t row, std::size_t rows, float* out) const {
+    const Scratch& own = crew.own();
     const std::size_t hidden = sizes_.hidden;
     float* const state = out + row * hidden;
-    const Rows attended = scratch.halved_state.make(scratch.attended.data() + row * hidden, hidden, rows, hidden, row);
+    const Rows attended = own.halved_state.make(own.attended.data() + row * hidden, hidden, rows, hidden, row);
+    const auto project = [&](float* to, bool add) {
+        if (crew.alone()) {
+            layer.output.apply(kernels_, attended, rows, {0, hidden}, to, hidden, After::bias, add);
+            return;
+        }
+        const Portions portions(kernels_, hidden);
+        crew.share(portions.count(), [&](std::size_t i, std::size_t /*member*/) {
+            const Outputs some = portions[i];
+            layer.output.apply(kernels_, attended, rows, some, to + some.first, hidden, After::bias, add);
+        });
+    };
     if (norms_first_) {
-        layer.output.apply(kernels_, attended, rows, 0, hidden, state, hidden, After::bias, true);
-        float* const normed = scratch.normed.data() + row * hidden;
+        project(state, true);
+        float* const normed = own.normed.data() + row * hidden;
         normalize(layer.inner_norm, state, rows, normed);
-        apply_inner(layer, scratch, normed, row, rows, state, true);
+        apply_inner(layer, crew, normed, row, rows, state, true);
         return;
     }
-    float* const narrow = scratch.narrow.data();
-    layer.output.apply(kernels_, attended, rows, 0, hidden, narrow, hidden, After::bias);
+    float* const narrow = own.narrow.data();
+    project(narrow, false);
     for (std::size_t i = 0; i < rows * hidden; i += hidden) {
         layer.attention_norm.apply(kernels_, narrow + i, state + i, sizes_.epsilon, state + i);
     }
-    apply_inner(layer, scratch, state, row, rows, narrow, false);
+    apply_inner(layer, crew, state, row, rows, narrow, false);
     for (std::size_t i = 0; i < rows * hidden; i += hidden) {
         layer.inner_norm.apply(kernels_, narrow + i, state + i, sizes_.epsilon, state + i);
     }
 }
 
 // The inner layer of some rows of the state, or what it is added to.
-void BertEncoder::apply_inner(const Layer& layer, const Scratch& scratch, const float* state, std::size_t row,
-                              std::size_t rows, float* out, bool add) const {
+void BertEncoder::apply_inner(const Layer& layer, Crew& crew, const float* state, std::size_t row, std::size_t rows,
+                              float* out, bool add) const {
+    const Scratch& own = crew.own();
     const std::size_t hidden = sizes_.hidden;
-    const Rows inputs = scratch.halved_state.make(state, hidden, rows, hidden, row);
+    const Rows inputs = own.halved_state.make(state, hidden, rows, hidden, row);
+    if (!crew.alone()) {
+        share_inner(layer, crew, inputs, rows, out, add);
+        return;
+    }
     // A part of the wide layer is used up while it is in the cache.
     for (std::size_t inner = 0; inner < sizes_.inner; inner += kDepth) {
         const std::size_t count = std::min(kDepth, sizes_.inner - inner);
-        float* const wide = scratch.wide.data();
-        bool halved = false;
-        if (gate_.has_value()) {
-            float* const factors = scratch.factors.data();
-            layer.wide.apply(kernels_, inputs, rows, inner, count, wide, kDepth, After::bias);
-            layer.wide.apply(kernels_, inputs, rows, sizes_.inner + inner, count, factors, kDepth, After::bias);
-            for (std::size_t i = 0; i < rows * kDepth; i += kDepth) {
-                kernels_.apply_gate(*gate_, wide + i, factors + i, count);
-            }
-        } else {
-            halved = kernels_.tiled && count % kHalfDepth == 0;
-            layer.wide.apply(kernels_, inputs, rows, inner, count, wide, kDepth, After::bias_gelu, false,
-                             halved ? &scratch.halved_wide : nullptr);
-        }
-        const Rows made = halved ? scratch.halved_wide.halved() : scratch.halved_wide.make(wide, kDepth, rows, count);
-        layer.narrow.block(kernels_, made, rows, inner, 0, hidden, out, hidden, After::bias, add);
+        const bool halves = becomes_halves(count);
+        widen(layer, inputs, rows, {inner, count}, own.wide.data(), own.factors.data(),
+              halves ? &own.halved_wide : nullptr);
+        const Rows made =
+            halves ? own.halved_wide.halved() : own.halved_wide.make(own.wide.data(), kDepth, rows, count);
+        layer.narrow.block(kernels_, made, rows, inner, {0, hidden}, out, hidden, After::bias, add);
     }
+}
+
+// Whether so many outputs of the wide layer go to the next product as halves at once.
+bool BertEncoder::becomes_halves(std::size_t count) const {
+    return !gate_.has_value() && kernels_.tiled && count % kHalfDepth == 0;
+}
+
+// Some outputs of the wide layer, at most kDepth, in `wide`, or `halved`.
+void BertEncoder::widen(const Layer& layer, const Rows& inputs, std::size_t rows, const Outputs& some, float* wide,
+                        float* factors, const HalvedRows* halved) const {
+    if (!gate_.has_value()) {
+        layer.wide.apply(kernels_, inputs, rows, some, wide, kDepth, After::bias_gelu, false, halved);
+        return;
+    }
+    layer.wide.apply(kernels_, inputs, rows, some, wide, kDepth, After::bias);
+    Outputs behind = some;
+    behind.first += sizes_.inner;
+    layer.wide.apply(kernels_, inputs, rows, behind, factors, kDepth, After::bias);
+    for (std::size_t i = 0; i < rows * kDepth; i += kDepth) {
+        kernels_.apply_gate(*gate_, wide + i, factors + i, some.count);
+    }
+}
+
+// All of the wide layer first: then threads need not wait for each other between its parts.
+void BertEncoder::share_inner(const Layer& layer, Crew& crew, const Rows& inputs, std::size_t rows, float* out,
+                              bool add) const {
+    const std::size_t hidden = sizes_.hidden;
+    Shared& shared = crew.shared();
+    const std::size_t step = shared.rows * kDepth;  // from block to block
+    const auto outputs_of = [&](std::size_t block) { return std::min(kDepth, sizes_.inner - block * kDepth); };
+    const Portions wide(kernels_, sizes_.inner);
+    crew.share(wide.count(), [&](std::size_t i, std::size_t /*member*/) {
+        Outputs some = wide[i];
+        const std::size_t block = some.first / kDepth;
+        some.column = some.first % kDepth;
+        const std::size_t at = block * step + some.column;
+        float* const factors = gate_.has_value() ? shared.factors.data() + at : nullptr;
+        widen(layer, inputs, rows, some, shared.wide.data() + at, factors,
+              becomes_halves(outputs_of(block)) ? &shared.halved[block] : nullptr);
+    });
+    for (std::size_t block = 0; block < shared.made.size(); ++block) {
+        const HalvedRows& halved = shared.halved[block];
+        shared.made[block] = becomes_halves(outputs_of(block))
+                                 ? halved.halved()
+                                 : halved.make(shared.wide.data() + block * step, kDepth, rows, outputs_of(block));
+    }
+    const Portions narrow(kernels_, hidden);
+    crew.share(narrow.count(), [&](std::size_t i, std::size_t /*member*/) {
+        const Outputs some = narrow[i];
+        for (std::size_t block = 0; block < shared.made.size(); ++block) {
+            layer.narrow.block(kernels_, shared.made[block], rows, block * kDepth, some, out + some.first, hidden,
+                               After::bias, add);
+        }
+    });
 }
 
 }  // namespace vss::embedding

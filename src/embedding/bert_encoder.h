@@ -4,8 +4,8 @@
 // 2021), attention to near tokens only, and normalization before a layer instead of behind it.
 //
 // Weights are packed once into the order in which products read them; calls only read them, so threads share an
-// encoder. A call computes on its own thread. Every product takes a block of rows that stays in the second-level cache,
-// and queries, keys and values are made for one head at a time.
+// encoder. A call computes on its own thread, or with some that it starts. Every product takes a block of rows that
+// stays in the second-level cache, and queries, keys and values are made for one head at a time.
 #pragma once
 
 #include <cstddef>
@@ -22,6 +22,9 @@ namespace vss::embedding {
 
 // Of encoder_parts.h.
 struct Norm;
+struct Outputs;
+struct Rows;
+class HalvedRows;
 
 struct BertSizes {
     std::size_t vocabulary = 0;
@@ -92,30 +95,37 @@ class BertEncoder {
     // Token vectors of `texts` texts, tokens() rows of `hidden` values in `out`. Text i has the tokens ids[starts[i]]
     // to ids[starts[i + 1]]; starts has texts + 1 values and begins with 0. Checked by the caller: ids are in the
     // vocabulary, starts ascend, no text is longer than the positions. `types` has each token's type, one of the
-    // model's, or is null: all are of type 0. Throws std::bad_alloc.
+    // model's, or is null: all are of type 0. Up to `threads` threads compute, this one among them (encoder_team.h);
+    // what they compute is the same, to the bit, however many they are. Throws std::bad_alloc.
     void encode(const std::int32_t* ids, const std::int32_t* types, const std::size_t* starts, std::size_t texts,
-                float* out) const;
+                float* out, std::size_t threads = 1) const;
 
   private:
     struct Layer;
     struct Scratch;
+    struct Shared;
     class Lent;
+    class Crew;
 
     void embed(const std::int32_t* ids, const std::int32_t* types, const std::size_t* starts, std::size_t texts,
                float* out) const;
     void rotate(const Layer& layer, float* rows, std::size_t tokens) const;
-    void attend(const Layer& layer, const Scratch& scratch, std::size_t head, std::size_t start,
-                std::size_t tokens) const;
-    void attend_halved(const Layer& layer, const Scratch& scratch, std::size_t head, std::size_t start,
-                       std::size_t tokens) const;
+    void attend(const Layer& layer, const Scratch& scratch, std::size_t head, std::size_t tokens, const float* queries,
+                float* out) const;
+    void attend_halved(const Layer& layer, const Scratch& scratch, std::size_t head, std::size_t tokens,
+                       const float* queries, float* out) const;
     void add_distances(float* scores, std::size_t step, std::size_t head, std::size_t row, std::size_t rows,
                        std::size_t tokens) const;
     void pack_keys(const float* keys, std::size_t tokens, float* to) const;
     void pack_values(const float* values, std::size_t tokens, float* to) const;
     void normalize(const Norm& norm, const float* values, std::size_t rows, float* out) const;
-    void finish_rows(const Layer& layer, const Scratch& scratch, std::size_t row, std::size_t rows, float* out) const;
-    void apply_inner(const Layer& layer, const Scratch& scratch, const float* state, std::size_t row, std::size_t rows,
-                     float* out, bool add) const;
+    void finish_rows(const Layer& layer, Crew& crew, std::size_t row, std::size_t rows, float* out) const;
+    void apply_inner(const Layer& layer, Crew& crew, const float* state, std::size_t row, std::size_t rows, float* out,
+                     bool add) const;
+    [[nodiscard]] bool becomes_halves(std::size_t count) const;
+    void widen(const Layer& layer, const Rows& inputs, std::size_t rows, const Outputs& some, float* wide,
+               float* factors, const HalvedRows* halved) const;
+    void share_inner(const Layer& layer, Crew& crew, const Rows& inputs, std::size_t rows, float* out, bool add) const;
 
     BertSizes sizes_;
     const EncoderKernels& kernels_;

@@ -58,9 +58,9 @@ class HalvedRows {
     }
     // What is there already.
     [[nodiscard]] Rows halved() const { return {nullptr, 0, halves_.data(), step_, rest_}; }
-    // Has a product write them.
-    void take(HalfProduct& product) const {
-        product.halved = halves_.data();
+    // Has a product write them, from `column` on.
+    void take(HalfProduct& product, std::size_t column) const {
+        product.halved = halves_.data() + half_offset(kernels_.tiled, column);
         product.halved_step = step_;
         product.halved_rest = rest_;
     }
@@ -70,6 +70,14 @@ class HalvedRows {
     std::size_t step_;
     std::size_t rest_;
     Halves halves_;
+};
+
+// Some of a Linear's outputs, whole panels of them.
+struct Outputs {
+    std::size_t first;
+    std::size_t count;
+    bool alone = false;      // those behind them are another thread's, and not asked for
+    std::size_t column = 0;  // where the first one goes in rows that become halves, a multiple of kHalfDepth
 };
 
 // A Linear's weights, packed: blocks of kDepth inputs, each in panels of outputs. As bfloat16, a panel's rows are pairs
@@ -145,9 +153,9 @@ struct Linear {
     // The product of some inputs (at most kDepth, one block's) with some outputs, added to what is in c where `add`
     // says so or where it is not the first block. a begins at these inputs, c at these outputs. Where `halved` is given
     // and kernels are tiled, the results become these rows instead.
-    void block(const EncoderKernels& kernels, const Rows& a, std::size_t m, std::size_t input, std::size_t output,
-               std::size_t count, float* c, std::size_t c_step, After after, bool add = false,
-               const HalvedRows* halved = nullptr) const {
+    void block(const EncoderKernels& kernels, const Rows& a, std::size_t m, std::size_t input, const Outputs& some,
+               float* c, std::size_t c_step, After after, bool add = false, const HalvedRows* halved = nullptr) const {
+        const std::size_t there = (some.alone ? some.count : outputs - some.first) / kPanel;
         std::size_t depth = std::min(kDepth, inputs - input);
         const bool last = input + depth == inputs;
         if (parts != 0) {
@@ -157,18 +165,18 @@ struct Linear {
                                 .a_rest = a.rest,
                                 .m = m,
                                 .k = depth,
-                                .b = halves + input * outputs + output * depth,
+                                .b = halves + input * outputs + some.first * depth,
                                 .b_step = depth * kPanel,
                                 .b_rest = rest(),
-                                .columns = count,
-                                .panels_there = (outputs - output) / kPanel,
-                                .bias = bias.data() + output,
+                                .columns = some.count,
+                                .panels_there = there,
+                                .bias = bias.data() + some.first,
                                 .c = c,
                                 .c_step = c_step,
                                 .add = add || input != 0,
                                 .after = last ? after : After::nothing};
             if (last && halved != nullptr) {
-                halved->take(product);
+                halved->take(product, some.column);
             }
             kernels.multiply_halves(product);
             return;
@@ -177,20 +185,20 @@ struct Linear {
                           .a_step = a.step,
                           .m = m,
                           .k = depth,
-                          .b = packed + input * outputs + output * depth,
+                          .b = packed + input * outputs + some.first * depth,
                           .b_step = depth * kPanel,
-                          .columns = count,
-                          .bias = bias.data() + output,
+                          .columns = some.count,
+                          .bias = bias.data() + some.first,
                           .c = c,
                           .c_step = c_step,
                           .add = add || input != 0,
                           .after = last ? after : After::nothing,
-                          .panels_there = (outputs - output) / kPanel});
+                          .panels_there = there});
     }
 
     // The product of all inputs with some outputs.
-    void apply(const EncoderKernels& kernels, const Rows& a, std::size_t m, std::size_t output, std::size_t count,
-               float* c, std::size_t c_step, After after, bool add = false, const HalvedRows* halved = nullptr) const {
+    void apply(const EncoderKernels& kernels, const Rows& a, std::size_t m, const Outputs& some, float* c,
+               std::size_t c_step, After after, bool add = false, const HalvedRows* halved = nullptr) const {
         for (std::size_t input = 0; input < inputs; input += kDepth) {
             Rows part = a;
             if (parts == 0) {
@@ -198,7 +206,7 @@ struct Linear {
             } else {
                 part.halves += half_offset(kernels.tiled, input);
             }
-            block(kernels, part, m, input, output, count, c, c_step, after, add, halved);
+            block(kernels, part, m, input, some, c, c_step, after, add, halved);
         }
     }
 };

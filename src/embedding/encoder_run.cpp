@@ -14,13 +14,14 @@ struct EncoderRun::Room {
 };
 
 EncoderRun::EncoderRun(const BertEncoder& encoder, EncoderTexts texts, EncoderBatches batches, Finish finish,
-                       float* out, std::size_t width)
+                       float* out, std::size_t width, std::size_t threads)
     : encoder_(encoder),
       texts_(std::move(texts)),
       batches_(std::move(batches)),
       finish_(std::move(finish)),
       out_(out),
-      width_(width) {}
+      width_(width),
+      threads_of_batch_(batches_.ends.size() == 1 ? threads : 1) {}
 
 bool EncoderRun::work(std::size_t most) {
     Room room;
@@ -52,7 +53,7 @@ void EncoderRun::compute(std::size_t begin, std::size_t end, Room& room) {
         room.starts.push_back(room.ids.size());
     }
     room.hidden.resize(room.ids.size() * hidden);
-    encoder_.encode(room.ids.data(), nullptr, room.starts.data(), end - begin, room.hidden.data());
+    encoder_.encode(room.ids.data(), nullptr, room.starts.data(), end - begin, room.hidden.data(), threads_of_batch_);
     bool finite = true;
     for (std::size_t i = begin; i < end; ++i) {
         const std::size_t first = room.starts[i - begin];

@@ -29,9 +29,9 @@ struct EncoderBatches {
 class EncoderRun {
   public:
     // Text i's vector goes to row i of `out`, `width` values of those that `finish` gives. The memory of the texts and
-    // of `out`, and the encoder, outlive the run.
+    // of `out`, and the encoder, outlive the run. A single batch is computed by up to `threads` threads.
     EncoderRun(const BertEncoder& encoder, EncoderTexts texts, EncoderBatches batches, Finish finish, float* out,
-               std::size_t width);
+               std::size_t width, std::size_t threads);
 
     // Computes batches until none is left, `most` are done (0: no bound), or stop() was called; false if none is left
     // for this thread. Throws std::bad_alloc, after which nobody begins another batch.
@@ -53,6 +53,7 @@ class EncoderRun {
     Finish finish_;
     float* out_;
     std::size_t width_;
+    std::size_t threads_of_batch_;
     std::atomic<std::size_t> next_{0};
     std::atomic<std::size_t> done_{0};
     std::atomic<bool> stopped_{false};

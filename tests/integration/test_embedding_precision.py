@@ -76,11 +76,15 @@ def test_each_level_is_near_the_reference_on_all_texts(
         assert np.abs(vectors - reference).max() > 1e-4
 
 
-@pytest.mark.skipif("avx512bf16" not in LEVELS or "amx" in LEVELS, reason="avx512bf16 is not the best level here")
+@pytest.mark.skipif(
+    "avx512bf16" not in LEVELS or "amx" in LEVELS, reason="avx512bf16 is not the best level here"
+)
 def test_bfloat16_is_computed_as_float32_where_that_is_faster() -> None:
     """Intel's ``vdpbf16ps`` does half as many sums a cycle as float32's instructions, AMD's twice as many."""
     intel = "GenuineIntel" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    code = "from vssnative import _core; print(_core.fastest_level('bfloat16'), _core.fastest_level('float32'))"
+    code = (
+        "from vssnative import _core; print(_core.fastest_level('bfloat16'), _core.fastest_level('float32'))"
+    )
     found = {}
     for pinned in ("", "avx512bf16", "avx2"):
         env = {name: value for name, value in os.environ.items() if name != "VSSNATIVE_SIMD"}

@@ -197,6 +197,58 @@ def test_token_vectors_are_those_of_the_formulas(
         start += int(length)
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("level", [*LEVELS, *MODELS])
+@pytest.mark.parametrize(("hidden", "heads", "inner", "layers"), SIZES)
+def test_however_many_threads_compute_a_batch_its_vectors_are_the_same(
+    level: str, precision: str, hidden: int, heads: int, inner: int, layers: int
+) -> None:
+    encoder = _core.BertEncoder(make_arrays(hidden, inner, layers), heads, EPSILON, level, precision)
+    for lengths in ([1], [3], [40], [5, 200, 11]):
+        ids = np.random.default_rng(4).integers(0, VOCABULARY, sum(lengths)).astype(np.int32)
+        alone = encoder.encode(ids, np.array(lengths, dtype=np.int64))
+        for threads in (2, 3, 100):
+            together = encoder.encode(ids, np.array(lengths, dtype=np.int64), None, threads)
+            np.testing.assert_array_equal(together, alone)
+
+
+@pytest.mark.parametrize("level", [*LEVELS, "tiles model"])
+@pytest.mark.parametrize(("gate", "norms_first"), [("silu", False), ("gelu", True)])
+def test_gated_layers_are_the_same_however_many_threads_compute_them(
+    level: str, gate: str, norms_first: bool
+) -> None:
+    hidden, heads, inner = 96, 3, 400
+    encoder = _core.BertEncoder(
+        make_form(hidden, heads, inner, 2, norms_first=norms_first),
+        heads,
+        EPSILON,
+        level,
+        gate=gate,
+        norms_first=norms_first,
+        rotations=make_rotations(1, hidden // heads),
+    )
+    lengths = np.array([7, 250], dtype=np.int64)
+    ids = np.random.default_rng(4).integers(0, VOCABULARY, lengths.sum()).astype(np.int32)
+    alone = encoder.encode(ids, lengths)
+    for threads in (2, 4):
+        np.testing.assert_array_equal(encoder.encode(ids, lengths, None, threads), alone)
+
+
+def test_threads_that_embed_at_once_share_the_cores() -> None:
+    """Each call may take two threads, and gets them only where nobody else computes."""
+    encoder = _core.BertEncoder(make_arrays(400, 800, 1), 25, EPSILON, LEVELS[-1])
+    texts = [np.random.default_rng(n).integers(0, VOCABULARY, 5 + 17 * n).astype(np.int32) for n in range(8)]
+    lengths = [np.array([len(text)], dtype=np.int64) for text in texts]
+    alone = [encoder.encode(text, length) for text, length in zip(texts, lengths, strict=True)]
+
+    def call(number: int) -> bool:
+        n = number % len(texts)
+        return np.array_equal(encoder.encode(texts[n], lengths[n], None, 2), alone[n])
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(call, range(400)))
+
+
 @pytest.mark.parametrize("level", [*LEVELS, "tiles model"])
 @pytest.mark.parametrize(("gate", "norms_first"), [("silu", False), ("gelu", True)])
 @pytest.mark.parametrize("window", [0, 1, 20, 250])

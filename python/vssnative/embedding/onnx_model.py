@@ -314,7 +314,7 @@ class OnnxEmbedder:
         """The texts' vectors into the rows of `out`, in batches cut so that so many threads have something to do."""
         cut = padded_batches if self._encoder.padded else packed_batches
         batches = list(cut(tokens.lengths, self._encoder.batch_tokens, threads))
-        return Task(tokens, batches, self._finisher, self._skip[kind], out)
+        return Task(tokens, batches, self._finisher, self._skip[kind], out, threads)
 
     def start(self, task: Task) -> Work:
         """The work of it, for threads to take part in."""

@@ -137,9 +137,10 @@ class Reranker:
         )
 
         def run(rows: npt.NDArray[np.int64]) -> None:
-            out[rows] = self._batch([encodings[row] for row in rows], lengths[rows])
+            out[rows] = self._batch([encodings[row] for row in rows], lengths[rows], together)
 
         batches = list(packed_batches(lengths, _BATCH_TOKENS, self._threads))
+        together = self._threads if len(batches) == 1 else 1
         if self._threads == 1 or len(batches) == 1:
             for rows in batches:
                 run(rows)
@@ -150,14 +151,14 @@ class Reranker:
             raise EmbeddingError("the model gave a score that is no finite number")
         return out
 
-    def _batch(self, encodings: list[Any], lengths: npt.NDArray[np.int64]) -> Float32Matrix:
+    def _batch(self, encodings: list[Any], lengths: npt.NDArray[np.int64], threads: int) -> Float32Matrix:
         def flat(lists: Iterator[list[int]]) -> npt.NDArray[np.int32]:
             return np.fromiter(itertools.chain.from_iterable(lists), dtype=np.int32, count=int(lengths.sum()))
 
         ids = flat(encoding.ids for encoding in encodings)
         types = flat(encoding.type_ids for encoding in encodings) if self._typed else None
         try:
-            hidden = self._encoder.encode(ids, lengths, types)
+            hidden = self._encoder.encode(ids, lengths, types, threads)
         except (ValueError, IndexError) as error:
             raise EmbeddingError(f"the tokenizer gave what the model does not take: {error}") from None
         first = hidden[np.concatenate([[0], np.cumsum(lengths)[:-1]])]

@@ -312,7 +312,8 @@ class EmbeddingService:
     def _vectors(self, texts: list[str], kind: str) -> Float32Matrix:
         vectors: Float32Matrix
         if len(self._threads) > 1 and len(texts) <= self._max_batch and hasattr(self._embedder, "encode"):
-            vectors = self._embedder.encode(texts, kind=kind, threads=1).vectors
+            # Several workers share the cores; a text alone may have what the others leave.
+            vectors = self._embedder.encode(texts, kind=kind, threads=1 if len(texts) > 1 else None).vectors
         elif kind == "document":
             vectors = self._embedder.embed_documents(texts)
         else:

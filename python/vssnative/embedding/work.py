@@ -26,6 +26,7 @@ class Task:
         batches: positions of the texts that go through the model together; each text is in one.
         skip: leading tokens (of a prompt) that pooling leaves out.
         out: float32 ``(n, dim)``, a row for each text's vector.
+        threads: at most so many compute a single batch together.
     """
 
     tokens: Tokens
@@ -33,6 +34,7 @@ class Task:
     finisher: Finisher
     skip: int
     out: Float32Matrix
+    threads: int = 1
 
 
 class Work(Protocol):
@@ -82,6 +84,7 @@ class NativeWork:
                 finisher.modes,
                 finisher.scales_poolings,
                 self._pooled,
+                task.threads,
             )
         except (ValueError, IndexError) as error:
             raise EmbeddingError(f"the tokenizer gave what the model does not take: {error}") from None
