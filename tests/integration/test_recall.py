@@ -119,6 +119,20 @@ def test_recall_can_be_measured() -> None:
         conn.execute("select vss_measure_recall('vss_vectors', 'embedding', x'00', 10, 0.95)")
 
 
+def test_a_higher_recall_never_allows_more_misses() -> None:
+    """Each is learned from a sample of rows: by it alone 0.97 may seem to need less than 0.95."""
+    index = vssnative.Index(vssnative.connect(":memory:"), dim=24, metric="cosine")
+    random = np.random.default_rng(1)
+    centres = random.standard_normal((60, 24))
+    near = centres[random.integers(0, 60, 20_000)] + 0.05 * random.standard_normal((20_000, 24))
+    rows = np.concatenate([near, random.standard_normal((4_000, 24))]).astype(np.float32)
+    index.add(np.arange(24_000), rows)
+    learned = index.stats()
+    for k in (1, 10, 100, 1000):
+        told = [misses for misses in learned[f"misses_for_recall_at_{k}"].values() if misses > 0]
+        assert told and told == sorted(told, reverse=True)
+
+
 def test_a_table_without_cells_is_exact() -> None:
     index = vssnative.Index(vssnative.connect(":memory:"), dim=8)
     index.add(np.arange(100), np.random.default_rng(5).standard_normal((100, 8), dtype=np.float32))

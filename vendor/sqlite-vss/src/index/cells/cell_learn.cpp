@@ -3,7 +3,9 @@
 #include <bit>
 #include <chrono>
 #include <cmath>
+#include <iterator>
 #include <limits>
+#include <span>
 
 #include "base/random.h"
 #include "index/cells/cell_search.h"
@@ -70,25 +72,27 @@ std::size_t found_in(const Asked& asked, std::size_t cells) {
                                     asked.places.begin());
 }
 
-double recall_at(const std::vector<Asked>& all, double misses) {
+using AskedRows = std::span<const Asked* const>;
+
+double recall_at(AskedRows rows, double misses) {
     std::size_t found = 0;
     std::size_t wanted = 0;
-    for (const Asked& asked : all) {
-        found += found_in(asked, cells_until(asked, misses));
-        wanted += asked.places.size();
+    for (const Asked* const asked : rows) {
+        found += found_in(*asked, cells_until(*asked, misses));
+        wanted += asked->places.size();
     }
     return wanted > 0 ? static_cast<double>(found) / static_cast<double>(wanted) : 1;
 }
 
 // Standard error of that: neighbours of one row may be found or missed together.
-double error_at(const std::vector<Asked>& all, double misses) {
+double error_at(AskedRows rows, double misses) {
     double sum = 0;
     double squares = 0;
     double count = 0;
-    for (const Asked& asked : all) {
-        if (!asked.places.empty()) {
-            const double share = static_cast<double>(found_in(asked, cells_until(asked, misses))) /
-                                 static_cast<double>(asked.places.size());
+    for (const Asked* const asked : rows) {
+        if (!asked->places.empty()) {
+            const double share = static_cast<double>(found_in(*asked, cells_until(*asked, misses))) /
+                                 static_cast<double>(asked->places.size());
             sum += share;
             squares += share * share;
             ++count;
@@ -99,15 +103,15 @@ double error_at(const std::vector<Asked>& all, double misses) {
 
 // The most misses to expect for each cell scanned at which as many neighbours are found as `aim` says; -1: however few
 // are expected, no such search finds them.
-double most_misses(const std::vector<Asked>& all, double aim, double recall) {
+double most_misses(AskedRows rows, double aim, double recall) {
     double low = std::log(1e-12);
-    if (recall_at(all, std::exp(low)) < recall) {
+    if (recall_at(rows, std::exp(low)) < recall) {
         return -1;
     }
     double high = std::log(1e4);
     for (int round = 0; round < 40; ++round) {
         const double middle = (low + high) / 2;
-        (recall_at(all, std::exp(middle)) >= aim ? low : high) = middle;
+        (recall_at(rows, std::exp(middle)) >= aim ? low : high) = middle;
     }
     return std::exp(low);
 }
@@ -150,74 +154,106 @@ Asked asked_of(Trace& trace, std::size_t i, std::span<const Neighbor> found) {
     return out;
 }
 
+// Rows asked for the same number of neighbours, and such parts of them as may be of one kind.
+class AskedSample {
+  public:
+    // Of the rows' own memory, which outlives it.
+    explicit AskedSample(std::span<const Asked> asked) {
+        std::transform(asked.begin(), asked.end(), std::back_inserter(all_), [](const Asked& row) { return &row; });
+        nearest_ = sorted_by(all_, [](const Asked& row) { return row.farthest; });
+        farthest_ = sorted_by(all_, [](const Asked& row) { return -row.farthest; });
+        least_varied_ = sorted_by(all_, [](const Asked& row) { return row.variance; });
+        most_varied_ = sorted_by(all_, [](const Asked& row) { return -row.variance; });
+    }
+
+    [[nodiscard]] AskedRows all() const { return all_; }
+    [[nodiscard]] std::size_t size() const { return all_.size(); }
+    // Whether a single neighbour is wanted.
+    [[nodiscard]] bool is_of_one() const { return !all_.empty() && all_.front()->places.size() == 1; }
+
+    // The rows whose neighbours lie nearest or farthest, and those whose searches have seen the least or the greatest
+    // variance of cosines, so many of each.
+    [[nodiscard]] std::array<AskedRows, 4> kinds(std::size_t count) const {
+        return {AskedRows(nearest_).first(count), AskedRows(farthest_).first(count),
+                AskedRows(least_varied_).first(count), AskedRows(most_varied_).first(count)};
+    }
+    // The rows whose searches go on for longest until no more than `misses` are expected.
+    [[nodiscard]] std::vector<const Asked*> longest(std::size_t count, double misses) const {
+        std::vector<const Asked*> out =
+            sorted_by(all_, [&](const Asked& row) { return -static_cast<double>(cells_until(row, misses)); });
+        out.resize(count);
+        return out;
+    }
+
+  private:
+    template <typename Order>
+    static std::vector<const Asked*> sorted_by(AskedRows rows, const Order& order) {
+        std::vector<std::pair<double, std::size_t>> ordered;
+        ordered.reserve(rows.size());
+        for (std::size_t i = 0; i < rows.size(); ++i) {
+            ordered.emplace_back(order(*rows[i]), i);
+        }
+        std::sort(ordered.begin(), ordered.end());
+        std::vector<const Asked*> out;
+        out.reserve(rows.size());
+        for (const auto& [value, i] : ordered) {
+            out.push_back(rows[i]);
+        }
+        return out;
+    }
+
+    std::vector<const Asked*> all_;
+    std::vector<const Asked*> nearest_;
+    std::vector<const Asked*> farthest_;
+    std::vector<const Asked*> least_varied_;
+    std::vector<const Asked*> most_varied_;
+};
+
 // The most misses at which searches reach the recall, by the rows asked. They are a sample: where it is small, what is
 // wanted lies two standard errors above what may just be. Of a single neighbour nothing may just be missing: it is near
 // a row because it helped to place that row's cell, which it does for no query, and so is found two in a hundred more
 // often.
-float misses_of_all(const std::vector<Asked>& asked, double recall) {
-    const bool single = !asked.empty() && asked.front().places.size() == 1;
+float misses_of_all(const AskedSample& asked, double recall) {
     const double wanted = recall + lost_by_codes * (1 - recall);
-    const double error = error_at(asked, most_misses(asked, wanted, recall));
-    const double aim =
-        std::min(wanted + std::max(2 * error - (single ? 0 : recall_tolerance), 0.0), 1 - (1 - recall) / 4);
-    return static_cast<float>(std::min(most_misses(asked, aim, recall), most_trusted(recall)));
-}
-
-// So many of these rows as come first by `order`.
-template <typename Order>
-std::vector<Asked> first_by(const std::vector<Asked>& asked, std::size_t count, const Order& order) {
-    std::vector<std::pair<double, std::size_t>> ordered;
-    ordered.reserve(asked.size());
-    for (std::size_t i = 0; i < asked.size(); ++i) {
-        ordered.emplace_back(order(asked[i]), i);
-    }
-    std::sort(ordered.begin(), ordered.end());
-    std::vector<Asked> out;
-    out.reserve(count);
-    for (std::size_t i = 0; i < count; ++i) {
-        out.push_back(asked[ordered[i].second]);
-    }
-    return out;
-}
-
-// A fifth of them; empty: too few were asked.
-template <typename Order>
-std::vector<Asked> first_fifth(const std::vector<Asked>& asked, const Order& order) {
-    constexpr std::size_t share = 5;
-    constexpr std::size_t least = 12;
-    const std::size_t count = std::max(asked.size() / share, least);
-    return 2 * count > asked.size() ? std::vector<Asked>() : first_by(asked, count, order);
+    const double error = error_at(asked.all(), most_misses(asked.all(), wanted, recall));
+    const double allowed = asked.is_of_one() ? 0 : recall_tolerance;
+    const double aim = std::min(wanted + std::max(2 * error - allowed, 0.0), 1 - (1 - recall) / 4);
+    return static_cast<float>(std::min(most_misses(asked.all(), aim, recall), most_trusted(recall)));
 }
 
 // Where a table holds rows of several kinds, queries may all be like those of one of them: so much fewer misses may be
-// expected that each of these reach the recall too: the rows whose searches go on for longest, those whose neighbours
-// lie nearest or farthest, and those whose searches have seen the least or the greatest variance of cosines. `of_all`:
-// misses_of_all() of these rows.
-float share_for_kinds(const std::vector<Asked>& asked, double recall, float of_all) {
+// expected that each of these reach the recall too: a fifth of the rows, those whose searches go on for longest, and
+// each of AskedSample::kinds(). `of_all`: misses_of_all() of these rows.
+float share_for_kinds(const AskedSample& asked, double recall, float of_all) {
+    constexpr std::size_t share = 5;
+    constexpr std::size_t least = 12;
     constexpr double few = 1.0 / 8;
-    if (of_all <= 0) {
+    const std::size_t count = std::max(asked.size() / share, least);
+    if (of_all <= 0 || 2 * count > asked.size()) {
         return 1;
     }
     const double all = static_cast<double>(of_all);
     const double aim = recall + lost_by_codes * (1 - recall) - recall_tolerance;
     double out = 1;
-    const auto hold = [&](const std::vector<Asked>& kind) {
-        if (!kind.empty()) {
-            const double error = error_at(kind, most_misses(kind, aim, 0));
-            out = std::min(out, most_misses(kind, aim - error / 2, 0) / all);
-        }
+    const auto hold = [&](AskedRows kind) {
+        const double error = error_at(kind, most_misses(kind, aim, 0));
+        out = std::min(out, most_misses(kind, aim - error / 2, 0) / all);
     };
-    hold(first_fifth(asked, [&](const Asked& row) { return -static_cast<double>(cells_until(row, few * all)); }));
-    hold(first_fifth(asked, [](const Asked& row) { return row.farthest; }));
-    hold(first_fifth(asked, [](const Asked& row) { return -row.farthest; }));
-    hold(first_fifth(asked, [](const Asked& row) { return row.variance; }));
-    hold(first_fifth(asked, [](const Asked& row) { return -row.variance; }));
+    hold(asked.longest(count, few * all));
+    for (const AskedRows kind : asked.kinds(count)) {
+        hold(kind);
+    }
     return static_cast<float>(out);
 }
 
-float misses_by(const std::vector<Asked>& asked, double recall) {
+float misses_by(const AskedSample& asked, double recall) {
     const float of_all = misses_of_all(asked, recall);
     return of_all * share_for_kinds(asked, recall, of_all);
+}
+
+// Rows are a sample: by it alone a higher recall could need less than a lower one.
+float no_more_than_before(float misses, std::span<const float> of_levels, std::size_t level) {
+    return level > 0 && of_levels[level - 1] > 0 ? std::min(misses, of_levels[level - 1]) : misses;
 }
 
 // Below what the highest level needs by these rows, for any k. Where one is asked of each row there are too few of them
@@ -225,7 +261,7 @@ float misses_by(const std::vector<Asked>& asked, double recall) {
 float misses_beyond_need(std::span<const std::vector<Asked>> asked) {
     float need = std::numeric_limits<float>::infinity();
     for (const std::vector<Asked>& of_k : asked) {
-        need = std::min(need, misses_by(of_k, static_cast<double>(LearnedRecall::levels.back())));
+        need = std::min(need, misses_by(AskedSample(of_k), static_cast<double>(LearnedRecall::levels.back())));
     }
     return std::max(need / beyond_need, fewest_misses);
 }
@@ -337,13 +373,19 @@ Status CellSearch::ask_for_row(std::uint32_t slot, const std::byte* vector, std:
     return status;
 }
 
-// A row of the table at random, of the slots from `from` on; `live`: false if the slot drawn has none.
-Status CellSearch::draw_row(SplitMix& random, std::uint64_t from, std::uint32_t& slot, bool& live,
-                            std::vector<std::byte>& vector) {
-    slot = static_cast<std::uint32_t>(from + random.below(segments_.size() * rows_.segment_slots() - from));
-    live = false;
+// A search for a row drawn of the slots from `from` on, by its `vector`. `is_there`: false if the slot has none.
+Status CellSearch::ask_any_row(SplitMix& random, std::uint64_t from, std::size_t wanted, Trace& trace,
+                               std::vector<std::byte>& vector, std::vector<Neighbor>& found, bool& is_there) {
+    const auto slot = static_cast<std::uint32_t>(from + random.below(segments_.size() * rows_.segment_slots() - from));
+    is_there = false;
     std::int64_t rowid = 0;
-    return rows_.read_slot(slot, live, rowid, vector);
+    found.clear();
+    VSS_TRY(rows_.read_slot(slot, is_there, rowid, vector));
+    if (is_there) {
+        VSS_TRY(ask_for_row(slot, vector.data(), wanted, trace, found));
+        std::sort_heap(found.begin(), found.end());
+    }
+    return Status::ok();
 }
 
 // The last of LearnedRecall::ks is asked of three in fifty, as it takes longer and each of them tells more.
@@ -358,33 +400,32 @@ Status CellSearch::learn_last_k(std::size_t samples, SplitMix& random, LearnedRe
         return Status::ok();
     }
     std::vector<std::byte> vector(rows_.vector_bytes());
+    std::vector<Neighbor> found;
     std::vector<Asked> asked;
     std::uint64_t measured = 0;
     for (std::size_t tries = 0; asked.size() < rows_asked && tries < 20 * rows_asked; ++tries) {
-        std::uint32_t slot = 0;
-        bool live = false;
-        VSS_TRY(draw_row(random, 0, slot, live, vector));
-        if (!live) {
-            continue;
-        }
         Trace trace;
         trace.first = last;
         trace.end = last + 1;
-        std::vector<Neighbor> found;
-        VSS_TRY(ask_for_row(slot, vector.data(), LearnedRecall::ks[last], trace, found));
+        bool is_there = false;
+        VSS_TRY(ask_any_row(random, 0, LearnedRecall::ks[last], trace, vector, found, is_there));
+        if (!is_there) {
+            continue;
+        }
         measured += costs_.reranked + cold_weight * costs_.cold_rows;
         if (!trace.flooded) {
-            std::sort_heap(found.begin(), found.end());
             asked.push_back(asked_of(trace, last, found));
         }
         if (measured > measured_in_all + measured_per_row * rows) {
             break;
         }
     }
-    for (std::size_t level = 0; asked.size() >= least_rows_asked && level < LearnedRecall::levels.size(); ++level) {
-        const float misses = misses_by(asked, static_cast<double>(LearnedRecall::levels[level]));
+    const AskedSample sample(asked);
+    for (std::size_t level = 0; sample.size() >= least_rows_asked && level < LearnedRecall::levels.size(); ++level) {
+        const float misses = misses_by(sample, static_cast<double>(LearnedRecall::levels[level]));
         // Where codes tell too little for fewer neighbours, they do for more.
-        out.misses[last][level] = out.misses[last - 1][level] > 0 ? misses : out.misses[last - 1][level];
+        out.misses[last][level] = out.misses[last - 1][level] > 0 ? no_more_than_before(misses, out.misses[last], level)
+                                                                  : out.misses[last - 1][level];
     }
     return Status::ok();
 }
@@ -399,6 +440,7 @@ Status CellSearch::learn(std::size_t samples, LearnedRecall& out) {
     }
     SplitMix random(rows);
     std::vector<std::byte> vector(rows_.vector_bytes());
+    std::vector<Neighbor> found;
     std::array<std::vector<Asked>, LearnedRecall::ks.size() - 1> asked;
     std::vector<std::vector<std::uint64_t>> entries;  // scanned up to each cell
     std::uint64_t measured = 0;
@@ -412,18 +454,15 @@ Status CellSearch::learn(std::size_t samples, LearnedRecall& out) {
     model_.suppose(0, 1 / static_cast<float>(dim_));
     const std::size_t wanted = std::min<std::uint64_t>(most_wanted, rows - 1);
     for (std::size_t tries = 0; entries.size() + flooded < samples && tries < 20 * samples; ++tries) {
-        std::uint32_t slot = 0;
-        bool live = false;
-        VSS_TRY(draw_row(random, 0, slot, live, vector));
-        if (!live) {
+        Trace trace;
+        trace.end = entries.size() + flooded < asked_for_most(samples) ? trace.end : trace.end - 1;
+        bool is_there = false;
+        VSS_TRY(ask_any_row(random, 0, std::min<std::size_t>(wanted, LearnedRecall::ks[trace.end - 1]), trace, vector,
+                            found, is_there));
+        if (!is_there) {
             continue;
         }
         tried.insert(tried.end(), vector.begin(), vector.begin() + (pilot < pilots ? vector.size() : 0));
-        Trace trace;
-        trace.end = entries.size() + flooded < asked_for_most(samples) ? trace.end : trace.end - 1;
-        std::vector<Neighbor> found;
-        VSS_TRY(ask_for_row(slot, vector.data(), std::min<std::size_t>(wanted, LearnedRecall::ks[trace.end - 1]), trace,
-                            found));
         measured += costs_.reranked + cold_weight * costs_.cold_rows;
         if (pilot < pilots) {
             double mean = 0;
@@ -443,7 +482,6 @@ Status CellSearch::learn(std::size_t samples, LearnedRecall& out) {
         if (trace.flooded) {
             ++flooded;
         } else {
-            std::sort_heap(found.begin(), found.end());
             for (std::size_t i = trace.first; i < trace.end; ++i) {
                 asked[i].push_back(asked_of(trace, i, found));
             }
@@ -478,14 +516,15 @@ Status CellSearch::learn(std::size_t samples, LearnedRecall& out) {
         out.go_on_to_last();
         return Status::ok();
     }
+    const std::vector<AskedSample> asked_by_k(asked.begin(), asked.end());
     for (std::size_t level = 0; level < LearnedRecall::levels.size(); ++level) {
         const double recall = static_cast<double>(LearnedRecall::levels[level]);
         float share = 1;
         for (std::size_t i = asked.size(); i-- > 0;) {
-            const float of_all = misses_of_all(asked[i], recall);
+            const float of_all = misses_of_all(asked_by_k[i], recall);
             // One neighbour of each of so few rows does not tell which are hard: what ten have told is taken.
-            share = i > 0 ? share_for_kinds(asked[i], recall, of_all) : share;
-            out.misses[i][level] = of_all * share;
+            share = i > 0 ? share_for_kinds(asked_by_k[i], recall, of_all) : share;
+            out.misses[i][level] = no_more_than_before(of_all * share, out.misses[i], level);
         }
         double cells = 0;
         double scanned = 0;
@@ -524,45 +563,37 @@ Status CellSearch::holds_for(Sample sample, bool& holds) {
         sample == Sample::newest ? std::min<std::uint64_t>(learned().rows, slots - slots / 5) : 0;
     SplitMix random(index_.state().rows);
     std::vector<std::byte> vector(rows_.vector_bytes());
+    std::vector<Neighbor> found;
     std::vector<Asked> asked;
     std::size_t flooded = 0;
     model_.suppose(learned().cosine_mean, learned().cosine_variance);
     enough_misses_ = static_cast<float>(misses / beyond);
     for (std::size_t tries = 0; asked.size() + flooded < rows_asked && tries < 20 * rows_asked; ++tries) {
-        std::uint32_t slot = 0;
-        bool live = false;
-        VSS_TRY(draw_row(random, from, slot, live, vector));
-        if (!live) {
-            continue;
-        }
         Trace trace;
         trace.first = which;
         trace.end = which + 1;
-        std::vector<Neighbor> found;
-        VSS_TRY(ask_for_row(slot, vector.data(), k, trace, found));
-        if (trace.flooded) {
+        bool is_there = false;
+        VSS_TRY(ask_any_row(random, from, k, trace, vector, found, is_there));
+        if (is_there && trace.flooded) {
             ++flooded;
-            continue;
+        } else if (is_there) {
+            asked.push_back(asked_of(trace, which, found));
         }
-        std::sort_heap(found.begin(), found.end());
-        asked.push_back(asked_of(trace, which, found));
     }
     forget_rows();
-    const auto reached_by = [&](const std::vector<Asked>& rows) {
+    const auto reached_by = [&](AskedRows rows) {
         return std::all_of(levels.begin(), levels.end(), [&](double level) {
             // About one standard error of so many rows.
             const double error = std::sqrt(level * (1 - level) / (3.4 * static_cast<double>(rows.size())));
             return recall_at(rows, misses_for(level, k)) >= level - error;
         });
     };
-    holds = flooded == 0 && !asked.empty() && reached_by(asked);
+    const AskedSample all(asked);
+    holds = flooded == 0 && all.size() > 0 && reached_by(all.all());
     if (holds && sample == Sample::any) {
         // As share_for_kinds() does, for halves: rows of an easy kind would hide the others.
-        const std::size_t half = (asked.size() + 1) / 2;
-        holds = reached_by(first_by(asked, half, [](const Asked& row) { return row.farthest; })) &&
-                reached_by(first_by(asked, half, [](const Asked& row) { return -row.farthest; })) &&
-                reached_by(first_by(asked, half, [](const Asked& row) { return row.variance; })) &&
-                reached_by(first_by(asked, half, [](const Asked& row) { return -row.variance; }));
+        const std::array<AskedRows, 4> halves = all.kinds((all.size() + 1) / 2);
+        holds = std::all_of(halves.begin(), halves.end(), reached_by);
     }
     return Status::ok();
 }

@@ -225,8 +225,8 @@ class CellSearch {
     void drop_views();
     Status refresh_segments(std::uint64_t generation);
     Status refresh_all_segments();
-    Status draw_row(SplitMix& random, std::uint64_t from, std::uint32_t& slot, bool& live,
-                    std::vector<std::byte>& vector);
+    Status ask_any_row(SplitMix& random, std::uint64_t from, std::size_t wanted, Trace& trace,
+                       std::vector<std::byte>& vector, std::vector<Neighbor>& found, bool& is_there);
     Status ask_for_row(std::uint32_t slot, const std::byte* vector, std::size_t wanted, Trace& trace,
                        std::vector<Neighbor>& found);
     Status learn_last_k(std::size_t samples, SplitMix& random, LearnedRecall& out);
