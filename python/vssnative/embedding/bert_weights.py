@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .._extras import need
 from ..errors import ConfigurationError
 from .layout import read_json
+from .tensors import map_tensors
 
 Array = npt.NDArray[np.float32]
 # Encoders of BERT's layers.
@@ -64,7 +64,7 @@ class BertWeights:
                 f"{transformer}: {self.hidden} values do not divide into {self.heads} heads"
             )
         path = transformer / "model.safetensors"
-        self._tensors = load_tensors(path)
+        self._tensors = map_tensors(path)
         self._path = path
         # RoBERTa counts positions from the one behind the padding token's number.
         self._mpnet = config["model_type"] == "mpnet"
@@ -111,23 +111,6 @@ class BertWeights:
         else:
             raise ConfigurationError(f"{self._path}: weight {name} is missing")
         return checked_tensor(self._path, name, tensor, shape)
-
-
-def load_tensors(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """All tensors of a safetensors file.
-
-    Raises:
-        ConfigurationError: if it is none that can be read.
-        MissingDependencyError: if safetensors is not installed.
-    """
-    need("safetensors.numpy", "local", "a model's weights")
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise ConfigurationError(f"{path}: no readable safetensors file: {error}") from None
 
 
 def checked_tensor(path: Path, name: str, tensor: npt.NDArray[Any], shape: Sequence[int | None]) -> Array:

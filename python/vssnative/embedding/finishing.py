@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _core
-from .._extras import need
 from ..errors import ConfigurationError, EmbeddingError
 from .layout import POOLING_MODES, DenseModule, ModelLayout
 from .protocol import Float32Matrix, Int64Vector
 from .storage import cached_digest
+from .tensors import load_tensors
 
 
 class Finisher:
@@ -122,14 +122,7 @@ class _Dense:
 def _dense_weights(
     path: Path, module: DenseModule
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
-    need("safetensors.numpy", "local", "a model's weights")
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        tensors = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise ConfigurationError(f"{path}: no readable safetensors file: {error}") from None
+    tensors = load_tensors(path)
     weight = tensors.get("linear.weight")
     if weight is None or weight.shape != (module.out_features, module.in_features):
         raise ConfigurationError(

@@ -63,13 +63,14 @@ class Reranker:
         config = read_json(directory / "config.json")
         weights = BertWeights(directory)
         hidden = weights.hidden
+        # Copies, as the weights are the file's bytes (tensors.py).
         self._pooler = (
-            weights.take("pooler.dense.weight", hidden, hidden),
-            weights.take("pooler.dense.bias", hidden),
+            np.array(weights.take("pooler.dense.weight", hidden, hidden)),
+            np.array(weights.take("pooler.dense.bias", hidden)),
         )
         self._classifier = (
-            weights.take("classifier.weight", None, hidden),
-            weights.take("classifier.bias", None),
+            np.array(weights.take("classifier.weight", None, hidden)),
+            np.array(weights.take("classifier.bias", None)),
         )
         if len(self._classifier[0]) != len(self._classifier[1]):
             raise ConfigurationError(f"{directory}: the classifier's weight and bias have different sizes")

@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ConfigurationError
-from .bert_weights import checked_tensor, load_tensors, positive
+from .bert_weights import checked_tensor, positive
 from .layout import read_json
+from .tensors import map_tensors
 
 Array = npt.NDArray[np.float32]
 # GTE's authors call their type "new", transformers "gte".
@@ -302,7 +303,7 @@ class _Tensors:
 
     def __init__(self, transformer: Path, prefixes: Sequence[str], layers: Sequence[str]) -> None:
         self._path = transformer / "model.safetensors"
-        self._tensors: Mapping[str, Any] = load_tensors(self._path)
+        self._tensors: Mapping[str, Any] = map_tensors(self._path)
         self._prefixes = tuple(prefixes)
         self._layers = layers
 

@@ -25,6 +25,7 @@ from ._texts import checked_texts
 from .layout import read_json, read_modules
 from .protocol import Float32Matrix, Int64Vector, Truncation
 from .storage import cached_digest
+from .tensors import load_tensors
 
 _MAX_TOKENS = 512  # Model2Vec's own, where a model's files say nothing
 _WINDOW = 8192
@@ -212,16 +213,7 @@ def _static_module(root: Path) -> tuple[Path, bool]:
 
 def _tensors(directory: Path) -> dict[str, npt.NDArray[Any]] | None:
     path = directory / "model.safetensors"
-    if not path.is_file():
-        return None
-    need("safetensors.numpy", "local", "a model's weights")
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise ConfigurationError(f"{path}: no readable safetensors file: {error}") from None
+    return load_tensors(path) if path.is_file() else None
 
 
 def _table(directory: Path, tensors: dict[str, npt.NDArray[Any]], vocabulary: int) -> Float32Matrix:
