@@ -21,6 +21,11 @@ State = Literal["ok", "note", "fault"]
 
 _DRIVERS = ("sqlite3", "pysqlite3", "sqlean", "apsw")
 
+_ONLY_READ = (
+    "commands that only read do so without locks, for which nobody may write the file meanwhile;"
+    " to write to it, copy it to a directory that may be written"
+)
+
 # What each package is for, and what brings it; None: it comes with vssnative itself.
 _PACKAGES = {
     "numpy": ("everything", None),
@@ -144,9 +149,7 @@ def _database(database: str | os.PathLike[str]) -> Iterator[Finding]:
     try:
         [(journal,)] = execute(conn, "pragma journal_mode")
         if refused is not None:
-            yield Finding(
-                "database", "note", f"{size}; {refused}", f"vssnative.connect({str(path)!r}, immutable=True)"
-            )
+            yield Finding("database", "note", f"{size}; {refused}", _ONLY_READ)
         else:
             advice = "the first vssnative command that writes switches it to wal, where readers never wait"
             yield Finding(

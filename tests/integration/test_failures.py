@@ -22,7 +22,8 @@ from typer.testing import CliRunner, Result
 import vssnative
 from vssnative import Index, aio
 from vssnative._cli import app
-from vssnative._connection import driver_error, is_busy
+from vssnative._connection import driver_error, execute, explained, is_busy
+from vssnative._connection.sqlite_errors import _MEANINGS, _Meaning, explain
 from vssnative._doctor import diagnose
 from vssnative.errors import ConnectionSetupError, MigrationError
 from vssnative.migrations import Step, upgrade
@@ -141,6 +142,53 @@ def test_a_constraint_of_the_users_own_is_told_with_its_file(file: Path) -> None
     conn.close()
 
 
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("insert into t values (1, 'x', 'y', null)", "a row with the same t.id is there already"),
+        ("insert into t values (2, 'a', 'y', null)", "a row with the same t.a is there already"),
+        ("insert into t values (2, 'x', null, null)", "a row has nothing for t.b, which must have a value"),
+        ("insert into t values (2, 'x', 'no', null)", "a row breaks the table's own condition b <> 'no'"),
+        ("insert into t values (2, 'x', 'y', 7)", "a row refers to one that is not there"),
+        ("insert into t values ('x', 'x', 'y', null)", "a value is not of the kind that its column takes"),
+    ],
+)
+@pytest.mark.parametrize("driver", ["sqlite3", "apsw", "pysqlite3"])
+def test_what_refused_a_row_is_told(tmp_path: Path, driver: str, statement: str, words: str) -> None:
+    module = importlib.import_module(driver)
+    conn = vssnative.connect(tmp_path / "c.db", driver=module)
+    upgrade(
+        conn,
+        [
+            Step(
+                "1",
+                "create table t(id integer primary key, a unique, b not null check (b <> 'no'), c references t(id));"
+                " insert into t values (1, 'a', 'y', null)",
+            )
+        ],
+    )
+    conn.cursor().execute("pragma foreign_keys = 1")
+    with pytest.raises(driver_error(conn)) as raised, explained(conn):
+        execute(conn, statement)
+    assert str(raised.value).startswith(f"{tmp_path / 'c.db'}: {raised.value.__cause__}: {words}")
+    assert str(raised.value).endswith("; nothing of this was kept")
+    conn.close()
+
+
+@pytest.mark.parametrize("meaning", _MEANINGS, ids=lambda meaning: f"{meaning.code} {meaning.said}")
+def test_each_meaning_has_both_wordings(meaning: _Meaning) -> None:
+    said = (meaning.said or "database is locked").partition("|")[0].replace("(.*)", "t.{file}")
+    error = sqlite3.OperationalError(said)
+    error.sqlite_errorcode = meaning.code
+    explanation = explain(error)
+    assert explanation is not None and explanation.advice == meaning.advice
+    python, shell = explanation.in_python("my file.db", "MORE"), explanation.in_shell("my file.db")
+    assert shell.startswith("my file.db") and explanation.in_shell(None).startswith("the database")
+    assert "vssnative check my" not in python + shell  # a command is to be typed as it stands
+    for words in (python, shell):
+        assert words and "{" not in words.replace("t.{file}", "")
+
+
 def test_a_snapshot_that_is_too_old_to_write(file: Path) -> None:
     conn, other = vssnative.connect(file), vssnative.connect(file)
     conn.execute("begin")
@@ -230,7 +278,9 @@ def test_doctor_reports_all_else_of_a_file_it_cannot_open_as_usual(unwritable: P
     assert (
         findings["database"].state == "note" and "directory may not be written" in findings["database"].found
     )
-    assert "immutable=True" in (findings["database"].advice or "")
+    assert "without locks" in (findings["database"].advice or "")
+    said = f"{findings['database'].found} {findings['database'].advice}"
+    assert "immutable" not in said and "vssnative." not in said  # the shell has no such option
     assert findings["table vss_posts"].found == "2 rows"
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import re
 import sqlite3
 import warnings
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from typing import Any, TextIO
 import typer
 
 from .._advice import Advised
+from .._connection import explanation_of
 from .._display import printable
 from ..errors import ConfigurationError, QueryError, UnknownNameError, VssError, VssWarning
 
@@ -27,67 +27,6 @@ FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
 # Errors whose cause is what was typed.
 _USAGE = (ConfigurationError, QueryError, UnknownNameError)
-
-# What the library adds to SQLite's words where a file can only be read in another folder.
-_WITH_LOG = "in WAL mode with commits in"
-
-# What SQLite says of a file, and what that means to who typed the command. In no other words is it about the statement.
-_OF_FILES = (
-    (
-        r"file is not a database",
-        "{file} is not an SQLite database",
-    ),
-    (
-        r"is locked",
-        "{file} is locked: another program is writing to it; try again when that is done",
-    ),
-    (
-        rf"({_WITH_LOG} .*)",
-        "{file} cannot be read: it is {0}",
-    ),
-    (
-        r"readonly database",
-        "{file} cannot be written: you need the right to write to it and to its folder",
-    ),
-    (
-        r"unable to open database",
-        "{file} cannot be opened: you need the right to read it, and to its folder if another program uses it",
-    ),
-    (
-        r"disk I/O error",
-        "{file} cannot be read or written (disk I/O error): look after the disk, then run vssnative check {file}",
-    ),
-    (
-        r"database or disk is full",
-        "{file} cannot grow, the disk is full: make room and run this again; what was committed is kept",
-    ),
-    (
-        r"disk image is malformed|malformed database schema",
-        "{file} is damaged ({error}): vssnative check {file} says where, --repair mends what can be mended",
-    ),
-)
-_OF_ROWS = (
-    (
-        r"UNIQUE constraint failed: (.*)",
-        "{file}: a row with the same {0} is there already; leave it out or delete the old one, no row was written",
-    ),
-    (
-        r"NOT NULL constraint failed: (.*)",
-        "{file}: a row has nothing for {0}, which must have a value; no row was written",
-    ),
-    (
-        r"CHECK constraint failed: (.*)",
-        "{file}: a row breaks the table's own condition {0}; no row was written",
-    ),
-    (
-        r"datatype mismatch",
-        "{file}: a value is not of the kind that its column takes, an integer key mostly; no row was written",
-    ),
-    (
-        r"FOREIGN KEY constraint failed",
-        "{file}: a row refers to one that is not there (FOREIGN KEY); write that first, no row was written",
-    ),
-)
 
 
 class Failure(Exception):
@@ -150,18 +89,10 @@ def tell_failure(failure: Failure) -> None:
 
 
 def _failure(error: Exception, file: Path | None) -> Failure:
-    # What SQLite said itself: the library wraps it, or says more in an error of the same class.
-    said: sqlite3.Error | None = None
-    cause: BaseException | None = error
-    while cause is not None:
-        said = cause if isinstance(cause, sqlite3.Error) else said
-        cause = cause.__cause__
-    if said is not None:
-        known = _OF_FILES if isinstance(error, VssError) else _OF_FILES + _OF_ROWS
-        words = str(error) if _WITH_LOG in str(error) else str(said)
-        sentence = _of_sqlite(words, file, known)
-        if sentence is not None:
-            return Failure(sentence, USAGE if "not a database" in str(said) else FAILED)
+    explanation = explanation_of(error)
+    # An error of ours about rows says more than SQLite's, on which it rests.
+    if explanation is not None and not (explanation.is_about_rows and isinstance(error, VssError)):
+        return Failure(explanation.in_shell(file), USAGE if explanation.is_no_database else FAILED)
     typed = isinstance(error, _USAGE) or _is_surrogate(error)
     return Failure(_sentence(error, file), USAGE if typed else FAILED)
 
@@ -169,14 +100,6 @@ def _failure(error: Exception, file: Path | None) -> Failure:
 def _is_surrogate(error: Exception) -> bool:
     """Whether a text has what Python makes of bytes on the command line that are not UTF-8."""
     return isinstance(error, UnicodeEncodeError) and "\ud800" <= error.object[error.start] <= "\udfff"
-
-
-def _of_sqlite(words: str, file: Path | None, known: tuple[tuple[str, str], ...]) -> str | None:
-    for pattern, sentence in known:
-        if found := re.search(pattern, words):
-            name = "the database" if file is None else str(file)
-            return sentence.format(*found.groups(), file=name, error=words)
-    return None
 
 
 def _sentence(error: Exception, file: Path | None) -> str:

@@ -7,6 +7,8 @@ to one of those.
     opening       connect, load
     loading       the two ways in which vss0 gets into a connection
     failures      SQLite's errors in words that help
+    sqlite_errors what they mean: the table, with the wordings for Python and for the shell
+    files         what can be seen of a file without SQLite
     entry         what public functions that take a connection begin with
     drivers       what a connection belongs to, and what is wrapped round it
     statements    statements, transactions and errors, the same for every driver
@@ -20,11 +22,13 @@ from __future__ import annotations
 from .cancellation import Cancellation, Cancelled, check_cancelled, shielded, sleep
 from .drivers import send_to_aiosqlite
 from .entry import in_its_thread
-from .failures import explained, explains, has_unread_log, told_error
+from .failures import explained, explains, explanation_of, told_error
+from .files import has_unread_log
 from .loading import loadable_path
 from .opening import check_synchronous, connect, connect_to_read, load, load_by, prepare
 from .pool import Pool, is_in_memory, require_file
 from .protocol import Connection
+from .sqlite_errors import Explanation, is_busy, is_corrupt
 from .statements import (
     create_function,
     driver_error,
@@ -32,8 +36,6 @@ from .statements import (
     execute,
     execute_as_set,
     in_transaction,
-    is_busy,
-    is_corrupt,
     lists_arrive_whole,
     sqlite_version,
     transaction,
@@ -43,6 +45,7 @@ __all__ = [
     "Cancellation",
     "Cancelled",
     "Connection",
+    "Explanation",
     "Pool",
     "check_cancelled",
     "check_synchronous",
@@ -55,6 +58,7 @@ __all__ = [
     "execute_as_set",
     "explained",
     "explains",
+    "explanation_of",
     "has_unread_log",
     "in_its_thread",
     "in_transaction",

@@ -1,47 +1,25 @@
-"""What SQLite's short words mean here: which file, why, and what to do. The error stays one of the driver's own class."""
+"""SQLite's errors in words that help: which file, why, and what to do. The error stays one of the driver's own class."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import os
-import urllib.parse
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from .drivers import known_drivers, unwrap
+from .files import file_of, has_unread_log, may_write, why_unreadable
 from .protocol import Connection
+from .sqlite_errors import BUSY, CANTOPEN, READONLY, Explanation, explain, unreadable
 from .statements import execute
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
-_BUSY, _LOCKED, _READONLY, _IOERR, _CORRUPT, _FULL, _CANTOPEN, _CONSTRAINT, _NOTADB = (
-    5,
-    6,
-    8,
-    10,
-    11,
-    13,
-    14,
-    19,
-    26,
+_IMMUTABLE = (
+    ". Where nobody writes the file meanwhile: vssnative.connect(path, immutable=True); or, where it may be written,"
+    " 'pragma journal_mode = delete' before it is copied here"
 )
-_BUSY_SNAPSHOT = _BUSY | 2 << 8
-_ANOTHER_HOLDS = "another connection, of this process or another, holds the lock"
-_LET_COMMIT = "let it commit, or wait longer: vssnative.connect(path, timeout=60)"
-
-# Where the driver gives no code: Python 3.10, and errors that stand for SQLite's own.
-_WORDS = {
-    "table is locked": _LOCKED,
-    "is locked": _BUSY,
-    "readonly": _READONLY,
-    "disk i/o": _IOERR,
-    "is full": _FULL,
-    "unable to open": _CANTOPEN,
-    "constraint failed": _CONSTRAINT,
-    "malformed": _CORRUPT,
-    "not a database": _NOTADB,
-}
 
 
 @contextlib.contextmanager
@@ -82,10 +60,9 @@ def told_error(conn: Connection, error: Exception) -> Exception:
 
     The new one is of the same class, has the same codes, and SQLite's own words in it.
     """
-    if not _is_drivers_own(error) or getattr(error, "vssnative_told", False):
+    if not _is_drivers_own(error):
         return error
-    advice = _advice(conn, error)
-    return error if advice is None else _like(error, f"{_file_of(conn)}: {error}: {advice}")
+    return _told(error, _file_of(conn), conn)
 
 
 def told_opening(path: str, error: Exception) -> Exception:
@@ -94,143 +71,65 @@ def told_opening(path: str, error: Exception) -> Exception:
     Args:
         path: as it was given to ``connect``.
     """
-    if getattr(error, "vssnative_told", False):
+    return _told(error, file_of(path), None)
+
+
+def explanation_of(error: BaseException) -> Explanation | None:
+    """What an error means that came out of SQLite, or was raised from one that did; None where it is about no file or row."""
+    found: Explanation | None = None
+    cause: BaseException | None = error
+    while cause is not None:
+        if (known := getattr(cause, "vssnative_explanation", None)) is not None:
+            explanation: Explanation = known
+            return explanation
+        if _is_drivers_own(cause):
+            found = explain(cause)
+        cause = cause.__cause__
+    return found
+
+
+def _told(error: Exception, file: str, conn: Connection | None) -> Exception:
+    if hasattr(error, "vssnative_explanation"):
         return error
-    file = file_of(path)
-    code, _ = _codes(error)
-    if code in (_CANTOPEN, _READONLY) and (advice := advice_on_unreadable(file)) is not None:
-        return _like(error, f"{file}: {error}: {advice}")
-    if code == _CANTOPEN and file:
-        folder = os.path.dirname(os.path.abspath(file))
-        if not os.path.isdir(folder):
-            return _like(error, f"{file}: {error}: there is no directory {folder}")
-        if not os.path.exists(file):
-            return _like(error, f"{file}: {error}: there is no such file")
-        return _like(error, f"{file}: {error}: this process may not read it, or it is no file")
-    if code == _NOTADB and file:
-        return _like(error, f"{file}: {error}: it is no SQLite database, or an encrypted one")
-    if code == _BUSY and file:
-        return _like(error, f"{file}: {error}: {_ANOTHER_HOLDS}; {_LET_COMMIT}")
-    return error
+    explanation = explain(error)
+    if explanation is None:
+        return error
+    if explanation.code in (CANTOPEN, READONLY) and (conn is None or not _can_read(conn)):
+        if file and (reason := why_unreadable(file)) is not None:
+            explanation = unreadable(error, reason, None if has_unread_log(file) else _IMMUTABLE)
+    words = explanation.in_python(file, _more(explanation.code, file, conn))
+    return _like(error, f"{file or 'the database'}: {error}: {words}", explanation)
 
 
-def file_of(path: str) -> str:
-    """The file that a path or a URI names."""
-    return urllib.parse.unquote(urllib.parse.urlsplit(path).path) if path.startswith("file:") else path
+def _more(code: int, file: str, conn: Connection | None) -> str:
+    """What only the connection, or the folder, tells of the reason."""
+    if code == BUSY:
+        return "" if conn is None else _waited(conn)
+    if code == READONLY:
+        return _why_read_only(conn, file)
+    return _why_not_opened(file) if code == CANTOPEN else ""
 
 
-def advice_on_unreadable(file: str) -> str | None:
-    """What to do about a file that can be seen and not be read by SQLite; None where that is not it."""
-    if not _is_wal(file) or _may_write(os.path.dirname(os.path.abspath(file))):
-        return None
-    if _has_log(file):
-        return (
-            f"it is in WAL mode with commits in {os.path.basename(file)}-wal, and its directory may not be written,"
-            " which reading them needs; copy both files to a directory that may be written"
-        )
-    return (
-        f"it is in WAL mode and its directory may not be written, where SQLite needs {os.path.basename(file)}-shm even"
-        " to read. Where nobody writes the file meanwhile: vssnative.connect(path, immutable=True); or, where it may be"
-        " written, 'pragma journal_mode = delete' before it is copied here"
-    )
-
-
-def has_unread_log(path: str) -> bool:
-    """Whether commits lie in a ``-wal`` beside the file, which an immutable connection would not see."""
-    file = file_of(path)
-    return _is_wal(file) and _has_log(file)
-
-
-def has_journal(path: str) -> bool:
-    """Whether a ``-journal`` beside the file has what a commit that was cut short, or is under way, must take back: an
-    immutable connection would see the half of it that is written."""
-    with contextlib.suppress(OSError), open(file_of(path) + "-journal", "rb") as opened:
-        return opened.read(1) not in (b"", b"\0")
-    return False
-
-
-def _has_log(file: str) -> bool:
-    with contextlib.suppress(OSError):
-        return os.path.getsize(file + "-wal") > 0
-    return False
-
-
-def _is_wal(file: str) -> bool:
-    with contextlib.suppress(OSError), open(file, "rb") as opened:
-        return opened.read(20)[18:20] == b"\2\2"
-    return False
-
-
-def _is_drivers_own(error: Exception) -> bool:
-    """Whether it is of a driver's own class: one that the user made from it may take other arguments."""
-    return any(
-        isinstance(error, driver.native.Error)
-        and getattr(driver.native, type(error).__name__, None) is type(error)
-        for driver in known_drivers()
-    )
-
-
-def _codes(error: Exception) -> tuple[int, int]:
-    """SQLite's primary and extended result code; 0 where neither is known."""
-    extended = getattr(error, "sqlite_errorcode", None)  # Python 3.11
-    if extended is None:
-        extended = getattr(error, "extendedresult", None) or getattr(error, "result", None)  # apsw
-    if isinstance(extended, int):
-        return extended & 0xFF, extended
-    words = str(error).lower()
-    code = next((code for part, code in _WORDS.items() if part in words), 0)
-    return code, code
-
-
-def _can_read(conn: Connection) -> bool:
+def _why_read_only(conn: Connection | None, file: str) -> str:
     with contextlib.suppress(Exception):
-        execute(conn, "select 1 from main.sqlite_master limit 1")
-        return True
-    return False
-
-
-def _advice(conn: Connection, error: Exception) -> str | None:
-    code, extended = _codes(error)
-    file = _file_of(conn, "")
-    if file and code in (_CANTOPEN, _READONLY) and not _can_read(conn):
-        if (advice := advice_on_unreadable(file)) is not None:
-            return advice
-    if extended == _BUSY_SNAPSHOT:
-        return (
-            "somebody else has written since the open transaction began to read, so that it cannot write any more; roll"
-            " back, and begin such a transaction with BEGIN IMMEDIATE"
-        )
-    if code == _BUSY:
-        return f"{_ANOTHER_HOLDS}{_waited(conn)}; {_LET_COMMIT}. A transaction that will write begins with BEGIN IMMEDIATE"
-    if code == _LOCKED:
-        return "a statement that is still being read holds it; read it to its end, or close its cursor"
-    if code == _READONLY:
-        return _readonly(conn, file)
-    if code == _FULL:
-        return "no room is left on the disk, or in the largest size that was set; nothing of this was kept"
-    if code == _IOERR:
-        return "the disk or network drive failed; nothing of this was kept"
-    if code == _CANTOPEN:
-        return "the file, or one that SQLite makes beside it, cannot be opened: is the directory there, may it be written?"
-    if code == _CONSTRAINT:
-        return "a constraint of the table, or a trigger on it, refused a row; nothing of this was kept"
-    if code == _CORRUPT and "vssnative" not in str(error) and 'table "' not in str(error):
-        return "the file is damaged: 'vssnative check FILE' says where"
-    if code == _NOTADB:
-        return "it is no SQLite database, or an encrypted one"
-    return None
-
-
-def _readonly(conn: Connection, file: str) -> str:
-    with contextlib.suppress(Exception):
-        if execute(conn, "pragma query_only") == [(1,)]:
+        if conn is not None and execute(conn, "pragma query_only") == [(1,)]:
             return "the connection has 'pragma query_only'; switch it off to write"
     if file and os.path.exists(file):
-        if not _may_write(file):
+        if not may_write(file):
             return "this process may not write the file"
-        if not _may_write(os.path.dirname(file)):
+        if not may_write(os.path.dirname(os.path.abspath(file))):
             return "this process may not write its directory, where SQLite keeps the journal"
     return "the connection was opened to read only; writing needs one without mode=ro, immutable and the like"
+
+
+def _why_not_opened(file: str) -> str:
+    if file:
+        folder = os.path.dirname(os.path.abspath(file))
+        if not os.path.isdir(folder):
+            return f"there is no directory {folder}"
+        if not os.path.exists(file):
+            return "there is no such file"
+    return "this process may not read it, or make the files that SQLite needs beside it, or it is no file"
 
 
 def _waited(conn: Connection) -> str:
@@ -240,23 +139,37 @@ def _waited(conn: Connection) -> str:
     return ""
 
 
-def _file_of(conn: Connection, otherwise: str = "the database") -> str:
+def _can_read(conn: Connection) -> bool:
+    with contextlib.suppress(Exception):
+        execute(conn, "select 1 from main.sqlite_master limit 1")
+        return True
+    return False
+
+
+def _file_of(conn: Connection) -> str:
+    """The connection's database file; "" where it has none, or is closed."""
     with contextlib.suppress(Exception):
         raw, _ = unwrap(conn)
         for _, name, file in execute(raw, "pragma database_list"):
             if name == "main" and file:
                 return str(file)
-    return otherwise
+    return ""
 
 
-def _like(error: Exception, message: str) -> Exception:
+def _is_drivers_own(error: BaseException) -> bool:
+    """Whether it is of a driver's own class: one that the user made from it may take other arguments."""
+    return any(
+        isinstance(error, driver.native.Error)
+        and getattr(driver.native, type(error).__name__, None) is type(error)
+        for driver in known_drivers()
+    )
+
+
+def _like(error: Exception, message: str, explanation: Explanation) -> Exception:
     told = type(error)(message)
     for name in ("sqlite_errorcode", "sqlite_errorname", "result", "extendedresult"):
         if hasattr(error, name):
             setattr(told, name, getattr(error, name))
-    told.vssnative_told = True  # type: ignore[attr-defined]
+    told.vssnative_explanation = explanation  # type: ignore[attr-defined]
+    told.__cause__ = error
     return told
-
-
-def _may_write(path: str) -> bool:
-    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)

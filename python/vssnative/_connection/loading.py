@@ -55,8 +55,8 @@ def load_into(conn: Raw) -> Way:
     try:
         [(version,)] = execute(conn, "select sqlite_version()")
     except driver_error(conn) as error:
-        words = told_error(conn, error)
-        raise ConnectionSetupError(f"the {driver.name} connection cannot be used: {words}") from error
+        told = told_error(conn, error)
+        raise ConnectionSetupError(f"the {driver.name} connection cannot be used: {told}") from told
     if tuple(int(part) for part in version.split(".")) < _OLDEST_SQLITE:
         oldest = ".".join(map(str, _OLDEST_SQLITE))
         raise ExtensionLoadError(

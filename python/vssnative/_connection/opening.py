@@ -13,10 +13,12 @@ from typing import Any, overload
 
 from ..errors import ConfigurationError, ConnectionSetupError
 from .drivers import unwrap
-from .failures import explained, file_of, has_journal, has_unread_log, told_opening
+from .failures import explained, told_opening
+from .files import file_of, has_journal, has_unread_log, why_unreadable
 from .loading import Way, load_into
 from .protocol import Connection
-from .statements import driver_error, execute, is_busy
+from .sqlite_errors import is_busy
+from .statements import driver_error, execute
 
 _SYNCHRONOUS = ("OFF", "NORMAL", "FULL", "EXTRA")
 # Of a file, mapped; SQLite lowers it to the most that it was compiled for, 2 GiB mostly. Not where addresses are scarce,
@@ -174,10 +176,11 @@ def connect_to_read(path: Path) -> tuple[sqlite3.Connection, str | None]:
             conn.close()
             raise
         return conn, None
-    except Exception as error:
-        if "immutable=True" not in str(error):  # what its message advises
+    except Exception:
+        reason = why_unreadable(str(path))
+        if reason is None or has_unread_log(str(path)):
             raise
-        return connect(path.resolve(), immutable=True), str(error)
+        return connect(path.resolve(), immutable=True), reason
 
 
 def _immutable(path: str | bytes) -> str:

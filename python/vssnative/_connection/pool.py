@@ -13,7 +13,8 @@ from typing import Any
 
 from ..errors import ConnectionSetupError
 from .cancellation import shielded
-from .failures import explained, file_of
+from .failures import explained
+from .files import file_of
 from .opening import connect
 from .protocol import Connection, Raw
 from .statements import execute, in_transaction, join_turns, leave_turns, transaction

@@ -197,23 +197,3 @@ def sqlite_version(conn: Connection) -> tuple[int, ...]:
     """Of the library that the connection uses, for example ``(3, 40, 1)``."""
     [(version,)] = execute(conn, "select sqlite_version()")
     return tuple(map(int, version.split(".")))
-
-
-def is_corrupt(error: BaseException) -> bool:
-    """Whether a driver's error says that what is stored is not as it was written."""
-    code = getattr(error, "sqlite_errorcode", None)  # Python 3.11
-    if code is None:
-        code = getattr(error, "result", None)  # apsw
-    if isinstance(code, int):
-        return code & 0xFF in (11, 26)
-    return type(error).__name__ == "DatabaseError"  # what sqlite3 makes of these two, and of no other
-
-
-def is_busy(error: BaseException) -> bool:
-    """Whether a driver's error says that another connection holds a lock, so that trying again may help."""
-    code = getattr(error, "sqlite_errorcode", None)  # Python 3.11
-    if code is None:
-        code = getattr(error, "result", None)  # apsw
-    if isinstance(code, int):
-        return code & 0xFF in (5, 6)
-    return "is locked" in str(error)

@@ -163,8 +163,8 @@ def _run(conn: Connection, step: Step, action: Action, direction: str) -> None:
     except MigrationError:
         raise
     except Exception as error:
-        words = told_error(conn, error)
-        raise MigrationError(f"step {step.name!r} failed on the way {direction}: {words}") from error
+        told = told_error(conn, error)
+        raise MigrationError(f"step {step.name!r} failed on the way {direction}: {told}") from told
 
 
 def split_statements(sql: str) -> list[str]:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .._connection import connect, load
+from .._connection import connect, is_corrupt, load
 from .._index import Index
 from .._sql import quote_identifier
 from ..errors import DamagedError, DuplicateIdError, QueryError, ShardError
@@ -271,7 +271,7 @@ class ShardServer:
                         raise ShardError(
                             f"shard {record.shard}: no answer within {timeout:g} s", (record.shard,)
                         ) from None
-                    if isinstance(error, sqlite3.DatabaseError) and "malformed" in str(error):
+                    if is_corrupt(error):
                         raise DamagedError(f"shard {record.shard}: {error}") from error
                     raise QueryError(f"where: {error}: {where!r}") from error
         return found
