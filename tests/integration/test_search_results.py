@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -115,12 +116,54 @@ def test_pages_follow_each_other_without_gaps(posts: sqlite3.Connection, mode: v
         ranks += [r.rank for r in found]
         page = found.next_page
     assert len(keys) == len(set(keys)) == len(whole) and ranks == list(range(1, len(whole) + 1))
-    if mode != "hybrid":  # whose two rankings are as deep as the first page asked for
+    if mode != "hybrid":  # whose two rankings are first looked into as deep as the first page asks for
         assert keys == whole
     skipped = vssnative.search(posts, "posts", "old red", k=15, offset=15, **options)  # type: ignore[arg-type]
     assert skipped[0].rank == 16
     if mode == "vector":
         assert [r.key for r in skipped] == whole[15:30]
+
+
+@pytest.mark.parametrize("limits", [{}, {"where": "id % 3 > 0"}, {"max_distance": 0.99}], ids=str)
+def test_hybrid_pages_go_on_until_both_rankings_end(
+    db: sqlite3.Connection, limits: dict[str, object]
+) -> None:
+    """107 of 600 rows came, by pages of 50."""
+    db.execute("create table posts(id integer primary key, body text)")
+    colours = ("red", "green", "blue")
+    rows = [(f"{colours[n % 3] * (n % 5 < 4)} item{n} of {colours[n % 2]}",) for n in range(600)]
+    db.executemany("insert into posts(body) values (?)", rows)
+    db.commit()
+    vssnative.add_embeddings(db, "posts", columns=["body"], model="hash:64", full_text=True)
+    vssnative.sync(db)
+
+    def pages(*sizes: int) -> Iterator[vssnative.Results]:
+        page = None
+        for k in itertools.chain(sizes, itertools.repeat(sizes[-1])):
+            found = vssnative.search(
+                db,
+                "posts",
+                "red item7",
+                k=k,
+                page=page,
+                mode="hybrid",
+                recall=1.0,
+                **limits,  # type: ignore[arg-type]
+            )
+            yield found
+            page = found.next_page
+            if page is None:
+                return
+
+    found = list(pages(50))
+    keys = [result.key for results in found for result in results]
+    every = {"recall": 1.0, "mode": "vector", **limits}
+    expected = vssnative.search(db, "posts", "red item7", k=600, **every)  # type: ignore[arg-type]
+    assert len(expected) > 200 and sorted(keys) == sorted(result.key for result in expected)
+    assert [len(results) for results in found[:-1]] == [50] * (len(found) - 1)
+    assert [result.rank for results in found for result in results] == list(range(1, len(keys) + 1))
+    # The first page's depth is that of a page of 50 here, too.
+    assert [result.key for results in pages(50, 130, 7, 64) for result in results] == keys
 
 
 def test_the_last_page_says_so(posts: sqlite3.Connection) -> None:

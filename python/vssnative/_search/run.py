@@ -59,7 +59,7 @@ class _Page:
 
     Attributes:
         offset: rows before it.
-        depth: of the two rankings of a hybrid search.
+        depth: to which the first page of a hybrid search looked into its two rankings.
         after: distance and number of the last row before it; None where it goes by the offset.
         of: ``_search_digest`` of the search whose page it is.
         generation: of the vectors that it looked at.
@@ -416,14 +416,12 @@ def _answer(
     places: dict[int, int] = {}
     scored: list[tuple[Hit, float]]
     start = request.offset
-    if words is not None and text is not None:
-        depth = wanted if vectors is None else _bounded(conn, embedding, request.depth)
-        ranked = text_places(conn, embedding, words, text, depth, candidates, request.stale)
+    if words is not None and text is not None and vectors is not None:
+        scored, places = _both(conn, embedding, request, vectors, words, text, candidates)
+    elif words is not None and text is not None:
+        ranked = text_places(conn, embedding, words, text, wanted, candidates, request.stale)
         places = {number: place for place, (number, _) in enumerate(ranked, 1)}
-        if vectors is None:
-            scored = [(Hit(math.inf, number, None), -rank) for number, rank in ranked]
-        else:
-            scored = _both(conn, embedding, request, vectors, candidates, places, depth)
+        scored = [(Hit(math.inf, number, None), -rank) for number, rank in ranked]
     else:
         hits = nearest_rows(
             conn,
@@ -466,26 +464,56 @@ def _both(
     embedding: EmbeddingConfig,
     request: _Request,
     vectors: Mapping[str, Vector],
+    words: Words,
+    text: str,
+    candidates: Candidates | None,
+) -> tuple[list[tuple[Hit, float]], dict[int, int]]:
+    """Rows by both rankings, one more than the page needs where there are so many, and the places by words.
+
+    What the first page's depth of both rankings holds is fused, and comes first; then what four times that depth adds, fused
+    likewise, and so on until both rankings end. The order depends on the first depth alone, so that pages fit together.
+    """
+    ordered: dict[int, tuple[Hit, float]] = {}
+    depth = request.depth
+    while True:
+        bounded = _bounded(conn, embedding, depth)
+        ranked = text_places(conn, embedding, words, text, bounded, candidates, request.stale)
+        places = {number: place for place, (number, _) in enumerate(ranked, 1)}
+        scored, whole = _fused_at(conn, embedding, request, vectors, candidates, places, bounded)
+        for hit, score in scored:
+            ordered.setdefault(hit.row_id, (hit, score))
+        if whole or len(ordered) > request.offset + request.k:
+            return list(ordered.values()), places
+        depth *= 4
+
+
+def _fused_at(
+    conn: Connection,
+    embedding: EmbeddingConfig,
+    request: _Request,
+    vectors: Mapping[str, Vector],
     candidates: Candidates | None,
     places: Mapping[int, int],
     depth: int,
-) -> list[tuple[Hit, float]]:
-    """Both rankings fused. Rows that only words found come after those that are as good by vectors.
+) -> tuple[list[tuple[Hit, float]], bool]:
+    """Both rankings to that depth, fused, and whether they hold all rows that the search can find.
 
-    Their distances are not needed for that, so that they are measured for the rows that are shown, except where a
-    largest distance says which of them count.
+    Rows that only words found come after those that are as good by vectors. Their distances are not needed for that, so that
+    they are measured for the rows that are shown, except where a largest distance says which of them count.
     """
     limits = (request.recall, request.max_distance)
     hits = nearest_rows(conn, embedding, vectors, depth, candidates, request.stale, *limits)
     known = {hit.row_id for hit in hits}
     beside = [Hit(math.inf, number, None) for number in places if number not in known]
+    # A row within the largest distance is a row by vectors, too.
+    whole = len(hits) < depth and (len(places) < depth or request.max_distance is not None)
     if request.max_distance is not None:
         beside = [
             hit for hit in _measured(conn, embedding, request, vectors, beside) if hit.field is not None
         ]
     there = known | {hit.row_id for hit in beside}
     counted = {number: place for number, place in places.items() if number in there}
-    return fused([*hits, *beside], len(hits), counted, request.text_weight)
+    return fused([*hits, *beside], len(hits), counted, request.text_weight), whole
 
 
 def _measured(
