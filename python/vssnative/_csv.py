@@ -3,22 +3,30 @@
 As PostgreSQL has it, quotes say text: nothing between two commas is NULL, ``""`` the empty text, ``"12"`` a text, ``12`` a
 number. Blobs are ``X'00FF'``, as in SQL. What other programs wrote is read by the same rule, except that where every value of a
 file has quotes (and its names too) they say nothing; and a column with something unquoted that is no number holds texts alone.
+Such files may have semicolons (Excel in much of Europe) or tabs between values; written are commas.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Container, Iterator, Sequence
 from typing import Any, NamedTuple, TextIO
 
+from ._advice import Advice
 from .errors import ConfigurationError
 
-_VALUE = re.compile(r'(?:"([^"]*(?:""[^"]*)*)")?([^,\r\n]*)(,|\r\n|\n|\r|\Z)')
+_DELIMITERS = (",", ";", "\t")
+_NAMED = {",": "commas", ";": "semicolons", "\t": "tabs"}
+_CHOOSE = Advice("delimiter= says which", "--delimiter says which: ',', ';' or tab")
 _PLAIN_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?\Z")
 _LONG = re.compile(r"-?[0-9]{19,}\Z")
 _BLOB = re.compile(r"[xX]'((?:[0-9a-fA-F]{2})*)'\Z")
 _SPECIAL = re.compile(r'[",\r\n]')
+_SPECIAL_NAME = re.compile(
+    r'[",;\t\r\n]'
+)  # a first line with commas alone says that they stand between values
 
 
 class _Cell(NamedTuple):
@@ -26,17 +34,23 @@ class _Cell(NamedTuple):
     quoted: bool
 
 
-def read_csv(stream: TextIO, file: str, texts: Container[str] = ()) -> Iterator[dict[str, Any]]:
+def read_csv(
+    stream: TextIO, file: str, texts: Container[str] = (), delimiter: str | None = None
+) -> Iterator[dict[str, Any]]:
     """The rows of a file, by the names in its first line: texts, integers, floats, bytes, None.
 
     Args:
         texts: names, in small letters, of columns that hold no numbers: ``1.10`` is a text there.
+        delimiter: the character between values; None: a comma, semicolon or tab, as the first line has it.
 
     Raises:
-        ConfigurationError: what is no such file; the message names the row.
+        ConfigurationError: what is no such file, or may have one or another delimiter; the message names the row.
         UnicodeDecodeError: it is not in the stream's encoding.
     """
-    lines = _lines(stream.read().removeprefix("\ufeff"), file)  # of standard input nobody takes the mark away
+    text = stream.read().removeprefix("\ufeff")  # of standard input nobody takes the mark away
+    given = delimiter is not None
+    delimiter = delimiter or _delimiter_of(text, file)
+    lines = _lines(text, file, delimiter)
     header = next(lines, [])
     names: set[str] = set()
     for name, _ in header:
@@ -46,7 +60,12 @@ def read_csv(stream: TextIO, file: str, texts: Container[str] = ()) -> Iterator[
     rows = []
     for number, cells in enumerate(lines, 1):
         if len(cells) != len(header):
-            raise ConfigurationError(f"{file}, row {number}: it has not as many values as the first line")
+            words = f"expected {len(header)} values, as in the first line, got {len(cells)}"
+            if given or delimiter == ",":
+                raise ConfigurationError(f"{file}, row {number}: {words}")
+            raise ConfigurationError(
+                f"{file}, row {number}, with {_NAMED[delimiter]} between values: {words}", advice=_CHOOSE
+            )
         rows.append(cells)
     columns = list(zip(*rows, strict=True))
     quotes_say = any(cell.text and not cell.quoted for column in (header, *columns) for cell in column)
@@ -64,7 +83,7 @@ def write_csv(stream: TextIO, columns: Sequence[str], rows: Sequence[Sequence[An
     Raises:
         ConfigurationError: rows that have no such form; nothing is written then.
     """
-    header = [_quoted(name) if not name or _SPECIAL.search(name) else name for name in columns]
+    header = [_quoted(name) if not name or _SPECIAL_NAME.search(name) else name for name in columns]
     written = [_written([row[at] for row in rows]) for at in range(len(columns))]
     if len(columns) == 1 and "" in written[0]:
         raise ConfigurationError(
@@ -80,11 +99,51 @@ def write_csv(stream: TextIO, columns: Sequence[str], rows: Sequence[Sequence[An
         stream.write(",".join(row) + "\r\n")
 
 
-def _lines(text: str, file: str) -> Iterator[list[_Cell]]:
+def _delimiter_of(text: str, file: str) -> str:
+    """The delimiter by which the first line has several names, and every other line as many values.
+
+    Raises:
+        ConfigurationError: there are two such.
+    """
+    several = [one for one in _DELIMITERS if _names_by(text, file, one) > 1]
+    if len(several) < 2:
+        return several[0] if several else ","
+    fitting = [one for one in several if _is_regular(text, file, one)]
+    if len(fitting) > 1:
+        words = " or ".join(_NAMED[one] for one in fitting)
+        raise ConfigurationError(f"{file}: between its values may be {words}", advice=_CHOOSE)
+    return (fitting or several)[0]
+
+
+def _names_by(text: str, file: str, delimiter: str) -> int:
+    """How many names the first line has; 1 where quotes are not round whole names, so that they are none."""
+    try:
+        header = next(_lines(text, file, delimiter), [])
+    except ConfigurationError:
+        return 1
+    return 1 if any('"' in cell.text and not cell.quoted for cell in header) else len(header)
+
+
+def _is_regular(text: str, file: str, delimiter: str) -> bool:
+    try:
+        return len({len(cells) for cells in _lines(text, file, delimiter)}) == 1
+    except ConfigurationError:
+        return False
+
+
+@functools.cache
+def _value_before(delimiter: str) -> re.Pattern[str]:
+    """A value (in quotes, and what follows them; or without) and what ends it."""
+    end = re.escape(delimiter)
+    return re.compile(rf'(?:"([^"]*(?:""[^"]*)*)")?([^{end}\r\n]*)({end}|\r\n|\n|\r|\Z)')
+
+
+def _lines(text: str, file: str, delimiter: str) -> Iterator[list[_Cell]]:
     """The values of each line that is not empty."""
+    value = _value_before(delimiter)
     at, number, cells = 0, 0, []  # type: int, int, list[_Cell]
     while at < len(text) or cells:
-        found = _VALUE.match(text, at)
+        found = value.match(text, at)
         if found is None or (found[1] is None and found[2].startswith('"')):
             raise ConfigurationError(
                 f"{file}, row {number}: a value begins with a quote, and no quote ends it"
@@ -94,7 +153,7 @@ def _lines(text: str, file: str) -> Iterator[list[_Cell]]:
             _Cell(rest, False) if inner is None else _Cell(inner.replace('""', '"') + rest, quoted=True)
         )
         at = found.end()
-        if end != ",":
+        if end != delimiter:
             if len(cells) > 1 or cells[0] != ("", False):
                 number += 1
                 yield cells

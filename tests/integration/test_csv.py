@@ -20,7 +20,7 @@ from .test_cli_data import run
 
 ODD: list[Any] = [
     None, "", " ", "x", "12", "-3.5", "007", "1e3", "inf", "nan", 'a "b"', "a,b", "a\nb", "a\r\nb", "X'00'", "ü\u2028", "NULL",
-    0, -1, 2**63 - 1, -(2**63), 0.0, 5.0, 0.1, 1e300, -1e-300, float("inf"), b"", b"\x00\xff", b"text", '"', "''", "\ufeff",
+    0, -1, 2**63 - 1, -(2**63), 0.0, 5.0, 0.1, 1e300, -1e-300, float("inf"), b"", b"\x00\xff", b"text", '"', "''", "\ufeff", ";", "a;b", "a\tb",
 ]  # fmt: skip
 
 
@@ -44,7 +44,7 @@ def test_every_value_comes_back_as_it_was() -> None:
         some = [draw.sample(ODD, draw.randint(1, 6)) for _ in range(width)]
         rows = [tuple(draw.choice(values) for values in some) for _ in range(draw.randint(1, 8))]
         rows = [row for row in rows if any(value is not None for value in row)]
-        names = [f"c{n}" for n in range(width - 1)] + ['na"me,']
+        names = [f"c{n}" for n in range(width - 1)] + [draw.choice(['na"me,', "a;b", "a\tb", '"', ";"])]
         assert exact(round_trip(names, rows)) == exact(rows)
 
 
@@ -67,10 +67,79 @@ def test_a_whole_table_goes_out_and_comes_back(tmp_path: Path) -> None:
     conn.close()
 
 
-def test_what_other_programs_wrote() -> None:
-    def read(text: str) -> list[dict[str, Any]]:
-        return list(read_csv(io.StringIO(text, newline=""), "f.csv"))
+def read(text: str, delimiter: str | None = None) -> list[dict[str, Any]]:
+    return list(read_csv(io.StringIO(text, newline=""), "f.csv", delimiter=delimiter))
 
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_semicolons_and_tabs_between_values_are_found_out(mark: str) -> None:
+    """Such files became tables of one column."""
+
+    def found(text: str) -> list[dict[str, Any]]:
+        return read(text.replace("|", mark))
+
+    assert found("id|name|price\r\n1|Tee, grün|2.5\r\n2||1,5\r\n") == [
+        {"id": 1, "name": "Tee, grün", "price": "2.5"},
+        {"id": 2, "name": None, "price": "1,5"},
+    ]
+    assert found('\ufeff"a"|b|"c|d"\n"x|""y"""|7|"two\nlines"\n""|8|"1,5"\n') == [
+        {"a": 'x|"y"'.replace("|", mark), "b": 7, f"c{mark}d": "two\nlines"},
+        {"a": "", "b": 8, f"c{mark}d": "1,5"},
+    ]
+    assert found("a|b") == [] and found("a|b\n1|2") == [{"a": 1, "b": 2}]
+    # A comma in a name: the rows tell.
+    assert found("name|price, EUR\nTee|2\n") == [{"name": "Tee", "price, EUR": 2}]
+    with pytest.raises(
+        ConfigurationError, match="row 2, with (semicolons|tabs) between values: expected 2 values, .* got 3"
+    ):
+        found("a|b\n1|2\n1|2|3\n")
+    # These are commas, and the other marks are parts of texts.
+    assert found("id,tags\n1,a|b\n2,c|d\n") == [
+        {"id": 1, "tags": f"a{mark}b"},
+        {"id": 2, "tags": f"c{mark}d"},
+    ]
+    assert found('id,"a|b"\n1,x\n') == [{"id": 1, f"a{mark}b": "x"}]
+    assert found('"a|b"\nx|y\n') == [{f"a{mark}b": f"x{mark}y"}]
+    with pytest.raises(
+        ConfigurationError, match=r"may be commas or (semicolons|tabs); delimiter= says which"
+    ):
+        found("name|price, EUR\nTee|1,50\n")
+
+
+def test_a_delimiter_that_is_given_is_taken() -> None:
+    text = "name;price, EUR\nTee;1,50\n"
+    assert read(text, ";") == [{"name": "Tee", "price, EUR": "1,50"}]
+    assert read(text, ",") == [{"name;price": "Tee;1", " EUR": 50}]
+    assert read('a|"b|c"\n1|2\n', "|") == [{"a": 1, "b|c": 2}]
+
+
+def test_import_takes_files_of_excel(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_bytes('\ufeffid;Name;Preis\r\n1;Äpfel;2,5\r\n2;"a;b";3\r\n'.encode())
+    (tmp_path / "x.tsv").write_text("id\tbody\n1\tone, two\n")
+    (tmp_path / "both.csv").write_text("name;price, EUR\nTee;1,50\n")
+    db = tmp_path / "x.db"
+    run("import", db, "excel", tmp_path / "x.csv")
+    run("import", db, "tabs", tmp_path / "x.tsv")
+    run("import", db, "piped", "-", "--format", "csv", text="a\tb\n1\t2\n")
+    said = run("import", db, "both", tmp_path / "both.csv", code=1)
+    assert said.endswith(
+        "between its values may be commas or semicolons; --delimiter says which: ',', ';' or tab\n"
+    )
+    run("import", db, "both", tmp_path / "both.csv", "--delimiter", ";")
+    run("import", db, "tabbed", "-", "--format", "csv", "--delimiter", "tab", text="a;b\tc\n1\t2\n")
+    for wrong in ("", ";;", '"'):
+        run("import", db, "t", tmp_path / "x.csv", "--delimiter", wrong, code=2)
+    run("import", db, "t", tmp_path / "x.jsonl", "--delimiter", ";", code=2)
+    conn = sqlite3.connect(db)
+    assert conn.execute("select * from excel").fetchall() == [(1, "Äpfel", "2,5"), (2, "a;b", "3")]
+    assert conn.execute("select * from tabs").fetchall() == [(1, "one, two")]
+    assert conn.execute("select * from piped").fetchall() == [(1, 1, 2)]
+    assert conn.execute('select name, "price, EUR" from both').fetchall() == [("Tee", "1,50")]
+    assert conn.execute('select "a;b", c from tabbed').fetchall() == [(1, 2)]
+    conn.close()
+
+
+def test_what_other_programs_wrote() -> None:
     assert read("a,b\r\n1,\r\n2,x\r\n") == [{"a": 1, "b": None}, {"a": 2, "b": "x"}]
     assert read("a,b\n1,007\n\n2.50,8\n") == [{"a": 1, "b": "007"}, {"a": 2.5, "b": "8"}]
     assert read('"a","b"\n"1",""\n"2","3"\n') == [
@@ -82,7 +151,7 @@ def test_what_other_programs_wrote() -> None:
     assert read("a\n") == [] and read("") == []
     assert read("\ufeffid,a\n1,2\n") == [{"id": 1, "a": 2}]
     for text, words in (
-        ("a,b\n1,2\n3\n", "row 2: it has not as many"),
+        ("a,b\n1,2\n3\n", "row 2: expected 2 values, as in the first line, got 1"),
         ('a,b\n1,"2\n', "row 1: .* no quote ends it"),
     ):
         with pytest.raises(ConfigurationError, match=words):

@@ -39,6 +39,15 @@ Format = Annotated[
 ]
 
 
+def _delimiter(text: str) -> str:
+    delimiter = {"tab": "\t", "\\t": "\t"}.get(text, text)
+    if len(delimiter) != 1 or delimiter in '"\r\n':
+        raise ConfigurationError(
+            f"--delimiter: expected one character that is no quote, or tab, got {text!r}"
+        )
+    return delimiter
+
+
 def import_command(
     database: Database,
     table: Annotated[
@@ -78,6 +87,14 @@ def import_command(
     element: Annotated[
         str, typer.Option("--type", help="sqlite-vector: float32, float16, bfloat16 or int8.")
     ] = "float32",
+    delimiter: Annotated[
+        str | None,
+        typer.Option(
+            help="csv: what stands between values, one character or tab. Comma, ; or tab are found out if left out.",
+            parser=_delimiter,
+            metavar="CHARACTER",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Put the rows of a file into a table, all or none.
@@ -91,9 +108,13 @@ def import_command(
         choice = importing.Choice(source, column, metric, element)
         importing.import_vectors(database, table, file, vectors, choice, as_json)
         return
+    if form is None and file.suffix.lower() == ".tsv":
+        form, delimiter = "csv", delimiter or "\t"
     kind = _format(file, form, (*_FORMATS, *importing.FORMATS))
+    if delimiter is not None and kind != "csv":
+        raise ConfigurationError(f"--delimiter is for csv, not for {kind}")
     with opened(database, make=True) as conn, transaction(conn):
-        rows = _read(file, kind, _text_columns(conn, table))
+        rows = _read(file, kind, _text_columns(conn, table), delimiter)
         columns: list[str] | None = None
         count = 0
         for row in rows:
@@ -190,7 +211,7 @@ def _text_columns(conn: Any, table: str) -> frozenset[str]:
     )
 
 
-def _read(file: Path, kind: str, texts: frozenset[str] = frozenset()) -> Iterator[dict[str, Any]]:
+def _read(file: Path, kind: str, texts: frozenset[str], delimiter: str | None) -> Iterator[dict[str, Any]]:
     if kind == "parquet":
         file.stat()  # that it is not there Arrow says without words
         with _parquet(file) as parquet:
@@ -202,9 +223,9 @@ def _read(file: Path, kind: str, texts: frozenset[str] = frozenset()) -> Iterato
     try:
         if kind == "csv":
             try:
-                yield from read_csv(stream, str(file), texts)
+                yield from read_csv(stream, str(file), texts, delimiter)
             except ConfigurationError as error:
-                raise ContentError(str(error)) from None
+                raise ContentError(error.in_shell()) from None
             return
         for number, line in enumerate(stream, 1):
             if not line.strip():
@@ -219,7 +240,9 @@ def _read(file: Path, kind: str, texts: frozenset[str] = frozenset()) -> Iterato
                 raise ContentError(f"{file}, line {number}: expected a JSON object")
             yield record
     except UnicodeDecodeError as error:
-        raise ContentError(f"{file}: expected UTF-8, {error.reason}") from None
+        raise ContentError(
+            f"{file}: expected UTF-8, {error.reason}; Excel writes that as CSV UTF-8"
+        ) from None
     finally:
         if str(file) == "-":
             stream.detach()
