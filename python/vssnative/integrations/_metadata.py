@@ -1,6 +1,8 @@
 """Conditions on metadata that is kept as a JSON object in a column `metadata`.
 
-Each is SQL with its values; it is true or false, never NULL. A name is a key of the object itself, dots and all.
+Each is SQL with its values; it is true or false, never NULL. A name is a key of the object itself, dots and all. Values are
+compared with those of their kind alone: text, number, true and false; `true_is_one` makes the latter two numbers, as Python has it.
+Errors name the `operator` as the caller's world calls it.
 """
 
 from __future__ import annotations
@@ -57,98 +59,94 @@ def is_null(name: str) -> Condition:
     return Condition(f"coalesce({kind}, 'null') = 'null'", params)
 
 
-def equal(name: str, value: Any) -> Condition:
-    """The value equals `value`: of the same kind (text, number, list, object); None is null or missing."""
+def equal(name: str, value: Any, *, true_is_one: bool = False) -> Condition:
+    """The value equals `value`: of the same kind (text, number, true or false, list, object); None is null or missing."""
     if value is None:
         return is_null(name)
     kind, kind_params = _type_of(name)
     item, item_params = _value_of(name)
     if isinstance(value, (list, tuple, dict)):
-        wanted = "object" if isinstance(value, dict) else "array"
         return Condition(
-            f"({kind} is '{wanted}' and {item} is json(?))", (*kind_params, *item_params, to_json(value))
+            f"({kind} is '{_container(value)}' and {item} is json(?))",
+            (*kind_params, *item_params, to_json(value)),
         )
-    return Condition(f"({_kinds(kind, value)} and {item} = ?)", (*kind_params, *item_params, value))
+    kinds = _kinds(kind, _types_of(value, true_is_one))
+    return Condition(f"({kinds} and {item} = ?)", (*kind_params, *item_params, value))
 
 
-def compared(name: str, operator: str, value: Any) -> Condition:
+def compared(
+    name: str, comparison: str, value: Any, operator: str, *, true_is_one: bool = False
+) -> Condition:
     """The value is less than or greater than `value`, and of its kind: text by code points, or a number.
+
+    Args:
+        comparison: ``<``, ``<=``, ``>`` or ``>=``.
 
     Raises:
         QueryError: `value` is neither.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        raise QueryError(
-            f"filter on {name!r}: {operator} expects a number or a text, got {type(value).__name__}"
-        )
-    assert operator in _COMPARISONS
+        raise _unexpected(name, operator, "a number or a text", value)
+    assert comparison in _COMPARISONS
     kind, kind_params = _type_of(name)
     item, item_params = _value_of(name)
-    return Condition(f"({_kinds(kind, value)} and {item} {operator} ?)", (*kind_params, *item_params, value))
+    kinds = _kinds(kind, _types_of(value, true_is_one))
+    return Condition(f"({kinds} and {item} {comparison} ?)", (*kind_params, *item_params, value))
 
 
-def is_in(name: str, values: Any) -> Condition:
+def is_in(name: str, values: Any, operator: str, *, true_is_one: bool = False) -> Condition:
     """The value equals one of `values`.
 
     Raises:
         QueryError: they are no list.
     """
-    values = _list(name, "in", values)
-    plain = [value for value in values if isinstance(value, (str, int, float))]
-    conditions = [equal(name, value) for value in values if not isinstance(value, (str, int, float))]
-    for kind in (str, (int, float)):
-        some = [value for value in plain if isinstance(value, kind)]
-        if some:
-            type_sql, type_params = _type_of(name)
-            item, item_params = _value_of(name)
-            among = "(select value from json_each(?))"
-            conditions.append(
-                Condition(
-                    f"({_kinds(type_sql, some[0])} and {item} in {among})",
-                    (*type_params, *item_params, to_json(some)),
-                )
+    plain, others = _by_types(list_of(name, values, operator), true_is_one)
+    conditions = [equal(name, value) for value in others]
+    for types, some in plain.items():
+        kind, kind_params = _type_of(name)
+        item, item_params = _value_of(name)
+        among = "(select value from json_each(?))"
+        conditions.append(
+            Condition(
+                f"({_kinds(kind, types)} and {item} in {among})", (*kind_params, *item_params, to_json(some))
             )
+        )
     return any_of(conditions)
 
 
-def like(name: str, pattern: Any) -> Condition:
+def like(name: str, pattern: Any, operator: str) -> Condition:
     """A text that matches SQL's LIKE: ``%`` any characters, ``_`` one; ASCII letters in either case.
 
     Raises:
         QueryError: the pattern is no text.
     """
     if not isinstance(pattern, str):
-        raise QueryError(f"filter on {name!r}: like expects a text, got {type(pattern).__name__}")
+        raise _unexpected(name, operator, "a text", pattern)
     return _of_text(name, "{} like ?", pattern)
 
 
-def contains(name: str, value: Any) -> Condition:
+def contains(name: str, value: Any, operator: str, *, true_is_one: bool = False) -> Condition:
     """A list that has `value` as an item, or a text that has it as a part."""
     if value is None:
         return NONE
-    in_list = has_item(name, [value])
-    return any_of([in_list, has_part(name, value)]) if isinstance(value, str) else in_list
+    in_list = has_item(name, [value], true_is_one=true_is_one)
+    return any_of([in_list, has_part(name, value, operator)]) if isinstance(value, str) else in_list
 
 
-def has_item(name: str, values: Sequence[Any]) -> Condition:
-    """A list of which one of `values` is an item: of the same kind (text, number, list, object, None)."""
+def has_item(name: str, values: Sequence[Any], *, true_is_one: bool = False) -> Condition:
+    """A list of which one of `values` is an item: of the same kind (text, number, true or false, list, object, None)."""
     kind, kind_params = _type_of(name)
     each, each_params = _items_of(name)
-    tests: list[Condition] = [NONE]
-    for kinds, types in (
-        ((str,), "type = 'text'"),
-        ((int, float), "type in ('integer', 'real', 'true', 'false')"),
-    ):
-        if some := [value for value in values if isinstance(value, kinds)]:
-            tests.append(
-                Condition(f"({types} and value in (select value from json_each(?)))", (to_json(some),))
-            )
-    for value in values:
-        if isinstance(value, (list, tuple, dict)):
-            wanted = "object" if isinstance(value, dict) else "array"
-            tests.append(Condition(f"(type = '{wanted}' and value = json(?))", (to_json(value),)))
-    if None in values:
-        tests.append(Condition("type = 'null'"))
+    plain, others = _by_types(values, true_is_one)
+    tests = [NONE]
+    for types, some in plain.items():
+        sql = f"({_kinds('type', types)} and value in (select value from json_each(?)))"
+        tests.append(Condition(sql, (to_json(some),)))
+    for value in others:
+        if value is None:
+            tests.append(Condition("type = 'null'"))
+        else:
+            tests.append(Condition(f"(type = '{_container(value)}' and value = json(?))", (to_json(value),)))
     test = any_of(tests)
     return Condition(
         f"coalesce({kind} is 'array' and exists (select 1 from {each} where {test.sql}), 0)",
@@ -156,14 +154,14 @@ def has_item(name: str, values: Sequence[Any]) -> Condition:
     )
 
 
-def has_part(name: str, part: Any, *, any_case: bool = False) -> Condition:
+def has_part(name: str, part: Any, operator: str, *, any_case: bool = False) -> Condition:
     """A text of which `part` is a part.
 
     Raises:
         QueryError: it is no text.
     """
     if not isinstance(part, str):
-        raise QueryError(f"filter on {name!r}: a part of a text expects a text, got {type(part).__name__}")
+        raise _unexpected(name, operator, "a text", part)
     if part == "":
         return _of_text(name, "{} is not null or ?", "")
     return (
@@ -215,12 +213,33 @@ def _of_text(name: str, test: str, value: str) -> Condition:
     return Condition(f"({kind} is 'text' and ({test.format(item)}))", (*kind_params, *item_params, value))
 
 
-def _kinds(kind: str, value: Any) -> str:
-    return (
-        f"{kind} is 'text'"
-        if isinstance(value, str)
-        else f"coalesce({kind}, '') in ('integer', 'real', 'true', 'false')"
-    )
+def _types_of(value: Any, true_is_one: bool) -> tuple[str, ...]:
+    """JSON's types of what a value is compared with."""
+    if isinstance(value, str):
+        return ("text",)
+    if true_is_one:
+        return ("integer", "real", "true", "false")
+    return ("true", "false") if isinstance(value, bool) else ("integer", "real")
+
+
+def _by_types(values: Iterable[Any], true_is_one: bool) -> tuple[dict[tuple[str, ...], list[Any]], list[Any]]:
+    """Texts, numbers and booleans by the types that they are compared with; and the other values."""
+    plain: dict[tuple[str, ...], list[Any]] = {}
+    others = []
+    for value in values:
+        if isinstance(value, (str, int, float)):
+            plain.setdefault(_types_of(value, true_is_one), []).append(value)
+        else:
+            others.append(value)
+    return plain, others
+
+
+def _kinds(kind: str, types: tuple[str, ...]) -> str:
+    return f"coalesce({kind}, '') in ({', '.join(map(repr, types))})"
+
+
+def _container(value: Any) -> str:
+    return "object" if isinstance(value, dict) else "array"
 
 
 def _path(name: str) -> str | None:
@@ -248,7 +267,16 @@ def _items_of(name: str) -> tuple[str, tuple[Any, ...]]:
     return "json_each((select value from json_each(metadata) where key = ?))", (name,)
 
 
-def _list(name: str, operator: str, values: Any) -> list[Any]:
+def list_of(name: str, values: Any, operator: str) -> list[Any]:
+    """The operand of an operator that takes several values.
+
+    Raises:
+        QueryError: it is no list.
+    """
     if isinstance(values, (str, bytes, dict)) or not isinstance(values, Iterable):
-        raise QueryError(f"filter on {name!r}: {operator} expects a list, got {type(values).__name__}")
+        raise _unexpected(name, operator, "a list", values)
     return list(values)
+
+
+def _unexpected(name: str, operator: str, expected: str, value: Any) -> QueryError:
+    return QueryError(f"filter on {name!r}: {operator} expects {expected}, got {type(value).__name__}")

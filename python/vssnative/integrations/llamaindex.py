@@ -319,7 +319,7 @@ def _condition(
     if node_ids is not None:
         conditions.append(with_key(node_ids))
     if doc_ids is not None:
-        conditions.append(metadata.is_in(_REF_DOC_ID, doc_ids))
+        conditions.append(metadata.is_in(_REF_DOC_ID, doc_ids, "doc_ids"))
     if filters is not None:
         conditions.append(_filters(filters))
     return metadata.all_of(conditions)
@@ -344,31 +344,33 @@ def _filters(filters: MetadataFilters) -> Condition:
 
 
 def _filter(one: MetadataFilter) -> Condition:
-    """As ``SimpleVectorStore`` has it: null is like missing, and only != and nin let it in."""
+    """As ``SimpleVectorStore`` has it: null is like missing, and only != and nin let it in; true is 1."""
     name, value, operator = one.key, one.value, one.operator
+    called = operator.value
     if operator == FilterOperator.IS_EMPTY:
         return metadata.is_empty(name)
     if operator == FilterOperator.EQ:
-        return metadata.NONE if value is None else metadata.equal(name, value)
+        return metadata.NONE if value is None else metadata.equal(name, value, true_is_one=True)
     if operator == FilterOperator.NE:
-        return EVERY if value is None else metadata.negated(metadata.equal(name, value))
+        return EVERY if value is None else metadata.negated(metadata.equal(name, value, true_is_one=True))
     if operator in _COMPARISONS:
-        return metadata.compared(name, _COMPARISONS[operator], value)
-    if operator == FilterOperator.IN:
-        return metadata.is_part_of(name, value) if isinstance(value, str) else metadata.is_in(name, value)
-    if operator == FilterOperator.NIN:
-        among = metadata.is_part_of(name, value) if isinstance(value, str) else metadata.is_in(name, value)
-        return metadata.negated(among)
+        return metadata.compared(name, _COMPARISONS[operator], value, called, true_is_one=True)
+    if operator in (FilterOperator.IN, FilterOperator.NIN):
+        among = (
+            metadata.is_part_of(name, value)
+            if isinstance(value, str)
+            else metadata.is_in(name, value, called, true_is_one=True)
+        )
+        return among if operator == FilterOperator.IN else metadata.negated(among)
     if operator == FilterOperator.CONTAINS:
-        return metadata.contains(name, value)
+        return metadata.contains(name, value, called, true_is_one=True)
     if operator in (FilterOperator.TEXT_MATCH, FilterOperator.TEXT_MATCH_INSENSITIVE):
-        return metadata.has_part(name, value, any_case=operator == FilterOperator.TEXT_MATCH_INSENSITIVE)
+        return metadata.has_part(
+            name, value, called, any_case=operator == FilterOperator.TEXT_MATCH_INSENSITIVE
+        )
     if operator in (FilterOperator.ANY, FilterOperator.ALL):
-        if not isinstance(value, list):
-            raise QueryError(
-                f"filter on {name!r}: {operator.value} expects a list, got {type(value).__name__}"
-            )
-        parts = [metadata.contains(name, item) for item in value]
+        items = metadata.list_of(name, value, called)
+        parts = [metadata.contains(name, item, called, true_is_one=True) for item in items]
         if operator == FilterOperator.ANY:
             return metadata.any_of(parts)
         return metadata.all_of([metadata.negated(metadata.is_null(name)), *parts])

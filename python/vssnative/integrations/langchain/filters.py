@@ -1,12 +1,12 @@
 """LangChain's filters on metadata: ``{"kind": "a", "year": {"$gte": 2020}, "$or": [...]}``.
 
 Where the metadata has a list, a value equals it if it is one of its items, as in MongoDB's filters; a list equals the whole list,
-or an item that is a list.
+or an item that is a list. True and False are no numbers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ...errors import QueryError
@@ -72,11 +72,10 @@ def _equal(name: str, value: Any) -> Condition:
     return same if value is None else metadata.any_of([same, metadata.has_item(name, [value])])
 
 
-def _is_in(name: str, values: Any) -> Condition:
-    if isinstance(values, Iterator):
-        values = list(values)  # it is looked through twice
-    among = metadata.is_in(name, values)
-    some = [value for value in values if value is not None]
+def _is_in(name: str, values: Any, operator: str = "$in") -> Condition:
+    known = metadata.list_of(name, values, operator)
+    among = metadata.is_in(name, known, operator)
+    some = [value for value in known if value is not None]
     return metadata.any_of([among, metadata.has_item(name, some)]) if some else among
 
 
@@ -85,7 +84,7 @@ def _contains(name: str, value: Any) -> Condition:
         raise QueryError(
             f"filter on {name!r}: $contains expects a text or a number, got {type(value).__name__}; $all and $in take lists"
         )
-    return metadata.contains(name, value)
+    return metadata.contains(name, value, "$contains")
 
 
 def _all(name: str, values: Any) -> Condition:
@@ -104,13 +103,13 @@ _OPERATORS: dict[str, Callable[[str, Any], Condition]] = {
     "$eq": _equal,
     "$ne": lambda name, value: metadata.negated(_equal(name, value)),
     "$in": _is_in,
-    "$nin": lambda name, values: metadata.negated(_is_in(name, values)),
+    "$nin": lambda name, values: metadata.negated(_is_in(name, values, "$nin")),
     "$contains": _contains,
     "$all": _all,
-    "$gt": lambda name, value: metadata.compared(name, ">", value),
-    "$gte": lambda name, value: metadata.compared(name, ">=", value),
-    "$lt": lambda name, value: metadata.compared(name, "<", value),
-    "$lte": lambda name, value: metadata.compared(name, "<=", value),
-    "$like": metadata.like,
+    "$gt": lambda name, value: metadata.compared(name, ">", value, "$gt"),
+    "$gte": lambda name, value: metadata.compared(name, ">=", value, "$gte"),
+    "$lt": lambda name, value: metadata.compared(name, "<", value, "$lt"),
+    "$lte": lambda name, value: metadata.compared(name, "<=", value, "$lte"),
+    "$like": lambda name, pattern: metadata.like(name, pattern, "$like"),
     "$exists": _exists,
 }
