@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 import vssnative
 from vssnative._catalog import records, schema
 from vssnative._catalog.schema import SCHEMA_VERSION, ensure_schema, installed_version
+from vssnative._sync import health
 
 
 @pytest.fixture
@@ -24,8 +26,8 @@ def old_file(db: sqlite3.Connection) -> sqlite3.Connection:
 def next_version(monkeypatch: pytest.MonkeyPatch, *statements: str) -> None:
     """As if this were the release after, with one step more."""
     monkeypatch.setitem(schema._STEPS, SCHEMA_VERSION + 1, statements)
-    monkeypatch.setattr(schema, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
-    monkeypatch.setattr(records, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
+    for module in (schema, health):
+        monkeypatch.setattr(module, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
 
 
 def test_an_older_file_is_brought_up_by_whatever_opens_it(
@@ -35,11 +37,73 @@ def test_an_older_file_is_brought_up_by_whatever_opens_it(
     next_version(
         monkeypatch, "alter table vssnative_queue add column note text", "create table vssnative_new(x)"
     )
-    assert vssnative.sync(old_file).rows == 1
+    monkeypatch.setattr(records, "SUFFICIENT_VERSION", SCHEMA_VERSION + 1)
+    assert vssnative.status(old_file)[0].pending == 1
     assert installed_version(old_file) == SCHEMA_VERSION + 1
+    assert vssnative.sync(old_file).rows == 1
     other = open_db()
     assert installed_version(other) == SCHEMA_VERSION + 1
     assert vssnative.status(other)[0].embedded == 1
+
+
+# As version 1 had it.
+VIEW_1 = """create view vssnative_status as
+       select e.name, e.source, g.model_name as model, e.paused,
+              (select count(*) from (select distinct row_id from vssnative_provenance p where p.generation = g.id))
+                as embedded,
+              (select count(*) from vssnative_queue q where q.embedding = e.id) as pending,
+              (select count(*) from vssnative_queue q where q.embedding = e.id and q.lease is not null
+                 and q.ready_at > (julianday('now') - 2440587.5) * 86400) as leased,
+              (select count(*) from (select distinct row_id from vssnative_dead_letters d where d.embedding = e.id))
+                as dead,
+              (select (julianday('now') - 2440587.5) * 86400 - min(q.queued_at)
+                 from vssnative_queue q where q.embedding = e.id) as oldest_pending_seconds
+         from vssnative_embeddings e join vssnative_generations g on g.embedding = e.id and g.state = 'active'"""
+
+
+def test_a_file_of_version_1_is_read_as_it_is_and_brought_up_by_sync(tmp_path: Path) -> None:
+    file = tmp_path / "old.db"
+    conn = vssnative.connect(file, wal=False, timeout=0.05)
+    conn.execute("create table posts(id integer primary key, title text, body text)")
+    conn.execute("insert into posts(title, body) values ('one', 'fruit'), ('two', 'cars')")
+    conn.commit()
+    vssnative.add_embeddings(conn, "posts", columns=["title", "body"], model="hash:16")
+    vssnative.sync(conn)
+    # A row one of whose two texts was given up.
+    conn.execute("delete from vssnative_provenance where row_id = 2 and field = 'body'")
+    conn.execute(
+        "insert into vssnative_dead_letters(embedding, row_id, generation, field, reason, attempts, died_at)"
+        " values (1, 2, 1, 'body', 'too long', 1, 0)"
+    )
+    now = conn.execute("select sql from sqlite_master where name = 'vssnative_status'").fetchone()
+    conn.execute("drop view vssnative_status")
+    conn.execute(VIEW_1)
+    conn.execute("update vssnative_meta set value = 1 where key = 'schema_version'")
+    conn.commit()
+    view = "select embedded, dead from vssnative_status"
+    assert conn.execute(view).fetchone() == (2, 1)
+    written = file.read_bytes()
+
+    only_reading = sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)
+    for reader in (only_reading, conn):  # the other may write, and does not
+        assert vssnative.search(reader, "posts", "fruit", k=1)[0].key == 1
+        assert vssnative.status(reader)[0].embedded == 1
+        assert len(vssnative.dead_letters(reader, "posts")) == 1
+        assert vssnative.verify(reader, "posts").checked == 2
+    only_reading.close()
+    assert file.read_bytes() == written and not conn.in_transaction
+
+    holder = sqlite3.connect(file, isolation_level=None)
+    holder.execute("begin immediate")  # reading waits for nobody
+    assert vssnative.search(conn, "posts", "fruit", k=1)[0].key == 1
+    holder.close()
+
+    vssnative.sync(conn)
+    assert installed_version(conn) == SCHEMA_VERSION
+    assert conn.execute(view).fetchone() == (1, 1)
+    assert conn.execute("select sql from sqlite_master where name = 'vssnative_status'").fetchone() == now
+    vssnative.sync(conn)
+    conn.close()
 
 
 def test_a_failing_step_leaves_the_file_at_its_version(

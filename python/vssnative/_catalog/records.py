@@ -12,7 +12,7 @@ from .._connection import Connection, execute
 from .._sql import quote_identifier
 from ..embedding.chunking import Chunking
 from ..errors import MigrationError, UnknownNameError
-from .schema import SCHEMA_VERSION, ensure_schema, installed_version
+from .schema import SUFFICIENT_VERSION, ensure_schema, installed_version
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def load_embeddings(conn: Connection, table: str | None = None) -> list[Embeddin
     """
     found: list[EmbeddingConfig] = []
     version = installed_version(conn)
-    if 0 < version < SCHEMA_VERSION:
+    if 0 < version < SUFFICIENT_VERSION:
         ensure_schema(conn)
     if version:
         generations: dict[int, list[Generation]] = {}

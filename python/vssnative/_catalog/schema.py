@@ -28,7 +28,11 @@ from __future__ import annotations
 from .._connection import Connection, execute, transaction
 from ..errors import SchemaVersionError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+
+# The oldest layout that can be read and written as it is: what came later is for people alone, as views are. A file that may
+# only be read stays as it is; the next sync brings it up.
+SUFFICIENT_VERSION = 1
 
 _VERSION_1 = (
     "create table vssnative_meta(key text primary key not null, value) without rowid",
@@ -117,7 +121,18 @@ _VERSION_1 = (
         action text not null,
         detail text,
         applied_at real not null)""",
-    """create view vssnative_status as
+    """create view vssnative_pending as
+       select e.name, q.row_id, q.priority, q.attempts, q.gone, q.ready_at, q.queued_at, q.lease
+         from vssnative_queue q join vssnative_embeddings e on e.id = q.embedding""",
+    """create view vssnative_dead as
+       select e.name, d.row_id, d.field, d.reason, d.attempts, datetime(d.died_at, 'unixepoch') as died
+         from vssnative_dead_letters d join vssnative_embeddings e on e.id = d.embedding""",
+)
+
+# The view of earlier files counts rows with a text that was given up as embedded.
+_VERSION_2 = (
+    "drop view if exists main.vssnative_status",
+    """create view main.vssnative_status as
        select e.name, e.source, g.model_name as model, e.paused,
               (select count(*) from (select 1 from vssnative_provenance p where p.generation = g.id
                  group by p.row_id having count(*) >= json_array_length(g.fields))) as embedded,
@@ -129,16 +144,10 @@ _VERSION_1 = (
               (select (julianday('now') - 2440587.5) * 86400 - min(q.queued_at)
                  from vssnative_queue q where q.embedding = e.id) as oldest_pending_seconds
          from vssnative_embeddings e join vssnative_generations g on g.embedding = e.id and g.state = 'active'""",
-    """create view vssnative_pending as
-       select e.name, q.row_id, q.priority, q.attempts, q.gone, q.ready_at, q.queued_at, q.lease
-         from vssnative_queue q join vssnative_embeddings e on e.id = q.embedding""",
-    """create view vssnative_dead as
-       select e.name, d.row_id, d.field, d.reason, d.attempts, datetime(d.died_at, 'unixepoch') as died
-         from vssnative_dead_letters d join vssnative_embeddings e on e.id = d.embedding""",
 )
 
 # Statements that bring a file from version N - 1 to version N.
-_STEPS: dict[int, tuple[str, ...]] = {1: _VERSION_1}
+_STEPS: dict[int, tuple[str, ...]] = {1: _VERSION_1, 2: _VERSION_2}
 
 
 def installed_version(conn: Connection) -> int:

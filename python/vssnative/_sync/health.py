@@ -13,6 +13,7 @@ from .._catalog import full_text, triggers
 from .._catalog.enqueue import BACKFILL_PRIORITY, enqueue_all
 from .._catalog.generations import create_vss_statement, switch_if_complete
 from .._catalog.records import EmbeddingConfig, Generation, load_embedding
+from .._catalog.schema import SCHEMA_VERSION, ensure_schema, installed_version
 from .._catalog.source import Source, describe
 from .._connection import Connection, execute
 from ..errors import MigrationError
@@ -62,7 +63,8 @@ def lost_parts(conn: Connection, embedding: EmbeddingConfig) -> str:
 
 
 def mend(conn: Connection, embedding: EmbeddingConfig, listener: Listener | None) -> EmbeddingConfig:
-    """Follow a renamed table, put lost triggers and vss0 tables back, queue what has to be compared.
+    """Follow a renamed table, put lost triggers and vss0 tables back, queue what has to be compared; bring the package's own
+    tables up to date.
 
     No transaction may be open.
 
@@ -72,6 +74,8 @@ def mend(conn: Connection, embedding: EmbeddingConfig, listener: Listener | None
     Raises:
         MigrationError: the table or a watched column is gone; the message says what to do.
     """
+    if installed_version(conn) < SCHEMA_VERSION:
+        write(conn, lambda: ensure_schema(conn))
     followed = _followed(conn, embedding)
     source = _described(conn, followed)
     mismatch = mismatch_with(followed, source)
