@@ -98,6 +98,45 @@ def test_cancel_and_refusals(posts: sqlite3.Connection) -> None:
     assert_in_step(posts, "posts", HashEmbedder(16))
 
 
+@pytest.mark.parametrize("batches", [0, 1])
+def test_after_a_change_is_cancelled_only_changed_rows_wait(posts: sqlite3.Connection, batches: int) -> None:
+    """All rows stayed queued until the next sync."""
+    posts.execute("update posts set title = 'edited before' where id = 1")
+    posts.commit()
+    vssnative.change_model(posts, "posts", "hash:48")
+    if batches:
+        vssnative.sync(posts, limit=20)
+    posts.execute("update posts set title = 'edited meanwhile' where id = 40")
+    posts.execute("delete from posts where id = 41")
+    posts.execute("insert into posts(id, title) values (900, 'new')")
+    posts.commit()
+    cancel_change(posts, "posts")
+    waiting = {row[0] for row in posts.execute("select row_id from vssnative_queue")}
+    assert waiting == {40, 41, 900} | ({1} if not batches else set())
+    assert vssnative.search(posts, "posts", "title 7", k=50).pending == len(waiting)
+    vssnative.sync(posts)
+    assert_in_step(posts, "posts", HashEmbedder(16))
+
+
+def test_what_else_queued_a_row_outlives_a_cancelled_change(posts: sqlite3.Connection) -> None:
+    posts.execute("drop trigger vssnative_1_update")  # as tools do that rebuild a table
+    posts.execute("update posts set title = 'unseen' where id = 5")
+    posts.commit()
+    vssnative.change_model(posts, "posts", "hash:48")  # puts it back, and has all rows compared
+    cancel_change(posts, "posts")
+    assert vssnative.status(posts)[0].pending == 50
+    vssnative.sync(posts)
+    assert_in_step(posts, "posts", HashEmbedder(16))
+    vssnative.change_model(posts, "posts", "hash:48")
+    posts.execute("drop trigger vssnative_1_update")
+    posts.execute("update posts set title = 'unseen again' where id = 6")
+    posts.commit()
+    cancel_change(posts, "posts")
+    assert vssnative.status(posts)[0].pending == 50
+    vssnative.sync(posts)
+    assert_in_step(posts, "posts", HashEmbedder(16))
+
+
 def test_a_row_given_up_stops_the_switch_until_forced(posts: sqlite3.Connection) -> None:
     class Picky(HashEmbedder):
         def embed_documents(self, texts):  # type: ignore[no-untyped-def]

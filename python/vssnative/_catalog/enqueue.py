@@ -12,11 +12,16 @@ EDIT_PRIORITY = 0
 BACKFILL_PRIORITY = 1
 
 
-def enqueue_all(conn: Connection, embedding: EmbeddingConfig, priority: int) -> None:
+def enqueue_all(
+    conn: Connection, embedding: EmbeddingConfig, priority: int, now: float | None = None
+) -> None:
     """Queue every row of the table, and every row number that has vectors but no row.
 
     What waits already keeps its place, but leases end, also of rows that went meanwhile: their holders looked at the
     rows before the change that this call is about.
+
+    Args:
+        now: seconds since 1970, by which ``dequeue_all`` knows the entries again.
     """
     rows = (
         f"select {embedding.row_id_sql('t')} from {embedding.rows_sql('t')}"
@@ -39,5 +44,20 @@ def enqueue_all(conn: Connection, embedding: EmbeddingConfig, priority: int) -> 
         f" select ?1, r.*, ?2, ?3 from ({rows}) as r where true"
         " on conflict(embedding, row_id) do update set generation = generation + 1, lease = null, ready_at = 0,"
         " priority = min(priority, excluded.priority)",
-        (embedding.id, priority, time.time()),
+        (embedding.id, priority, time.time() if now is None else now),
+    )
+
+
+def dequeue_all(conn: Connection, embedding: EmbeddingConfig, now: float) -> None:
+    """Take back what ``enqueue_all`` queued at that moment, and nothing else has asked for since.
+
+    Each such row had been looked at under the active generation. Where that has no record of a text (it was given up, or is to be
+    tried again) the row stays queued.
+    """
+    execute(
+        conn,
+        "delete from vssnative_queue where embedding = ?1 and priority = ?2 and queued_at = ?3 and generation = 1 and gone = 0"
+        " and ?5 <= (select count(*) from vssnative_provenance p"
+        " where p.generation = ?4 and p.row_id = vssnative_queue.row_id)",
+        (embedding.id, BACKFILL_PRIORITY, now, embedding.active.id, len(embedding.active.fields)),
     )

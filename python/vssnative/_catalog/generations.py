@@ -22,7 +22,8 @@ def new_generation_id(conn: Connection) -> int:
     return number
 
 
-def record_generation(conn: Connection, generation: Generation) -> None:
+def record_generation(conn: Connection, generation: Generation) -> float:
+    """Returns the moment that is recorded as that of its making, in seconds since 1970."""
     now = time.time()
     chunk = (
         {"tokens": generation.chunk.tokens, "overlap": generation.chunk.overlap} if generation.chunk else None
@@ -47,6 +48,13 @@ def record_generation(conn: Connection, generation: Generation) -> None:
             now if generation.state == "active" else None,
         ),
     )
+    return now
+
+
+def made_at(conn: Connection, generation: Generation) -> float:
+    """When it was made, in seconds since 1970."""
+    [(moment,)] = execute(conn, "select created_at from vssnative_generations where id = ?", (generation.id,))
+    return float(moment)
 
 
 def drop_generation(conn: Connection, generation: Generation) -> None:

@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 from .._advice import Advice, command
-from .._catalog.enqueue import BACKFILL_PRIORITY, EDIT_PRIORITY, enqueue_all
+from .._catalog.enqueue import BACKFILL_PRIORITY, EDIT_PRIORITY, dequeue_all, enqueue_all
 from .._catalog.generations import (
     building_of,
     create_vss_statement,
@@ -24,6 +24,7 @@ from .._catalog.generations import (
     first_name,
     free_name,
     give_first_name,
+    made_at,
     make_active,
     new_generation_id,
     record_generation,
@@ -110,10 +111,10 @@ def change_model(
             raise MigrationError(f"{embedding.name} is embedded just so already, by {active.model_name}")
         if embedding.uses_columns and new.fields != active.fields:
             raise MigrationError(f"{embedding.name} has blob columns; with those only the model can change")
-        record_generation(conn, new)
+        now = record_generation(conn, new)
         execute(conn, create_vss_statement(new))
         refresh(conn, embedding, f"change_model to {new.model_name}")
-        enqueue_all(conn, embedding, BACKFILL_PRIORITY)
+        enqueue_all(conn, embedding, BACKFILL_PRIORITY, now)
     return load_embedding(conn, embedding.name)
 
 
@@ -182,7 +183,7 @@ def change_server(conn: Connection, table: str, base_url: str) -> EmbeddingConfi
 
 @in_its_thread
 def cancel_change(conn: Connection, table: str) -> EmbeddingConfig:
-    """Give up a change that is under way; its vectors are dropped.
+    """Give up a change that is under way; its vectors are dropped. Only rows that changed meanwhile stay queued.
 
     Raises:
         MigrationError: none is under way.
@@ -191,6 +192,7 @@ def cancel_change(conn: Connection, table: str) -> EmbeddingConfig:
     with transaction(conn):
         embedding = load_embedding(conn, table)
         building = _under_construction(embedding)
+        dequeue_all(conn, embedding, made_at(conn, building))
         drop_generation(conn, building)
         refresh(conn, embedding, "cancel_change")
     return load_embedding(conn, embedding.name)
