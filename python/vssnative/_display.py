@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 import time
 from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any
@@ -31,10 +33,17 @@ _GAP = 3
 _JOINERS = "\u200c\u200d"
 
 
+class _Console(Console):
+    """One that raises where nobody reads any more, as other outputs do; rich ends the process."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
 def console(*, stderr: bool = False) -> Console:
     """A console as wide as the terminal; in a pipe, wide enough for every row."""
-    found = Console(stderr=stderr)
-    return found if found.is_terminal else Console(stderr=stderr, width=_PIPE_WIDTH)
+    found = _Console(stderr=stderr)
+    return found if found.is_terminal else _Console(stderr=stderr, width=_PIPE_WIDTH)
 
 
 def progress() -> Progress:

@@ -251,3 +251,58 @@ def test_numbers_of_the_users_rows_are_not_grouped(run: Run, tmp_path: Path) -> 
         vssnative.add_embeddings(conn, "books", ["title"], model="hash:8")
         vssnative.sync(conn)
     assert "1851" in run("search", path, "books", "whale").split()
+
+
+@pytest.mark.parametrize("errors_too", [False, True])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("search", "{db}", "posts", "number", "-k", "2000"),
+        ("search", "{db}", "posts", "number", "-k", "2000", "--json"),
+        ("export", "{db}", "posts", "-", "--format", "csv"),
+        ("export", "{db}", "posts", "-", "--format", "jsonl"),
+        ("doctor",),
+    ],
+    ids=" ".join,
+)
+def test_a_reader_that_has_seen_enough_ends_it_without_a_word(
+    tmp_path: Path, arguments: tuple[str, ...], errors_too: bool
+) -> None:
+    """As of other commands that are cut short by ``| head``, a shell sees 128 + SIGPIPE; it was 1."""
+    path = tmp_path / "blog.db"
+    with contextlib.closing(vssnative.connect(path)) as conn:
+        conn.execute("create table posts(id integer primary key, title text)")
+        conn.executemany(
+            "insert into posts(title) values (?)", [(f"number {i} " + "x" * 190,) for i in range(2000)]
+        )
+        conn.commit()
+        vssnative.add_embeddings(conn, "posts", ["title"], model="hash:4", full_text=True)
+        vssnative.sync(conn)
+    # Without a buffer Python does not see that a write was cut short.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    reading, writing = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vssnative", *(one.format(db=path) for one in arguments)],
+        stdout=writing,
+        stderr=writing if errors_too else subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    os.close(writing)
+    if arguments[0] == "doctor":  # a short answer: it has no reader from the start
+        os.close(reading)
+    else:
+        assert os.read(reading, 1)
+        os.close(reading)
+    _, said = process.communicate(timeout=120)
+    assert (process.returncode, said) == (141, None if errors_too else "")
+
+
+def test_an_answer_that_is_read_to_its_end_is_no_such_case(posts: Path) -> None:
+    process = subprocess.run(
+        [sys.executable, "-m", "vssnative", "export", posts, "posts", "-", "--format", "jsonl"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (process.returncode, process.stdout.count("\n"), process.stderr) == (0, 40, "40 rows\n")

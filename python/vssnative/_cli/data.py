@@ -27,6 +27,7 @@ from .output import (
     TableName,
     check_table,
     existing_file_or_directory,
+    new_file,
     opened,
     tell,
 )
@@ -143,7 +144,10 @@ def export_command(
     file: Annotated[
         Path,
         typer.Argument(
-            help="The file to write, - for standard output.", show_default=False, metavar="TARGET"
+            help="The file to write, - for standard output.",
+            show_default=False,
+            parser=new_file,
+            metavar="TARGET",
         ),
     ],
     form: Format = None,

@@ -4,13 +4,17 @@
 1    it could not be done, or a check found faults: a lock, a disk, a model's provider, what files and tables hold
 2    it cannot be done as it is written: options, arguments, names of files, tables, columns and models
 130  Ctrl-C
+141  whoever read the output has closed it (``| head``): without a word, as a shell tells it of other commands
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import os
+import select
 import sqlite3
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +27,7 @@ from .._connection import explanation_of
 from .._display import printable
 from ..errors import ConfigurationError, QueryError, UnknownNameError, VssError, VssWarning
 
-FAILED, USAGE, INTERRUPTED = 1, 2, 130
+FAILED, USAGE, INTERRUPTED, UNREAD = 1, 2, 130, 141
 
 # Errors whose cause is what was typed.
 _USAGE = (ConfigurationError, QueryError, UnknownNameError)
@@ -64,7 +68,7 @@ def about(file: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def as_failures() -> Iterator[None]:
-    """A block in which errors about no database are failures too.
+    """A block in which errors about no database are failures too. What it has written is flushed in the end.
 
     Raises:
         Failure: for errors of the library, SQLite, files and outputs.
@@ -72,10 +76,13 @@ def as_failures() -> Iterator[None]:
     with warnings.catch_warnings():
         _show_warnings(None)
         try:
-            yield
-        except BrokenPipeError:  # whoever reads the output has seen enough: typer ends quietly
-            raise
+            try:
+                yield
+            finally:
+                sys.stdout.flush()
         except (VssError, sqlite3.Error, OSError, UnicodeError) as error:
+            if isinstance(error, BrokenPipeError) and _drop_unread():
+                raise Failure("", UNREAD) from None
             raise _failure(error, None) from error
         except KeyboardInterrupt:
             sentence = "interrupted; what was committed is kept, run it again to go on"
@@ -84,8 +91,31 @@ def as_failures() -> Iterator[None]:
 
 def tell_failure(failure: Failure) -> None:
     """The sentence, on standard error."""
+    if failure.status == UNREAD:
+        return
     prefix = "" if failure.status == INTERRUPTED else "error: "
     typer.echo(prefix + printable(failure.sentence, lines=True), err=True)
+
+
+def _drop_unread() -> bool:
+    """Whether nobody reads an output any more; what is still to be written there goes nowhere."""
+    unread = False
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # it has no file
+            if _is_closed_pipe(stream.fileno()):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, stream.fileno())
+                os.close(nowhere)
+                unread = True
+    return unread
+
+
+def _is_closed_pipe(file: int) -> bool:
+    if not hasattr(select, "poll"):  # Windows
+        return True
+    poll = select.poll()
+    poll.register(file, select.POLLOUT)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _failure(error: Exception, file: Path | None) -> Failure:

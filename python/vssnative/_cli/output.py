@@ -49,7 +49,7 @@ def new_or_existing_database(text: str) -> Path:
     if path.exists():
         return _database(path)
     if not path.parent.is_dir():
-        raise _unusable(f"{text}: there is no directory {path.parent} to make it in")
+        raise _no_directory(text, path)
     return path
 
 
@@ -70,6 +70,20 @@ def existing_file(text: str) -> Path:
     return Path(text) if text == "-" else file_to_look_into(text)
 
 
+def new_file(text: str) -> Path:
+    """A file to write, ``-`` for standard output.
+
+    Raises:
+        Failure: there is no such directory, or it is a directory.
+    """
+    if text == "-":
+        return Path(text)
+    path = _file(text)
+    if not path.parent.is_dir():
+        raise _no_directory(text, path)
+    return path
+
+
 def existing_directory(text: str) -> Path:
     """A directory that is there.
 
@@ -88,6 +102,10 @@ def existing_file_or_directory(text: str) -> Path:
 
 def _unusable(sentence: str) -> Failure:
     return Failure(sentence, USAGE)
+
+
+def _no_directory(text: str, path: Path) -> Failure:
+    return _unusable(f"{text}: there is no directory {path.parent} to make it in")
 
 
 def _file(text: str) -> Path:

@@ -19,6 +19,7 @@ from .output import (
     Params,
     Queries,
     file_to_look_into,
+    new_file,
     opened,
     tell,
     tell_json,
@@ -78,7 +79,10 @@ def index_search(
     params: Params = None,
     recall: Annotated[float | None, typer.Option(help="Share of true neighbours wanted; 1 is exact.")] = None,
     output: Annotated[
-        Path | None, typer.Option(help="Write ids and distances to this .npz file instead of showing them.")
+        Path | None,
+        typer.Option(
+            help="Write ids and distances to this .npz file instead of showing them.", parser=new_file
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -96,6 +100,7 @@ def index_search(
             vectors, k, where=where, params=values_of(params), recall=recall
         )
     if output is not None:
+        output = output if output.suffix == ".npz" else Path(f"{output}.npz")  # as numpy names it
         np.savez(output, ids=found, distances=distances)
         words = f"{output}: ids {found.shape}, distances {distances.shape}"
         tell(as_json, words, output=str(output), shape=list(found.shape))
