@@ -4,7 +4,7 @@
 
 A new row is a real one moved along the difference of two of its ten nearest neighbours: x + s (y - z), scaled to
 length 1. So rows are added where rows are, and vary in the directions in which their neighbourhood varies. s is drawn
-evenly from 0.25 to 0.75. docs/cells.md compares what searches need on grown and on real rows.
+evenly from 0.25 to 0.75. docs/measurements/cells.md compares what searches need on grown and on real rows.
 """
 
 from __future__ import annotations

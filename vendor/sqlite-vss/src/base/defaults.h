@@ -7,8 +7,8 @@
 
 namespace vss::defaults {
 
-// The recall of a search that asks for none: of twenty neighbours one may be missing. 0.99 takes some 1.6 times as long
-// (docs/cells.md).
+// The recall of a search that asks for none: of twenty neighbours one may be missing. 0.99 takes about twice as long
+// (docs/measurements/cells.md).
 inline constexpr double recall = 0.95;
 
 // What decoded rows and codes of all connections of the process may take together. The codes that searches through

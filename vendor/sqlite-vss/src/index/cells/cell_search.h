@@ -1,6 +1,6 @@
 // Searching the cells: rank cells, scan their sign codes, refine by 4-bit codes, measure the few best exactly.
 //
-// Rows are lost at each stage, and each has its own estimate of what it loses (docs/cells.md):
+// Rows are lost at each stage, and each has its own estimate of what it loses (docs/design/cells.md):
 // * cells: the scan ends when the rows expected to be nearer than the k-th found in cells not scanned (cell_model.h)
 //   are few enough for each neighbour wanted and each cell scanned, so that scanning half as much again finds little.
 //   How few is few enough for a recall the table learns (cell_learn.cpp).

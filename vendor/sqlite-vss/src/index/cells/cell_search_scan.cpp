@@ -77,7 +77,7 @@ Status CellSearch::open_cells(std::size_t end, const CellMatches* matches) {
     return Status::ok();
 }
 
-// An estimate errs by |rescale| sin / 2 |q - c| (the code's own error, CELLS in docs/cells.md) and by |rescale| times
+// An estimate errs by |rescale| sin / 2 |q - c| (the code's own error, docs/design/cells.md) and by |rescale| times
 // the error of <x, q> from rounded tables; both are normal, as the rotation is random. So one number added to the
 // tables' base turns estimates into bounds.
 CellSearch::CellTerms CellSearch::terms_of(const CellScan& cell) const {
