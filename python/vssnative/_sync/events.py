@@ -20,7 +20,7 @@ class Event:
     Attributes:
         kind: ``batch`` (vectors were committed), ``failed`` (a text failed, to be tried again), ``dead`` (a text was
             given up), ``paused`` (a model's provider cannot be used for now), ``mended`` (triggers were lost and
-            are back), ``switched`` (a change of model is complete).
+            are back), ``broken`` (a table or column is gone), ``switched`` (a change of model is complete).
         embedding: the embeddings' name.
         details: by kind, for example ``row_id``, ``field``, ``reason``, ``seconds``, ``texts``.
     """

@@ -440,7 +440,8 @@ class _Run:
 def _best_backend(layout: ModelLayout, safetensors: bool) -> str:
     if safetensors and _native_is_better(layout):
         return "native"
-    # Measured on AVX-512 (docs/measurements/embedding.md): OpenVINO takes less time than ONNX Runtime; elsewhere nothing was measured.
+    # Measured on AVX-512 (docs/measurements/embedding.md): OpenVINO takes less time than ONNX Runtime; elsewhere nothing
+    # was measured.
     faster = "avx512" in _core.encoder_levels() or importlib.util.find_spec("onnxruntime") is None
     return "openvino" if faster and importlib.util.find_spec("openvino") is not None else "onnxruntime"
 
