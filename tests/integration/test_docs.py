@@ -29,6 +29,23 @@ with vssnative.Pool("blog.db") as pool, pool.connection() as conn:
 def function(conn):
     return conn.execute("update posts set title = title").rowcount
 """,
+    "cells.md": """
+import numpy as np
+import vssnative
+index = vssnative.Index(vssnative.connect("docs.db"), "docs", "a")
+index.add(np.arange(5_000), np.random.default_rng(0).standard_normal((5_000, 16), dtype=np.float32))
+queries = np.eye(3, 16, dtype=np.float32)
+""",
+    "embedding.md": "texts = ['parse a date', 'delete a folder']",
+    "faiss.md": """
+import numpy as np
+import vssnative
+conn = vssnative.connect("docs.db")
+matrix = np.random.default_rng(0).standard_normal((500, 32), dtype=np.float32)
+vssnative.Index(conn, "docs", "a", factory="IVF256,SQ8", metric="cosine").add(np.arange(len(matrix)), matrix)
+conn.commit()
+queries = matrix[:3]
+""",
     "frames.md": "",
     "datasette.md": "",
     "langchain.md": "",
