@@ -63,7 +63,7 @@ struct BertLayerWeights {
     std::size_t window = 0;    // how far tokens look to either side; 0: at all
 };
 
-// Weights in the caller's memory, of the sizes that BertSizes tells.
+// Weights in the caller's memory, of the sizes that BertSizes says.
 struct BertWeights {
     const float* words = nullptr;      // (vocabulary, hidden)
     const float* positions = nullptr;  // (positions, hidden), or null

@@ -432,7 +432,7 @@ def test_damaged_cells_are_noticed_and_made_anew(
         db = open_db(isolation_level=None)
         assert db.execute("select vss_check('t')").fetchone()[0] != "ok"
         said = db.execute("select vss_repair('t')").fetchone()[0]
-        assert "clustered anew" in said
+        assert "clustered again" in said
         check(db)
         query = clustered(random, 1)[0]
         assert search(db, query, 9, 1.0) == nearest(dict(enumerate(matrix)), query, 9)

@@ -245,7 +245,7 @@ def test_a_damaged_image_is_bypassed_told_and_mended(
     assert found_share(index, clustered(random, 10), np.arange(ROWS), matrix) == 1.0
     assert index.stats()["search"] == "exact"
     assert "checksum" in db.execute("select vss_check('t')").fetchone()[0]
-    assert "made anew" in db.execute("select vss_repair('t')").fetchone()[0]
+    assert "rebuilt" in db.execute("select vss_repair('t')").fetchone()[0]
     db.commit()
     assert db.execute("select vss_check('t')").fetchone() == ("ok",)
     db.execute("select vss_rebuild('t', 'a')")

@@ -235,7 +235,7 @@ def test_damage_is_noticed_and_mended(table: Table, what: str) -> None:
     assert words in check(db)
     with pytest.raises(sqlite3.DatabaseError, match=words):
         search(db, table.model[0], 10, 1.0)
-    assert "clustered anew" in db.execute("select vss_repair('t')").fetchone()[0]
+    assert "clustered again" in db.execute("select vss_repair('t')").fetchone()[0]
     assert check(db) == "ok"
     table.is_right(db)
     db.close()

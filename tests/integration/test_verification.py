@@ -79,7 +79,7 @@ def test_a_table_that_is_missing_is_named_and_made_anew(
             db.execute("savepoint written")
         except sqlite3.DatabaseError as error:
             if "is missing: it was dropped, or the file was written before vss0 0.1.0" in str(error):
-                assert "select vss_repair('t') makes anew" in str(error)
+                assert "select vss_repair('t') rebuilds" in str(error)
                 refused += 1
         db.execute("rollback")
     # Codes are asked for where there are cells only.
@@ -87,7 +87,7 @@ def test_a_table_that_is_missing_is_named_and_made_anew(
     said = db.execute("select vss_repair('t')").fetchone()[0]
     for c in (0, 1):
         for table in missing:
-            assert f"t_{table}{c} was missing and was made anew" in said
+            assert f"t_{table}{c} was missing and was rebuilt" in said
     oracle.check(db.execute)
 
 
@@ -102,7 +102,7 @@ def test_a_column_that_lost_its_vectors_says_so(
     with pytest.raises(sqlite3.DatabaseError, match="its own table main.t_vectors0 is missing"):
         db.execute("select rowid from t where a match '[1,2,3,4,5,6]' and k = 5").fetchall()
     said = db.execute("select vss_repair('t')").fetchone()[0]
-    assert "t_vectors0 was missing and was made anew" in said
+    assert "t_vectors0 was missing and was rebuilt" in said
     lost = [i for i, row in oracle.rows.items() if row.a is not None]
     for i in lost:
         assert f"the vector of row {i} is lost; it is NULL now" in said

@@ -129,7 +129,7 @@ std::string make_image(bool celled) {
     if (celled) {
         ask(db, "update t_config set value = 10 where key glob 'cells_from*'");
         ask(db, "update t_config set value = 4 where key glob 'cell_rows*'");
-        // A renamed table reads its configuration anew.
+        // A renamed table reads its configuration again.
         ask(db, "alter table t rename to u");
         ask(db, "alter table u rename to t");
     }

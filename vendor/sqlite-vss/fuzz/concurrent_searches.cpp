@@ -211,7 +211,7 @@ void fill(Connection& db) {
         "update t_config set value = 64 where key = 'cells_from0';"
         "update t_config set value = 8 where key = 'cell_rows0';"
         "insert into t_config values('slot_codes0', 1);"  // so few rows would be looked at without them
-        "alter table t rename to u;"                      // a renamed table reads its configuration anew
+        "alter table t rename to u;"                      // a renamed table reads its configuration again
         "alter table u rename to t; begin");
     std::mt19937 random(1);
     for (std::int64_t i = 0; i < rowids; ++i) {

@@ -74,7 +74,7 @@ const std::string& image() {
         run(db, "create virtual table t using vss0(a(4), b(2), n integer, +note text)");
         run(db, "update t_config set value = 10 where key = 'cells_from0'");
         run(db, "update t_config set value = 4 where key = 'cell_rows0'");
-        run(db, "alter table t rename to u");  // a renamed table reads its configuration anew
+        run(db, "alter table t rename to u");  // a renamed table reads its configuration again
         run(db, "alter table u rename to t");
         run(db,
             "with recursive c(i) as (select 1 union all select i + 1 from c where i < 60)"

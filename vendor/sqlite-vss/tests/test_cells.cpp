@@ -295,7 +295,7 @@ TEST_CASE("rows that come a few at a time wait in batches, for readers too, and 
     CHECK(most > 100);
     CHECK(most <= 2 * 64 * 9 / 8 + 16);
     CHECK(emptied > 3);
-    // Clustered anew, nothing waits.
+    // Clustered again, nothing waits.
     REQUIRE(world.index.rebuild().is_ok());
     world.flush();
     std::shared_ptr<const CellDirectory> directory;
@@ -552,7 +552,7 @@ TEST_CASE("a bulk load writes codes before they take too much memory") {
     world.flush();
     const std::uint64_t cells = world.store.codes_written;
     CHECK(cells > 2 * 40'000 / 90);  // most of them twice
-    // Not enough to cluster all anew: rows go to the cells that are there.
+    // Not enough to cluster all again: rows go to the cells that are there.
     for (std::uint32_t slot = 40'000; slot < 75'000; ++slot) {
         world.add(slot, clustered(random, 8, 300));
     }

@@ -2,7 +2,7 @@
 // statistics and commands know of an index. A kind of index is a folder beside this file and one line in
 // sqlite/index_kinds.cpp.
 //
-// An index is derived: rows are the truth (VectorStore), and each kind can make its own tables anew from them. It hears
+// An index is derived: rows are the truth (VectorStore), and each kind can rebuild its own tables from them. It hears
 // of every change of the column's rows, inside the transaction that makes it, and gathers what follows from it until
 // flush(). It answers searches as SQL would see the rows: with what the transaction has changed, gathered or written.
 //
@@ -78,13 +78,13 @@ class ColumnIndex {
     // --- what it keeps on disk ---
     // What is wrong with its tables, in words; false from `report` stops.
     virtual Status check(const Report& report);
-    // Starts anew from the rows, whatever its tables say, and reports that it did.
+    // Starts again from the rows, whatever its tables say, and reports that it did.
     virtual Status restart(const Report& report);
 
     // --- commands, inside a write transaction; the default: nothing is to be done ---
     // Learns from the rows what it needs of them before it can be searched, if it needs anything.
     virtual Status train();
-    // Makes everything anew from the rows, as they are now.
+    // Rebuilds everything from the rows as they are now.
     virtual Status rebuild();
     // Measures again what a recall needs.
     virtual Status relearn();

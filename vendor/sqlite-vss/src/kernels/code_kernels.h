@@ -82,7 +82,7 @@ struct CodeKernels {
     // The sums of table entries for the 32 rows of a block's codes (padded / 8 * 32 bytes).
     void (*sum_entries)(const std::uint8_t* codes, const std::uint8_t* entries, std::size_t padded, float* sums);
     // A block as codes.h lays it out: estimates[i] = add[i] + rescale[i] * (step * sum + base) + offset; the bits of
-    // the result tell which are below `threshold`. The block at `ahead` is fetched from memory meanwhile, line by line,
+    // the result say which are below `threshold`. The block at `ahead` is fetched from memory meanwhile, line by line,
     // as more requests at once than the processor has buffers for would stall it.
     std::uint32_t (*scan)(const std::byte* block, const std::byte* ahead, const ScanTables& tables, std::size_t padded,
                           float offset, float threshold, float* estimates);
@@ -112,7 +112,7 @@ struct CodeKernels {
     // The places, ascending, of the n values that are not below `low` and below `high`; how many there are.
     std::size_t (*places_between)(const float* values, std::size_t n, float low, float high, std::uint32_t* places);
     // Rows against the vectors of a panel: values[r * panel_width + j] = bias[j] - <rows[r], vector j>. The panel holds
-    // element 0 of its vectors, then element 1 of each, and so on. masks[r] tells, as bits, which are below limits[r].
+    // element 0 of its vectors, then element 1 of each, and so on. masks[r] says, as bits, which are below limits[r].
     void (*panel)(const float* const* rows, std::size_t n, const float* vectors, const float* bias, std::size_t padded,
                   const float* limits, float* values, std::uint32_t* masks);
     // Adds what the first copies among the first `n` entries of a scanned block, but for `except`, say.

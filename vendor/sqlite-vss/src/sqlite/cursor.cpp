@@ -58,7 +58,8 @@ Status in_words_of_sqlite_vss(const Status& status, sqlite3_value* query, const 
     return {status.code(), cat(theirs, status.message()), status.extended_code()};
 }
 
-// What a search tells of a row. The root is taken in double precision, in which different squares have different roots.
+// What a search returns for a row. The root is taken in double precision, in which different squares have different
+// roots.
 double told_distance(const Column& column, double distance) {
     return column.is_root ? std::sqrt(distance) : distance;
 }

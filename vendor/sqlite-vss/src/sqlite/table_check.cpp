@@ -61,7 +61,7 @@ Status Table::repair(const Report& report) {
         VSS_TRY(missing_tables(c, here));
         missing.insert(missing.end(), here.begin(), here.end());
         for (const std::string& table : here) {
-            report(cat(name_.words(schema_.vector(c)), ": ", table, " was missing and was made anew"));
+            report(cat(name_.words(schema_.vector(c)), ": ", table, " was missing and was rebuilt"));
         }
     }
     if (missing.empty()) {
@@ -79,7 +79,7 @@ Status Table::repair(const Report& report) {
         }));
     }
     for (std::size_t c = 0; c < indexes_.size(); ++c) {
-        // An index is derived: where it is wrong, it is made anew from the rows.
+        // An index is derived: where it is wrong, it is rebuilt from the rows.
         bool is_sound = true;
         indexes_[c]->discard();
         VSS_TRY(check_index(c, [&](const std::string& sentence) {

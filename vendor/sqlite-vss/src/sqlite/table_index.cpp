@@ -6,7 +6,7 @@
 namespace vss {
 
 // The tables of every kind are dropped and those of the new one made: a change of the schema is what makes other
-// connections read anew how the column is searched.
+// connections read again how the column is searched.
 Status Table::set_index(std::size_t c, const IndexKind& kind) {
     const Column& column = schema_.vector(c);
     if (!kind.supports(column)) {

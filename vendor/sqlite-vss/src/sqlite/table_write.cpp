@@ -94,7 +94,7 @@ Status Table::find_key(std::span<sqlite3_value*> values, sqlite3_value*& key, st
     return Status::ok();
 }
 
-// What a search or an insert is told, or tells, is no value of a row. (Unchanged columns of an UPDATE come marked, but
+// What a search or an insert takes or returns is no value of a row. (Unchanged columns of an UPDATE come marked, but
 // for an UPDATE FROM in older versions of SQLite, which hands the search's own values as if they had been set.)
 Status Table::refuse_hidden_columns(std::span<sqlite3_value*> values, bool is_update) const {
     const auto value = [&](int column) { return values[static_cast<std::size_t>(column)]; };
@@ -114,7 +114,7 @@ Status Table::refuse_hidden_columns(std::span<sqlite3_value*> values, bool is_up
     }
     if (is_given(schema_.distance_column())) {
         return Status::invalid(
-            cat(name_.words(), ": distance is what a search tells of a row; it can be read, not written"));
+            cat(name_.words(), ": distance is what a search returns for a row; it can be read, not written"));
     }
     if (is_update && is_given(schema_.operation_column())) {
         return Status::invalid(

@@ -1,5 +1,5 @@
-// Tells a connection how far long work on a column is: by calling the SQL function vss_progress(table, column, stage,
-// done, total), if the connection has one. An error of the function's ends the work, as an interruption does.
+// Reports to a connection how far long work on a column is: by calling the SQL function vss_progress(table, column,
+// stage, done, total), if the connection has one. An error of the function's ends the work, as an interruption does.
 //
 // Threads: like the connection.
 #pragma once

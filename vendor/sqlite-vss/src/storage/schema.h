@@ -30,7 +30,7 @@ struct Column {
     std::size_t dim = 0;
     ElementType type = ElementType::float32;
     Metric metric = Metric::l2;
-    bool is_root = false;  // metric_type=EUCLIDEAN: l2, whose root is what a search tells and compares
+    bool is_root = false;  // metric_type=EUCLIDEAN: l2, whose root is what a search returns and compares
     double scale = 0;      // int8: floats are multiplied by it and rounded; 0: they must be whole
     double recall = 0;     // of searches that ask for none; 0: the process's default
     std::string index;     // the kind of index by name, as declared or set; empty: the default one

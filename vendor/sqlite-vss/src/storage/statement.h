@@ -41,7 +41,7 @@ class Statement {
     void bind_blob(int i, std::span<const std::byte> bytes);
     void bind_value(int i, sqlite3_value* value) { sqlite3_bind_value(handle_.get(), i, value); }
 
-    // One step: `row` tells whether there is a row to read. After the last row the statement is reset.
+    // One step: `row` says whether there is a row to read. After the last row the statement is reset.
     Status step(bool& row);
     // Runs to the end and resets.
     Status run();

@@ -9,7 +9,7 @@
 //
 // Invariants, after every transaction:
 //   - t_rows names slot s for rowid r if and only if slot s is live and says r;
-//   - segments.live counts the live slots of the segment; segments.version was drawn anew by the last change in it;
+//   - segments.live counts the live slots of the segment; segments.version was drawn by the last change in it;
 //   - every freed slot is in t_free, and so are those of a block that was given back; no live slot is.
 //
 // Writes are gathered in memory per block and reach the tables at flush(): when a block run is full, before a
@@ -222,7 +222,7 @@ class VectorStore {
     std::map<std::uint64_t, PendingBlock> pending_;
     LentRows lent_;
     std::map<std::uint64_t, SegmentState> segment_states_;
-    std::vector<std::uint32_t> touched_;  // segments, as take_changed_segments() tells them
+    std::vector<std::uint32_t> touched_;  // segments, as take_changed_segments() returns them
     bool many_touched_ = false;
 
     // The allocator's knowledge, true for the running write transaction only.

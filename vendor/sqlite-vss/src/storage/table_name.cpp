@@ -26,7 +26,7 @@ Status TableName::prepare(Statement& statement, const std::string& sql) const {
     return Status::corrupt(cat(words(), ": its own table ", status.message().substr(at + missing.size()),
                                " is missing: it was dropped, or the file was written before vss0 0.1.0. "
                                "select vss_repair('",
-                               table, "') makes anew what can be"));
+                               table, "') rebuilds what can be"));
 }
 
 }  // namespace vss

@@ -1,4 +1,4 @@
-// CellIndex: how all rows are clustered in one go, and cells clustered anew at leisure.
+// CellIndex: how all rows are clustered in one go, and cells clustered again at leisure.
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -22,7 +22,7 @@ constexpr std::size_t asked_for_space = 8192;
 constexpr std::size_t least_sample_per_cell = 12;
 constexpr std::size_t sampled_together = 8;
 constexpr std::size_t asked_for_exponent = 512;
-// Every so many-th cell is clustered anew with its neighbours; so each cell is, several times.
+// Every so many-th cell is clustered again with its neighbours; so each cell is, several times.
 constexpr std::uint64_t optimize_stride = 8;
 // Norms that differ less, relative to their mean, count as equal.
 constexpr double equal_norms = 0.1;

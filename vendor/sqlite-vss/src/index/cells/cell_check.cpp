@@ -1,4 +1,4 @@
-// CellIndex: what must be true of the cells, and starting anew where it is not.
+// CellIndex: what must be true of the cells, and starting again where it is not.
 #include <algorithm>
 #include <cmath>
 #include <unordered_map>

@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::size_t local_iterations = 5;
 constexpr std::size_t merge_neighbors = 4;
-// Of what is left beside the centroids: clustering anew at leisure must leave less.
+// Of what is left beside the centroids: clustering again at leisure must leave less.
 constexpr double worth_changing = 0.98;
 // Or so many of the rows must lie elsewhere than they would be put now.
 constexpr double worth_moving = 0.05;
@@ -262,7 +262,7 @@ Status CellIndex::replace_region(const Region& region, const std::vector<std::ui
     local.build(cells, centroids.data());
     std::vector<RankedCell> nearest(region.slots.size() - region.primaries);
     local.rank(region.rows.data() + region.primaries * padded, nearest.size(), 1, nearest.data());
-    // Second copies that lie elsewhere go before any is placed anew.
+    // Second copies that lie elsewhere go before any is placed again.
     std::vector<std::uint32_t> missed;
     for (std::size_t i = 0; i < region.primaries; ++i) {
         if (!region.has_second[i]) {

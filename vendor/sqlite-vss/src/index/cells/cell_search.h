@@ -403,7 +403,7 @@ class CellSearch {
         std::uint32_t searches = 0;
         float ns = 0;  // for each row of the table
         std::uint32_t timed = 0;
-        // Through cells, with those that went over to every row:
+        // Through cells, with those that turned to every row:
         float cells_ns = 0;
         std::uint32_t by_cells = 0;
     };

@@ -142,7 +142,7 @@ Status CellSearch::search_many(CellQuery query, std::span<const std::byte* const
                     while (const std::optional<std::size_t> next = queue.next()) {
                         query.vector = vectors[*next];
                         out[*next].clear();
-                        // Whatever goes wrong here, the thread that may ask comes upon it too, and says so.
+                        // Whatever goes wrong here, the thread that may ask meets it too, and says so.
                         if (!helper->search_seen(query, out[*next]).is_ok()) {
                             queue.hand_back(*next);
                             if (helper->open_ == nullptr && !helper->rows_fit()) {

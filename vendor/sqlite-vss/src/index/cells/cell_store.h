@@ -71,8 +71,8 @@ struct ChangedSegments {
 struct CellState {
     static constexpr std::uint32_t most_removed = (std::uint32_t{1} << 21) - 1;
 
-    std::uint64_t generation = 0;         // drawn anew by every transaction that changes the column
-    std::uint64_t directory_version = 0;  // drawn anew by every change of the directory; 0: there are no cells
+    std::uint64_t generation = 0;         // drawn by every transaction that changes the column
+    std::uint64_t directory_version = 0;  // drawn by every change of the directory; 0: there are no cells
     std::uint64_t seed = 0;               // of the rotation
     bool spherical = false;
     bool slot_codes = false;    // every live slot that is not in the tail has its 4-bit code in the tables
@@ -82,7 +82,7 @@ struct CellState {
     ChangedSegments changed;
     LearnedRecall learned;
     std::uint32_t removed_since = 0;  // rows that left since then, or most_removed if they are more
-    std::uint64_t parts_version = 0;  // drawn anew by every change of the directory beside new batches
+    std::uint64_t parts_version = 0;  // drawn by every change of the directory beside new batches
     std::uint32_t batches_begin = 0;  // numbers of the batches that are there
     std::uint32_t batches_end = 0;
     std::vector<std::uint32_t> tail;  // slots whose rows are in no cell yet, ascending

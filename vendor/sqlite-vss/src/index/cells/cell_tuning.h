@@ -14,8 +14,8 @@ struct CellTuning {
     std::size_t cell_rows = defaults::cell_rows;                // primaries of a fresh cell
     std::size_t split_above = 225;
     std::size_t merge_below = 22;
-    std::size_t neighbors = 10;           // cells clustered anew together with one that is split
-    std::size_t optimize_neighbors = 24;  // the same where cells are clustered anew at leisure
+    std::size_t neighbors = 10;           // cells clustered again together with one that is split
+    std::size_t optimize_neighbors = 24;  // the same where cells are clustered again at leisure
     std::size_t second_choices = 16;      // cells considered for the second copy
     std::size_t tail_rows = 64;           // or as many as a batch holds
     std::size_t most_batched = 8192;      // rows in batches

@@ -165,7 +165,7 @@ void CellIndex::measure_radius(std::uint32_t cell) {
     }
 }
 
-// What was clustered anew since it was last asked for; then the directory is this connection's own.
+// What was clustered again since it was last asked for; then the directory is this connection's own.
 void CellIndex::measure_new_radii() {
     for (const std::uint32_t cell : unmeasured_) {
         measure_radius(cell);
@@ -574,7 +574,7 @@ Status CellIndex::write_working(std::uint64_t version) {
     return Status::ok();
 }
 
-// In the middle of a bulk load, lest all codes are held in memory until its end.
+// In the middle of a bulk load, so that not all codes are held in memory until its end.
 Status CellIndex::write_working_if_large() {
     std::size_t bytes = 0;
     for (const auto& [cell, changed] : working_) {

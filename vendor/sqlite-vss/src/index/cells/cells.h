@@ -3,7 +3,7 @@
 // Each row stands in two cells: the one whose centroid is nearest, and a second by SOAR (arXiv 2404.00774). New rows
 // first go to a small tail, which a search looks through whole; then their entries are coded and written together, as a
 // batch (code_batch.h), and move on to their cells' chunks when there are many batches. A cell that grew too
-// large, or shrank too much, is clustered anew together with its nearest neighbours, so that the partition stays close
+// large, or shrank too much, is clustered again together with its nearest neighbours, so that the partition stays close
 // to a global one whatever the order of arrival. Rows added in bulk are clustered in one go.
 //
 // Changes are gathered in memory and reach the tables at flush(); discard() forgets them. Threads: like the
@@ -65,16 +65,16 @@ class CellIndex {
     Status flush();
     void discard();
 
-    // Tells in words what is wrong with the cells; false from `report` stops.
+    // Says in words what is wrong with the cells; false from `report` stops.
     Status check(const std::function<bool(const std::string&)>& report);
     // Forgets everything, the tables' word included, and starts from the rows.
     Status restart();
-    // Clusters everything anew.
+    // Clusters everything again.
     Status rebuild();
-    // Clusters anew one neighbourhood after another, starting at cell `next`; `next` is max_cells at the end.
+    // Clusters again one neighbourhood after another, starting at cell `next`; `next` is max_cells at the end.
     Status optimize_step(std::uint64_t& next);
     void set_learned(const LearnedRecall& learned);
-    // What the directory says of how far rows are from their centroids; of files of format 1, which do not tell.
+    // What the directory says of how far rows are from their centroids; of files of format 1, which do not say.
     Status measure_all_radii();
 
     // For searches. Valid after load().

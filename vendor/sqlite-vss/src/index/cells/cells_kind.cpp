@@ -20,7 +20,7 @@ namespace {
 constexpr std::string_view cells_from_key = "cells_from";
 constexpr std::string_view cell_rows_key = "cell_rows";
 constexpr std::string_view slot_codes_key = "slot_codes";
-// Neighbourhoods that one step of optimize() clusters anew: some ten milliseconds of work.
+// Neighbourhoods that one step of optimize() clusters again: some ten milliseconds of work.
 constexpr std::size_t neighborhoods_per_step = 4;
 // Rows of its own that a table asks for their neighbours, to learn when searches may end. To ask 400 takes as long as
 // placing some ten thousand: a small table asks one in so many, and its searches scan more for what these leave open.
@@ -344,7 +344,7 @@ Status CellsOfColumn::check(const Report& report) {
 
 Status CellsOfColumn::restart(const Report& report) {
     VSS_TRY(index_.restart());
-    report("its rows were clustered anew");
+    report("its rows were clustered again");
     return Status::ok();
 }
 

@@ -2,7 +2,7 @@
 // batches until there are enough of them to be moved to their cells' own chunks: a row costs a share of one page then,
 // not two pages. No SQLite in here.
 //
-// An entry, on disk and in memory: cell u32, slot u32 (its top bit tells a second copy), add f32, rescale f32, code
+// An entry, on disk and in memory: cell u32, slot u32 (its top bit marks a second copy), add f32, rescale f32, code
 // bits. Entries are ordered by cell.
 #pragma once
 

@@ -27,7 +27,7 @@ namespace vss {
 
 enum class Estimate : std::uint8_t { l2 = 0, product = 1 };
 
-// Slots are below 2^31; the top bit of an entry's slot tells that it is the row's second copy.
+// Slots are below 2^31; the top bit of an entry's slot says that it is the row's second copy.
 inline constexpr std::uint32_t second_copy = 0x80000000U;
 inline constexpr std::uint64_t max_celled_slots = 0x7FFFFFFF;
 

@@ -18,12 +18,12 @@ namespace {
 
 // Rows from which an image is made by itself, or as many as training asks for; below, every search is exact.
 constexpr std::uint64_t first_rows = defaults::first_indexed_rows;
-// It is made anew when the column has this many times its rows, or only so many are left of it, or so many changes
+// It is rebuilt when the column has this many times its rows, or only so many are left of it, or so many changes
 // were made since. Making it costs as much as a constant number of searches a row, so that it pays for itself.
 constexpr double grown = 1.25;
 constexpr double shrunk = 0.75;
 constexpr double changed = 0.25;
-// And trained anew when there are twice the rows that it was trained with.
+// And trained again when there are twice the rows that it was trained with.
 constexpr std::uint64_t grown_to_train = 2;
 constexpr std::size_t most_sample_bytes = std::size_t{512} << 20;
 constexpr std::size_t rows_per_add = 4096;
@@ -39,7 +39,7 @@ constexpr std::size_t most_probes_tried = 1024;
 constexpr std::size_t most_reach_tried = 800;
 // Vectors that a search of a graph measures for each one of its reach.
 constexpr double rows_per_reach = 20;
-// Stages, as progress tells them.
+// Stages, as progress names them.
 constexpr std::string_view training = "training";
 constexpr std::string_view adding = "adding";
 constexpr std::string_view measuring = "measuring";

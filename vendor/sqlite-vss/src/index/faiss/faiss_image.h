@@ -1,8 +1,8 @@
 // The Faiss index of a column as a cache beside its rows: kept in t_faiss<c>, one for all connections of the process.
 //
 // On disk (FORMAT.md has it byte by byte): part 0 is a small header, which every search reads; parts 1, 2, ... are one
-// stream of bytes, cut into blobs. The stream tells of each row the slot that it was read from and the checksum of that
-// slot, of each segment the version that was read, and then what Faiss wrote.
+// stream of bytes, cut into blobs. The stream names for each row the slot that it was read from and the checksum of
+// that slot, of each segment the version that was read, and then what Faiss wrote.
 //
 // Threads: FaissTables like the connection; a FaissImage never changes.
 #pragma once
@@ -71,7 +71,7 @@ class FaissTables {
 
     // generation 0 where there is none.
     Status read_header(FaissHeader& out);
-    // The image that the header tells of, from the process's if it is there.
+    // The image that the header names, from the process's if it is there.
     Status read_image(const FaissHeader& header, std::shared_ptr<const FaissImage>& out);
     // The same, from the tables whatever the process has.
     Status read_image_anew(const FaissHeader& header, std::shared_ptr<const FaissImage>& out);

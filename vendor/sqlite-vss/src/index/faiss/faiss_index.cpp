@@ -555,8 +555,8 @@ Status FaissIndex::restart(const Report& report) {
     image_.reset();
     header_ = {};
     damaged_ = 0;
-    changes_ = 1;  // flush() makes it anew where there are enough rows
-    report("its Faiss index was removed, to be made anew from its rows");
+    changes_ = 1;  // flush() rebuilds it where there are enough rows
+    report("its Faiss index was removed, to be rebuilt from its rows");
     return Status::ok();
 }
 

@@ -1,8 +1,8 @@
 // A column's Faiss index behind the seam: rows that its image knows unchanged are found through Faiss, all others by
 // measuring them, and every answer is measured on the rows.
 //
-// Nothing is written when a row changes: the versions of segments tell which of them the image does not know as they
-// are, and of those the checksums of slots tell which rows. The image is made, and made anew, when enough rows came.
+// Nothing is written when a row changes: the versions of segments say which of them the image does not know as they
+// are, and of those the checksums of slots say which rows. The image is built, and rebuilt, when enough rows came.
 //
 // Threads: like the connection; a batch of queries is shared out over threads.
 #pragma once
@@ -90,7 +90,7 @@ class FaissIndex final : public ColumnIndex {
     VectorStore& store_;
     std::string words_;
     FaissTables tables_;
-    std::unique_ptr<FaissEngine> blank_;  // tells which settings there are, while there is no image
+    std::unique_ptr<FaissEngine> blank_;  // knows which settings there are, while there is no image
     std::uint64_t changes_ = 0;           // of this connection's that flush() has not looked at
     std::uint64_t changes_before_ = 0;    // that it has, since the image was made
 

@@ -3,7 +3,7 @@
 //   vss_explain(table, column, vector, k, recall)  what a search looks at, its time by stage, the recall it reaches
 //   vss_measure_recall(table, column, queries, k, recall)  the recall that searches reach, beside exact ones: `queries`
 //                                                  is a blob of vectors, or NULL for the column's own rows left out
-//   vss_optimize(table, column, start)             clusters some neighbourhoods anew, from cell `start` on; "next" is
+//   vss_optimize(table, column, start)             clusters some neighbourhoods again, from cell `start` on; "next" is
 //                                                  where to go on, or null at the end
 //   vss_rebuild(table, column)                     clusters all rows again
 //   vss_export_index(table, column)                the index as other programs read it, with rowids: a blob
