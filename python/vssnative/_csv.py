@@ -60,11 +60,8 @@ def read_csv(
     rows = []
     for number, cells in enumerate(lines, 1):
         if len(cells) != len(header):
-            words = f"expected {len(header)} values, as in the first line, got {len(cells)}"
-            if given or delimiter == ",":
-                raise ConfigurationError(f"{file}, row {number}: {words}")
             raise ConfigurationError(
-                f"{file}, row {number}, with {_NAMED[delimiter]} between values: {words}", advice=_CHOOSE
+                f"{file}, row {number}: it has another number of values than the first line"
             )
         rows.append(cells)
     columns = list(zip(*rows, strict=True))

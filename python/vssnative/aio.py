@@ -77,7 +77,7 @@ async def run(
 
     Raises:
         asyncio.CancelledError: the task was cancelled; the function has ended by then.
-        ConfigurationError: `source` is nothing of these.
+        ConfigurationError: `source` is none of these.
         Whatever `function` raises.
     """
     if isinstance(source, (str, os.PathLike)):

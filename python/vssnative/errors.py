@@ -15,7 +15,7 @@ have SQLite's code, and the first error as their ``__cause__``.
     |- QueryError                   a search that cannot be answered as asked (a ValueError)
     |- DamagedError                 stored bytes do not add up
     |- EmbeddingError               texts could not be turned into vectors
-    |  |- ModelNotFoundError        the model or one of its files is not to be had
+    |  |- ModelNotFoundError        the model or one of its files cannot be found
     |  `- ProviderError             a hosted model refused, failed or answered nonsense
     |- MigrationError               a schema change was refused; nothing was changed
     |  |- SchemaVersionError        the file was written by a newer vssnative

@@ -37,7 +37,7 @@ def test_up_and_down(db: sqlite3.Connection) -> None:
     assert upgrade(db, STEPS) == ["003 index"]
     assert upgrade(db, STEPS) == []
     assert "posts_title" in names(db)
-    with pytest.raises(MigrationError, match="'003 index' has no way down"):
+    with pytest.raises(MigrationError, match="'003 index' has no down"):
         downgrade(db, STEPS, to=None)
     assert len(applied(db)) == 3
     assert not db.in_transaction

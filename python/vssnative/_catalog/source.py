@@ -88,7 +88,7 @@ def describe(conn: Connection, table: str) -> Source:
     if not key_info:
         raise MigrationError(
             f"{name} has no primary key: SQLite may renumber its rows at the next VACUUM, and vectors would then"
-            f" belong to the wrong rows. Way out: rebuild it with one: {_with_key(name, info)}"
+            f" belong to the wrong rows. Rebuild it with one: {_with_key(name, info)}"
         )
     indexes = execute(conn, f"pragma main.index_list({quote_identifier(name)})")
     key_index = next((row[1] for row in indexes if row[3] == "pk"), None)
@@ -145,7 +145,7 @@ def no_such_table(conn: Connection, table: str) -> str:
 
 
 def _with_key(table: str, info: list[tuple[Any, ...]]) -> str:
-    """Statements that make a table anew, with an integer primary key: its column id where it has one, else a new one.
+    """Statements that rebuild a table with an integer primary key: its column id where it has one, else a new one.
 
     Indexes, constraints and defaults are the user's to add.
     """

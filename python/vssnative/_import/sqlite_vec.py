@@ -134,7 +134,7 @@ def _parse(table: str, sql: str) -> _Table:
             out.order.append(("metadata", len(out.metadata)))
             out.metadata.append((name, declared))
         else:
-            raise ConfigurationError(f"{table} (sqlite-vec): the column {text!r} is of no kind that is known")
+            raise ConfigurationError(f"{table} (sqlite-vec): the column {text!r} is of an unknown kind")
     return out
 
 

@@ -50,5 +50,5 @@ def vectors_of(index: Any) -> tuple[str, npt.NDArray[np.int64], npt.NDArray[np.f
             count = min(_AT_ONCE, index.ntotal - first)
             vectors[first : first + count] = index.reconstruct_n(first, count)
     except RuntimeError as error:
-        raise ConfigurationError(f"{type(index).__name__} cannot tell its vectors: {error}") from error
+        raise ConfigurationError(f"{type(index).__name__} cannot return its vectors: {error}") from error
     return metric, ids, vectors

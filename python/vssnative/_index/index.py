@@ -34,12 +34,12 @@ _explained = explains(lambda index: index.conn)
 class Index(Column):
     """One vector column of a ``vss0`` table.
 
-    The table is made at the first ``add`` where it does not exist; one that exists is used as it is. Ids are the
-    table's own: integers, which are its rowids, or texts or bytes where it declares ``id text primary key`` or the
-    like. The first ``add`` with ids of text or bytes makes such a table.
+    The first ``add`` creates the table if it does not exist. Ids are the table's own: integers, which are its
+    rowids, or texts or bytes if it declares ``id text primary key`` or the like. If the first ``add`` brings ids of
+    text or bytes, it creates such a table.
 
     Args:
-        conn: an open connection; vss0 is loaded into it where it is not yet.
+        conn: an open connection; vss0 is loaded into it if it is not there yet.
         table: the virtual table.
         column: its vector column.
         dim: number of dimensions; None takes the table's own, or that of the first matrix added.
@@ -98,7 +98,7 @@ class Index(Column):
         """Add vectors, as one INSERT executed on the connection would: all or none, inside its transaction.
 
         Like any INSERT through Python's ``sqlite3``, it opens the implicit transaction where that is the
-        connection's habit: ``conn.commit()`` makes it last. Where it fails, a table that it has made is dropped.
+        connection's habit: ``conn.commit()`` makes it last. If it fails, a table that it has created is dropped.
 
         Args:
             ids: (n,): int64, or other integers, below 0 too (``search`` says how -1 is told from an empty place); for a table with a key of its own texts, bytes or UUIDs. Arrays,
@@ -109,7 +109,7 @@ class Index(Column):
                 whole: float64 (rounded to float32), float16, integers (which float32 must hold exactly), bool,
                 Fortran order, lists of rows, pandas and polars frames, Arrow arrays of lists, tensors. Packed bits whose
                 rows are not contiguous are copied.
-            replace: where an id has a vector in this column already, replace it instead of raising.
+            replace: if an id already has a vector in this column, replace it instead of raising.
 
         Raises:
             DimensionError: the matrix does not have the column's dimensions, or as many rows as there are ids.
@@ -236,7 +236,7 @@ class Index(Column):
 
         Args:
             queries: float32 (nq, dim), or (dim,) for one; what is convertible to it is converted. For columns of
-                other element types, arrays of that type are taken as they are, others are rounded to it: distances are
+                other element types, arrays of that type are taken as they are, others are rounded to it. Distances are
                 those from the rounded query.
             k: how many; fewer rows than k are padded.
             where: a condition in SQL over the table's columns and ``rowid``, for example
@@ -354,8 +354,8 @@ class Index(Column):
     def to_faiss(self) -> Any:
         """The column's Faiss index as an index of the ``faiss`` package, whose ids are the rowids.
 
-        Rows that were added, changed or removed since it was made (``stats()`` tells how many) are not in it or have
-        the id -1; ``optimize()`` makes it anew.
+        Rows that were added, changed or removed since it was made (``stats()`` says how many) are not in it or have
+        the id -1; ``optimize()`` rebuilds it.
 
         Returns:
             ``faiss.IndexIDMap2`` over what the factory string says.
@@ -381,7 +381,7 @@ class Index(Column):
         schema: str = "main",
         **options: Any,
     ) -> Index:
-        """A new table with the vectors of a Faiss index: as they are, or as it decodes them where it keeps codes.
+        """A new table with the vectors of a Faiss index: as they are, or, if it keeps codes, as it decodes them.
 
         Args:
             conn: an open connection.
@@ -477,7 +477,7 @@ class Index(Column):
 
     @_explained
     def optimize(self, *, start: int = 0, progress: Callable[[int, int], object] | None = None) -> None:
-        """Clusters anew what many changes have worn. Never needed for right answers, only for fewer rows scanned.
+        """Cluster again what many changes have worn. Right answers never need it; searches then scan fewer rows.
 
         Each step is a transaction of its own, unless the caller has one open, so readers and writers go on meanwhile;
         stopped half-way it loses nothing, and `start` goes on from there.

@@ -24,13 +24,13 @@ def configure(
             kept between searches. Default: the environment's ``VSSNATIVE_MEMORY``, else 256 MB.
         threads: threads for batches of queries and large loads; 0 is one for each core this process may use.
             Default: the environment's ``VSSNATIVE_THREADS``, else 0.
-        recall: of searches that ask for none. Default: 0.95.
+        recall: the recall of searches that name none. Default: 0.95.
         precision: how local models that are made from now on compute, ``"float32"`` or the faster ``"bfloat16"``.
             Default: the environment's ``VSSNATIVE_PRECISION``, else ``"float32"``. A table keeps the precision that it
             was given its embeddings with.
 
     Raises:
-        ConfigurationError: a value that cannot be.
+        ConfigurationError: an invalid value.
     """
     if memory is not None:
         _core.set_memory_budget(_bytes_of(memory))

@@ -166,7 +166,7 @@ class _Repair:
             for generation in embedding.live:
                 self._drop_stray(embedding, generation)
             again = sorted({*report.missing, *report.stale, *report.wrong, *report.orphaned})
-            # Without provenance a row is embedded anew, whatever its text.
+            # Without provenance a row is embedded again, whatever its text.
             for generation in embedding.live:
                 execute(
                     conn,
@@ -238,7 +238,7 @@ def _verify(
     elif embedding.full_text is not None and (found := full_text.damage(conn, embedding, write=False)):
         report.problem = (
             f"{embedding.name}: its full-text index {embedding.full_text.table} is damaged ({found}); repair"
-            " makes it anew"
+            " rebuilds it"
         )
     queued = {
         row[0]

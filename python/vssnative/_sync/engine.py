@@ -39,7 +39,7 @@ from .window import cut
 _CHARACTERS_PER_TOKEN = 4
 # One that is being committed, one that is being embedded, and one that waits ready.
 _BATCHES_AHEAD = 3
-# Rows are leased for so many batches at once, so that texts of like length can be embedded together.
+# Rows are leased for so many batches at once, so that texts of similar length can be embedded together.
 _BATCHES_PER_WINDOW = 8
 # Before anything is known of the texts' lengths.
 _FIRST_ROWS = 256

@@ -1,4 +1,4 @@
-"""What sync tells the world: events to a callback, to ``logging``, and to OpenTelemetry where that is installed."""
+"""What sync reports: events to a callback, to ``logging``, and to OpenTelemetry where that is installed."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from .._extras import need
 
 
 class Progress(Protocol):
-    """What sync tells while it works."""
+    """What sync reports while it works."""
 
     def advance(self, rows: int) -> None:
         """`rows` are done since the beginning."""

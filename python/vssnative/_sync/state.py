@@ -20,7 +20,7 @@ _WORKER_ALIVE_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Status:
-    """Where one set of embeddings stands. The view ``vssnative_status`` shows the same to SQL, as far as it can.
+    """The progress of one set of embeddings. The view ``vssnative_status`` shows the same to SQL, as far as it can.
 
     Attributes:
         name: the embeddings' name.
@@ -83,7 +83,7 @@ class DeadLetter:
 
 @in_its_thread
 def status(conn: Connection, table: str | None = None) -> list[Status]:
-    """Where each set of embeddings stands. Changes nothing, and needs no vss0.
+    """The progress of each set of embeddings. Changes nothing, and needs no vss0.
 
     Args:
         table: embeddings by their name, or all those of a table; None for all of the file.
@@ -141,7 +141,7 @@ def retry_dead(conn: Connection, table: str) -> int:
 
 @in_its_thread
 def pause(conn: Connection, table: str) -> None:
-    """Let workers leave this table alone until ``resume``; its edits go on being noted.
+    """Let workers leave this table alone until ``resume``. Its edits are still noted.
 
     Raises:
         MigrationError: the table has no embeddings.

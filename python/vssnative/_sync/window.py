@@ -1,4 +1,4 @@
-"""How leased and planned rows are cut into batches: edits first, then texts of like length together.
+"""How leased and planned rows are cut into batches: edits first, then texts of similar length together.
 
 A model pads the texts of a call to the longest, so rows are leased thousands at a time, and each call gets neighbours
 by length. No SQL here.

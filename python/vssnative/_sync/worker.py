@@ -1,4 +1,4 @@
-"""``Worker``: sync for ever, in a process or thread of its own."""
+"""``Worker``: sync without end, in a process or thread of its own."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MEND_EVERY_SECONDS = 30.0
 
 
 class Worker:
-    """Keeps vectors in step with rows until it is told to stop. Any number of them may work on one file.
+    """Keeps vectors in step with rows until it is stopped. Any number of them may work on one file.
 
     Args:
         path: the database file, which must be there; a ``Pool``, whose other threads it shares turns of writing with; or a function that

@@ -1,1 +1,1 @@
-"""For programs that were written for another package; docs/compat.md tells what is the same and what is not."""
+"""For programs that were written for another package; docs/compat.md says what is the same and what is not."""

@@ -1,6 +1,6 @@
 """Which texts go through the model together.
 
-Texts of like length belong together: padding, and the work on a text's own tokens, are even then. A batch holds a bounded
+Texts of similar length belong together: padding, and the work on a text's own tokens, are even then. A batch holds a bounded
 number of tokens, so that its intermediate values stay in the processor's cache.
 """
 

@@ -1,4 +1,4 @@
-"""How long a call of a model may take, told to it by whoever waits for it.
+"""How long a call of a model may take, set by the caller that waits for it.
 
 A model that asks somebody else (a server) looks here before each attempt and each pause: retries that go on after
 nobody waits any more would hold up stops, deadlines and the end of the process.

@@ -121,7 +121,7 @@ def remove_model(name: str) -> StoredModel:
     model = find_model(name)
     if model is None:
         _record(name).unlink(missing_ok=True)
-        raise ModelNotFoundError(f"no model {name} is stored; `vssnative model list` tells which are")
+        raise ModelNotFoundError(f"no model {name} is stored; `vssnative model list` shows those that are")
     _record(name).unlink(missing_ok=True)
     if any(other.directory == model.directory for other in stored_models()):
         return model

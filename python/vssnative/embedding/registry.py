@@ -29,7 +29,7 @@ def get_embedder(model: Any = "minilm", **options: Any) -> Embedder:
             ``"cohere:model"``, ``"voyage:model"``, ``"gemini:model"``, ``"mistral:model"``, ``"llm:name"`` (a model of ``llm``), ``"hash"``
             or ``"hash:64"``, or the name of an entry point in the group ``vssnative.embedders``, with or without
             ``":argument"`` behind it; ``"module:attribute"``, which leads to any of the following. An ``Embedder`` is
-            returned as it is. A function from a list of texts to their vectors (with ``kind=`` if it tells queries
+            returned as it is. A function from a list of texts to their vectors (with ``kind=`` if it distinguishes queries
             from documents), and models of sentence-transformers, fastembed, LangChain and llm, are wrapped.
         options: passed on to the embedder's class.
 

@@ -101,7 +101,7 @@ class Reranker:
         """How well each text answers the query: float32 ``(n,)``, greater is better.
 
         Raises:
-            ConfigurationError: if the model has several labels; ``score_pairs`` tells them all.
+            ConfigurationError: if the model has several labels; ``score_pairs`` returns them all.
             EmbeddingError: if a text is no string or the model gives a value that is no finite number.
         """
         if self.labels != 1:

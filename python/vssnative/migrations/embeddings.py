@@ -135,7 +135,7 @@ def add_embeddings(
 
     Raises:
         MigrationError: the table cannot carry embeddings as asked; nothing was changed.
-        ConfigurationError: an argument has no such value.
+        ConfigurationError: an argument has an invalid value.
     """
     source = describe(conn, table)
     embedder = get_embedder(model)
@@ -392,7 +392,7 @@ def _with_full_text(
     if full_text is None:
         return embedding
     if embedding.full_text is not None:
-        # The table keeps its name and columns; another tokenizer is a table made anew.
+        # The table keeps its name and columns; another tokenizer needs a new table.
         if full_text.tokenizer in (None, embedding.full_text.tokenizer):
             return embedding
         full_text = replace(embedding.full_text, tokenizer=full_text.tokenizer)

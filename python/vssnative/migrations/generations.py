@@ -53,8 +53,8 @@ def change_model(
 ) -> EmbeddingConfig:
     """Begin to build new vectors beside the old: by another model, of other columns, or split otherwise.
 
-    ``sync`` fills them, resumable; searches are served by the old ones until every row is done, when the commit of
-    the last batch switches to the new ones. What is not given stays as it is, except that `chunk` left out means
+    ``sync`` fills them, resumable; searches use the old ones until every row is done. Then the commit of the last
+    batch switches to the new ones. What is not given stays as it is, except that `chunk` left out means
     whole texts.
 
     Args:
@@ -65,7 +65,7 @@ def change_model(
 
     Raises:
         MigrationError: a change is under way already, or nothing would change.
-        ConfigurationError: an argument has no such value.
+        ConfigurationError: an argument has an invalid value.
     """
     load(conn)
     # A model is loaded, or fetched, before the write lock is taken.
@@ -108,7 +108,7 @@ def change_model(
         new = make_generation(source, embedder, columns, template, chunk, vss_table)
         new = replace(new, id=number, embedding=embedding.id, state="building")
         if (new.model_digest, new.fields, new.chunk) == (active.model_digest, active.fields, active.chunk):
-            raise MigrationError(f"{embedding.name} is embedded just so already, by {active.model_name}")
+            raise MigrationError(f"{embedding.name} is already embedded in this way, by {active.model_name}")
         if embedding.uses_columns and new.fields != active.fields:
             raise MigrationError(f"{embedding.name} has blob columns; with those only the model can change")
         now = record_generation(conn, new)
@@ -244,7 +244,7 @@ def rollback_model(conn: Connection, table: str) -> EmbeddingConfig:
                 ),
             )
         if not retired:
-            raise MigrationError(f"{embedding.name}: no earlier model's vectors are there to go back to")
+            raise MigrationError(f"{embedding.name}: no earlier model's vectors are left to go back to")
         make_active(conn, embedding, retired[-1], "rollback_model")
         enqueue_all(conn, embedding, BACKFILL_PRIORITY)
         _put_changed_first(conn, embedding, retired[-1], embedding.active)
@@ -266,7 +266,7 @@ def _put_changed_first(
 
 @in_its_thread
 def drop_retired(conn: Connection, table: str) -> EmbeddingConfig:
-    """Drop the vectors of models that searches do not use any more."""
+    """Drop the vectors of models that searches no longer use."""
     load(conn)
     with transaction(conn):
         embedding = load_embedding(conn, table)

@@ -127,7 +127,7 @@ def downgrade(conn: Connection, steps: Sequence[Step], to: str | None, *, dry_ru
     todo = list(reversed(steps[keep : len(done)]))
     for step in todo:
         if step.down is None:
-            raise MigrationError(f"step {step.name!r} has no way down")
+            raise MigrationError(f"step {step.name!r} has no down, so it cannot be undone")
     if not dry_run:
         for step in todo:
             with transaction(conn):

@@ -200,7 +200,7 @@ def _with_model(settings: Settings, model: Any) -> tuple[Settings, Embedder]:
     embedder = get_embedder("minilm" if model is None else model)
     if embedder.dim != settings.dim:
         raise ConfigurationError(
-            f"{embedder.name} gives {embedder.dim} dimensions, the index has {settings.dim}"
+            f"{embedder.name} returns {embedder.dim} dimensions, the index has {settings.dim}"
         )
     described = {"name": embedder.name, "config": embedder.config(), "digest": embedder.digest}
     return replace(settings, model=described), embedder

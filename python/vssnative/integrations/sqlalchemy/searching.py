@@ -35,7 +35,7 @@ class Found(Generic[_Mapped]):
     Attributes:
         object: the object, in the session.
         distance: smaller is nearer, see ``Result``.
-        result: all that ``vssnative.search`` tells of the row.
+        result: all that ``vssnative.search`` returns of the row.
     """
 
     object: _Mapped

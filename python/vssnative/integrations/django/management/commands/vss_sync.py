@@ -36,5 +36,5 @@ class Command(BaseCommand):
             )
         if done.dead:
             raise CommandError(
-                f"{done.dead:,} rows were given up; manage.py vss_status tells which embeddings"
+                f"{done.dead:,} rows were given up; manage.py vss_status shows which embeddings"
             )

@@ -1,4 +1,4 @@
-"""``manage.py vss_worker``: keep vectors in step, until it is told to stop."""
+"""``manage.py vss_worker``: keep vectors in step, until it is stopped."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from . import add_arguments, table_of
 
 
 class Command(BaseCommand):
-    help = "Embeds rows as they change, for ever. SIGINT and SIGTERM end it cleanly; several may run at once."
+    help = "Embeds rows as they change, until it is stopped. SIGINT and SIGTERM end it cleanly; several may run at once."
 
     def add_arguments(self, parser: Any) -> None:
         add_arguments(parser)
