@@ -84,7 +84,7 @@ def sample(rows: int, queries: int) -> list[tuple[str, str]]:
         chosen[text] = "sentence"
     pairs = [(kind, text) for text, kind in chosen.items()]
     if len(pairs) < wanted:
-        raise SystemExit(f"only {len(pairs)} texts are to be had, {wanted} were asked for")
+        raise SystemExit(f"only {len(pairs)} texts were found, {wanted} were asked for")
     chooser.shuffle(pairs)
     return pairs[:wanted]
 
