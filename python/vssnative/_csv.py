@@ -60,9 +60,7 @@ def read_csv(
     rows = []
     for number, cells in enumerate(lines, 1):
         if len(cells) != len(header):
-            raise ConfigurationError(
-                f"{file}, row {number}: it has another number of values than the first line"
-            )
+            raise ConfigurationError(f"{file}, row {number}: it has not as many values as the first line")
         rows.append(cells)
     columns = list(zip(*rows, strict=True))
     quotes_say = any(cell.text and not cell.quoted for column in (header, *columns) for cell in column)
