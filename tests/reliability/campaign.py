@@ -2,7 +2,7 @@
 
 ``VSSNATIVE_CAMPAIGN=1`` asks for the long form, ``VSSNATIVE_SEED`` fixes the random numbers of one run.
 What a test counted (statements, faults, kills) goes to the file that ``VSSNATIVE_COUNTS`` names, one JSON
-object a line; docs/reliability.md shows the sums.
+object a line; docs/measurements/reliability.md shows the sums.
 """
 
 from __future__ import annotations
