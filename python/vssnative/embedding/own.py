@@ -35,7 +35,7 @@ class OwnEmbedder:
     Args:
         documents, queries: functions from a list of texts to as many vectors.
         name: for people.
-        path: ``"module:attribute"`` from which the object can be had again, or None.
+        path: ``"module:attribute"`` from which the object can be imported again, or None.
         keep: remember one without a path for this process.
     """
 
