@@ -140,7 +140,7 @@ class Index(Column):
         """Remove the column's vectors of these rows; a row that is left without any vector is deleted.
 
         Args:
-            ids: as for `add`. Ids that are not there are passed over.
+            ids: as for `add`. Ids that are not there are ignored.
 
         Returns:
             How many vectors were removed.

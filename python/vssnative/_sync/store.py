@@ -25,7 +25,7 @@ class VectorStore(Protocol):
         ...
 
     def remove(self, field: Field, ids: Sequence[int]) -> None:
-        """Take the field's vectors of these rows (or passages) away; ids without one are passed over."""
+        """Take the field's vectors of these rows (or passages) away; ids without one are ignored."""
         ...
 
 

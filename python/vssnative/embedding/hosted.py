@@ -239,7 +239,7 @@ class HostedEmbedder:
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> HostedEmbedder:
-        """An equal embedder from what ``config()`` gave; the key comes from the environment, as ever."""
+        """An equal embedder from what ``config()`` returned; the key comes from the environment."""
         options = {
             key: config[key]
             for key in ("base_url", "dim", "query_prompt", "document_prompt")

@@ -66,7 +66,7 @@ class HubEmbedder(OnnxEmbedder):
             this machine.
         options: as for ``OnnxEmbedder``.
 
-    A model that was imported under this name (``vssnative model import``) is used where the hub's cannot be had.
+    A model that was imported under this name (``vssnative model import``) is used where the hub cannot be reached.
 
     Raises:
         ModelNotFoundError: if the model does not exist, or is not in the cache and the hub is out of reach.
@@ -122,7 +122,7 @@ class HubEmbedder(OnnxEmbedder):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> HubEmbedder:
-        """An equal embedder from what ``config()`` gave."""
+        """An equal embedder from what ``config()`` returned."""
         options = {key: value for key, value in config.items() if key not in ("kind", "repository")}
         return cls(config["repository"], recorded=True, **({"precision": "float32"} | options))
 
@@ -172,7 +172,7 @@ def fetch(
 
     Raises:
         ConfigurationError: if the repository's name is malformed.
-        ModelNotFoundError: if it cannot be had.
+        ModelNotFoundError: if it cannot be found or downloaded.
         MissingDependencyError: if huggingface_hub is not installed.
     """
     try:

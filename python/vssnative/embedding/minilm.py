@@ -25,7 +25,7 @@ def minilm_directory() -> Path:
     """The files of all-MiniLM-L6-v2, downloaded once if neither the package nor the cache has them.
 
     Raises:
-        ModelNotFoundError: if they cannot be had, or what the hub gave is another model; says what to do offline.
+        ModelNotFoundError: if they cannot be found or downloaded, or what the hub gave is another model; says what to do offline.
     """
     found = find_minilm()
     return Path((pull_minilm() if found is None else found).directory)

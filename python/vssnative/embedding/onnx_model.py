@@ -173,7 +173,7 @@ class OnnxEmbedder:
         """The default model, from wherever its files are at hand, else downloaded.
 
         Raises:
-            ModelNotFoundError: if they cannot be had.
+            ModelNotFoundError: if they cannot be found or downloaded.
         """
         options = {"name": "minilm", **options, "weights": "safetensors"}
         return cls(minilm_directory(), source={"kind": "minilm"}, **options)
@@ -289,7 +289,7 @@ class OnnxEmbedder:
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> OnnxEmbedder:
-        """An equal embedder from what ``config()`` gave."""
+        """An equal embedder from what ``config()`` returned."""
         # What was recorded, whatever this process's default is.
         options = {"precision": "float32"} | {key: config[key] for key in _OPTION_KEYS if key in config}
         if config.get("kind") == "minilm":

@@ -169,7 +169,7 @@ class StaticEmbedder:
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> StaticEmbedder:
-        """An equal embedder from what ``config()`` gave."""
+        """An equal embedder from what ``config()`` returned."""
         options = {key: config[key] for key in ("name", "dim", "modules") if key in config}
         if "repository" in config:
             return static_of_hub(config["repository"], revision=config.get("revision"), **options)
@@ -182,7 +182,7 @@ def static_of_hub(repository: str, *, revision: str | None = None, **options: An
     """A static model of the hub; ``config()`` records its commit.
 
     Raises:
-        ModelNotFoundError: if it cannot be had.
+        ModelNotFoundError: if it cannot be found or downloaded.
     """
     from .hub import fetch
 

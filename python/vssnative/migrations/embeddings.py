@@ -281,7 +281,7 @@ def make_generation(
     """A generation as asked for, with no numbers yet.
 
     Raises:
-        MigrationError, ConfigurationError: it cannot be.
+        MigrationError, ConfigurationError: it is not possible.
     """
     return Generation(
         0,

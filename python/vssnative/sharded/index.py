@@ -187,7 +187,7 @@ class ShardedIndex:
             options: as of the class.
 
         Raises:
-            ConfigurationError: an argument cannot be, or there is an index at `url` already.
+            ConfigurationError: an argument is invalid, or there is an index at `url` already.
         """
         if isinstance(shards, bool) or not isinstance(shards, int) or not 1 <= shards <= 65536:
             raise ConfigurationError(f"shards: expected 1 to 65536, got {shards!r}")
@@ -307,7 +307,7 @@ class ShardedIndex:
         return self._change("replace" if replace else "add", ids, matrix, columns, publish)
 
     def remove(self, ids: npt.ArrayLike, *, publish: bool = True) -> int:
-        """Remove rows and publish; ids that are not there are passed over. Returns the version."""
+        """Remove rows and publish; ids that are not there are ignored. Returns the version."""
         return self._change("remove", ids, None, None, publish)
 
     def publish(self) -> int:
@@ -400,7 +400,7 @@ class ShardedIndex:
         progress: Callable[[int], object] | None = None,
         actor_options: dict[str, Any] | None = None,
     ) -> EmbedReport:
-        """Embed texts and add their vectors, as one version at the end; rows that have not changed are passed over.
+        """Embed texts and add their vectors, as one version at the end; rows that have not changed are skipped.
 
         What was embedded is staged batch by batch, so a run that was stopped goes on where it was when called again.
 

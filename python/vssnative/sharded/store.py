@@ -52,7 +52,7 @@ class Store(Protocol):
         ...
 
     def remove(self, name: str) -> None:
-        """Remove a file; one that is not there is passed over."""
+        """Remove a file; one that is not there is ignored."""
         ...
 
     def age(self, name: str) -> float:
