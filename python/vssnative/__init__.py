@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ._connection import Connection as Connection
     from ._connection import Pool as Pool
+    from ._connection import SharedConnection as SharedConnection
     from ._connection import connect as connect
     from ._connection import loadable_path as loadable_path
     from ._index import Index as Index
@@ -72,7 +73,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "_loading": ("load",),
-    "_connection": ("Connection", "Pool", "connect", "loadable_path"),
+    "_connection": ("Connection", "Pool", "SharedConnection", "connect", "loadable_path"),
     "embedding": ("embed",),
     "errors": (
         "ConfigurationError",

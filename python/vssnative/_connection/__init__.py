@@ -12,6 +12,7 @@ to one of those.
     entry         what public functions that take a connection begin with
     drivers       what a connection belongs to, and what is wrapped round it
     statements    statements, transactions and errors, the same for every driver
+    shared        one connection for many threads, one call at a time
     pool          one connection for each thread, one writer at a time
     turns         the writers' queue
     cancellation  ending the work of another thread
@@ -28,7 +29,7 @@ from .loading import loadable_path
 from .opening import check_synchronous, connect, connect_to_read, load, load_by, prepare
 from .pool import Pool, is_in_memory, require_file
 from .protocol import Connection
-from .sqlite_errors import Explanation, is_busy, is_corrupt
+from .shared import SharedConnection
 from .statements import (
     create_function,
     driver_error,
@@ -47,6 +48,7 @@ __all__ = [
     "Connection",
     "Explanation",
     "Pool",
+    "SharedConnection",
     "check_cancelled",
     "check_synchronous",
     "connect",

@@ -17,8 +17,8 @@ from .failures import explained, told_opening
 from .files import file_of, has_journal, has_unread_log, why_unreadable
 from .loading import Way, load_into
 from .protocol import Connection
-from .sqlite_errors import is_busy
-from .statements import driver_error, execute
+from .shared import shared_class
+from .statements import driver_error, execute, is_busy
 
 _SYNCHRONOUS = ("OFF", "NORMAL", "FULL", "EXTRA")
 # Of a file, mapped; SQLite lowers it to the most that it was compiled for, 2 GiB mostly. Not where addresses are scarce,
@@ -109,7 +109,8 @@ def connect(
         wrongly.
         driver: the module to open it with, for example ``pysqlite3`` or ``apsw``; the standard ``sqlite3`` if
         None.
-        **kwargs: handed to the driver's own ``connect`` (for apsw: to ``apsw.Connection``).
+        **kwargs: handed to the driver's own ``connect`` (for apsw: to ``apsw.Connection``). With
+            ``check_same_thread=False`` the connection is a ``SharedConnection``, unless a `factory` is given.
 
     Raises:
         ConfigurationError: an argument has no such value.
@@ -134,6 +135,8 @@ def connect(
         open_it, errors = module.Connection, module.Error
     elif hasattr(module, "connect") and hasattr(module, "Connection"):
         open_it, errors = functools.partial(module.connect, timeout=timeout), module.Error
+        if not kwargs.get("check_same_thread", True):
+            kwargs.setdefault("factory", shared_class(module))
     else:
         raise ConnectionSetupError(
             f"driver must be a module such as sqlite3, pysqlite3 or apsw, not {module!r}"

@@ -94,6 +94,7 @@ class Pool:
                 options.setdefault("uri", True)
             options.setdefault("isolation_level", None)
             options["check_same_thread"] = False
+            options.setdefault("factory", (driver or sqlite3).Connection)  # not shared: one thread at a time
         elif path.startswith("file:") and driver is not None:
             flags = driver.SQLITE_OPEN_READWRITE | driver.SQLITE_OPEN_CREATE | driver.SQLITE_OPEN_URI
             options.setdefault("flags", flags)

@@ -63,7 +63,7 @@ def _execute(conn: Connection, sql: str, params: Parameters, text: type[str] | N
 def _run(
     raw: Raw, driver: Driver, sql: str, params: Parameters, text: type[str] | None
 ) -> list[tuple[Any, ...]]:
-    with _turn(raw):
+    with turn(raw):
         if driver.is_apsw:
             return _execute_apsw(raw, driver, sql, params)
         cursor = driver.connection_class.cursor(raw)
@@ -103,7 +103,7 @@ def in_transaction(conn: Connection) -> bool:
 
 def exclusive(conn: Connection) -> contextlib.AbstractContextManager[Any]:
     """A block in which no other thread uses the connection through this package."""
-    return _turn(resolve(conn)[0])
+    return turn(resolve(conn)[0])
 
 
 @contextlib.contextmanager
@@ -120,7 +120,7 @@ def transaction(
             long as the connection's busy timeout says, so that nothing later in the block fails for a lock.
     """
     raw = resolve(conn)[0]
-    with _turn(raw):
+    with turn(raw):
         nested = in_transaction(conn)
         writers = None if nested or mode == "DEFERRED" else _write_turns.get(id(raw))
         with contextlib.nullcontext() if writers is None else writers.taken(partial(_locked, conn)):
@@ -166,7 +166,7 @@ def _locked(conn: Connection, message: str) -> BaseException:
     return error(message)
 
 
-def _turn(conn: Raw) -> threading.RLock:
+def turn(conn: Raw) -> threading.RLock:
     """The lock of a driver's connection, for threads that share it. By its address: sqlite3's connections take no weak
     reference, and a lock that outlives its connection serves the next one there."""
     lock = _turns.get(id(conn))
