@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
+import decimal
 import inspect
 import json
 import sqlite3
 import time
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -229,10 +232,43 @@ def test_a_filter_takes_values_that_can_be_read_once(filtered: VssVectorStore) -
 
 
 def test_metadata_that_json_cannot_hold(filtered: VssVectorStore) -> None:
-    for value in (float("nan"), {1, 2}, b"x"):
-        with pytest.raises(vssnative.QueryError, match="expected what JSON can hold"):
+    for value in (float("nan"), np.float32("nan"), {1, 2}, b"x", [b"x"]):
+        with pytest.raises(vssnative.QueryError, match="metadata: 'a': expected what JSON can hold"):
+            filtered.add_texts(["x"], [{"b": 1, "a": value}], ids=["new"])
+    for value, instead in (
+        (datetime.date(2026, 12, 1), r"got date 2026-12-01; give value\.isoformat\(\)"),
+        (datetime.datetime(2026, 12, 1), r"value\.isoformat\(\)"),
+        (uuid.uuid4(), r"give str\(value\)"),
+        (decimal.Decimal(1), r"give float\(value\)"),
+    ):
+        with pytest.raises(vssnative.QueryError, match=instead):
             filtered.add_texts(["x"], [{"a": value}], ids=["new"])
+        for filter in (
+            {"a": value},
+            {"a": {"$gte": value}},
+            {"a": {"$in": [value]}},
+            {"a": {"$all": [value]}},
+        ):
+            with pytest.raises(vssnative.QueryError, match=instead):
+                filtered.similarity_search("x", filter=filter)
     assert filtered.get_by_ids(["new"]) == []
+
+
+def test_numbers_of_numpy_are_numbers(filtered: VssVectorStore) -> None:
+    about = {"whole": np.int64(3), "part": np.float32(0.5), "set": np.bool_(True), "list": [np.int8(1)]}
+    filtered.add_texts(["numbers"], [about], ids=["new"])
+    [document] = filtered.get_by_ids(["new"])
+    assert document.metadata == {"whole": 3, "part": 0.5, "set": True, "list": [1]}
+    for filter in (
+        {"whole": np.int64(3)},
+        {"whole": {"$lte": np.float64(3)}},
+        {"whole": {"$in": np.array([3, 4])}},
+        {"part": np.float32(0.5)},
+        {"set": np.bool_(True)},
+        {"list": {"$contains": np.int64(1)}},
+        {"list": {"$all": [np.int64(1)]}},
+    ):
+        assert [d.id for d in filtered.similarity_search("numbers", filter=filter)] == ["new"], filter
 
 
 def test_delete_by_filter(store: VssVectorStore) -> None:
@@ -240,6 +276,116 @@ def test_delete_by_filter(store: VssVectorStore) -> None:
     assert {d.metadata["kind"] for d in store.similarity_search("note", k=20)} == {"even"}
     with pytest.raises(ConfigurationError, match="either ids or filter"):
         store.delete(["a"], filter={})
+
+
+async def test_an_unknown_argument_is_refused(store: VssVectorStore) -> None:
+    """`where=` is what other stores call a filter: left out without a word, delete would take all texts."""
+    before = len(store.similarity_search("note", k=50))
+    vector = Words().embed_query("note")
+    calls: list[Any] = [
+        lambda **options: store.delete(**options),
+        lambda **options: store.add_texts(["x"], **options),
+        lambda **options: store.similarity_search("note", **options),
+        lambda **options: store.similarity_search_with_score("note", **options),
+        lambda **options: store.similarity_search_by_vector(vector, **options),
+        lambda **options: store.similarity_search_with_score_by_vector(vector, **options),
+        lambda **options: store.similarity_search_with_relevance_scores("note", **options),
+        lambda **options: store.max_marginal_relevance_search("note", **options),
+        lambda **options: store.max_marginal_relevance_search_by_vector(vector, **options),
+        lambda **options: store.as_retriever(search_kwargs=options).invoke("note"),
+    ]
+    for call in calls:
+        with pytest.raises(ConfigurationError, match="unknown argument 'where'; expected one of"):
+            call(where={"kind": "odd"})
+    awaited: list[Any] = [
+        lambda **options: store.adelete(**options),
+        lambda **options: store.aadd_texts(["x"], **options),
+        lambda **options: store.asimilarity_search("note", **options),
+        lambda **options: store.asimilarity_search_by_vector(vector, **options),
+        lambda **options: store.amax_marginal_relevance_search("note", **options),
+        lambda **options: store.as_retriever(search_kwargs=options).ainvoke("note"),
+    ]
+    for call in awaited:
+        with pytest.raises(ConfigurationError, match="unknown argument 'where'"):
+            await call(where={"kind": "odd"})
+    assert len(store.similarity_search("note", k=50)) == before == 20
+
+
+def test_a_text_is_no_list(store: VssVectorStore) -> None:
+    """A text is a sequence of its letters: they would be stored, or deleted, one by one."""
+    calls: list[Any] = [
+        lambda: store.add_texts("two words"),
+        lambda: store.add_texts(["a", "b"], ids="ab"),
+        lambda: store.delete("id1"),  # type: ignore[arg-type]
+        lambda: store.get_by_ids("id1"),
+    ]
+    for call in calls:
+        with pytest.raises(ConfigurationError, match="expected a list of texts, got '.*' alone"):
+            call()
+    others: list[Any] = [
+        lambda: store.add_texts(["a"], ids=[7]),  # type: ignore[list-item]
+        lambda: store.delete([7]),  # type: ignore[list-item]
+        lambda: store.get_by_ids([7]),  # type: ignore[list-item]
+        lambda: store.add_texts([None]),  # type: ignore[list-item]
+    ]
+    for call in others:
+        with pytest.raises(ConfigurationError, match=r"\[0\]: expected a text, got (7 \(int\)|NoneType)"):
+            call()
+    for k in (None, "3", 2.5):
+        with pytest.raises(vssnative.QueryError, match="expected a whole number of rows"):
+            store.similarity_search("note", k=k)  # type: ignore[arg-type]
+    assert len(store.similarity_search("note", k=np.int64(50))) == 20  # type: ignore[arg-type]
+    assert store.add_texts(["a", "b"], ids=[None, "b"])[1] == "b"
+
+
+async def test_vectors_that_are_there_already(tmp_path: Path) -> None:
+    model = Words()
+    with vssnative.Pool(tmp_path / "a.db") as pool:
+        store = VssVectorStore(pool, model)
+        pairs = [(text, model.embed_query(text)) for text in ("ponds", "birds")]
+        assert store.add_embeddings(pairs[:1], [{"n": 1}], ids=["a"]) == ["a"]
+        assert await store.aadd_embeddings(iter(pairs[1:]), ids=["b"]) == ["b"]
+        [(found, distance)] = store.similarity_search_with_score_by_vector(pairs[0][1], k=1)
+        assert (found.id, found.metadata, distance) == ("a", {"n": 1}, pytest.approx(0, abs=1e-6))
+        again = await store.asimilarity_search_with_score_by_vector(pairs[1][1], k=1, filter={"n": None})
+        assert [document.id for document, _ in again] == ["b"]
+        with pytest.raises(ConfigurationError, match="as many ids and metadatas as texts"):
+            store.add_embeddings(pairs, ids=["a"])
+        assert store.add_embeddings([]) == []
+
+
+def test_a_table_of_another_kind_is_refused(db: sqlite3.Connection) -> None:
+    db.execute("create table posts(id integer primary key, title text)")
+    store = VssVectorStore(db, Words(), table="posts")
+    for attempt in (
+        lambda: store.add_texts(["x"]),
+        lambda: store.similarity_search("x"),
+        lambda: store.delete(),
+        lambda: store.get_by_ids(["x"]),
+    ):
+        with pytest.raises(ConfigurationError, match="not a vector store's: expected columns id, key, text"):
+            attempt()
+    assert [row[0] for row in db.execute("select name from sqlite_master")] == ["posts"]
+
+
+def test_a_model_is_no_name(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="expected a model of LangChain's, got 'minilm'"):
+        VssVectorStore(tmp_path / "a.db", "minilm")  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="metric"):
+        VssVectorStore(tmp_path / "a.db", Words(), metric="nearness")
+    assert not (tmp_path / "a.db").exists()
+
+
+def test_a_store_that_is_empty_takes_other_dimensions(db: sqlite3.Connection) -> None:
+    VssVectorStore(db, VssEmbeddings("hash:32")).add_texts(["ponds"])
+    other = VssVectorStore(db, VssEmbeddings("hash:64"))
+    with pytest.raises(vssnative.DimensionError, match="holds vectors of 32 dimensions, and these have 64"):
+        other.add_texts(["birds"])
+    with pytest.raises(ConfigurationError, match="made by model hash:32"):
+        other.similarity_search("birds")
+    other.delete()
+    other.add_texts(["birds"], ids=["b"])
+    assert [document.id for document in other.similarity_search("birds")] == ["b"]
 
 
 @pytest.mark.parametrize("filter", [{}, {"$and": []}, {"$and": [{}, {}]}, {"$or": [{"kind": "odd"}, {}]}])

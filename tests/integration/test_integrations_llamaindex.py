@@ -275,6 +275,18 @@ async def test_empty_filters_delete_nothing(
     assert len(store.get_nodes()) == len(nodes) - 1
 
 
+async def test_an_unknown_argument_deletes_nothing(store: VssVectorStore, nodes: list[TextNode]) -> None:
+    with pytest.raises(vssnative.ConfigurationError, match="delete_nodes: unknown argument 'filter'"):
+        store.delete_nodes(filter=MetadataFilters(filters=[]))
+    with pytest.raises(vssnative.ConfigurationError, match="unknown argument 'filter'"):
+        await store.adelete_nodes(filter=MetadataFilters(filters=[]))
+    with pytest.raises(vssnative.ConfigurationError, match="expected a list of texts, got '.*' alone"):
+        store.delete_nodes(nodes[0].node_id)  # type: ignore[arg-type]
+    with pytest.raises(vssnative.ConfigurationError, match="query: unknown argument 'mmr_treshold'"):
+        store.query(VectorStoreQuery(query_embedding=nodes[0].get_embedding(), mode="mmr"), mmr_treshold=1)  # type: ignore[arg-type]
+    assert len(store.get_nodes()) == len(nodes)
+
+
 def test_words_and_both(store: VssVectorStore, nodes: list[TextNode]) -> None:
     def ask(mode: VectorStoreQueryMode, **options: Any) -> Any:
         query = VectorStoreQuery(
@@ -302,6 +314,11 @@ def test_what_is_refused(store: VssVectorStore) -> None:
         (VectorStoreQuery(mode=VectorStoreQueryMode.SVM, query_embedding=[1.0] * DIM), "got svm"),
         (VectorStoreQuery(), "needs query_embedding"),
         (VectorStoreQuery(mode=VectorStoreQueryMode.SPARSE), "needs query_str"),
+        # Modes are texts, too, as LlamaIndex does not turn them into its own.
+        (VectorStoreQuery(mode="svm", query_embedding=[1.0] * DIM), "got svm"),  # type: ignore[arg-type]
+        (VectorStoreQuery(mode="nearest", query_embedding=[1.0] * DIM), "got nearest"),  # type: ignore[arg-type]
+        (VectorStoreQuery(mode="hybrid", query_embedding=[1.0] * DIM), "mode hybrid needs query_str"),  # type: ignore[arg-type]
+        (VectorStoreQuery(mode="text_search"), "mode text_search needs query_str"),  # type: ignore[arg-type]
     ):
         with pytest.raises(vssnative.QueryError, match=message):
             store.query(query)

@@ -8,7 +8,8 @@ this package, ``vss_model_<table>``, which records the model that made the vecto
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import operator
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,15 +17,18 @@ import numpy.typing as npt
 
 from .._connection import Connection, create_function, execute
 from .._index import Index, are_found
+from .._index.checks import checked_metric
 from .._search.full_text import any_of_terms, terms_of
 from .._search.trigrams import is_trigram, parts_of, spellings_of, weight_of
 from .._sql import quote_identifier, quote_text
 from ..embedding.precision import comparable
 from ..embedding.protocol import Embedder
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, DimensionError, QueryError
 from ._metadata import EVERY, LOWER, Condition, to_json
 
 Vectors = npt.NDArray[np.float32]
+
+_COLUMNS = frozenset(("id", "key", "text", "metadata"))
 
 
 class Row(NamedTuple):
@@ -46,6 +50,9 @@ class Documents:
         tokenizer: of a new FTS5 table, as FTS5 writes it; None for its own choice.
         indexed: a key of the metadata that has an index.
         model: what makes the vectors, where that is a model of this package.
+
+    Raises:
+        ConfigurationError: there is no such metric. From every method: `table` is a table of another kind.
     """
 
     def __init__(
@@ -59,7 +66,7 @@ class Documents:
         model: Embedder | None = None,
     ) -> None:
         self.table = table
-        self._metric = metric
+        self._metric = None if metric is None else checked_metric(metric)
         self._has_words = words
         self._tokenizer = tokenizer
         self._indexed = indexed
@@ -86,6 +93,8 @@ class Documents:
             ConfigurationError: the table has another metric, or vectors of another model.
         """
         self._make(conn)
+        self._forget_empty(conn, matrix.shape[1])
+        self._check_dimensions(self.index(conn), matrix.shape[1])
         self._record_model(conn)
         places: dict[int, int] = {}  # row number to its last place
         for place, (key, text, metadata) in enumerate(zip(keys, texts, metadatas, strict=True)):
@@ -125,8 +134,10 @@ class Documents:
 
         Raises:
             ConfigurationError: the table has another metric, or vectors of another model.
+            DimensionError: the vector has another length than those of the table.
+            QueryError: `k` is not a whole number.
         """
-        if not self._is_there(conn) or k < 1:
+        if not self._is_there(conn) or whole_number(k) < 1:
             return []
         where, params = None, ()  # type: tuple[str | None, tuple[Any, ...]]
         if condition != EVERY:
@@ -136,9 +147,9 @@ class Documents:
         if index.dim is None or not len(index):
             return []
         self._check_model(conn)
-        found, distances = index.search(
-            np.asarray(vector, np.float32), k, where=where, params=params, recall=recall
-        )
+        query = np.asarray(vector, np.float32)
+        self._check_dimensions(index, query.shape[-1] if query.ndim else 0)
+        found, distances = index.search(query, k, where=where, params=params, recall=recall)
         there = are_found(found, distances)
         rows = self._by_number(conn, found[there].tolist())
         return [
@@ -151,7 +162,7 @@ class Documents:
         self, conn: Connection, query: str, k: int, condition: Condition = EVERY
     ) -> list[tuple[Row, float]]:
         """The k texts that hold any of the words, best first, with BM25 as SQLite counts it: smaller is better."""
-        if not self._is_there(conn) or k < 1:
+        if not self._is_there(conn) or whole_number(k) < 1:
             return []
         self._prepare(conn, condition)
         sql = "select sql from sqlite_master where name = ? collate nocase"
@@ -200,6 +211,19 @@ class Documents:
             metric = "cosine"
         return Index(conn, self._vectors, metric=metric)
 
+    def _check_dimensions(self, index: Index, dim: int) -> None:
+        if index.dim not in (None, dim):
+            raise DimensionError(
+                f"table {self.table!r} holds vectors of {index.dim} dimensions, and these have {dim}: they are of another model."
+                " Give the model that the texts were added with, or another table."
+            )
+
+    def _forget_empty(self, conn: Connection, dim: int) -> None:
+        """Drop a table of vectors that has none left and is of other dimensions: the next model makes its own."""
+        index = self.index(conn)
+        if index.dim not in (None, dim) and not len(index):
+            execute(conn, f"drop table {quote_identifier(self._vectors)}")
+
     def _check_model(self, conn: Connection) -> bool:
         """Refuse vectors of another model than that of the stored ones; whether a model is recorded."""
         if self._model is None or not self._has(conn, f"vss_model_{self.table}"):
@@ -235,8 +259,14 @@ class Documents:
         return bool(execute(conn, "select 1 from sqlite_master where name = ? collate nocase", (name,)))
 
     def _is_there(self, conn: Connection) -> bool:
-        sql = "select 1 from sqlite_master where type = 'table' and name = ? collate nocase"
-        return bool(execute(conn, sql, (self.table,)))
+        columns = [row[0] for row in execute(conn, "select name from pragma_table_info(?)", (self.table,))]
+        if columns and not _COLUMNS <= {column.lower() for column in columns}:
+            raise ConfigurationError(
+                f"table {self.table!r} exists and is not a vector store's: expected columns id, key, text, metadata, got"
+                f" {', '.join(columns)}. Give the store another table name; tables of your own get embeddings by"
+                " vssnative.add_embeddings."
+            )
+        return bool(columns)
 
     def _prepare(self, conn: Connection, condition: Condition) -> None:
         if LOWER in condition.sql:
@@ -273,8 +303,50 @@ class Documents:
         execute(conn, f"insert into {words}({words}) values ('rebuild')")
 
 
+def refuse_unknown(function: str, options: Mapping[str, Any], *known: str) -> None:
+    """Refuse keyword arguments that nobody reads: under another name a filter would be left out without a word.
+
+    Raises:
+        ConfigurationError: there is one.
+    """
+    for name in options:
+        raise ConfigurationError(f"{function}: unknown argument {name!r}; expected one of {', '.join(known)}")
+
+
+def checked_keys(keys: Any) -> list[str]:
+    """Ids as a list.
+
+    Raises:
+        ConfigurationError: a single text, whose letters would be taken for ids, or an id that is not a text.
+    """
+    if isinstance(keys, (str, bytes)):
+        raise ConfigurationError(f"ids: expected a list of texts, got {keys!r} alone")
+    checked = list(keys)
+    for place, key in enumerate(checked):
+        if not isinstance(key, str):
+            raise ConfigurationError(f"ids[{place}]: expected a text, got {key!r} ({type(key).__name__})")
+    return checked
+
+
+def whole_number(k: Any) -> int:
+    """A number of rows.
+
+    Raises:
+        QueryError: it is not a whole number.
+    """
+    try:
+        return operator.index(k)
+    except TypeError:
+        raise QueryError(f"k: expected a whole number of rows, got {k!r}") from None
+
+
 def with_key(keys: Sequence[str]) -> Condition:
-    """The texts of these ids."""
+    """The texts of these ids.
+
+    Raises:
+        ConfigurationError: they are not a list of texts.
+    """
+    keys = checked_keys(keys)
     return Condition("key in (select value from json_each(?))", (json.dumps(list(keys)),))
 
 

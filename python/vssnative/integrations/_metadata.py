@@ -7,10 +7,15 @@ Errors name the `operator` as the caller's world calls it.
 
 from __future__ import annotations
 
+import datetime
+import decimal
 import json
 import re
+import uuid
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from ..errors import QueryError
 
@@ -59,8 +64,13 @@ def is_null(name: str) -> Condition:
     return Condition(f"coalesce({kind}, 'null') = 'null'", params)
 
 
-def equal(name: str, value: Any, *, true_is_one: bool = False) -> Condition:
-    """The value equals `value`: of the same kind (text, number, true or false, list, object); None is null or missing."""
+def equal(name: str, value: Any) -> Condition:
+    """The value equals `value`: of the same kind (text, number, list, object); None is null or missing.
+
+    Raises:
+        QueryError: `value` is nothing that JSON can hold.
+    """
+    value = plain(name, value)
     if value is None:
         return is_null(name)
     kind, kind_params = _type_of(name)
@@ -85,6 +95,7 @@ def compared(
     Raises:
         QueryError: `value` is neither.
     """
+    value = plain(name, value)
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise _unexpected(name, operator, "a number or a text", value)
     assert comparison in _COMPARISONS
@@ -100,15 +111,20 @@ def is_in(name: str, values: Any, operator: str, *, true_is_one: bool = False) -
     Raises:
         QueryError: they are no list.
     """
-    plain, others = _by_types(list_of(name, values, operator), true_is_one)
-    conditions = [equal(name, value) for value in others]
-    for types, some in plain.items():
-        kind, kind_params = _type_of(name)
-        item, item_params = _value_of(name)
-        among = "(select value from json_each(?))"
-        conditions.append(
-            Condition(
-                f"({_kinds(kind, types)} and {item} in {among})", (*kind_params, *item_params, to_json(some))
+    values = [plain(name, value) for value in _list(name, "in", values)]
+    single = [value for value in values if isinstance(value, (str, int, float))]
+    conditions = [equal(name, value) for value in values if not isinstance(value, (str, int, float))]
+    for kind in (str, (int, float)):
+        some = [value for value in single if isinstance(value, kind)]
+        if some:
+            type_sql, type_params = _type_of(name)
+            item, item_params = _value_of(name)
+            among = "(select value from json_each(?))"
+            conditions.append(
+                Condition(
+                    f"({_kinds(type_sql, some[0])} and {item} in {among})",
+                    (*type_params, *item_params, to_json(some)),
+                )
             )
         )
     return any_of(conditions)
@@ -133,8 +149,9 @@ def contains(name: str, value: Any, operator: str, *, true_is_one: bool = False)
     return any_of([in_list, has_part(name, value, operator)]) if isinstance(value, str) else in_list
 
 
-def has_item(name: str, values: Sequence[Any], *, true_is_one: bool = False) -> Condition:
-    """A list of which one of `values` is an item: of the same kind (text, number, true or false, list, object, None)."""
+def has_item(name: str, values: Sequence[Any]) -> Condition:
+    """A list of which one of `values` is an item: of the same kind (text, number, list, object, None)."""
+    values = [plain(name, value) for value in values]
     kind, kind_params = _type_of(name)
     each, each_params = _items_of(name)
     plain, others = _by_types(values, true_is_one)
@@ -185,15 +202,62 @@ def is_empty(name: str) -> Condition:
 
 
 def to_json(value: Any) -> str:
-    """As metadata is stored: SQLite reads no NaN, and compares keys as they are written.
+    """As metadata is stored: SQLite reads no NaN, and compares keys as they are written. Numbers of numpy are numbers.
 
     Raises:
         QueryError: no JSON: NaN, infinity, a value of another kind.
     """
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return json.dumps(
+            value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_number_of_numpy
+        )
     except (TypeError, ValueError) as error:
-        raise QueryError(f"metadata: expected what JSON can hold, got {str(value)[:80]}: {error}") from None
+        raise QueryError(f"metadata: {_refusal(value, error)}") from None
+
+
+def plain(name: str, value: Any) -> Any:
+    """A value of a filter, as JSON knows it.
+
+    Raises:
+        QueryError: JSON has none of its kind.
+    """
+    value = value.item() if isinstance(value, np.generic) else value
+    if value is None or isinstance(value, (str, int, float, list, tuple, dict)):
+        return value
+    raise QueryError(f"filter on {name!r}: {_expectation(value)}")
+
+
+def _number_of_numpy(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(_expectation(value))
+
+
+def _refusal(value: Any, error: Exception) -> str:
+    """Which entry of metadata is no JSON, and why."""
+    for name, one in value.items() if isinstance(value, dict) else ():
+        try:
+            json.dumps({name: one}, allow_nan=False, default=_number_of_numpy)
+        except (TypeError, ValueError) as cause:
+            why = str(cause) if isinstance(cause, TypeError) else f"expected what JSON can hold, got {one!r}"
+            return f"{name!r}: {why}"
+    return f"expected what JSON can hold, got {str(value)[:80]}: {error}"
+
+
+def _expectation(value: Any) -> str:
+    hint = next((text for kinds, text in _INSTEAD if isinstance(value, kinds)), "")
+    return (
+        "expected what JSON can hold (text, number, True, False, None, list, dict), got"
+        f" {type(value).__name__} {str(value)[:80]}{hint}"
+    )
+
+
+_INSTEAD: tuple[tuple[Any, str], ...] = (
+    ((datetime.date, datetime.time), "; give value.isoformat(), which sorts by time, or a number"),
+    ((uuid.UUID,), "; give str(value)"),
+    ((decimal.Decimal,), "; give float(value) or str(value)"),
+    ((set, frozenset), "; give sorted(value)"),
+)
 
 
 def _joined(conditions: Sequence[Condition], word: str, otherwise: Condition) -> Condition:

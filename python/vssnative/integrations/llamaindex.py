@@ -20,7 +20,7 @@ from .._extras import need
 from ..errors import QueryError
 from . import _metadata as metadata
 from ._access import Access
-from ._documents import Documents, Row, with_key
+from ._documents import Documents, Row, refuse_unknown, with_key
 from ._metadata import EVERY, Condition
 
 need("llama_index.core", "llamaindex", "stores for LlamaIndex")
@@ -44,6 +44,7 @@ _REF_DOC_ID = "ref_doc_id"
 _DEPTH = 50  # of each ranking that is fused, and of what diverse results are chosen from
 _CONSTANT = 60  # of reciprocal rank fusion
 _TEXT_MODES = (VectorStoreQueryMode.TEXT_SEARCH, VectorStoreQueryMode.SPARSE)
+_OPTIONS = ("mmr_threshold", "mmr_prefetch_k")
 _HYBRID_MODES = (VectorStoreQueryMode.HYBRID, VectorStoreQueryMode.SEMANTIC_HYBRID)
 
 
@@ -137,20 +138,23 @@ class VssVectorStore(BasePydanticVectorStore):
         await self._access.acall(lambda conn: self._documents.delete(conn, condition), write=True)
 
     def delete_nodes(
-        self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, **_: Any
+        self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, **unknown: Any
     ) -> None:
         """Delete nodes by their ids, filters, or both together; all of them where both are None.
 
         Raises:
+            ConfigurationError: ids that are not a list of texts, or any other argument.
             QueryError: filters that have no meaning; without ids, filters that are empty.
         """
+        refuse_unknown("delete_nodes", unknown, "node_ids", "filters")
         condition = _to_delete(node_ids, filters)
         self._access.call(lambda conn: self._documents.delete(conn, condition), write=True)
 
     async def adelete_nodes(
-        self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, **_: Any
+        self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, **unknown: Any
     ) -> None:
         """As ``delete_nodes``."""
+        refuse_unknown("delete_nodes", unknown, "node_ids", "filters")
         condition = _to_delete(node_ids, filters)
         await self._access.acall(lambda conn: self._documents.delete(conn, condition), write=True)
 
@@ -190,6 +194,7 @@ class VssVectorStore(BasePydanticVectorStore):
 
         Raises:
             QueryError: another mode; no embedding or text where the mode needs one; a filter that has no meaning.
+            ConfigurationError: another option.
         """
         return self._access.call(self._answering(query, options))
 
@@ -200,9 +205,12 @@ class VssVectorStore(BasePydanticVectorStore):
     def _answering(
         self, query: VectorStoreQuery, options: dict[str, Any]
     ) -> Callable[[Connection], VectorStoreQueryResult]:
+        refuse_unknown(
+            "query", {name: one for name, one in options.items() if name not in _OPTIONS}, *_OPTIONS
+        )
         # VectorStoreIndex gives an empty list where it wants all.
         condition = _condition(query.node_ids or None, query.doc_ids or None, query.filters)
-        mode = query.mode
+        mode = _mode_of(query)
         if mode in _TEXT_MODES:
             words = _words_of(query)
             k = query.sparse_top_k or query.similarity_top_k
@@ -210,7 +218,7 @@ class VssVectorStore(BasePydanticVectorStore):
                 [(row, -rank) for row, rank in self._documents.by_words(conn, words, k, condition)]
             )
         if query.query_embedding is None:
-            raise QueryError(f"query: mode {mode.value} needs query_embedding")
+            raise QueryError(f"query: mode {mode.value} needs query_embedding, the vector of the text")
         vector = query.query_embedding
         if mode == VectorStoreQueryMode.DEFAULT:
             return lambda conn: _result(self._near(conn, vector, query.similarity_top_k, condition))
@@ -219,9 +227,7 @@ class VssVectorStore(BasePydanticVectorStore):
             return lambda conn: _result(self._both(conn, query, vector, words, condition))
         if mode == VectorStoreQueryMode.MMR:
             return lambda conn: self._diverse(conn, query, vector, options, condition)
-        raise QueryError(
-            f"query: expected mode default, text_search, sparse, hybrid, semantic_hybrid or mmr, got {mode.value}"
-        )
+        raise _no_such_mode(mode.value)
 
     def _near(
         self, conn: Connection, vector: list[float], k: int, condition: Condition
@@ -300,9 +306,23 @@ def _similarity(distance: float, metric: str) -> float:
     return -distance if metric == "inner_product" else 1.0 / (1.0 + distance)
 
 
+def _mode_of(query: VectorStoreQuery) -> VectorStoreQueryMode:
+    """As LlamaIndex names it: ``VectorStoreQuery`` takes texts, too."""
+    try:
+        return VectorStoreQueryMode(query.mode)
+    except ValueError:
+        raise _no_such_mode(str(query.mode)) from None
+
+
+def _no_such_mode(name: str) -> QueryError:
+    return QueryError(
+        f"query: expected mode default, text_search, sparse, hybrid, semantic_hybrid or mmr, got {name}"
+    )
+
+
 def _words_of(query: VectorStoreQuery) -> str:
     if query.query_str is None:
-        raise QueryError(f"query: mode {query.mode.value} needs query_str")
+        raise QueryError(f"query: mode {_mode_of(query).value} needs query_str")
     return query.query_str
 
 

@@ -80,6 +80,7 @@ def _is_in(name: str, values: Any, operator: str = "$in") -> Condition:
 
 
 def _contains(name: str, value: Any) -> Condition:
+    value = metadata.plain(name, value)
     if not isinstance(value, (str, int, float)):
         raise QueryError(
             f"filter on {name!r}: $contains expects a text or a number, got {type(value).__name__}; $all and $in take lists"

@@ -16,7 +16,7 @@ from langchain_core.vectorstores.utils import maximal_marginal_relevance
 from ..._connection import Connection, Pool
 from ...errors import ConfigurationError, QueryError
 from .._access import Access
-from .._documents import Documents, Row, with_key
+from .._documents import Documents, Row, checked_keys, refuse_unknown, whole_number, with_key
 from .._metadata import EVERY
 from .embeddings import VssEmbeddings
 from .filters import condition_of
@@ -39,6 +39,10 @@ class VssVectorStore(VectorStore):
         table: the table of texts, made where it does not exist; vectors are in ``vss_<table>``.
         metric: ``"cosine"`` (default), ``"l2"`` or ``"inner_product"``, for a new table; None takes that of the table.
         recall: share of the true neighbours wanted, 1.0 for exact; None for the default.
+
+    Raises:
+        ConfigurationError: `embedding` is not a model, or there is no such metric. From the methods: an argument that they do
+            not know, which would otherwise be left out without a word.
     """
 
     def __init__(
@@ -50,10 +54,14 @@ class VssVectorStore(VectorStore):
         *,
         recall: float | None = None,
     ) -> None:
-        self._access = Access(source)
+        if embedding is not None and not hasattr(embedding, "embed_query"):
+            raise ConfigurationError(
+                f"embedding: expected a model of LangChain's, got {embedding!r}; VssEmbeddings(...) makes one of a name"
+            )
         self._embedding = VssEmbeddings() if embedding is None else embedding
         model = self._embedding.embedder if isinstance(self._embedding, VssEmbeddings) else None
         self._documents = Documents(table, metric, model=model)
+        self._access = Access(source)
         self._recall = recall
 
     @property
@@ -71,16 +79,23 @@ class VssVectorStore(VectorStore):
         metadatas: list[dict[str, Any]] | None = None,
         *,
         ids: Sequence[str | None] | None = None,
-        **_: Any,
+        batch_size: int | None = None,
+        **unknown: Any,
     ) -> list[str]:
         """Embed and store texts, in one transaction; an id that is there already is replaced. Returns the ids.
 
+        Args:
+            ids: texts; for None, or where one is None or empty, a random UUID.
+            batch_size: as LangChain's ``index`` gives it; without effect, as the model chooses its batches.
+
         Raises:
-            ConfigurationError: `metadatas` or `ids` are not as many as the texts; the table has another metric, or vectors
-                of another model.
+            ConfigurationError: `metadatas` or `ids` are not as many as the texts; a text or an id is not a text; the table has
+                another metric, or vectors of another model.
+            DimensionError: vectors of another length than those of the table.
             QueryError: metadata that JSON cannot hold.
         """
-        rows = list(texts)
+        refuse_unknown("add_texts", unknown, "metadatas", "ids", "batch_size")
+        rows = _checked_texts(texts)
         keys, about = _checked(rows, metadatas, ids)
         if rows:
             vectors = self._embedding.embed_documents(rows)
@@ -93,13 +108,44 @@ class VssVectorStore(VectorStore):
         metadatas: list[dict[str, Any]] | None = None,
         *,
         ids: Sequence[str | None] | None = None,
-        **_: Any,
+        batch_size: int | None = None,
+        **unknown: Any,
     ) -> list[str]:
         """As ``add_texts``."""
-        rows = list(texts)
+        refuse_unknown("add_texts", unknown, "metadatas", "ids", "batch_size")
+        rows = _checked_texts(texts)
         keys, about = _checked(rows, metadatas, ids)
         if rows:
             vectors = await self._embedding.aembed_documents(rows)
+            await self._access.acall(self._adding(keys, rows, about, vectors), write=True)
+        return keys
+
+    def add_embeddings(
+        self,
+        text_embeddings: Iterable[tuple[str, Sequence[float]]],
+        metadatas: list[dict[str, Any]] | None = None,
+        *,
+        ids: Sequence[str | None] | None = None,
+    ) -> list[str]:
+        """Store texts with vectors that are there already: pairs of a text and its vector, made by the store's model.
+
+        In all else as ``add_texts``.
+        """
+        rows, keys, about, vectors = _checked_pairs(text_embeddings, metadatas, ids)
+        if rows:
+            self._access.call(self._adding(keys, rows, about, vectors), write=True)
+        return keys
+
+    async def aadd_embeddings(
+        self,
+        text_embeddings: Iterable[tuple[str, Sequence[float]]],
+        metadatas: list[dict[str, Any]] | None = None,
+        *,
+        ids: Sequence[str | None] | None = None,
+    ) -> list[str]:
+        """As ``add_embeddings``."""
+        rows, keys, about, vectors = _checked_pairs(text_embeddings, metadatas, ids)
+        if rows:
             await self._access.acall(self._adding(keys, rows, about, vectors), write=True)
         return keys
 
@@ -109,18 +155,20 @@ class VssVectorStore(VectorStore):
         matrix = np.asarray(vectors, dtype=np.float32)
         return lambda conn: self._documents.add(conn, keys, rows, about, matrix)
 
-    def delete(self, ids: list[str] | None = None, *, filter: _Filter = None, **_: Any) -> bool:
+    def delete(self, ids: list[str] | None = None, *, filter: _Filter = None, **unknown: Any) -> bool:
         """Delete texts by their ids or a filter, all of them if both are None. Ids that are not there are passed over.
 
         Raises:
-            ConfigurationError: both ids and a filter.
+            ConfigurationError: both ids and a filter, ids that are not a list of texts, or any other argument (``where=``).
             QueryError: a filter that has no meaning, or is empty.
         """
+        refuse_unknown("delete", unknown, "ids", "filter")
         self._access.call(self._deleting(ids, filter), write=True)
         return True
 
-    async def adelete(self, ids: list[str] | None = None, *, filter: _Filter = None, **_: Any) -> bool:
+    async def adelete(self, ids: list[str] | None = None, *, filter: _Filter = None, **unknown: Any) -> bool:
         """As ``delete``."""
+        refuse_unknown("delete", unknown, "ids", "filter")
         await self._access.acall(self._deleting(ids, filter), write=True)
         return True
 
@@ -158,7 +206,7 @@ class VssVectorStore(VectorStore):
         return [document for document, _ in found]
 
     def similarity_search_with_score(
-        self, query: str, k: int = 4, filter: _Filter = None, **_: Any
+        self, query: str, k: int = 4, filter: _Filter = None, **unknown: Any
     ) -> list[tuple[Document, float]]:
         """The k nearest texts with their distances, smaller is nearer.
 
@@ -169,27 +217,46 @@ class VssVectorStore(VectorStore):
 
         Raises:
             QueryError: a filter that has no meaning.
+            ConfigurationError: any other argument (``where=``).
         """
+        refuse_unknown("similarity_search", unknown, "k", "filter")
         return self._access.call(self._searching(self._embedding.embed_query(query), k, filter))
 
     async def asimilarity_search_with_score(
-        self, query: str, k: int = 4, filter: _Filter = None, **_: Any
+        self, query: str, k: int = 4, filter: _Filter = None, **unknown: Any
     ) -> list[tuple[Document, float]]:
         """As ``similarity_search_with_score``."""
+        refuse_unknown("similarity_search", unknown, "k", "filter")
         vector = await self._embedding.aembed_query(query)
         return await self._access.acall(self._searching(vector, k, filter))
 
     def similarity_search_by_vector(
-        self, embedding: list[float], k: int = 4, filter: _Filter = None, **_: Any
+        self, embedding: list[float], k: int = 4, filter: _Filter = None, **options: Any
     ) -> list[Document]:
         """The k texts nearest to a vector."""
-        return [document for document, _ in self._access.call(self._searching(embedding, k, filter))]
+        found = self.similarity_search_with_score_by_vector(embedding, k, filter, **options)
+        return [document for document, _ in found]
 
     async def asimilarity_search_by_vector(
-        self, embedding: list[float], k: int = 4, filter: _Filter = None, **_: Any
+        self, embedding: list[float], k: int = 4, filter: _Filter = None, **options: Any
     ) -> list[Document]:
         """As ``similarity_search_by_vector``."""
-        return [document for document, _ in await self._access.acall(self._searching(embedding, k, filter))]
+        found = await self.asimilarity_search_with_score_by_vector(embedding, k, filter, **options)
+        return [document for document, _ in found]
+
+    def similarity_search_with_score_by_vector(
+        self, embedding: list[float], k: int = 4, filter: _Filter = None, **unknown: Any
+    ) -> list[tuple[Document, float]]:
+        """The k texts nearest to a vector, with their distances, smaller is nearer."""
+        refuse_unknown("similarity_search_by_vector", unknown, "k", "filter")
+        return self._access.call(self._searching(embedding, k, filter))
+
+    async def asimilarity_search_with_score_by_vector(
+        self, embedding: list[float], k: int = 4, filter: _Filter = None, **unknown: Any
+    ) -> list[tuple[Document, float]]:
+        """As ``similarity_search_with_score_by_vector``."""
+        refuse_unknown("similarity_search_by_vector", unknown, "k", "filter")
+        return await self._access.acall(self._searching(embedding, k, filter))
 
     def _searching(
         self, vector: Sequence[float], k: int, filter: _Filter
@@ -209,7 +276,7 @@ class VssVectorStore(VectorStore):
         fetch_k: int = 20,
         lambda_mult: float = 0.5,
         filter: _Filter = None,
-        **_: Any,
+        **options: Any,
     ) -> list[Document]:
         """k of the `fetch_k` nearest texts, near to the query and unlike each other.
 
@@ -218,7 +285,9 @@ class VssVectorStore(VectorStore):
             filter: as for ``similarity_search_with_score``.
         """
         vector = self._embedding.embed_query(query)
-        return self._access.call(self._diversifying(vector, k, fetch_k, lambda_mult, filter))
+        return self.max_marginal_relevance_search_by_vector(
+            vector, k, fetch_k, lambda_mult, filter, **options
+        )
 
     async def amax_marginal_relevance_search(
         self,
@@ -227,11 +296,13 @@ class VssVectorStore(VectorStore):
         fetch_k: int = 20,
         lambda_mult: float = 0.5,
         filter: _Filter = None,
-        **_: Any,
+        **options: Any,
     ) -> list[Document]:
         """As ``max_marginal_relevance_search``."""
         vector = await self._embedding.aembed_query(query)
-        return await self._access.acall(self._diversifying(vector, k, fetch_k, lambda_mult, filter))
+        return await self.amax_marginal_relevance_search_by_vector(
+            vector, k, fetch_k, lambda_mult, filter, **options
+        )
 
     def max_marginal_relevance_search_by_vector(
         self,
@@ -240,9 +311,10 @@ class VssVectorStore(VectorStore):
         fetch_k: int = 20,
         lambda_mult: float = 0.5,
         filter: _Filter = None,
-        **_: Any,
+        **unknown: Any,
     ) -> list[Document]:
         """As ``max_marginal_relevance_search``, for a vector."""
+        refuse_unknown("max_marginal_relevance_search", unknown, "k", "fetch_k", "lambda_mult", "filter")
         return self._access.call(self._diversifying(embedding, k, fetch_k, lambda_mult, filter))
 
     async def amax_marginal_relevance_search_by_vector(
@@ -252,9 +324,10 @@ class VssVectorStore(VectorStore):
         fetch_k: int = 20,
         lambda_mult: float = 0.5,
         filter: _Filter = None,
-        **_: Any,
+        **unknown: Any,
     ) -> list[Document]:
         """As ``max_marginal_relevance_search_by_vector``."""
+        refuse_unknown("max_marginal_relevance_search", unknown, "k", "fetch_k", "lambda_mult", "filter")
         return await self._access.acall(self._diversifying(embedding, k, fetch_k, lambda_mult, filter))
 
     def _diversifying(
@@ -263,7 +336,8 @@ class VssVectorStore(VectorStore):
         condition = condition_of(filter)
 
         def search(conn: Connection) -> list[Document]:
-            found = self._documents.nearest(conn, vector, max(k, fetch_k), condition, self._recall)
+            most = max(whole_number(k), whole_number(fetch_k))
+            found = self._documents.nearest(conn, vector, most, condition, self._recall)
             rows = [row for row, _ in found]
             if not rows or k < 1:
                 return []
@@ -333,7 +407,7 @@ def _chosen(path: Any, source: Any, conn: Any) -> Any:
 def _checked(
     rows: list[str], metadatas: Sequence[dict[str, Any]] | None, ids: Sequence[str | None] | None
 ) -> tuple[list[str], list[dict[str, Any]]]:
-    keys = [str(uuid.uuid4()) for _ in rows] if ids is None else [key or str(uuid.uuid4()) for key in ids]
+    keys = [str(uuid.uuid4()) for _ in rows] if ids is None else _named(ids)
     about = [{} for _ in rows] if metadatas is None else [metadata or {} for metadata in metadatas]
     if not len(rows) == len(keys) == len(about):
         raise ConfigurationError(
@@ -341,6 +415,33 @@ def _checked(
             f" {len(about)} metadatas"
         )
     return keys, about
+
+
+def _named(ids: Sequence[str | None]) -> list[str]:
+    return checked_keys(
+        ids if isinstance(ids, str) else [str(uuid.uuid4()) if key in (None, "") else key for key in ids]
+    )
+
+
+def _checked_texts(texts: Iterable[str]) -> list[str]:
+    if isinstance(texts, (str, bytes)):
+        raise ConfigurationError(f"texts: expected a list of texts, got {str(texts)[:40]!r} alone")
+    rows = list(texts)
+    for place, text in enumerate(rows):
+        if not isinstance(text, str):
+            raise ConfigurationError(f"texts[{place}]: expected a text, got {type(text).__name__}")
+    return rows
+
+
+def _checked_pairs(
+    pairs: Iterable[tuple[str, Sequence[float]]],
+    metadatas: Sequence[dict[str, Any]] | None,
+    ids: Sequence[str | None] | None,
+) -> tuple[list[str], list[str], list[dict[str, Any]], list[Sequence[float]]]:
+    together = list(pairs)
+    rows = _checked_texts([text for text, _ in together])
+    keys, about = _checked(rows, metadatas, ids)
+    return rows, keys, about, [vector for _, vector in together]
 
 
 def _document(row: Row) -> Document:
