@@ -168,6 +168,46 @@ def test_facets_filter_and_can_be_taken_away(site: Callable[..., Site]) -> None:
     assert list(named.json(f"{PAGE}.json?_q=apple")["facets"]) == ["n"]
 
 
+def test_a_facet_of_a_later_page_leads_to_the_first(site: Callable[..., Site]) -> None:
+    one = site()
+    first = one.json(f"{PAGE}.json?_q=apple&_mode=vector&_size=2")
+    for filters, expected in (("", "_q=apple&_size=2&topic=cars"), ("&topic=cars", "_q=apple&_size=2")):
+        found = one.json(f"{PAGE}.json?_q=apple&_size=2&_next={first['next']}{filters}")
+        [url] = [one["toggle_url"] for one in found["facets"]["topic"] if one["value"] == "cars"]
+        assert url == f"{PAGE}.json?{expected}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("_size=0", "_size: expected a number of rows, 1 to 100, or max, got '0'"),
+        ("_size=many", "got 'many'"),
+        ("_mode=fuzzy", "_mode: expected one of vector, text, hybrid, got 'fuzzy'"),
+        ("_embeddings=others", "_embeddings: expected one of posts, got 'others'"),
+        ("_search=apple", "_search: the search page has no such filter"),
+        ("_through=x", "_through: the search page"),
+        ("n__above=3", "n__above: expected one of exact, not, "),
+        ("_where=colour+is+null", "no such column: colour"),
+    ],
+)
+def test_what_has_no_meaning_is_said(site: Callable[..., Site], arguments: str, message: str) -> None:
+    """An argument that is left out without a word makes the answer that of another question."""
+    one = site()
+    answer = one.get(f"{PAGE}.json?_q=apple&{arguments}")
+    body = json.loads(answer.text)
+    assert answer.status_code == 400 and body["rows"] == [] and message in body["error"]
+    assert one.get(f"{PAGE}?_q=apple&{arguments}").status_code == 400
+
+
+def test_a_condition_in_sql_is_for_those_who_may_write_sql(site: Callable[..., Site]) -> None:
+    url = f"{PAGE}.json?_q=apple&_mode=vector&_where=topic+=+'food'+--+sweet&_where=id+>+1"
+    assert [row["key"] for row in site().json(url)["rows"]] == [2]
+    other = site(databases={"library": {"allow_sql": {"id": "root"}}})
+    assert other.get(url).status_code == 403
+    assert [row["key"] for row in other.json(url, actor="root")["rows"]] == [2]
+    assert len(site().json(f"{PAGE}.json?_q=apple&_mode=vector&_size=max")["rows"]) == 5
+
+
 def test_similar_rows(site: Callable[..., Site]) -> None:
     one = site()
     html = one.get(f"{PAGE}?_q=oil").text

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from datasette.database import QueryInterrupted
-from datasette.utils import path_with_added_args, path_with_removed_args, path_with_replaced_args
+from datasette.utils import path_with_added_args, path_with_removed_args
 
 from ..._catalog.records import EmbeddingConfig
 from ..._sql import quote_identifier
@@ -130,8 +130,10 @@ def _value(name: str, value: Any, count: int, request: Any) -> Value:
     argument = f"{name}__isnull" if value is None else f"{name}__exact" if name.startswith("_") else name
     text = "1" if value is None else str(value)
     selected = text in request.args.getlist(argument)
-    change = path_with_removed_args if selected else path_with_added_args
-    url = change(request, {argument: text})
     # Another filter begins with the first page.
-    url = path_with_replaced_args(request, {"_next": None}, path=url) if "_next=" in url else url
+    url = (
+        path_with_removed_args(request, {argument: text, "_next": request.args.get("_next")})
+        if selected
+        else path_with_added_args(request, {argument: text, "_next": None})
+    )
     return Value(value, "-" if value is None or text == "" else text, count, selected, url)

@@ -58,7 +58,7 @@ def _view(database: str, table: str) -> list[Any]:
 
 @dataclasses.dataclass
 class _Asked:
-    """The arguments of a request."""
+    """The arguments of a request; `problem` is what is wrong with them, in words."""
 
     query: str
     similar: str | None
@@ -68,7 +68,9 @@ class _Asked:
     facets: list[str]
     filters: Any
     where: str | None
+    wheres: list[str]
     params: dict[str, Any]
+    problem: str | None
 
 
 @dataclasses.dataclass
@@ -102,7 +104,9 @@ async def search_page(request: Any, datasette: Any) -> Response:
     if not embeddings:
         raise NotFound(f"Table {named} has no embeddings")
     chosen = next((one for one in embeddings if one.name == request.args.get("_embeddings")), embeddings[0])
-    asked = _arguments(request, table)
+    asked = _arguments(request, chosen, embeddings)
+    if asked.wheres:
+        await datasette.ensure_permissions(request.actor, [("execute-sql", db.name)])
     answer = await _answer(datasette, db, chosen, asked)
     facets = await facets_of(datasette, db, chosen, asked.facets, asked.where, asked.params, request)
     state = await _limited(datasette, db, lambda conn: status(conn, chosen.name)[0])
@@ -122,7 +126,7 @@ def _embeddings(conn: Any, table: str) -> list[EmbeddingConfig]:
     return [one for one in load_embeddings(conn) if one.source.lower() == table.lower()]
 
 
-def _arguments(request: Any, table: str) -> _Asked:
+def _arguments(request: Any, chosen: EmbeddingConfig, embeddings: Sequence[EmbeddingConfig]) -> _Asked:
     # As on the table's own page: what does not begin with an underscore is a filter.
     pairs = [
         (key, value)
@@ -131,23 +135,47 @@ def _arguments(request: Any, table: str) -> _Asked:
         for value in request.args.getlist(key)
     ]
     filters = Filters(sorted(pairs))
-    clauses, params = filters.build_where_clauses(table)
-    size = request.args.get("_size", "")
-    mode = request.args.get("_mode")
+    clauses, params = filters.build_where_clauses(chosen.source)
+    wheres = request.args.getlist("_where")
+    size = request.args.get("_size") or str(_SIZE)
     return _Asked(
         query=(request.args.get("_q") or "").strip(),
         similar=request.args.get("_similar"),
-        mode=mode if mode in _MODES else None,
-        size=min(max(int(size), 1), _MOST) if size.isdecimal() and len(size) < 9 else _SIZE,
+        mode=request.args.get("_mode") or None,
+        size=_MOST if size == "max" else min(int(size), _MOST) if _is_size(size) else _SIZE,
         next=request.args.get("_next"),
         facets=request.args.getlist("_facet"),
         filters=filters,
-        where=" and ".join(f"({clause})" for clause in clauses) or None,
+        where=" and ".join(f"({clause}\n)" for clause in [*clauses, *wheres]) or None,
+        wheres=wheres,
         params=params,
+        problem=_problem(request, size, embeddings),
     )
 
 
+def _is_size(size: str) -> bool:
+    return size == "max" or (size.isdecimal() and len(size) < 9 and int(size) > 0)
+
+
+def _problem(request: Any, size: str, embeddings: Sequence[EmbeddingConfig]) -> str | None:
+    """What of an address has no meaning: left out without a word, the answer would be that of another question."""
+    mode, named = request.args.get("_mode"), request.args.get("_embeddings")
+    names = [one.name for one in embeddings]
+    if not _is_size(size):
+        return f"_size: expected a number of rows, 1 to {_MOST}, or max, got {size!r}"
+    if mode and mode not in _MODES:
+        return f"_mode: expected one of {', '.join(_MODES)}, got {mode!r}"
+    if named and named not in names:
+        return f"_embeddings: expected one of {', '.join(names)}, got {named!r}"
+    for key in request.args:
+        if key in ("_search", "_through") or key.startswith("_search_"):
+            return f"{key}: the search page has no such filter; _q is what to look for, _where a condition in SQL"
+    return None
+
+
 async def _answer(datasette: Any, db: Any, embedding: EmbeddingConfig, asked: _Asked) -> _Answer:
+    if asked.problem is not None:
+        return _Answer(error=asked.problem, code=400)
     if not asked.query and asked.similar is None:
         return _Answer()
     milliseconds = datasette.setting("sql_time_limit_ms")
@@ -202,7 +230,12 @@ async def _answer(datasette: Any, db: Any, embedding: EmbeddingConfig, asked: _A
 def _check_filters(conn: Any, table: str, filters: Any) -> None:
     """SQLite takes a quoted name that is no column for a text, which would find nothing without a word."""
     columns = {row[1].lower() for row in execute(conn, f"pragma main.table_xinfo({quote_identifier(table)})")}
-    for column, _, _ in filters.selections():
+    lookups = [lookup for lookup, _, _ in filters.lookups()]
+    for column, lookup, _ in filters.selections():
+        if lookup not in lookups:
+            raise QueryError(
+                f"{column}__{lookup}: expected one of {', '.join(lookups)} after the underscores"
+            )
         if column.lower() not in {*columns, "rowid"}:
             raise QueryError(f"{table} has no column {column!r} to filter by")
 
