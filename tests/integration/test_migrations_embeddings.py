@@ -242,6 +242,32 @@ def test_any_other_key_is_numbered_by_a_table_of_ours(db: sqlite3.Connection, ki
     assert all_names(db) == sorted({"t", *(n for n in all_names(db) if n.startswith("sqlite_"))})
 
 
+def test_keys_of_any_type_in_a_strict_table_are_kept_apart(db: sqlite3.Connection) -> None:
+    """ANY means no type at all in a STRICT table, and a number elsewhere: 5 and '5' were one key."""
+    if sqlite3.sqlite_version_info < (3, 37):
+        pytest.skip("no STRICT tables")
+    db.execute("create table t(id any primary key, body text) strict")
+    db.execute("create table plain(id any primary key, body text)")
+    for key in (5, "5", "a", b"5", 5.5):
+        db.execute("insert into t values (?, ?)", (key, f"word {key!r}"))
+    db.execute("insert into plain values ('5', 'word')")
+    db.commit()
+    for table in ("t", "plain"):
+        vssnative.add_embeddings(db, table, columns=["body"], model="hash:64")
+    db.execute("insert into t values (?, ?)", ("5.5", "word late"))
+    db.commit()
+    vssnative.sync(db)
+    found = {(type(r.key), r.key) for r in vssnative.search(db, "t", "word", k=9)}
+    assert found == {(int, 5), (str, "5"), (str, "a"), (bytes, b"5"), (float, 5.5), (str, "5.5")}
+    assert [r.key for r in vssnative.search(db, "plain", "word")] == [5]
+    assert all(one.rows == one.embedded for one in vssnative.status(db))
+    db.execute("delete from t where id = '5'")
+    db.commit()
+    vssnative.sync(db)
+    assert len(vssnative.search(db, "t", "word", k=9)) == 5
+    assert vssnative.verify(db, "t", sample=9).ok
+
+
 def test_composite_keys_and_rows_without_identity(db: sqlite3.Connection) -> None:
     db.execute("create table t(a text, b int, body text, primary key(a, b))")
     db.executemany(

@@ -6,6 +6,7 @@ import itertools
 import sqlite3
 import threading
 import time
+import uuid
 import warnings
 from collections.abc import Callable, Iterator
 
@@ -221,6 +222,13 @@ def test_rows_like_a_row(posts: sqlite3.Connection) -> None:
     posts.commit()
     with pytest.raises(QueryError, match="row 999 of posts has no vectors yet"):
         vssnative.search(posts, "posts", similar_to=999)
+    for key, words in (
+        (uuid.uuid4(), "give str"),
+        (object(), "expected the primary key"),
+        ([20], "expected the primary"),
+    ):
+        with pytest.raises(QueryError, match=f"similar_to: .*{words}"):
+            vssnative.search(posts, "posts", similar_to=key)
     with pytest.raises(QueryError, match="either query or similar_to"):
         vssnative.search(posts, "posts", "red", similar_to=20)
 

@@ -108,6 +108,8 @@ def test_max_distance(posts: sqlite3.Connection) -> None:
     found = vssnative.search(posts, "posts", text(77), k=500, max_distance=0.3)
     assert 0 < len(found) < 500
     assert all(r.distance <= 0.3 for r in found)
+    with pytest.raises(QueryError, match="max_distance must be a number, not nan"):
+        vssnative.search(posts, "posts", text(77), max_distance=float("nan"))
 
 
 @pytest.mark.parametrize("k", [0, -1, 1.5, True, "5"])

@@ -206,6 +206,61 @@ def test_keys_that_sqlite_stores_otherwise(engine: sa.Engine, model: Any) -> Non
         assert sa.inspect(key).persistent
 
 
+@pytest.mark.parametrize("model", [Letter, Place, Manager])
+def test_rows_like_an_object_or_its_key(engine: sa.Engine, model: Any) -> None:
+    with Session(engine) as session:
+        first = session.scalars(sa.select(model)).first()
+        key = tuple(sa.inspect(first).identity)
+        like_it = search(session, model, similar_to=first, k=4).objects
+        assert len(like_it) == 4 and first not in like_it
+        assert search(session, model, similar_to=key if len(key) > 1 else key[0], k=4).objects == like_it
+        raw = next(one.result.key for one in search(session, model, "word3", k=9) if one.object is first)
+        assert search(session, model, similar_to=raw, k=4).objects == like_it
+        other = session.scalars(sa.select(Post)).first()
+        with pytest.raises(QueryError, match=f"similar_to: expected a {model.__name__} or its key, got"):
+            search(session, model, similar_to=other)
+
+
+def test_a_table_of_an_attached_database_is_refused(tmp_path: Path) -> None:
+    class Base(DeclarativeBase):
+        pass
+
+    class Note(Base):
+        __tablename__ = "notes"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        body: Mapped[str]
+        embeddings = Embedded("body", model=MODEL)
+
+    class Away(Base):
+        __tablename__ = "notes"
+        __table_args__ = {"schema": "other"}
+        id: Mapped[int] = mapped_column(primary_key=True)
+        body: Mapped[str]
+        embeddings = Embedded("body", model=MODEL, name="away")
+
+    engine = sa.create_engine(f"sqlite:///{tmp_path}/main.db", poolclass=sa.pool.StaticPool)
+    install(engine)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"attach '{tmp_path}/other.db' as other")
+    Note.__table__.create(engine)  # type: ignore[attr-defined]
+    with pytest.raises(ConfigurationError, match="table other.notes is in an attached database"):
+        Base.metadata.create_all(engine)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            "create table if not exists other.notes(id integer primary key, body text)"
+        )
+    Away.__table__.drop(engine)  # type: ignore[attr-defined]
+    assert [one.name for one in status(engine)] == [
+        "notes"
+    ]  # those of the main database's table of that name
+    # In a project whose schemas are another server's, tests map them away.
+    translated = engine.execution_options(schema_translate_map={"other": None})
+    Base.metadata.drop_all(engine, tables=[Note.__table__])  # type: ignore[list-item]
+    Away.__table__.create(translated)  # type: ignore[attr-defined]
+    assert [(one.name, one.table) for one in status(engine)] == [("away", "notes")]
+    engine.dispose()
+
+
 def test_a_condition_on_a_uuid(engine: sa.Engine) -> None:
     with Session(engine) as session:
         [wanted] = session.scalars(sa.select(Letter).where(Letter.body == "letter word2"))

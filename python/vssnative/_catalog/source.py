@@ -9,6 +9,7 @@ would recognize a row again, and is refused.
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,7 +96,8 @@ def describe(conn: Connection, table: str) -> Source:
     # "INTEGER PRIMARY KEY DESC" and the like have an index of their own, and are then no name for the rowid.
     keyed = key_index is not None or len(key_info) != 1 or str(key_info[0][2]).upper() != "INTEGER"
     collations = _collations(conn, key_index) if key_index is not None else {}
-    key = tuple(KeyColumn(row[1], str(row[2]), collations.get(row[1], "BINARY")) for row in key_info)
+    types = _key_types(conn, name, key_info) if keyed else {row[1]: str(row[2]) for row in key_info}
+    key = tuple(KeyColumn(row[1], types[row[1]], collations.get(row[1], "BINARY")) for row in key_info)
     unique: list[tuple[str, ...]] = []
     odd = False
     for row in indexes:
@@ -121,6 +123,20 @@ def column_of(source: Source, name: str) -> str:
         if column.lower() == name.lower():
             return column
     raise UnknownNameError(f"{source.table} has no column {name!r}; it has {', '.join(source.columns)}")
+
+
+def _key_types(conn: Connection, table: str, key_info: Sequence[tuple[Any, ...]]) -> dict[str, str]:
+    """The types under which a key table stores keys as the table does.
+
+    ANY keeps 5 and '5' apart in a STRICT table; elsewhere the same word means numbers.
+    """
+    types = {row[1]: str(row[2]) for row in key_info}
+    if not any(declared.upper() == "ANY" for declared in types.values()):
+        return types
+    strict = execute(conn, "select strict from pragma_table_list(?) where schema = 'main'", (table,))
+    if not strict or not strict[0][0]:
+        return types
+    return {name: "" if declared.upper() == "ANY" else declared for name, declared in types.items()}
 
 
 def _collations(conn: Connection, index: str) -> dict[str, str]:

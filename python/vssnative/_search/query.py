@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -79,9 +81,10 @@ def vectors_of_row(conn: Connection, embedding: EmbeddingConfig, key: Any) -> tu
     """A row's number and its stored vectors by field; for split texts the mean of the passages' directions.
 
     Raises:
-        QueryError: there is no such row, or it has no vectors; the message says whether sync can help.
+        QueryError: there is no such row, or it has no vectors; the message says whether sync can help. The key is not one that
+            SQLite can store.
     """
-    values = key if isinstance(key, tuple) else (key,)
+    values = _key_values(key)
     names = embedding.key_columns
     if len(values) != len(names):
         raise QueryError(f"similar_to: expected a value for {', '.join(names)}, got {key!r}")
@@ -121,6 +124,19 @@ def vectors_of_row(conn: Connection, embedding: EmbeddingConfig, key: Any) -> tu
             f"similar_to: row {key!r} of {embedding.source} {_why_no_vectors(conn, embedding, number)}"
         )
     return number, vectors
+
+
+def _key_values(key: Any) -> tuple[Any, ...]:
+    for value in key if isinstance(key, tuple) else (key,):
+        if isinstance(value, uuid.UUID):
+            raise QueryError(
+                f"similar_to: {value!r}: give str(), .hex or .bytes of it, as the column stores it"
+            )
+        if not isinstance(value, (str, int, float, bytes, np.generic, datetime.date)):
+            raise QueryError(
+                f"similar_to: expected the primary key of a row (a tuple where it has several columns), got {value!r}"
+            )
+    return key if isinstance(key, tuple) else (key,)
 
 
 def _why_no_vectors(conn: Connection, embedding: EmbeddingConfig, number: int) -> str:

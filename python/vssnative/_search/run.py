@@ -334,6 +334,8 @@ def _request(
             raise QueryError("give either offset or page")
         follows = _read_page(page)
         offset, depth = follows.offset, follows.depth
+    if max_distance is not None and max_distance != max_distance:
+        raise QueryError("max_distance must be a number, not nan")
     return _Request(
         int(k),
         int(offset),

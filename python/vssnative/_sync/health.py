@@ -147,7 +147,8 @@ def _described(conn: Connection, embedding: EmbeddingConfig) -> Source:
         return describe(conn, embedding.source)
     except MigrationError as error:
         raise MigrationError(
-            f"{embedding.name}: {error}. Dropping the embeddings {embedding.name!r} removes what is left of them"
+            f"{embedding.name}: {error}. vssnative.drop_embeddings(conn, {embedding.name!r}) removes what is left of its"
+            " embeddings"
         ) from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib.metadata
 import importlib.util
 from collections.abc import Callable
@@ -201,7 +202,8 @@ def _entry_point(name: str) -> Factory:
     for point in importlib.metadata.entry_points(group=_ENTRY_POINTS, name=name):
         factory: Factory = point.load()
         return factory
+    near = difflib.get_close_matches(name, _NAMED, n=1)
     raise ConfigurationError(
-        f"unknown embedder {name!r}; known are {', '.join(sorted(_NAMED))} "
+        f"unknown embedder {name!r}{f', did you mean {near[0]!r}?' if near else ''}; known are {', '.join(sorted(_NAMED))} "
         f"and the entry points of the group {_ENTRY_POINTS}; 'module:attribute' leads to one of your own"
     )

@@ -156,6 +156,33 @@ class Searches(TestCase):
             Post.objects.search("x").search("y")
         with self.assertRaisesRegex(vssnative.QueryError, "union"):
             list(Post.objects.search("x").union(Post.objects.all()))
+        found, others = Post.objects.search("title word7"), Post.objects.filter(body="body 7")
+        for combined in (
+            lambda: found | others,
+            lambda: others | found,
+            lambda: others & found,
+            lambda: found ^ others,
+        ):
+            with self.assertRaisesRegex(vssnative.QueryError, "cannot be combined with another queryset"):
+                combined()
+        self.assertEqual(list(found & others), [first])
+
+    def test_rows_like_an_object(self):
+        first = Post.objects.get(title="title word7")
+        like_it = list(Post.objects.search(similar_to=first.pk)[:5])
+        self.assertEqual(list(Post.objects.search(similar_to=first)[:5]), like_it)
+        letter = Letter.objects.first()
+        like_it = list(Letter.objects.search(similar_to=letter, name="letters")[:3])
+        self.assertEqual(len(like_it), 3)
+        self.assertNotIn(letter, like_it)
+        for key in (letter.pk, letter.pk.hex):
+            self.assertEqual(list(Letter.objects.search(similar_to=key, name="letters")[:3]), like_it)
+        leader = Manager.objects.first()
+        self.assertEqual(len(Manager.objects.search(similar_to=leader)[:3]), 3)
+        with self.assertRaisesRegex(
+            vssnative.QueryError, "similar_to: expected a Post or its key, got <Letter"
+        ):
+            list(Post.objects.search(similar_to=letter))
 
     def test_keys_and_several_embeddings(self):
         found = Letter.objects.search("letter word3", name="letters")[:2]

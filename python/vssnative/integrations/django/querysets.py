@@ -47,7 +47,7 @@ class SearchQuerySet(models.QuerySet):
             k: how many rows at most; a slice does as well.
             options: as for ``vssnative.search``, except those that a queryset says by itself (`page`, `offset`, `select`);
                 `where` may be a ``Q``, a queryset of the model, or SQL with ``?`` or ``%s`` and `params`; `name` says which
-                embeddings, where the table has several.
+                embeddings, where the table has several; `similar_to` may be an object of the model, or its key.
 
         Raises:
             As ``vssnative.search``; when it is evaluated.
@@ -148,6 +148,21 @@ class SearchQuerySet(models.QuerySet):
             )
         return super()._combinator_query(*args, **kwargs)
 
+    def __and__(self, other: Any) -> Any:
+        if getattr(other, "_search", None) is not None:
+            raise _not_combined()
+        return super().__and__(other)
+
+    def __or__(self, other: Any) -> Any:
+        if self._search is not None or getattr(other, "_search", None) is not None:
+            raise _not_combined()
+        return super().__or__(other)
+
+    def __xor__(self, other: Any) -> Any:
+        if self._search is not None or getattr(other, "_search", None) is not None:
+            raise _not_combined()
+        return super().__xor__(other)
+
     def _asked_ahead(self, connection: Any) -> dict[str, Any]:
         """The search's options, the model asked already: outside of the snapshot, which may keep others from writing."""
         options = dict(self._search or {})
@@ -162,6 +177,7 @@ class SearchQuerySet(models.QuerySet):
         options.pop("fresh", None)
         embedding = _embedding_of(connection, self.model, options.pop("name", None))
         where = _conditions(self, embedding, options)
+        options["similar_to"] = _stored_key(self.model, options.get("similar_to"), connection)
         low, high = self.query.low_mark, self.query.high_mark
         # Where rows come in another order than that of the search, the slice is of that order.
         ours = self.query.order_by == ("vss_rank",) and self.query.standard_ordering
@@ -189,6 +205,13 @@ class SearchQuerySet(models.QuerySet):
         }
         _restrict(plain, found)
         return plain, found.results
+
+
+def _not_combined() -> QueryError:
+    return QueryError(
+        "search: a search cannot be combined with another queryset by |, & or ^; say what may be found before it,"
+        " filter(Q(...) | Q(...)).search(...)"
+    )
 
 
 SearchManager = models.Manager.from_queryset(SearchQuerySet, class_name="SearchManager")
@@ -245,12 +268,27 @@ def _snapshot(connection: Any) -> Iterator[None]:
             yield
 
 
+def _stored_key(model: Any, key: Any, connection: Any) -> Any:
+    """A key as SQLite stores it: of an object of the model, or a value of its key's type (a UUID)."""
+    if isinstance(key, model):
+        return _raw_key(key, connection)
+    if isinstance(key, models.Model):
+        raise QueryError(f"similar_to: expected a {model.__name__} or its key, got {key!r}")
+    if key is None or isinstance(key, (str, int, float, bytes, tuple)):
+        return key
+    return _key_field(model).get_db_prep_value(key, connection)
+
+
 def _raw_key(one: Any, connection: Any) -> Any:
     """An object's key as SQLite stores it."""
-    field = one._meta.pk
+    return _key_field(one).get_db_prep_value(one.pk, connection)
+
+
+def _key_field(model: Any) -> Any:
+    field = model._meta.pk
     while field.remote_field is not None:
         field = field.target_field
-    return field.get_db_prep_value(one.pk, connection)
+    return field
 
 
 def _embedding_of(connection: Any, model: Any, name: str | None) -> EmbeddingConfig:

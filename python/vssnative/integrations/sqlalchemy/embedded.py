@@ -194,6 +194,12 @@ def _after_create_all(metadata: sa.MetaData, connection: Any, **_: Any) -> None:
 def _add_missing(connection: Any, wanted: Sequence[Embedded]) -> None:
     if not is_connected(connection):
         return
+    for declared in wanted:
+        if not _is_in_main(declared.table, connection):
+            raise ConfigurationError(
+                f"{declared!r}: table {declared.table} is in an attached database, and embeddings are kept in the main one;"
+                " open that file by an engine of its own"
+            )
 
     def work(raw: Any) -> None:
         there = {embedding.name.lower(): embedding for embedding in load_embeddings(raw)}
@@ -233,8 +239,12 @@ def has_table(raw: Any, name: str) -> bool:
     return bool(execute(raw, sql, (name,)))
 
 
+def _is_in_main(table: Any, connection: Any) -> bool:
+    return connection.schema_for_object(table) in (None, "main")
+
+
 def _before_drop(table: sa.Table, connection: Any, **_: Any) -> None:
-    if not is_connected(connection):
+    if not is_connected(connection) or not _is_in_main(table, connection):
         return
 
     def work(raw: Any) -> None:

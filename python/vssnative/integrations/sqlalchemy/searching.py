@@ -113,7 +113,7 @@ def search(
             embedded table, with `params`.
         name: the embeddings' name, where the table has several.
         load_options: for the SELECT of the objects, for example ``[selectinload(Post.tags)]``.
-        options: as for ``vssnative.search``.
+        options: as for ``vssnative.search``; `similar_to` may be an object of the class, or its key.
 
     Returns:
         Objects, nearest first.
@@ -156,6 +156,8 @@ def _search(session: Session, arguments: _Arguments) -> FoundList[Any]:
     embedding = on_driver(connection, lambda raw: _embedding_of(raw, mapper, arguments.name))
     key = _key_columns(mapper, embedding)
     options = dict(arguments.options)
+    if options.get("similar_to") is not None:
+        options["similar_to"] = _stored_key(mapper, key, options["similar_to"], connection.dialect)
     where, params = _condition(mapper, embedding, key, arguments)
     fresh = options.pop("fresh", False)
     if fresh:
@@ -185,6 +187,24 @@ def _search(session: Session, arguments: _Arguments) -> FoundList[Any]:
         if _values(result) in objects
     ]
     return FoundList(found, results)
+
+
+def _stored_key(mapper: Mapper[Any], key: Sequence[Any], given: Any, dialect: Any) -> Any:
+    """A key as SQLite stores it: of a mapped object, or values of the attributes' types (a UUID)."""
+    if isinstance(given, mapper.class_):
+        values = [getattr(given, attribute.key) for attribute in key]
+    elif sa.inspect(given, raiseerr=False) is not None:
+        raise QueryError(f"similar_to: expected a {mapper.class_.__name__} or its key, got {given!r}")
+    else:
+        values = list(given) if isinstance(given, tuple) else [given]
+        if len(values) != len(key) or all(isinstance(one, (str, int, float, bytes)) for one in values):
+            return given
+    stored = []
+    for attribute, value in zip(key, values, strict=True):
+        process = attribute.type.dialect_impl(dialect).bind_processor(dialect)
+        as_given = not isinstance(given, mapper.class_) and isinstance(value, (str, int, float, bytes))
+        stored.append(value if process is None or as_given else process(value))
+    return tuple(stored)
 
 
 def _values(result: Result) -> tuple[Any, ...]:
