@@ -328,6 +328,62 @@ def test_batch_mode_refuses_to_take_an_embedded_column_away(project: Project) ->
     assert project.triggers() > 0
 
 
+def test_batch_mode_follows_a_column_that_it_renames(project: Project) -> None:
+    project.move(
+        POST + '    embeddings = Embedded(template="{title}: {summary}", model="hash:64", full_text=True)\n'
+    )
+    project.sql("insert into posts(title, summary) values ('zebra', 'stripes'), ('heron', 'ponds')")
+    assert vssnative.sync(project.conn).texts == 2
+    project.models(POST.replace("title", "heading") + RENAMED)
+    made: Any = command.revision(project.config, "rename")
+    path = Path(made.path)
+    change = "    with op.batch_alter_table('posts') as batch:\n        batch.alter_column('{}', new_column_name='{}')"
+    written = path.read_text()
+    for names in (("title", "heading"), ("heading", "title")):
+        written = written.replace("    pass", change.format(*names), 1)
+    path.write_text(written)
+    project.upgrade()
+    assert project.triggers() > 0
+    project.sql("update posts set heading = 'crane' where id = 2")
+    assert vssnative.sync(project.conn).texts == 1
+    found = vssnative.search(project.conn, "posts", "crane", mode="hybrid", k=1)
+    assert found[0].row["heading"] == "crane" and found[0].text_rank == 1
+    assert vssnative.verify(project.conn, "posts", sample=9).ok
+    project.check()
+    project.downgrade()
+    assert vssnative.sync(project.conn).texts == 0
+    assert vssnative.verify(project.conn, "posts", sample=9).ok
+    assert [row.row["title"] for row in vssnative.search(project.conn, "posts", "crane", k=1)] == ["crane"]
+
+
+RENAMED = '    embeddings = Embedded(template="{heading}: {summary}", model="hash:64", full_text=True)\n'
+
+
+def test_an_embedded_column_that_is_dropped_can_be_migrated(project: Project) -> None:
+    """A change of model needs the old column until sync has finished, so the embeddings are dropped first."""
+    two = POST + '    embeddings = Embedded("title", "summary", model="hash:64")\n'
+    project.move(two)
+    project.sql("insert into posts(title, summary) values ('zebra', 'stripes'), ('heron', 'ponds')")
+    vssnative.sync(project.conn)
+    without = "\n".join(line for line in EMBEDDED.splitlines() if "summary:" not in line) + "\n"
+    written = body(project.move(without), "upgrade")
+    assert (
+        written.index("op.drop_embeddings")
+        < written.index("drop_column")
+        < written.index("op.add_embeddings")
+    )
+    counts = vssnative.sync(project.conn)
+    assert (counts.rows, counts.texts) == (2, 0)  # the cache knows their vectors
+    assert [row.key for row in vssnative.search(project.conn, "posts", "heron", k=1)] == [2]
+    command.downgrade(project.config, "-1")
+    assert {
+        field.name
+        for field in vssnative.add_embeddings(
+            project.conn, "posts", columns=["title", "summary"], model="hash:64"
+        ).active.fields
+    } == {"title", "summary"}
+
+
 def test_tables_of_the_user_are_compared_whatever_they_are_called(project: Project) -> None:
     mine = """
 class Mine(Base):

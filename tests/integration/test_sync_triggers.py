@@ -232,17 +232,101 @@ def test_a_renamed_table_is_followed(app: sqlite3.Connection, db: sqlite3.Connec
     vssnative.drop_embeddings(db, "renamed")
 
 
-def test_a_renamed_or_dropped_column_is_told(app: sqlite3.Connection, db: sqlite3.Connection) -> None:
+def test_a_renamed_column_is_followed(app: sqlite3.Connection, db: sqlite3.Connection) -> None:
+    """SQLite writes the new name into the triggers, so nothing is missed, embedded or compared again."""
     app.execute("alter table t drop column twice")
-    app.execute("alter table t rename column body to content")
+    new = 'the "new" body\'s name'
+    quoted = '"the ""new"" body\'s name"'
+    app.execute(f"alter table t rename column body to {quoted}")
+    app.execute(f"update t set {quoted} = 'after' where id = 1")
+    assert vssnative.search(db, "t", "two", k=1)[0].rowid == 2
+    assert vssnative.status(db)[0].problem is None
+    vssnative.add_embeddings(db, "t", columns=[new], model="hash:16")  # as it is already
+    counts = vssnative.sync(db)
+    assert (counts.rows, counts.texts) == (1, 1)
+    [found] = vssnative.search(db, "t", "after", k=1, columns=[new])
+    assert (found.rowid, found.column, found.row[new], found.stale) == (1, new, "after", False)
+    assert vssnative.verify(db, "t", sample=9).ok and vssnative.sync(db).rows == 0
+    with pytest.raises(vssnative.MigrationError, match="just so already"):
+        vssnative.change_model(db, "t", columns=[new])
+
+
+@pytest.mark.parametrize("full_text", [False, True])
+@pytest.mark.parametrize(
+    "key", ["id integer primary key", "id text primary key", "id text primary key, a2 text"]
+)
+def test_renamed_keys_and_templates_are_followed(
+    db: sqlite3.Connection, tmp_path: Path, key: str, full_text: bool
+) -> None:
+    db.execute(f"create table t({key}, a text, b text unique, c text)")
+    db.execute("insert into t(id, a, b, c) values (1, 'one', 'x', 'red'), (2, 'two', 'y', 'blue')")
+    db.commit()
+    vssnative.add_embeddings(
+        db, "t", template="{a}: {{{b}}}", model="hash:16", full_text=full_text, name="first"
+    )
+    vssnative.add_embeddings(db, "t", columns=["a", "c"], model="hash:16", name="second")
+    vssnative.sync(db)
+    app = sqlite3.connect(tmp_path / "test.db", isolation_level=None)
+    for old, new in (("c", "d"), ("a", "c"), ("id", "number"), ("b", "a")):  # c is a name given up and taken
+        app.execute(f"alter table t rename column {old} to {new}")
+    app.execute("alter table t rename to u")
+    app.execute("update u set d = 'green' where number = 2")
+    assert vssnative.search(db, "first", "two", k=1)[0].row["number"] in (2, "2")
+    assert vssnative.search(db, "first", similar_to=2, k=1)[0].row["number"] in (1, "1")
+    assert len(vssnative.search(db, "second", "x", where="number = 2")) == 1
+    counts = vssnative.sync(db)
+    assert (counts.rows, counts.texts) == (1, 1)
+    for name, columns in (("first", None), ("second", ["c", "d"])):
+        assert vssnative.verify(db, name, sample=9).ok
+        options = {"columns": columns} if columns else {"template": "{c}: {{{a}}}", "full_text": full_text}
+        assert vssnative.add_embeddings(db, "u", model="hash:16", name=name, **options).source == "u"  # type: ignore[arg-type]
+    assert vssnative.search(db, "second", "green", k=1, columns=["d"])[0].row["d"] == "green"
+    app.execute(
+        "insert or replace into u(number, c, a, d) values (3, 'three', 'y', 'black')"
+    )  # takes 2's place
+    assert vssnative.sync(db).removed == 2
+    found = [
+        one.row["number"]
+        for one in vssnative.search(db, "first", "three y", k=9, mode="text" if full_text else None)
+    ]
+    assert found[:1] in ([3], ["3"]) and len(found) == (1 if full_text else 2)
+    assert vssnative.verify(db, "first", sample=9).ok and vssnative.verify(db, "second", sample=9).ok
+    app.close()
+
+
+def test_what_only_looks_like_a_renamed_column_is_told(
+    app: sqlite3.Connection, db: sqlite3.Connection
+) -> None:
+    """A table that was rebuilt under other names has no triggers that could tell what became of its columns."""
+    app.execute("create table new(id integer primary key, slug text, content text)")
+    app.execute("insert into new select id, slug, body from t")
+    app.execute("drop table t")
+    app.execute("alter table new rename to t")
     with pytest.raises(vssnative.MigrationError, match="no column body any more"):
         vssnative.sync(db)
     problem = vssnative.status(db)[0].problem
     assert problem is not None and "no column body" in problem
+    with pytest.raises(vssnative.QueryError, match="search of t: table t has no column body any more"):
+        vssnative.search(db, "t", "one", k=1)
     vssnative.drop_embeddings(db, "t")
     vssnative.add_embeddings(db, "t", columns=["content"], model="hash:16")
     assert vssnative.sync(db).texts == 0
     assert vssnative.search(db, "t", "one", k=1)[0].rowid == 1
+
+
+def test_columns_that_hold_vectors_keep_their_texts_names(db: sqlite3.Connection) -> None:
+    db.execute("create table t(id integer primary key, a text)")
+    db.execute("insert into t(a) values ('one')")
+    db.commit()
+    vssnative.add_embeddings(db, "t", columns=["a"], model="hash:16", store="both")
+    vssnative.sync(db)
+    db.execute("alter table t rename column a to b")
+    db.commit()
+    with pytest.raises(vssnative.MigrationError, match="no column a any more; rename it back"):
+        vssnative.sync(db)
+    db.execute("alter table t rename column b to a")
+    db.commit()
+    assert vssnative.sync(db).texts == 0 and vssnative.verify(db, "t").ok
 
 
 def test_views_show_the_queue_without_the_extension(

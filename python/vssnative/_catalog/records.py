@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import string
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .._advice import Advice, command
@@ -52,6 +53,12 @@ class Generation:
     fields: tuple[Field, ...]
     chunk: Chunking | None
     vss_table: str | None
+
+    @property
+    def work(self) -> tuple[object, ...]:
+        """What decides about its vectors, whatever columns they are in: equal where those of one are those of the other."""
+        texts = tuple((field.name, field.columns, field.template) for field in self.fields)
+        return self.model_digest, texts, self.chunk
 
     def field(self, name: str) -> Field:
         """The field of that name.
@@ -203,6 +210,9 @@ def load_embeddings(conn: Connection, table: str | None = None) -> list[Embeddin
     matches = [e for e in found if e.name.lower() == wanted] or [
         e for e in found if e.source.lower() == wanted
     ]
+    matches = matches or [
+        replace(e, source=named) for e in found if (named := _watched_table(conn, e)).lower() == wanted
+    ]
     if not matches:
         there = ", ".join(e.name for e in found) or "none"
         raise UnknownNameError(
@@ -213,6 +223,13 @@ def load_embeddings(conn: Connection, table: str | None = None) -> list[Embeddin
             ),
         )
     return matches
+
+
+def _watched_table(conn: Connection, embedding: EmbeddingConfig) -> str:
+    """The table that the triggers are on: they go along when it is renamed. Empty where they are lost."""
+    sql = "select tbl_name from main.sqlite_master where type = 'trigger' and name = ?"
+    rows = execute(conn, sql, (f"vssnative_{embedding.id}_insert",))
+    return str(rows[0][0]) if rows else ""
 
 
 def load_embedding(conn: Connection, table: str) -> EmbeddingConfig:
@@ -266,6 +283,24 @@ def template_columns(template: str) -> tuple[str, ...]:
             f"template {template!r} names no column; write for example '{{title}}\\n{{summary}}'"
         )
     return tuple(dict.fromkeys(names))
+
+
+def renamed_template(template: str, names: Mapping[str, str]) -> str:
+    """A template with other names of columns, by the former ones in lower case.
+
+    Raises:
+        MigrationError: a name that no template can say.
+    """
+    parts = []
+    for text, name, _, _ in string.Formatter().parse(template):
+        parts.append(text.replace("{", "{{").replace("}", "}}"))
+        if name is not None:
+            parts.append("{" + names.get(name.lower(), name) + "}")
+    made = "".join(parts)
+    wanted = tuple(dict.fromkeys(names.get(name.lower(), name) for name in template_columns(template)))
+    if template_columns(made) != wanted:
+        raise MigrationError(f"template {template!r}: it cannot name {', '.join(wanted)}")
+    return made
 
 
 def _generation(row: tuple[Any, ...]) -> Generation:

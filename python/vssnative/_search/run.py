@@ -20,6 +20,7 @@ import numpy as np
 from .._advice import Advice, command
 from .._catalog.conditions import Condition, check_condition, condition_of
 from .._catalog.records import EmbeddingConfig, load_embedding
+from .._catalog.renames import followed
 from .._connection import Connection, exclusive, execute, in_its_thread, in_transaction, load, transaction
 from .._sql import quote_identifier
 from ..errors import QueryError, SyncError, VssWarning
@@ -207,6 +208,7 @@ def search(
     digest = _search_digest(embedding, request, ("row", tuple(map(_plain_value, row))))
 
     def answer(embedding: EmbeddingConfig) -> Results:
+        embedding = _present(conn, embedding)
         number, vectors = vectors_of_row(conn, embedding, similar_to)
         return _answer(conn, embedding, request, vectors, None, None, number, digest)
 
@@ -361,8 +363,7 @@ def _ready(
     load(conn)
     embedding = load_embedding(conn, table)
     if request.condition is not None:
-        if not _exists(conn, embedding.source):
-            _require_tables(conn, embedding)
+        embedding = _present(conn, embedding)
         hidden = (
             *_HIDDEN,
             embedding.active.vss_table or "",
@@ -407,7 +408,7 @@ def _answer(
             f"page: the vectors of {embedding.name} are those of another model since the page before; search again"
             " without page"
         )
-    _require_tables(conn, embedding)
+    embedding = _current(conn, embedding)
     columns = selected_columns(conn, embedding, request.select)
     candidates: Candidates | None = None
     if request.condition is not None:
@@ -549,17 +550,37 @@ def _exists(conn: Connection, table: str) -> bool:
     return bool(execute(conn, sql, (table,)))
 
 
-def _require_tables(conn: Connection, embedding: EmbeddingConfig) -> None:
-    """Name what is missing, rather than leave it to SQLite's words about a statement of ours."""
-    if not _exists(conn, embedding.source):
-        raise QueryError(
-            f"search of {embedding.name}: its table {embedding.source} is gone; if it was renamed, the next sync follows"
-        )
+def _present(conn: Connection, embedding: EmbeddingConfig) -> EmbeddingConfig:
+    """The embedding, by new names where its table or columns were renamed since the last sync.
+
+    What is missing is named here, rather than left to SQLite's words about a statement of ours.
+    """
+    if _missing(conn, embedding):
+        embedding = followed(conn, embedding, labels=False)
+    missing = _missing(conn, embedding)
+    if missing:
+        raise QueryError(f"search of {embedding.name}: {missing}")
+    return embedding
+
+
+def _current(conn: Connection, embedding: EmbeddingConfig) -> EmbeddingConfig:
+    """``_present``, its vectors there too."""
+    embedding = _present(conn, embedding)
     vectors = embedding.active.vss_table
     if vectors is not None and not _exists(conn, vectors):
         raise QueryError(
             f"search of {embedding.name}: its table of vectors {vectors} is gone; the next sync builds it anew"
         )
+    return embedding
+
+
+def _missing(conn: Connection, embedding: EmbeddingConfig) -> str | None:
+    rows = execute(conn, "select name from pragma_table_xinfo(?, 'main')", (embedding.source,))
+    if not rows:
+        return f"its table {embedding.source} is gone"
+    there = {row[0].lower() for row in rows}
+    gone = [name for name in (*embedding.key_columns, *embedding.watched) if name.lower() not in there]
+    return f"table {embedding.source} has no column {', '.join(gone)} any more" if gone else None
 
 
 def _anything_embedded(conn: Connection, embedding: EmbeddingConfig) -> bool:

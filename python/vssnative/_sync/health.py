@@ -7,13 +7,12 @@ copy: its triggers are gone without a word. They are put back, and all rows are 
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 
 from .._catalog import full_text, triggers
 from .._catalog.enqueue import BACKFILL_PRIORITY, enqueue_all
 from .._catalog.generations import create_vss_statement, switch_if_complete
 from .._catalog.records import EmbeddingConfig, Generation, load_embedding
-from .._catalog.schema import SCHEMA_VERSION, ensure_schema, installed_version
+from .._catalog.renames import follow, followed
 from .._catalog.source import Source, describe
 from .._connection import Connection, execute
 from ..errors import MigrationError
@@ -24,9 +23,9 @@ from .locking import write
 def problem_with(conn: Connection, embedding: EmbeddingConfig) -> str | None:
     """A sentence where the table and the record do not fit together any more; None where all is well.
 
-    Lost triggers are no such problem: ``mend`` puts them back.
+    Lost triggers and new names are no such problem: ``mend`` puts them back, or follows them.
     """
-    embedding = _followed(conn, embedding)
+    embedding = followed(conn, embedding)
     try:
         source = _described(conn, embedding)
     except MigrationError as error:
@@ -38,7 +37,7 @@ def needs_mending(conn: Connection, embedding: EmbeddingConfig) -> bool:
     """Whether triggers are missing or not as they must be, or a table of vectors is gone."""
     if lost_tables(conn, embedding) or not full_text.is_there(conn, embedding):
         return True
-    embedding = _followed(conn, embedding)
+    embedding = followed(conn, embedding)
     return not triggers.are_installed(conn, embedding, describe(conn, embedding.source))
 
 
@@ -63,8 +62,7 @@ def lost_parts(conn: Connection, embedding: EmbeddingConfig) -> str:
 
 
 def mend(conn: Connection, embedding: EmbeddingConfig, listener: Listener | None) -> EmbeddingConfig:
-    """Follow a renamed table, put lost triggers and vss0 tables back, queue what has to be compared; bring the package's own
-    tables up to date.
+    """Follow a renamed table and renamed columns, put lost triggers and vss0 tables back, queue what has to be compared.
 
     No transaction may be open.
 
@@ -74,28 +72,21 @@ def mend(conn: Connection, embedding: EmbeddingConfig, listener: Listener | None
     Raises:
         MigrationError: the table or a watched column is gone; the message says what to do.
     """
-    if installed_version(conn) < SCHEMA_VERSION:
-        write(conn, lambda: ensure_schema(conn))
-    followed = _followed(conn, embedding)
-    source = _described(conn, followed)
-    mismatch = mismatch_with(followed, source)
+    now = followed(conn, embedding)
+    source = _described(conn, now)
+    mismatch = mismatch_with(now, source)
     if mismatch is not None:
         raise MigrationError(mismatch)
-    if followed.source != embedding.source or needs_mending(conn, followed):
+    if now != embedding or needs_mending(conn, now):
 
         def repair() -> bool:
-            execute(
-                conn,
-                "update vssnative_embeddings set source = ? where id = ?",
-                (followed.source, followed.id),
-            )
-            current = replace(load_embedding(conn, embedding.name), source=followed.source)
+            current = follow(conn, load_embedding(conn, embedding.name))
             lost = lost_tables(conn, current)
             for generation in lost:
                 execute(conn, create_vss_statement(generation))
                 for own in ("vssnative_provenance", "vssnative_passages"):
                     execute(conn, f"delete from {own} where generation = ?", (generation.id,))
-            renewed = triggers.create_triggers(conn, current, describe(conn, followed.source))
+            renewed = triggers.create_triggers(conn, current, describe(conn, current.source))
             wordless = not full_text.is_there(conn, current)
             if renewed or lost:
                 enqueue_all(conn, current, BACKFILL_PRIORITY)
@@ -106,9 +97,9 @@ def mend(conn: Connection, embedding: EmbeddingConfig, listener: Listener | None
             return True
 
         if write(conn, repair):
-            emit(listener, "mended", embedding.name, table=followed.source)
+            emit(listener, "mended", embedding.name, table=now.source)
     if source.has_odd_unique:
-        write(conn, lambda: _queue_orphans(conn, followed))
+        write(conn, lambda: _queue_orphans(conn, now))
     embedding = load_embedding(conn, embedding.name)
     # A change of an empty table has no batch whose commit would complete it.
     if len(embedding.live) > 1 and write(
@@ -130,16 +121,6 @@ def _queue_orphans(conn: Connection, embedding: EmbeddingConfig) -> None:
         " on conflict do nothing",
         (embedding.id, time.time(), embedding.id),
     )
-
-
-def _followed(conn: Connection, embedding: EmbeddingConfig) -> EmbeddingConfig:
-    """The embedding, with the table's new name if it was renamed: its triggers went with it."""
-    tables = {table for table, _ in triggers.installed_triggers(conn, embedding).values()}
-    if len(tables) == 1:
-        [table] = tables
-        if table != embedding.source:
-            return replace(embedding, source=table)
-    return embedding
 
 
 def _described(conn: Connection, embedding: EmbeddingConfig) -> Source:

@@ -6,13 +6,14 @@ later change, so that nothing has to be compared.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from .._catalog import triggers
 from .._catalog.enqueue import BACKFILL_PRIORITY, enqueue_all
 from .._catalog.records import load_embedding, load_embeddings
+from .._catalog.renames import record, renamed
 from .._catalog.source import describe
 from .._connection import Connection, execute, transaction
 from .._sql import quote_identifier
@@ -43,10 +44,13 @@ class RebuiltTable:
         }
         return cls(table, declared)
 
-    def put_back(self, conn: Connection, *, strict: bool = True) -> None:
+    def put_back(
+        self, conn: Connection, *, strict: bool = True, names: Mapping[str, str] | None = None
+    ) -> None:
         """To be called when the new table has the name. In one transaction, or within the caller's.
 
         Args:
+            names: columns that were renamed, see ``renamed``.
             strict: False leaves embeddings that do not fit the new table without triggers, for whoever mends them next.
 
         Raises:
@@ -54,27 +58,39 @@ class RebuiltTable:
         """
         with transaction(conn):
             for name, declared in self.declared.items():
-                embedding = load_embedding(conn, name)
+                before = load_embedding(conn, name)
+                embedding = renamed(before, names or {})
                 source = describe(conn, embedding.source)
                 mismatch = mismatch_with(embedding, source)
                 if mismatch is not None and not strict:
                     continue
                 if mismatch is not None:
                     raise MigrationError(mismatch)
+                if embedding != before:
+                    record(conn, before, embedding)
                 triggers.create_triggers(conn, embedding, source)
-                if _declared(conn, self.table, embedding.watched) != declared:
+                types = {(names or {}).get(column, column).lower(): one for column, one in declared.items()}
+                if _declared(conn, self.table, embedding.watched) != types:
                     # A value may have another form as a text now: sync compares.
                     enqueue_all(conn, embedding, BACKFILL_PRIORITY)
 
 
-def check_columns(conn: Connection, table: str, columns: Iterable[str]) -> None:
+def check_columns(
+    conn: Connection, table: str, columns: Iterable[str], names: Mapping[str, str] | None = None
+) -> None:
     """That embeddings of a table can go on when it has these columns; asked before anything is rebuilt.
+
+    Args:
+        names: columns that are renamed, see ``renamed``.
 
     Raises:
         MigrationError: one that they are made of is missing.
     """
     there = {column.lower() for column in columns}
     for embedding in load_embeddings(conn):
+        embedding = (
+            renamed(embedding, names or {}) if embedding.source.lower() == table.lower() else embedding
+        )
         gone = [column for column in embedding.watched if column.lower() not in there]
         if embedding.source.lower() == table.lower() and gone:
             raise MigrationError(

@@ -29,6 +29,7 @@ from .._catalog.records import (
     load_embeddings,
     template_columns,
 )
+from .._catalog.renames import followed
 from .._catalog.schema import ensure_schema, installed_version
 from .._catalog.source import Source, column_of, describe
 from .._connection import Connection, execute, in_its_thread, load, sqlite_version, transaction
@@ -416,15 +417,13 @@ def _existing(conn: Connection, wanted: EmbeddingConfig) -> EmbeddingConfig | No
     for found in load_embeddings(conn) if installed_version(conn) else []:
         if found.name.lower() != wanted.name.lower():
             continue
+        found = followed(conn, found)
         newest = found.live[-1]
-        new = wanted.active
-        same = (
+        if (
             found.source == wanted.source
             and found.store == wanted.store
-            and (newest.model_digest, newest.fields, newest.chunk)
-            == (new.model_digest, new.fields, new.chunk)
-        )
-        if same:
+            and newest.work == wanted.active.work
+        ):
             return found
         raise MigrationError(
             f"{found.name} has embeddings already, of {', '.join(f.name for f in newest.fields)} by"

@@ -32,6 +32,7 @@ from .._catalog.generations import (
     refresh,
 )
 from .._catalog.records import EmbeddingConfig, Generation, load_embedding
+from .._catalog.renames import follow
 from .._catalog.source import describe
 from .._connection import Connection, execute, in_its_thread, load, transaction
 from ..embedding.chunking import Chunking
@@ -74,7 +75,7 @@ def change_model(
     )
     _ = embedder.dim, embedder.digest  # which a hosted one asks its server for
     with transaction(conn):
-        embedding = load_embedding(conn, table)
+        embedding = follow(conn, load_embedding(conn, table))
         if embedding.store == "column":
             raise MigrationError(
                 f"{embedding.name} keeps vectors in columns only, where two sets have no place beside each other",
@@ -107,8 +108,8 @@ def change_model(
         vss_table = free_name(conn, f"{first}_g{number}")
         new = make_generation(source, embedder, columns, template, chunk, vss_table)
         new = replace(new, id=number, embedding=embedding.id, state="building")
-        if (new.model_digest, new.fields, new.chunk) == (active.model_digest, active.fields, active.chunk):
-            raise MigrationError(f"{embedding.name} is already embedded in this way, by {active.model_name}")
+        if new.work == active.work:
+            raise MigrationError(f"{embedding.name} is embedded just so already, by {active.model_name}")
         if embedding.uses_columns and new.fields != active.fields:
             raise MigrationError(f"{embedding.name} has blob columns; with those only the model can change")
         now = record_generation(conn, new)
@@ -123,7 +124,8 @@ def change_or_go_back(conn: Connection, name: str, options: dict[str, Any]) -> N
     embedding = load_embedding(conn, name)
     if len(embedding.live) > 1:
         cancel_change(conn, name)
-        embedding = load_embedding(conn, name)
+    with transaction(conn):
+        embedding = follow(conn, load_embedding(conn, name))
     columns, template = options.get("columns"), options.get("template")
     if columns is None and template is None:
         template = embedding.active.fields[0].template
@@ -134,11 +136,7 @@ def change_or_go_back(conn: Connection, name: str, options: dict[str, Any]) -> N
         wanted = make_generation(
             source, get_embedder(model), columns, template, Chunking.of(options.get("chunk")), None
         )
-        same = [
-            one
-            for one in embedding.generations
-            if (one.model_digest, one.fields, one.chunk) == (wanted.model_digest, wanted.fields, wanted.chunk)
-        ]
+        same = [one for one in embedding.generations if one.work == wanted.work]
         if any(one.state == "active" for one in same):
             return
         retired = [one for one in embedding.generations if one.state == "retired"]

@@ -13,6 +13,7 @@ from alembic.autogenerate import comparators
 from alembic.operations import ops
 
 from ..._catalog.records import EmbeddingConfig, load_embeddings, template_columns
+from ..._catalog.renames import followed
 from ..._connection import execute, load
 from ...embedding.chunking import Chunking
 from ...embedding.registry import get_embedder
@@ -87,7 +88,7 @@ _register()
 
 def _look(raw: Any) -> _File:
     load(raw)
-    embeddings = tuple(load_embeddings(raw))
+    embeddings = tuple(followed(raw, embedding) for embedding in load_embeddings(raw))
     rows = execute(raw, "select name, sql from main.sqlite_master where type = 'table'")
     virtual = {name: sql for name, sql in rows if (sql or "").lstrip()[:14].lower() == "create virtual"}
     vss = {name for name, sql in virtual.items() if " using vss0" in " ".join(sql.lower().split())[:400]}
@@ -279,6 +280,7 @@ def _embeddings(context: Any, file: _File, tables: dict[str, sa.Table]) -> tuple
             known.source.lower() != one.table.name.lower()
             or known.store != one.store
             or not _words_are_as_declared(known, one)
+            or _loses_columns(known, one)
         ):
             first.append(DropEmbeddings(known.name, known.source, _recorded(known, known.id in file.marked)))
             last.append(AddEmbeddings(one.table.name, asked))
@@ -286,6 +288,13 @@ def _embeddings(context: Any, file: _File, tables: dict[str, sa.Table]) -> tuple
             now, before = _change(asked), _change(_recorded(known, False))
             last.append(ChangeModel(known.name, now, before))
     return first, last
+
+
+def _loses_columns(known: EmbeddingConfig, one: Embedded) -> bool:
+    """Whether a column that is embedded now goes: a change of model needs it until ``sync`` has finished."""
+    assert one.table is not None
+    there = {column.name.lower() for column in one.table.c}
+    return not there.issuperset(column.lower() for column in known.watched)
 
 
 def _words_are_as_declared(known: EmbeddingConfig, one: Embedded) -> bool:

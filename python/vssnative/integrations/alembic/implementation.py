@@ -32,14 +32,18 @@ class VssSQLiteImpl(SQLiteImpl):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._rebuilt: dict[str, RebuiltTable] = {}
+        self._names: dict[str, dict[str, str]] = {}
         if self.connection is not None and not self.as_sql:
             on_driver(self.connection, load)
 
     def create_table(self, table: sa.Table, **options: Any) -> None:
         if self._works_on_file(table) and table.name.startswith(_TEMPORARY):
             replaced = table.name.removeprefix(_TEMPORARY)
-            names = [column.name for column in table.columns]
-            on_driver(self._bound, lambda raw: check_columns(raw, replaced, names))
+            columns = [column.name for column in table.columns]
+            # Batch mode gives a column that it renames the new name, and leaves it the old key.
+            names = {column.key.lower(): column.name for column in table.columns if column.key != column.name}
+            self._names[replaced.lower()] = names
+            on_driver(self._bound, lambda raw: check_columns(raw, replaced, columns, names))
         super().create_table(table, **options)
 
     def drop_table(self, table: sa.Table, **options: Any) -> None:
@@ -54,7 +58,8 @@ class VssSQLiteImpl(SQLiteImpl):
         super().rename_table(old_table_name, new_table_name, schema=schema)
         rebuilt = self._rebuilt.pop(str(new_table_name).lower(), None)
         if rebuilt is not None:
-            on_driver(self._bound, rebuilt.put_back)
+            names = self._names.pop(str(new_table_name).lower(), {})
+            on_driver(self._bound, lambda raw: rebuilt.put_back(raw, names=names))
 
     @property
     def _bound(self) -> sa.Connection:

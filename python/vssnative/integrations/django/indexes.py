@@ -7,7 +7,7 @@ from typing import Any
 from django.db import models
 from django.db.backends.ddl_references import Statement, Table
 
-from ..._catalog.records import load_embeddings, template_columns
+from ..._catalog.records import load_embeddings, renamed_template, template_columns
 from ...errors import ConfigurationError
 from ...migrations import add_embeddings, drop_embeddings
 
@@ -83,7 +83,9 @@ class EmbeddedIndex(models.Index):
         if self.template is None:
             options["columns"] = list(columns.values())
         else:
-            options["template"] = renamed(self.template, columns)
+            options["template"] = renamed_template(
+                self.template, {name.lower(): column for name, column in columns.items()}
+            )
         return {**options, "name": self.name}
 
     def create_sql(self, model: Any, schema_editor: Any, using: str = "", **_: Any) -> Any:
@@ -120,15 +122,3 @@ class EmbeddingsStatement(Statement):
             add_embeddings(connection, self.parts["table"].table, **self.options)
         elif any(one.name.lower() == self.name.lower() for one in load_embeddings(connection)):
             drop_embeddings(connection, self.name)
-
-
-def renamed(template: str, columns: dict[str, str]) -> str:
-    """A template over fields as one over their columns."""
-    import string
-
-    parts = []
-    for text, name, _, _ in string.Formatter().parse(template):
-        parts.append(text.replace("{", "{{").replace("}", "}}"))
-        if name is not None:
-            parts.append("{" + columns.get(name, name) + "}")
-    return "".join(parts)

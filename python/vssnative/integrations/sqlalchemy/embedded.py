@@ -11,15 +11,13 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapper
 from sqlalchemy.schema import SchemaItem
 
-from ..._catalog.records import EmbeddingConfig, load_embeddings, template_columns
+from ..._catalog.records import EmbeddingConfig, load_embeddings, renamed_template, template_columns
 from ..._catalog.schema import installed_version, set_meta
 from ..._connection import execute
 from ...errors import ConfigurationError, VssWarning
 from ...migrations import add_embeddings, drop_embeddings
 from ...migrations.embeddings import declared_key
 from .driving import is_connected, on_driver
-
-_FORMAT_ESCAPES = str.maketrans({"{": "{{", "}": "}}"})
 
 
 class Embedded(SchemaItem):
@@ -112,7 +110,8 @@ class Embedded(SchemaItem):
             names = {name: self._column(name) for name in template_columns(self.template)}
             options["template"] = self.template
             if any(name != column for name, column in names.items()):
-                options["template"] = _renamed(self.template, names)
+                lower = {name.lower(): column for name, column in names.items()}
+                options["template"] = renamed_template(self.template, lower)
         for name, default in _DEFAULTS.items():
             value = getattr(self, name)
             if name != "template" and value != default:
@@ -149,17 +148,6 @@ _declared: WeakKeyDictionary[sa.Table, list[Embedded]] = WeakKeyDictionary()
 def declared_on(table: sa.Table) -> Sequence[Embedded]:
     """The embeddings that a table, or the class mapped to it, declares."""
     return _declared.get(table, ())
-
-
-def _renamed(template: str, names: dict[str, str]) -> str:
-    import string
-
-    parts = []
-    for text, name, _, _ in string.Formatter().parse(template):
-        parts.append(text.translate(_FORMAT_ESCAPES))
-        if name is not None:
-            parts.append("{" + names[name] + "}")
-    return "".join(parts)
 
 
 @sa.event.listens_for(Mapper, "instrument_class")
