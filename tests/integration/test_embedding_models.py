@@ -485,9 +485,18 @@ class TestBrokenModels:
         with pytest.raises((ConfigurationError, ModelNotFoundError), match=r"model|tokenizer"):
             OnnxEmbedder(model)
 
+    def test_a_tokenizer_whose_template_names_no_token(self, model: Path) -> None:
+        """The tokenizers library panics at the first text, with what is no Exception."""
+        tokenizer = json.loads((model / "tokenizer.json").read_text())
+        tokenizer["post_processor"]["single"][0]["SpecialToken"]["id"] = "[NOWHERE]"
+        (model / "tokenizer.json").write_text(json.dumps(tokenizer))
+        with pytest.raises(ConfigurationError, match="no usable tokenizer"):
+            OnnxEmbedder(model)
+
     @pytest.mark.parametrize(
         ("file", "change", "words"),
         [
+            ("config.json", {"layer_norm_eps": "small"}, "layer_norm_eps must be a number from 0 to 1"),
             ("config.json", {"model_type": "gpt2"}, "of a model with model_type bert, .* not 'gpt2'"),
             ("config.json", {"hidden_act": "relu"}, "hidden_act gelu, not 'bert' and 'relu'"),
             ("config.json", {"position_embedding_type": "relative_key"}, "absolute position"),

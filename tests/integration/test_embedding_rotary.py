@@ -217,3 +217,28 @@ def test_what_a_config_says_is_in_the_digest(name: str, changes: dict[str, Any],
     change_config(directory, **changes)
     assert get_embedder(f"onnx:{directory}").digest != before
     assert np.abs(embed(directory) - vectors).max() > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("modernbert_by_layers", {"layer_types": 3}),
+        ("modernbert_by_layers", {"layer_types": [["full_attention"]]}),
+        ("modernbert_by_layers", {"layer_types": {"full_attention": 1}}),
+        ("modernbert", {"rope_parameters": "linear"}),
+        ("modernbert", {"rope_parameters": {"full_attention": 7, "sliding_attention": [1]}}),
+        ("modernbert", {"norm_eps": "small"}),
+        ("modernbert", {"norm_eps": None}),
+        ("gte", {"rope_parameters": [1]}),
+        ("gte", {"rope_scaling": "linear"}),
+        ("gte", {"layer_norm_eps": float("nan")}),
+        ("gte", {"layer_norm_eps": -1}),
+        ("gte", {"layer_norm_eps": {}}),
+        ("nomic_bert", {"layer_norm_epsilon": True, "layer_norm_eps": ...}),
+    ],
+)
+def test_a_config_of_other_types_is_named(name: str, changes: dict[str, Any], tmp_path: Path) -> None:
+    directory = write_rotary(tmp_path / "model", name)
+    change_config(directory, **changes)
+    with pytest.raises(ConfigurationError, match="layer_types|must be a"):
+        get_embedder(f"onnx:{directory}").embed_documents(["a fox"])

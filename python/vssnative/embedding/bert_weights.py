@@ -58,7 +58,7 @@ class BertWeights:
         self.heads = positive(config, "num_attention_heads", transformer)
         self.layers = positive(config, "num_hidden_layers", transformer)
         self.inner = positive(config, "intermediate_size", transformer)
-        self.epsilon = float(config.get("layer_norm_eps", 1e-12))
+        self.epsilon = epsilon_of(config, "layer_norm_eps", 1e-12, transformer)
         if self.hidden % self.heads:
             raise ConfigurationError(
                 f"{transformer}: {self.hidden} values do not divide into {self.heads} heads"
@@ -165,3 +165,17 @@ def positive(config: Mapping[str, Any], key: str, transformer: Path) -> int:
             f"{transformer / 'config.json'}: {key} must be a positive integer, not {value!r}"
         )
     return value
+
+
+def epsilon_of(config: Mapping[str, Any], key: str, default: float, transformer: Path) -> float:
+    """What a layer normalization adds to the variance.
+
+    Raises:
+        ConfigurationError: if it is no number from 0 to 1.
+    """
+    value = config.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise ConfigurationError(
+            f"{transformer / 'config.json'}: {key} must be a number from 0 to 1, not {value!r}"
+        )
+    return float(value)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ConfigurationError
-from .bert_weights import checked_tensor, positive
+from .bert_weights import checked_tensor, epsilon_of, load_tensors, positive
 from .layout import read_json
 from .tensors import map_tensors
 
@@ -220,13 +220,13 @@ def _settings(transformer: Path, config: Mapping[str, Any]) -> RotarySettings:
     if config["model_type"] != "modernbert":
         theta, shrink = _rotation(transformer, config, _THETA[str(config["model_type"])], size)
         gate = _gate(transformer, config, "hidden_act")
-        epsilon = float(config.get("layer_norm_eps", 1e-12))
+        epsilon = epsilon_of(config, "layer_norm_eps", 1e-12, transformer)
         shrinks = () if shrink == 1 else (shrink,)
         return RotarySettings(heads, epsilon, gate, False, (theta,), ((0, 0),) * layers, shrinks)
     window = config.get("local_attention", 128)
     if isinstance(window, bool) or not isinstance(window, int) or not 2 <= window <= 1 << 20:
         raise ConfigurationError(f"{transformer}: local_attention must be 2 or more, not {window!r}")
-    given = config.get("rope_parameters") or {}
+    given = _object(transformer, config, "rope_parameters")
     rotations = []
     for kind, key in (("full_attention", "global_rope_theta"), ("sliding_attention", "local_rope_theta")):
         default = config.get(key, _MODERN_THETA[kind])
@@ -235,7 +235,7 @@ def _settings(transformer: Path, config: Mapping[str, Any]) -> RotarySettings:
     kinds = _layer_types(transformer, config, layers)
     return RotarySettings(
         heads,
-        float(config.get("norm_eps", 1e-5)),
+        epsilon_of(config, "norm_eps", 1e-5, transformer),
         _gate(transformer, config, "hidden_activation"),
         True,
         tuple(theta for theta, _ in rotations),
@@ -379,8 +379,8 @@ def _rotation(transformer: Path, config: Mapping[str, Any], default: float, size
     divided by factor^(2 / size) (kexue.fm/archives/9706). Of the others the formula depends on a text's length, or the
     config leaves it open.
     """
-    given = config.get("rope_parameters") or {}
-    scaling = config.get("rope_scaling") or given
+    given = _object(transformer, config, "rope_parameters")
+    scaling = _object(transformer, config, "rope_scaling") or given
     theta = given.get("rope_theta", config.get("rope_theta", default))
     if isinstance(theta, bool) or not isinstance(theta, (int, float)) or not theta > 1:
         raise ConfigurationError(f"{transformer}: rope_theta must be a number above 1, not {theta!r}")
@@ -397,6 +397,13 @@ def _rotation(transformer: Path, config: Mapping[str, Any], default: float, size
     if way == "linear":
         return float(theta), float(factor)
     return float(theta) * factor, float(factor ** (2 / size))
+
+
+def _object(transformer: Path, config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = config.get(key) or {}
+    if not isinstance(value, dict):
+        raise ConfigurationError(f"{transformer}: {key} must be an object, not {value!r}")
+    return value
 
 
 def _gate(transformer: Path, config: Mapping[str, Any], key: str) -> str:
@@ -417,7 +424,11 @@ def _layer_types(transformer: Path, config: Mapping[str, Any], layers: int) -> l
     kinds = config.get("layer_types") or [
         "sliding_attention" if layer % every else "full_attention" for layer in range(layers)
     ]
-    if len(kinds) != layers or not set(kinds) <= set(_MODERN_THETA):
+    if (
+        not isinstance(kinds, list)
+        or len(kinds) != layers
+        or not all(isinstance(kind, str) and kind in _MODERN_THETA for kind in kinds)
+    ):
         raise ConfigurationError(
             f"{transformer}: layer_types must name full_attention or sliding_attention for each of {layers} layers"
         )
