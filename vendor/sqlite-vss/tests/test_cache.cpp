@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/cache.h"
+#include "failing_new.h"
 
 namespace vss {
 namespace {
@@ -216,6 +217,28 @@ TEST_CASE("whoever holds entries lets go of them when what was evicted is much, 
     CHECK_FALSE(Cache::instance().must_let_go(mark));
     Cache::instance().set_budget(budget);
     CHECK(Cache::instance().must_let_go(mark));
+}
+
+TEST_CASE("an entry that found no memory is not there, and what evicts others later finds nothing of it") {
+    long failed = 0;
+    for (std::uint64_t id = 0; id < 100; ++id) {
+        begin();
+        const auto entry = std::make_shared<Piece>(piece);
+        // The maps grow at some ids, which allocates once more.
+        for (std::uint64_t other = 0; other < id; ++other) {
+            REQUIRE(put(CacheKind::slots, other));
+        }
+        failed += fail_each_allocation([&] { return Cache::instance().put(key(CacheKind::slots, id), entry); },
+                                       [&] {
+                                           CHECK(Cache::instance().get(key(CacheKind::slots, id)) == nullptr);
+                                           CHECK(Cache::instance().used() == id * 10000);
+                                       });
+        CHECK(Cache::instance().get(key(CacheKind::slots, id)) == entry);
+        CHECK(Cache::instance().used() == (id + 1) * 10000);
+        Cache::instance().set_budget(5000);
+        CHECK(Cache::instance().used() == 0);
+    }
+    CHECK(failed >= 300);
 }
 
 }  // namespace

@@ -101,10 +101,13 @@ bool Cache::put(const CacheKey& key, std::shared_ptr<const CacheEntry> entry) {
         note_refused_locked(bytes);
         return false;
     }
-    nodes_[rank].push_back(Node{key, std::move(entry), bytes, ++asked_});
-    const auto node = std::prev(nodes_[rank].end());
-    index_.emplace(key, node);
+    // All that needs memory comes before the entry counts as one that is there.
+    Nodes made;
+    made.push_back(Node{key, std::move(entry), bytes, ++asked_});
+    const auto node = made.begin();
     Versions& versions = versions_[without_version(key)];
+    index_.emplace(key, node);
+    nodes_[rank].splice(nodes_[rank].end(), made);
     versions.nodes[versions.count++] = node;
     used_ += bytes;
     insertions_.fetch_add(1, std::memory_order_relaxed);
