@@ -7,6 +7,8 @@
 
 #include "base/random.h"
 #include "cell_memory_store.h"
+#include "failing_new.h"
+#include "failing_threads.h"
 #include "kernels/kernels.h"
 #include "kernels/rotation.h"
 
@@ -603,4 +605,115 @@ TEST_CASE("where a scan will end is told from what is expected of the cells that
     CHECK(model.rows_until(expected, (expected.left - 6) / 4, 2) == doctest::Approx(rows[0] + rows[1]));
     CHECK(model.rows_until(expected, (expected.left - 6) / 4, 2) >
           model.rows_until(expected, (expected.left - 6) / 3, 2));
+}
+
+namespace {
+
+// A table of 600 rows with cells, that has learned.
+std::unique_ptr<World> learned_world(std::size_t dim) {
+    auto world = std::make_unique<World>(dim, Metric::l2, cell_tuning(200, 16));
+    SplitMix random(11);
+    for (std::uint32_t slot = 0; slot < 600; ++slot) {
+        world->add(slot, clustered(random, dim, 20));
+    }
+    world->flush();
+    LearnedRecall learned;
+    REQUIRE(world->search.learn(32, learned).is_ok());
+    world->index.set_learned(learned);
+    world->flush();
+    return world;
+}
+
+}  // namespace
+
+TEST_CASE("a search that ran out of memory leaves nothing that the next one passes over") {
+    constexpr std::size_t dim = 24;
+    const auto world = learned_world(dim);
+    SplitMix random(12);
+    const std::vector<float> query = clustered(random, dim, 20);
+    const auto* bytes = reinterpret_cast<const std::byte*>(query.data());
+    // All cells, and as much of them as a recall of almost 1 needs: what brute force finds.
+    const CellQuery all_cells{bytes, 20, 0.9999999, nullptr, nullptr, 1000};
+    const CellQuery as_needed{bytes, 20, 0.95, nullptr, nullptr, 0};
+    const auto truth = world->brute(query, 20);
+    std::vector<Neighbor> found;
+    REQUIRE(world->search.search(all_cells, found).is_ok());
+    REQUIRE(found == truth);
+    for (const CellQuery& wanted : {all_cells, as_needed}) {
+        const long failed = fail_each_allocation(
+            [&] {
+                // What it knows of the table is forgotten, so that all of it allocates.
+                Cache::instance().clear();
+                std::vector<Neighbor> out;
+                CellSearch search(world->index, world->rows, ElementType::float32, dim, Metric::l2);
+                return search.search(wanted, out).is_ok();
+            },
+            [] {});
+        CHECK(failed > 20);
+        // By a search that has failed at another place each time.
+        CellSearch search(world->index, world->rows, ElementType::float32, dim, Metric::l2);
+        CHECK(fail_each_allocation(
+                  [&] {
+                      Cache::instance().clear();
+                      std::vector<Neighbor> out;
+                      return search.search(wanted, out).is_ok();
+                  },
+                  [&] {
+                      REQUIRE(search.search(all_cells, found).is_ok());
+                      CHECK(found == truth);
+                  }) > 0);
+    }
+}
+
+TEST_CASE("learning that ran out of memory leaves no trace in the searches that follow") {
+    constexpr std::size_t dim = 24;
+    const auto world = learned_world(dim);
+    SplitMix random(13);
+    const std::vector<float> query = clustered(random, dim, 20);
+    const auto truth = world->brute(query, 20);
+    // Each allocation of the first searches, then some of the thousands.
+    long failed = 0;
+    for (long n = 1;; n += n < 300 ? 1 : n / 16) {
+        LearnedRecall learned;
+        Cache::instance().clear();
+        failing_allocation = n;
+        bool done = false;
+        try {
+            done = world->search.learn(32, learned).is_ok();
+        } catch (const std::bad_alloc&) {
+            ++failed;
+        }
+        const bool reached = failing_allocation == 0;
+        failing_allocation = 0;
+        CHECK(world->find(query, 20, 1.0) == truth);
+        if (done && !reached) {
+            break;
+        }
+    }
+    CHECK(failed > 300);
+}
+
+TEST_CASE("a batch is answered on as many threads as start") {
+    constexpr std::size_t dim = 24;
+    const auto world = learned_world(dim);
+    SplitMix random(14);
+    std::vector<std::vector<float>> queries;
+    std::vector<const std::byte*> vectors;
+    for (int i = 0; i < 40; ++i) {
+        queries.push_back(clustered(random, dim, 20));
+        vectors.push_back(reinterpret_cast<const std::byte*>(queries.back().data()));
+    }
+    for (const int started : {-1, 0, 1}) {
+        threads_that_start = started;
+        std::vector<std::vector<Neighbor>> out;
+        const CellQuery query{nullptr, 5, 0.9999999, nullptr, nullptr, 1000};
+        REQUIRE(world->search
+                    .search_many(
+                        query, vectors, 4, [] { return Status::ok(); }, {}, out)
+                    .is_ok());
+        threads_that_start = -1;
+        for (std::size_t i = 0; i < queries.size(); ++i) {
+            CHECK(out[i] == world->brute(queries[i], 5));
+        }
+    }
 }

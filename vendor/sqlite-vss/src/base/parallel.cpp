@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <exception>
 #include <thread>
 #include <vector>
 
@@ -43,13 +44,20 @@ bool parallel_for(std::size_t n, int threads, const std::function<void(std::size
     };
     {
         std::vector<std::jthread> others;
-        for (std::size_t w = 1; w < workers; ++w) {
-            others.emplace_back([&run, first = w * share] {
-                const HelperThread helps;
-                run(first);
-            });
+        std::size_t begun = 1;
+        try {
+            for (; begun < workers; ++begun) {
+                others.emplace_back([&run, first = begun * share] {
+                    const HelperThread helps;
+                    run(first);
+                });
+            }
+        } catch (const std::exception&) {  // the system has no more threads
         }
         run(0);
+        for (; begun < workers; ++begun) {
+            run(begun * share);
+        }
     }
     return !failed;
 }

@@ -8,6 +8,7 @@
 #include <span>
 
 #include "base/random.h"
+#include "base/scoped_value.h"
 #include "index/cells/cell_search.h"
 #include "kernels/rotation.h"
 
@@ -358,7 +359,7 @@ Status CellSearch::ask_for_row(std::uint32_t slot, const std::byte* vector, std:
                                std::vector<Neighbor>& found) {
     const CellQuery query{vector, wanted, truth_recall, nullptr, nullptr, 0};
     stranger_ = slot;
-    trace_ = &trace;
+    const ScopedValue tracing(trace_, &trace);
     for (Expected& expected : expected_by_k_) {
         expected.restart();
     }
@@ -369,7 +370,6 @@ Status CellSearch::ask_for_row(std::uint32_t slot, const std::byte* vector, std:
     }
     double mean = 0;
     (void)model_.seen(mean, trace.variance);
-    trace_ = nullptr;
     return status;
 }
 
@@ -559,8 +559,7 @@ Status CellSearch::holds_for(Sample sample, bool& holds) {
     }
     const std::uint64_t slots = segments_.size() * rows_.segment_slots();
     // New rows lie behind the others, or in the places of some that went.
-    const std::uint64_t from =
-        sample == Sample::newest ? std::min<std::uint64_t>(learned().rows, slots - slots / 5) : 0;
+    const std::uint64_t from = sample == Sample::newest ? std::min<std::uint64_t>(learned().rows, slots - slots / 5) : 0;
     SplitMix random(index_.state().rows);
     std::vector<std::byte> vector(rows_.vector_bytes());
     std::vector<Neighbor> found;

@@ -223,7 +223,7 @@ class CellSearch {
     [[nodiscard]] static double width_for_codes(double recall);
     Status refresh();
     void drop_views();
-    Status refresh_segments(std::uint64_t generation);
+    Status refresh_segments(std::uint64_t before, std::uint64_t generation);
     Status refresh_all_segments();
     Status ask_any_row(SplitMix& random, std::uint64_t from, std::size_t wanted, Trace& trace,
                        std::vector<std::byte>& vector, std::vector<Neighbor>& found, bool& is_there);
@@ -287,6 +287,7 @@ class CellSearch {
     Status open_cells(std::size_t end, const CellMatches* matches);
     Status scan_cell(std::size_t i, BlockAt& ahead, const CellQuery& query, float limit);
     static CellScan scan_of(const CodeBlocks& codes);
+    void forget_seen();
     bool find_block(BlockAt& at) const;
     [[nodiscard]] RowPlace row_in_memory(std::uint32_t slot);
     static void offer(const Neighbor& neighbor, std::size_t k, std::vector<Neighbor>& best);

@@ -70,6 +70,7 @@ class CellSearch::Queue {
 
 // What `other` sees, without asking SQLite. What is in memory stays known from one batch to the next.
 void CellSearch::see_as(const CellSearch& other, const OpenSource& open) {
+    release_chunks();  // of a search that failed
     if (evicted_ != other.evicted_ || space_key_ != other.space_key_) {
         drop_views();
         cells_.clear();
@@ -134,9 +135,8 @@ Status CellSearch::search_many(CellQuery query, std::span<const std::byte* const
             ~StopAtEnd() { queue.stop(); }
         };
         const StopAtEnd stop{queue};  // before the threads are waited for
-        for (std::size_t i = 0; i < helpers; ++i) {
-            queue.enter();
-            running.emplace_back([&queue, &failed, &vectors, &out, query, helper = helpers_[i].get()]() mutable {
+        const auto begin = [&](CellSearch* helper) {
+            running.emplace_back([&queue, &failed, &vectors, &out, query, helper]() mutable {
                 const HelperThread helps;
                 try {
                     while (const std::optional<std::size_t> next = queue.next()) {
@@ -156,6 +156,15 @@ Status CellSearch::search_many(CellQuery query, std::span<const std::byte* const
                 helper->close_source();
                 queue.leave();
             });
+        };
+        for (std::size_t i = 0; i < helpers; ++i) {
+            queue.enter();
+            try {
+                begin(helpers_[i].get());
+            } catch (const std::exception&) {  // the system has no more threads: those that run do without
+                queue.leave();
+                break;
+            }
         }
         bool any_left = true;
         while (status.is_ok()) {

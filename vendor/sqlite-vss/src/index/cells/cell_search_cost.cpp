@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "base/scoped_value.h"
 #include "index/cells/cell_search.h"
 
 namespace vss {
@@ -217,7 +218,7 @@ Status CellSearch::decide_ways(std::span<const std::byte> samples, LearnedRecall
     // What searches through cells take; more than `limit`: at least that.
     const auto by_cells = [&](std::size_t k, double recall, double limit, double& ns) {
         ns = 0;
-        tried_ = &tried;
+        const ScopedValue trying(tried_, static_cast<const LearnedRecall*>(&tried));
         trial_limit_ = limit;
         Status status = Status::ok();
         for (std::size_t i = 0; i < count && status.is_ok(); ++i) {
@@ -230,7 +231,6 @@ Status CellSearch::decide_ways(std::span<const std::byte> samples, LearnedRecall
             ns += exact ? 2 * limit
                         : spent_ns() + rank_cost * static_cast<double>(directory_->live()) * units_.ns(units_.entry);
         }
-        tried_ = nullptr;
         ns /= static_cast<double>(count);
         return status;
     };

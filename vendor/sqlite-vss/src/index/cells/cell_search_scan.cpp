@@ -144,8 +144,8 @@ Status CellSearch::scan_cell(std::size_t i, BlockAt& ahead, const CellQuery& que
             if ((word & bit) != 0 || (query.slots != nullptr && !query.slots->passes(slot))) {
                 continue;
             }
-            word |= bit;
             seen_slots_.push_back(slot);
+            word |= bit;
             if (trace_ != nullptr) {
                 if (slot == stranger_) {
                     continue;
@@ -158,6 +158,14 @@ Status CellSearch::scan_cell(std::size_t i, BlockAt& ahead, const CellQuery& que
         }
     }
     return Status::ok();
+}
+
+// What a search leaves here the next one would pass over.
+void CellSearch::forget_seen() {
+    for (const std::uint32_t slot : seen_slots_) {
+        seen_[slot / 64] = 0;
+    }
+    seen_slots_.clear();
 }
 
 // Goes on, where its cell has no block there, to the first of the cells behind it; false at the end of those opened.
@@ -339,6 +347,7 @@ Status CellSearch::begin_scan(Scan& scan) {
     placed_ = 0;
     scans_.clear();
     held_.clear();
+    forget_seen();  // of a search that ran out of memory
     seen_.resize(segments_.size() * rows_.segment_slots() / 64 + 1);
     passed_.clear();
     expected_at_ = 0;
@@ -524,10 +533,7 @@ Status CellSearch::scan_cells(const CellQuery& query, std::vector<Neighbor>& out
     scan.rank_us = now_us() - start;
     VSS_TRY(begin_with_tail(scan));
     Status status = scan_until_found(scan, exact);
-    for (const std::uint32_t slot : seen_slots_) {
-        seen_[slot / 64] = 0;
-    }
-    seen_slots_.clear();
+    forget_seen();
     held_.clear();
     release_chunks();
     costs_.rank_us = scan.rank_us;

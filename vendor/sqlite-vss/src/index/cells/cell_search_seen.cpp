@@ -1,6 +1,7 @@
 // CellSearch: what this connection saw of the tables last, and what of it is in memory.
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "index/cells/cell_search.h"
 #include "kernels/vector_value.h"
@@ -43,14 +44,18 @@ Status CellSearch::refresh() {
     if (generation != 0 && generation == generation_) {
         return Status::ok();
     }
-    VSS_TRY(refresh_segments(generation));
+    // Until it has seen all of the new one it has seen none: the old one may come back by a rollback.
+    const std::uint64_t before = std::exchange(generation_, 0);
+    VSS_TRY(refresh_segments(before, generation));
     if (index_.state().is_celled()) {
-        const std::shared_ptr<const CellDirectory> before = directory_;
-        VSS_TRY(index_.directory(directory_));
-        cells_.resize(directory_->size());
-        if (directory_ != before || generation == 0) {
-            model_.use(*directory_);
+        std::shared_ptr<const CellDirectory> directory;
+        VSS_TRY(index_.directory(directory));
+        cells_.resize(directory->size());
+        if (directory != directory_ || generation == 0) {
+            directory_.reset();
+            model_.use(*directory);
         }
+        directory_ = std::move(directory);
     }
     generation_ = generation;
     return Status::ok();
@@ -77,9 +82,9 @@ void CellSearch::drop_views() {
     }
 }
 
-// All segments, or those that the last commits have changed.
-Status CellSearch::refresh_segments(std::uint64_t generation) {
-    const std::span<const std::uint32_t> changed = index_.state().changed.since(generation_);
+// All segments, or those that commits have changed since the generation `before`.
+Status CellSearch::refresh_segments(std::uint64_t before, std::uint64_t generation) {
+    const std::span<const std::uint32_t> changed = index_.state().changed.since(before);
     if (generation == 0 || segments_.empty() || changed.empty()) {
         return refresh_all_segments();
     }

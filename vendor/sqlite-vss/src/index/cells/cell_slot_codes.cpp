@@ -3,6 +3,7 @@
 #include <cstring>
 #include <utility>
 
+#include "base/scoped_value.h"
 #include "base/text.h"
 #include "index/cells/cells.h"
 
@@ -15,18 +16,6 @@ constexpr std::size_t rows_at_once = 2048;
 // Where a code is a larger share of its vector, reading vectors in its place costs about as much, and the file would
 // grow by more than it is worth.
 constexpr std::size_t least_ratio = 3;
-
-// True as long as it lives.
-class FlagScope {
-  public:
-    explicit FlagScope(bool& flag) : flag_(flag) { flag_ = true; }
-    FlagScope(const FlagScope&) = delete;
-    FlagScope& operator=(const FlagScope&) = delete;
-    ~FlagScope() { flag_ = false; }
-
-  private:
-    bool& flag_;
-};
 
 }  // namespace
 
@@ -149,7 +138,7 @@ Status CellIndex::settle_and_write(bool all) {
         bool done = false;
         ~BrokenUnlessDone() { index.broken_ = index.broken_ || (!done && index.wrote_); }
     };
-    const FlagScope scope(may_write_);
+    const ScopedValue scope(may_write_, true);
     wrote_ = false;
     BrokenUnlessDone guard{*this};
     Status status = settle(all);
@@ -165,7 +154,7 @@ Status CellIndex::code_all_slots() {
     std::erase_if(slots, [&](std::uint32_t slot) { return tail_.contains(slot); });
     dirty_ = true;
     broken_ = true;
-    const FlagScope scope(may_write_);
+    const ScopedValue scope(may_write_, true);
     VSS_TRY(erase_slot_codes());
     state_.slot_codes = true;
     std::vector<float> raw;
