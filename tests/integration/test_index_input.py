@@ -52,6 +52,40 @@ def test_every_kind_and_layout_is_stored_as_float32_would_be(
     np.testing.assert_array_equal(index.get(found[:, 0]), expected[:3])
 
 
+def behind_a_header(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The same numbers at addresses that are no multiple of their size, as those of a file that begins with something else."""
+    bytes_ = np.frombuffer(b"\0" + array.tobytes(), np.uint8)
+    if bytes_.ctypes.data % 2:  # one byte further on, then
+        bytes_ = np.frombuffer(b"\0\0" + array.tobytes(), np.uint8)[1:]
+    return bytes_[1:].view(array.dtype).reshape(array.shape)
+
+
+@pytest.mark.parametrize("kind", ["float32", "float16"])
+def test_numbers_behind_a_header_are_not_read_where_they_lie(
+    db: sqlite3.Connection, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading them there is undefined behaviour in C++."""
+    handed: list[Any] = []
+    for name in ("register_rows", "register_search"):
+        real = getattr(_core, name)
+
+        def register(*arrays: Any, real: Any = real, **options: Any) -> Any:
+            handed.extend(array for array in arrays if isinstance(array, np.ndarray))
+            return real(*arrays, **options)
+
+        monkeypatch.setattr(_core, name, register)
+    matrix, ids = behind_a_header(GOOD.astype(kind)), behind_a_header(np.arange(len(GOOD)))
+    assert not matrix.flags.aligned and not ids.flags.aligned
+    index = Index(db, type=kind)
+    index.add(ids, matrix)
+    for queries in (matrix[:3], matrix[1]):
+        _, distances = index.search(queries, k=1)
+        np.testing.assert_array_equal(distances, 0)
+    np.testing.assert_array_equal(index.get(ids).astype(np.float32), GOOD)
+    assert index.remove(ids) == len(GOOD)
+    assert len(handed) >= 5 and all(array.flags.aligned for array in handed)
+
+
 @pytest.mark.parametrize("kind", ["uint8", "uint16", "uint32", "uint64", "bool"])
 def test_unsigned_numbers_and_bools(db: sqlite3.Connection, kind: str) -> None:
     matrix = np.abs(GOOD).astype(kind)

@@ -345,7 +345,7 @@ def _from_array(ids: npt.NDArray[Any], uuids_as_text: bool) -> Keys:
         raise InvalidVectorError(f"ids: expected integers or texts, got {ids.dtype}")
     if ids.dtype.kind == "u" and ids.dtype.itemsize == 8 and len(ids) and int(ids.max()) >= 2**63:
         raise InvalidVectorError(f"ids: {ids.max()} does not fit into SQLite's 64-bit integers")
-    return np.ascontiguousarray(ids, np.int64)
+    return np.require(ids, np.int64, ("C", "A", "E"))
 
 
 def _from_items(ids: Any, uuids_as_text: bool) -> Keys:

@@ -233,6 +233,7 @@ class Column:
             and queries.dtype == self._dtype
             and queries.shape == self._shape
             and queries.flags.c_contiguous
+            and queries.flags.aligned
         ):
             return queries, True
         array = queries_of(queries, "queries")
@@ -243,7 +244,7 @@ class Column:
         self._check_width(Matrix(array.shape[0], array.shape[1], array), "queries")
         native, width = self._native()
         if array.dtype == native and array.shape[1] == width:
-            array = np.ascontiguousarray(array)
+            array = np.require(array, requirements=("C", "A", "E"))
         else:
             try:
                 array = _core.as_float32(array)

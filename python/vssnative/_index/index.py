@@ -176,7 +176,8 @@ class Index(Column):
             return _core.register_rows(keys)
         if matrix.array is None:
             return _core.register_rows(keys, pieces=matrix.piece, dim=matrix.width)
-        array = matrix.array
+        # Numbers at addresses that are no multiple of their size, as in a file behind a header, are not read in place.
+        array = np.require(matrix.array, requirements="A")
         convert = not self._is_in_place(array)
         if convert and self._is_code(array):
             array, convert = np.ascontiguousarray(array, array.dtype.newbyteorder("=")), False

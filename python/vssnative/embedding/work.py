@@ -71,10 +71,10 @@ class NativeWork:
     def __init__(self, encoder: _core.BertEncoder, task: Task) -> None:
         tokens, finisher = task.tokens, task.finisher
         count = int(tokens.lengths.sum())
-        ids = np.fromiter(itertools.chain.from_iterable(tokens.ids), dtype=np.int32, count=count)
         self._task = task
         self._pooled = finisher.pooled(task.out)
         try:
+            ids = np.fromiter(itertools.chain.from_iterable(tokens.ids), dtype=np.int32, count=count)
             self._run = _core.EncoderRun(
                 encoder,
                 ids,
@@ -86,7 +86,7 @@ class NativeWork:
                 self._pooled,
                 task.threads,
             )
-        except (ValueError, IndexError) as error:
+        except (ValueError, IndexError, OverflowError) as error:
             raise EmbeddingError(f"the tokenizer gave what the model does not take: {error}") from None
 
     @property
