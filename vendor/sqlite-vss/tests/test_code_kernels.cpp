@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "base/aligned_bytes.h"
@@ -322,5 +323,28 @@ TEST_CASE("what is expected of cells is the same on all levels, but for the last
                 }
             }
         }
+    }
+}
+
+TEST_CASE("what is no number is rounded to one within the range") {
+    constexpr float infinity = std::numeric_limits<float>::infinity();
+    constexpr float nan = std::numeric_limits<float>::quiet_NaN();
+    std::vector<float> values(64, 0.0F);  // 0 times an infinite inverse step, of a vector of the smallest numbers
+    values[1] = 1e-45F;
+    values[2] = -1e-45F;
+    values[3] = nan;
+    values[4] = infinity;
+    values[5] = -infinity;
+    for (const SimdLevel level : levels()) {
+        std::vector<std::uint8_t> bytes(values.size());
+        code_kernels(level).quantize(values.data(), infinity, 0, -63, 63, values.size(), bytes.data());
+        for (std::size_t i = 0; i < bytes.size(); ++i) {
+            const auto value = static_cast<std::int8_t>(bytes[i]);
+            CHECK((value >= -63 && value <= 63));
+            CHECK((i != 1 || value == 63));
+            CHECK((i != 2 || value == -63));
+        }
+        code_kernels(level).quantize(values.data(), 1, 7.5F, 0, 15, values.size(), bytes.data());
+        CHECK(std::all_of(bytes.begin(), bytes.end(), [](std::uint8_t value) { return value <= 15; }));
     }
 }

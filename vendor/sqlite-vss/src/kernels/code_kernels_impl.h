@@ -196,8 +196,8 @@ inline void quantize(const float* x, float inverse_step, float zero, float low, 
                      std::uint8_t* out) {
     for (std::size_t i = 0; i < padded; ++i) {
         float v = x[i] * inverse_step + zero;
-        v = v < low ? low : v;
-        v = v > high ? high : v;
+        v = v > low ? v : low;  // and of what is not a number, as zero times an infinite inverse step
+        v = v < high ? v : high;
         // The nearest integer, halves upwards; low is never below -127.
         out[i] = static_cast<std::uint8_t>(static_cast<std::int32_t>(v + 128.5F) - 128);
     }
