@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -108,6 +109,15 @@ class TestRegistry:
                 "nonsense",
                 "unknown embedder 'nonsense'; known are cohere, gemini, hash, hf, llm, local, minilm, mistral, onnx, openai, static, voyage",
             ),
+            (
+                "BAAI/bge-small-en-v1.5",
+                r"'BAAI/bge-small-en-v1\.5', did you mean 'hf:BAAI/bge-small-en-v1\.5'\?; known",
+            ),
+            ("sentence-transformers/all-MiniLM-L6-v2", r"did you mean 'minilm'\?"),
+            ("all-MiniLM-L6-v2", r"did you mean 'minilm'\?"),
+            ("text-embedding-3-small", r"did you mean 'openai:text-embedding-3-small'\?"),
+            ("./models/a/b", r"unknown embedder './models/a/b'; known"),
+            (str(Path(__file__).parent), rf"did you mean 'onnx:{re.escape(str(Path(__file__).parent))}'\?"),
             ("hash:many", "expected hash:DIM with a number"),
             ("hash:0", "at least 1"),
             ("onnx:", "expected onnx:/path"),

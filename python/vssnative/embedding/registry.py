@@ -202,8 +202,25 @@ def _entry_point(name: str) -> Factory:
     for point in importlib.metadata.entry_points(group=_ENTRY_POINTS, name=name):
         factory: Factory = point.load()
         return factory
-    near = difflib.get_close_matches(name, _NAMED, n=1)
     raise ConfigurationError(
-        f"unknown embedder {name!r}{f', did you mean {near[0]!r}?' if near else ''}; known are {', '.join(sorted(_NAMED))} "
+        f"unknown embedder {name!r}{_meant(name)}; known are {', '.join(sorted(_NAMED))} "
         f"and the entry points of the group {_ENTRY_POINTS}; 'module:attribute' leads to one of your own"
     )
+
+
+def _meant(name: str) -> str:
+    """What somebody who wrote that name may have meant, as a question."""
+    directory = Path(name).expanduser()
+    if directory.is_dir():
+        meant = f"onnx:{directory}"
+    elif name.lower().rpartition("/")[2] == "all-minilm-l6-v2":
+        meant = "minilm"
+    elif name.startswith("text-embedding-"):
+        meant = f"openai:{name}"
+    elif name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        meant = f"hf:{name}"  # as the hub names models
+    elif "/" not in name and (near := difflib.get_close_matches(name, _NAMED, n=1)):
+        meant = near[0]
+    else:
+        return ""
+    return f", did you mean {meant!r}?"
