@@ -547,9 +547,12 @@ Status CellSearch::learn(std::size_t samples, LearnedRecall& out) {
 Status CellSearch::holds_for(Sample sample, bool& holds) {
     constexpr std::size_t which = 1;  // of LearnedRecall::ks
     constexpr std::array<double, 2> levels = {0.8, 0.95};
-    // Most commits that take a table past a size are loads, whose time the rows asked are part of.
-    const std::size_t rows_asked = sample == Sample::newest ? 24 : 64;
-    constexpr double beyond = 4;  // neighbours are sought until so many times less is expected
+    // Most commits that take a table past a size are loads, whose time the rows asked are part of: no more are asked of
+    // the newest than tell.
+    const std::size_t at_a_time = sample == Sample::newest ? 24 : 64;
+    const std::size_t rows_asked = sample == Sample::newest ? 4 * at_a_time : at_a_time;
+    constexpr double certain = 2;  // standard errors
+    constexpr double beyond = 4;   // neighbours are sought until so many times less is expected
     holds = true;
     VSS_TRY(refresh());
     const std::size_t k = LearnedRecall::ks[which];
@@ -559,7 +562,8 @@ Status CellSearch::holds_for(Sample sample, bool& holds) {
     }
     const std::uint64_t slots = segments_.size() * rows_.segment_slots();
     // New rows lie behind the others, or in the places of some that went.
-    const std::uint64_t from = sample == Sample::newest ? std::min<std::uint64_t>(learned().rows, slots - slots / 5) : 0;
+    const std::uint64_t from =
+        sample == Sample::newest ? std::min<std::uint64_t>(learned().rows, slots - slots / 5) : 0;
     SplitMix random(index_.state().rows);
     std::vector<std::byte> vector(rows_.vector_bytes());
     std::vector<Neighbor> found;
@@ -567,7 +571,17 @@ Status CellSearch::holds_for(Sample sample, bool& holds) {
     std::size_t flooded = 0;
     model_.suppose(learned().cosine_mean, learned().cosine_variance);
     enough_misses_ = static_cast<float>(misses / beyond);
-    for (std::size_t tries = 0; asked.size() + flooded < rows_asked && tries < 20 * rows_asked; ++tries) {
+    // By how many of its standard errors the recall of these rows falls short of a level, where it does so most.
+    const auto short_by = [&](AskedRows rows) {
+        double most = -1;
+        for (const double level : levels) {
+            const double error = std::sqrt(level * (1 - level) / (3.4 * static_cast<double>(rows.size())));
+            most = std::max(most, (level - recall_at(rows, misses_for(level, k))) / error);
+        }
+        return most;
+    };
+    bool is_told = false;
+    for (std::size_t tries = 0; !is_told && asked.size() + flooded < rows_asked && tries < 20 * rows_asked; ++tries) {
         Trace trace;
         trace.first = which;
         trace.end = which + 1;
@@ -577,16 +591,14 @@ Status CellSearch::holds_for(Sample sample, bool& holds) {
             ++flooded;
         } else if (is_there) {
             asked.push_back(asked_of(trace, which, found));
+            if (asked.size() % at_a_time == 0) {
+                const double by = short_by(AskedSample(asked).all());
+                is_told = by <= 0 || by > certain;
+            }
         }
     }
     forget_rows();
-    const auto reached_by = [&](AskedRows rows) {
-        return std::all_of(levels.begin(), levels.end(), [&](double level) {
-            // About one standard error of so many rows.
-            const double error = std::sqrt(level * (1 - level) / (3.4 * static_cast<double>(rows.size())));
-            return recall_at(rows, misses_for(level, k)) >= level - error;
-        });
-    };
+    const auto reached_by = [&](AskedRows rows) { return short_by(rows) <= 1; };
     const AskedSample all(asked);
     holds = flooded == 0 && all.size() > 0 && reached_by(all.all());
     if (holds && sample == Sample::any) {
