@@ -84,7 +84,7 @@ def test_columns_template_and_chunking_change_likewise(posts: sqlite3.Connection
 
 
 def test_cancel_and_refusals(posts: sqlite3.Connection) -> None:
-    with pytest.raises(MigrationError, match="already embedded in this way"):
+    with pytest.raises(MigrationError, match="embedded just so"):
         vssnative.change_model(posts, "posts", "hash:16")
     with pytest.raises(MigrationError, match="no change of model"):
         switch(posts, "posts")
