@@ -64,13 +64,8 @@ def is_null(name: str) -> Condition:
     return Condition(f"coalesce({kind}, 'null') = 'null'", params)
 
 
-def equal(name: str, value: Any) -> Condition:
-    """The value equals `value`: of the same kind (text, number, list, object); None is null or missing.
-
-    Raises:
-        QueryError: `value` is nothing that JSON can hold.
-    """
-    value = plain(name, value)
+def equal(name: str, value: Any, *, true_is_one: bool = False) -> Condition:
+    """The value equals `value`: of the same kind (text, number, true or false, list, object); None is null or missing."""
     if value is None:
         return is_null(name)
     kind, kind_params = _type_of(name)
@@ -111,20 +106,15 @@ def is_in(name: str, values: Any, operator: str, *, true_is_one: bool = False) -
     Raises:
         QueryError: they are no list.
     """
-    values = [plain(name, value) for value in _list(name, "in", values)]
-    single = [value for value in values if isinstance(value, (str, int, float))]
-    conditions = [equal(name, value) for value in values if not isinstance(value, (str, int, float))]
-    for kind in (str, (int, float)):
-        some = [value for value in single if isinstance(value, kind)]
-        if some:
-            type_sql, type_params = _type_of(name)
-            item, item_params = _value_of(name)
-            among = "(select value from json_each(?))"
-            conditions.append(
-                Condition(
-                    f"({_kinds(type_sql, some[0])} and {item} in {among})",
-                    (*type_params, *item_params, to_json(some)),
-                )
+    plain, others = _by_types(list_of(name, values, operator), true_is_one)
+    conditions = [equal(name, value) for value in others]
+    for types, some in plain.items():
+        kind, kind_params = _type_of(name)
+        item, item_params = _value_of(name)
+        among = "(select value from json_each(?))"
+        conditions.append(
+            Condition(
+                f"({_kinds(kind, types)} and {item} in {among})", (*kind_params, *item_params, to_json(some))
             )
         )
     return any_of(conditions)
@@ -149,9 +139,8 @@ def contains(name: str, value: Any, operator: str, *, true_is_one: bool = False)
     return any_of([in_list, has_part(name, value, operator)]) if isinstance(value, str) else in_list
 
 
-def has_item(name: str, values: Sequence[Any]) -> Condition:
-    """A list of which one of `values` is an item: of the same kind (text, number, list, object, None)."""
-    values = [plain(name, value) for value in values]
+def has_item(name: str, values: Sequence[Any], *, true_is_one: bool = False) -> Condition:
+    """A list of which one of `values` is an item: of the same kind (text, number, true or false, list, object, None)."""
     kind, kind_params = _type_of(name)
     each, each_params = _items_of(name)
     plain, others = _by_types(values, true_is_one)
