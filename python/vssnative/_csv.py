@@ -48,7 +48,6 @@ def read_csv(
         UnicodeDecodeError: it is not in the stream's encoding.
     """
     text = stream.read().removeprefix("\ufeff")  # of standard input nobody takes the mark away
-    given = delimiter is not None
     delimiter = delimiter or _delimiter_of(text, file)
     lines = _lines(text, file, delimiter)
     header = next(lines, [])
@@ -60,7 +59,11 @@ def read_csv(
     rows = []
     for number, cells in enumerate(lines, 1):
         if len(cells) != len(header):
-            raise ConfigurationError(f"{file}, row {number}: it has not as many values as the first line")
+            between = _NAMED.get(delimiter, repr(delimiter))
+            raise ConfigurationError(
+                f"{file}, row {number}: expected {len(header)} values with {between} between, as in the first line, got"
+                f" {len(cells)}; where they are a part of a value, it needs quotes"
+            )
         rows.append(cells)
     columns = list(zip(*rows, strict=True))
     quotes_say = any(cell.text and not cell.quoted for column in (header, *columns) for cell in column)

@@ -90,7 +90,8 @@ def test_semicolons_and_tabs_between_values_are_found_out(mark: str) -> None:
     # A comma in a name: the rows tell.
     assert found("name|price, EUR\nTee|2\n") == [{"name": "Tee", "price, EUR": 2}]
     with pytest.raises(
-        ConfigurationError, match="row 2, with (semicolons|tabs) between values: expected 2 values, .* got 3"
+        ConfigurationError,
+        match="row 2: expected 2 values with (semicolons|tabs) between, .* got 3; .* quotes",
     ):
         found("a|b\n1|2\n1|2|3\n")
     # These are commas, and the other marks are parts of texts.
@@ -151,7 +152,7 @@ def test_what_other_programs_wrote() -> None:
     assert read("a\n") == [] and read("") == []
     assert read("\ufeffid,a\n1,2\n") == [{"id": 1, "a": 2}]
     for text, words in (
-        ("a,b\n1,2\n3\n", "row 2: expected 2 values, as in the first line, got 1"),
+        ("a,b\n1,2\n3\n", "row 2: expected 2 values with commas between, as in the first line, got 1"),
         ('a,b\n1,"2\n', "row 1: .* no quote ends it"),
     ):
         with pytest.raises(ConfigurationError, match=words):

@@ -15,6 +15,8 @@ from ..errors import QueryError
 from .records import EmbeddingConfig
 
 # What may hold a ? that is none: texts, quoted names, comments. Then ?1, :name, @name and $name, then ? itself.
+_UNCLOSED = re.compile(r"""unrecognized token: "(['"`\[])""")
+_NEAR_ITS_END = 'near ")": syntax error'  # the bracket that we put behind it
 _TOKENS = re.compile(
     r"""'(?:[^']|'')*'|"(?P<quoted>(?:[^"]|"")*)"|`(?:[^`]|``)*`|\[[^\]]*\]|--[^\n]*|/\*.*?(?:\*/|\Z)"""
     r"""|(?P<number>\?\d+)|(?P<name>(?<![\w$])[:@$]\w+)|(?P<mark>\?)""",
@@ -90,7 +92,17 @@ def check_condition(
                         " a text is written in single quotes"
                     )
     except driver_error(conn) as error:
-        raise QueryError(f"{embedding.name}, where={condition.sql!r}: {error}") from error
+        words = _about_condition(str(error), condition.sql)
+        raise QueryError(f"{embedding.name}, where={condition.sql!r}: {words}") from error
+
+
+def _about_condition(words: str, where: str) -> str:
+    """SQLite's words on our statement, where they quote what stands behind the condition, in words on the condition."""
+    if unclosed := _UNCLOSED.search(words):
+        return f"incomplete input, {unclosed[1]} begins what nothing ends"
+    if _NEAR_ITS_END in words and where.count(")") <= where.count("("):
+        return words.replace(_NEAR_ITS_END, "incomplete input")
+    return words
 
 
 def _bound(where: str, params: Sequence[Any] | Mapping[str, Any]) -> Condition:
