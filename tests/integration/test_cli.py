@@ -194,7 +194,7 @@ def test_stats_and_optimize(run: Run, tmp_path: Path) -> None:
 def test_sync_of_some_rows_and_a_worker_for_the_rest(run: Run, posts: Path) -> None:
     run("add-embeddings", posts, "posts", "-c", "title", "--model", "hash:16")
     output = run("sync", posts, "posts", "--where", "company = ?", "-p", "other", "--quiet").output
-    assert "1 rows done" in output and "2 rows remain" in output
+    assert "1 row done" in output and "2 rows remain" in output
     assert "no such column: firm" in run("sync", posts, "posts", "--where", "firm = 1", code=2).output
 
     def stop_when_done() -> None:

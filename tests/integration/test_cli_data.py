@@ -181,7 +181,7 @@ def test_rows_that_failed_are_listed_and_tried_again(posts: Path) -> None:
     conn.execute("update posts set summary = 'steel parts' where title = 'bolts'")
     conn.commit()
     conn.close()
-    assert "1 rows queued again" in run("retry", posts, "posts")
+    assert "1 row queued again" in run("retry", posts, "posts")
     run("pause", posts, "posts")
     assert lines(run("status", posts, "--json"))[0]["waiting_for"] == "it is paused until it is resumed"
     run("resume", posts, "posts")

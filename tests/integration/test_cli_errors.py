@@ -250,7 +250,7 @@ def test_import_makes_a_file_and_takes_it_back_where_it_fails(run: Run, tmp_path
     assert sorted(file.name for file in tmp_path.iterdir()) == ["bad.csv", "x.csv"]
     run("import", tmp_path / "x.db", "t", tmp_path / "x.csv")
     run("import", tmp_path / "x.db", "u", tmp_path / "bad.csv", code=1)
-    assert "1 rows" in run("export", tmp_path / "x.db", "t", tmp_path / "t.jsonl").stdout
+    assert "1 row\n" in run("export", tmp_path / "x.db", "t", tmp_path / "t.jsonl").stdout
 
 
 def test_a_file_with_a_table_is_never_taken_back(run: Run, tmp_path: Path) -> None:

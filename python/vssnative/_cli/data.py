@@ -26,6 +26,7 @@ from .output import (
     ExistingDatabase,
     TableName,
     check_table,
+    counted,
     existing_file_or_directory,
     new_file,
     opened,
@@ -43,9 +44,7 @@ Format = Annotated[
 def _delimiter(text: str) -> str:
     delimiter = {"tab": "\t", "\\t": "\t"}.get(text, text)
     if len(delimiter) != 1 or delimiter in '"\r\n':
-        raise ConfigurationError(
-            f"--delimiter: expected one character that is no quote, or tab, got {text!r}"
-        )
+        raise ConfigurationError(f"expected one character that is no quote, or tab, got {text!r}")
     return delimiter
 
 
@@ -135,7 +134,7 @@ def import_command(
             count += 1
         if columns is None:
             raise ContentError(f"{file}: there are no rows")
-    tell(as_json, f"{table}: {count:,} rows imported", table=table, rows=count)
+    tell(as_json, f"{table}: {counted(count, 'row')} imported", table=table, rows=count)
 
 
 def export_command(
@@ -167,9 +166,9 @@ def export_command(
         rows = execute(conn, f"select {selected} from main.{name}")
     _write(file, kind, columns, rows)
     if str(file) == "-":
-        typer.echo(f"{len(rows):,} rows", err=True)
+        typer.echo(counted(len(rows), "row"), err=True)
     else:
-        tell(as_json, f"{file}: {len(rows):,} rows", file=str(file), rows=len(rows))
+        tell(as_json, f"{file}: {counted(len(rows), 'row')}", file=str(file), rows=len(rows))
 
 
 def _format(file: Path, asked: str | None, known: tuple[str, ...] = _FORMATS) -> str:

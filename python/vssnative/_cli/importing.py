@@ -13,7 +13,7 @@ from .. import _connection as connection
 from .. import _display as display
 from .._import import Source, blobs, chroma, faiss_file, load, sqlite_vec, vec1
 from ..errors import ConfigurationError
-from .output import opened, tell
+from .output import counted, opened, tell
 
 FORMATS = ("sqlite-vec", "vec1", "sqlite-vector", "chroma", "faiss")
 
@@ -62,7 +62,7 @@ def import_vectors(database: Path, table: str, file: Path, form: str, choice: Ch
         task = progress.add_task(table, total=source.count)
         rows = load(conn, table, source, progress=lambda done, _: progress.update(task, completed=done))
     columns = [column.name for column in source.columns]
-    words = f"{table}: {rows:,} rows of {source.words} imported: {', '.join(columns)}"
+    words = f"{table}: {counted(rows, 'row')} of {source.words} imported: {', '.join(columns)}"
     tell(as_json, words, table=table, rows=rows, columns=columns, source=source.words)
 
 

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from .. import _display as display
 from .failures import about
-from .output import AsJson, file_to_look_into, new_or_existing_database, tell_json
+from .output import AsJson, counted, file_to_look_into, new_or_existing_database, tell_json
 
 if TYPE_CHECKING:
     from .._demo import Step
@@ -91,10 +91,10 @@ def shown_step(database: Path, step: Step, width: int) -> RenderableType:
     from .._demo import Filled, Synced
 
     if isinstance(step, Filled):
-        words = f"{step.rows:,} docstrings of Python's standard library in table posts"
+        words = f"{counted(step.rows, 'docstring')} of Python's standard library in table posts"
         return Text.assemble((display.printable(str(database)), "bold"), f": {words}")
     if isinstance(step, Synced):
-        return f"{step.texts:,} texts embedded; in sync after {step.seconds:.1f} s\n"
+        return f"{counted(step.texts, 'text')} embedded; in sync after {step.seconds:.1f} s\n"
     title = step.question.text
     if step.question.where is not None:
         title += f"   where {step.question.where.replace('?', repr(step.question.params[0]))}"

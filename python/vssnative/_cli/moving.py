@@ -9,7 +9,7 @@ import typer
 
 from .. import _display as display
 from ..compat import sqlite_vss
-from .output import AsJson, ExistingDatabase, opened, tell
+from .output import AsJson, ExistingDatabase, counted, opened, tell
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -49,9 +49,9 @@ def _tell_upgraded(as_json: bool, name: str, upgraded: sqlite_vss.Upgraded | Non
     if upgraded is None:
         tell(as_json, f"{name}: there was nothing to upgrade", table=name, rows=None)
         return
-    words = [f"{name}: {upgraded.rows:,} rows upgraded"]
+    words = [f"{name}: {counted(upgraded.rows, 'row')} upgraded"]
     for column in upgraded.columns:
-        words.append(f"{column.name}: {column.vectors:,} vectors")
+        words.append(f"{column.name}: {counted(column.vectors, 'vector')}")
         if column.lossy:
             words[-1] += ", those that its codes stand for (the file has no others)"
         if column.not_finite:

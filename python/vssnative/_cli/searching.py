@@ -9,7 +9,17 @@ import typer
 from .. import _display as display
 from .._advice import command
 from ..errors import ConfigurationError
-from .output import AsJson, ExistingDatabase, Params, TableName, from_input, opened, tell_json, values_of
+from .output import (
+    AsJson,
+    ExistingDatabase,
+    Params,
+    TableName,
+    counted,
+    from_input,
+    opened,
+    tell_json,
+    values_of,
+)
 
 
 def search(
@@ -76,7 +86,9 @@ def search(
         typer.echo("no rows found", err=True)
     if results.pending:
         typer.echo(
-            f"{results.pending:,} rows are new or changed since: {command('sync', file=database)}", err=True
+            f"{counted(results.pending, 'row')} {'is' if results.pending == 1 else 'are'} new or changed since:"
+            f" {command('sync', file=database)}",
+            err=True,
         )
 
 

@@ -21,6 +21,7 @@ from .output import (
     ExistingDatabase,
     Params,
     TableName,
+    counted,
     opened,
     tell,
     tell_json,
@@ -76,8 +77,8 @@ def sync(
         tell_json(dataclasses.asdict(result))
     else:
         display.console().print(
-            f"{result.rows:,} rows done, {result.texts:,} texts embedded in {result.seconds:.1f} s;"
-            f" {result.remaining:,} rows remain, {result.dead:,} given up",
+            f"{counted(result.rows, 'row')} done, {counted(result.texts, 'text')} embedded in {result.seconds:.1f} s;"
+            f" {counted(result.remaining, 'row')} {'remains' if result.remaining == 1 else 'remain'}, {result.dead:,} given up",
             highlight=False,
         )
     for one in embeddings:
@@ -138,7 +139,9 @@ class _WorkerLog:
     def started(self, found: Sequence[Status]) -> None:
         """That it begins, and with what."""
         tables = [{"name": one.name, "model": one.model, "pending": one.pending} for one in found]
-        words = "; ".join(f"{one.name} by {one.model}, {one.pending:,} rows pending" for one in found)
+        words = "; ".join(
+            f"{one.name} by {one.model}, {counted(one.pending, 'row')} pending" for one in found
+        )
         self._tell("started", f"started: {words or 'no table has embeddings yet'}", tables=tables)
 
     def happened(self, event: Event) -> None:
@@ -155,7 +158,7 @@ class _WorkerLog:
     def ended(self) -> None:
         """What it has done in all."""
         seconds = round(time.monotonic() - self._since, 1)
-        words = f"ended: {self._rows:,} rows done, {self._texts:,} texts embedded in {seconds:,} s"
+        words = f"ended: {counted(self._rows, 'row')} done, {counted(self._texts, 'text')} embedded in {seconds:,} s"
         self._tell("ended", words, rows=self._rows, texts=self._texts, seconds=seconds)
 
     def _tell(self, kind: str, words: str, *, error: bool = False, **values: object) -> None:
@@ -175,7 +178,7 @@ def _words_of(event: Event) -> str:
     reason = details.get("reason")
     if event.kind == "batch":
         removed = f", vectors of {details['removed']:,} removed" if details["removed"] else ""
-        return f"{name}: {details['rows']:,} rows done, {details['texts']:,} texts embedded{removed}"
+        return f"{name}: {counted(details['rows'], 'row')} done, {counted(details['texts'], 'text')} embedded{removed}"
     if event.kind == "failed":
         return f"{name}: row {details['row_id']}, {details['field']} failed: {reason}"
     if event.kind == "dead":
@@ -279,7 +282,7 @@ def retry(database: ExistingDatabase, table: TableName, as_json: AsJson = False)
     with opened(database) as conn:
         rows = retry_dead(conn, table)
     words = (
-        f"{rows:,} rows queued again; now: {command('sync', file=database)}"
+        f"{counted(rows, 'row')} queued again; now: {command('sync', file=database)}"
         if rows
         else "nothing was given up"
     )
@@ -326,7 +329,7 @@ def repair(
         tell_json(dataclasses.asdict(report))
         return
     if report.ok:
-        typer.echo(f"{report.name}: nothing was wrong; {report.checked:,} rows looked at")
+        typer.echo(f"{report.name}: nothing was wrong; {counted(report.checked, 'row')} looked at")
         return
     display.console().print(
         display.pairs_table(f"{report.name}: found and mended", _counts(report), _OF_REPORTS)

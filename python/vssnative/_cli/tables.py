@@ -13,7 +13,7 @@ from .. import _display as display
 from .._catalog.records import load_embedding
 from .._connection import execute, transaction
 from ..errors import ConfigurationError, MigrationError, UnknownNameError
-from .output import AsJson, ExistingDatabase, file_to_look_into, opened, tell, tell_json
+from .output import AsJson, ExistingDatabase, counted, file_to_look_into, opened, tell, tell_json
 from .vectors import array_of
 
 AnyTable = Annotated[
@@ -178,7 +178,7 @@ def optimize(
                 progress.update(task, total=max(step["cells"], 1), completed=max(through, int(cell is None)))
             done[name] = step["cells"]
     for name, cells in done.items():
-        words = f"{vss_table}.{name}: {cells:,} cells gone through"
+        words = f"{vss_table}.{name}: {counted(cells, 'cell')} gone through"
         tell(as_json, words, table=vss_table, column=name, cells=cells)
 
 

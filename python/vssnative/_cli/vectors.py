@@ -18,6 +18,7 @@ from .output import (
     Matrix,
     Params,
     Queries,
+    counted,
     file_to_look_into,
     new_file,
     opened,
@@ -64,7 +65,7 @@ def index_add(
                 first = _next_id(conn, index)
                 rowids = np.arange(first, first + len(vectors), dtype=np.int64)
             index.add(rowids, vectors, replace=replace)
-        words = f"{table}.{column}: {len(vectors):,} vectors added, {len(index):,} in all"
+        words = f"{table}.{column}: {counted(len(vectors), 'vector')} added, {len(index):,} in all"
         tell(as_json, words, table=table, column=column, added=len(vectors), vectors=len(index))
 
 
