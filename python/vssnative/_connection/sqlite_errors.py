@@ -156,7 +156,7 @@ _MEANINGS = (
         r"constraint failed",
         Advice(
             "a constraint of the table, or a trigger on it, refused a row; nothing of this was kept",
-            "{name}: {error}: a constraint of the table, or a trigger on it, refused a row; no row was written",
+            "{name}: {error}: a constraint of the table, or a trigger on it, refused a row; nothing of this was kept",
         ),
     ),
     _Meaning(
