@@ -119,6 +119,26 @@ _HOMES = {
         "verify",
     ),
 }
+
+
+def _refuse_subinterpreters() -> None:
+    """In one, importing the core waits for ever (Python 3.11, pybind11 3.1)."""
+    for name in ("_interpreters", "_xxsubinterpreters"):  # since Python 3.13; before
+        try:
+            interpreters = importlib.import_module(name)
+        except ImportError:
+            continue
+        if interpreters.get_current() != interpreters.get_main():
+            raise ImportError(
+                "vssnative works in Python's main interpreter only, and this is a subinterpreter. Under mod_wsgi set"
+                " 'WSGIApplicationGroup %{GLOBAL}', under uWSGI 'single-interpreter = true'; use processes or threads"
+                " in place of an InterpreterPoolExecutor"
+            )
+        return
+
+
+_refuse_subinterpreters()
+
 _SUBPACKAGES = ("aio", "embedding", "errors", "migrations")
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [*_HOME_OF, "__version__"]  # noqa: PLE0604  (they are strings, all of them)

@@ -27,6 +27,7 @@ from vssnative._connection import (
     is_busy,
     load_by,
     loading,
+    statements,
     transaction,
 )
 from vssnative.errors import ConfigurationError, ConnectionSetupError, ExtensionLoadError
@@ -623,3 +624,38 @@ def test_a_library_of_another_named_vss0_in_the_process_is_not_taken_for_ours(tm
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False
     )
     assert done.stdout.split() == [f"v{vssnative.__version__}", "7"], done.stderr
+
+
+def test_ctrl_c_just_when_a_transaction_has_begun_leaves_none_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    conn = vssnative.connect(":memory:", isolation_level=None)
+    run = statements.execute
+
+    def interrupted(conn: Any, sql: str, params: Any = ()) -> Any:
+        rows = run(conn, sql, params)
+        if sql.startswith("BEGIN"):
+            raise KeyboardInterrupt
+        return rows
+
+    monkeypatch.setattr(statements, "execute", interrupted)
+    with pytest.raises(KeyboardInterrupt), statements.transaction(conn):
+        raise AssertionError("not reached")
+    assert not conn.in_transaction
+    conn.close()
+
+
+def test_subinterpreters_are_refused_in_a_sentence() -> None:
+    """Importing waited for ever there."""
+    program = (
+        "import sys\n"
+        "try:\n    import _interpreters as interpreters\n"
+        "except ImportError:\n    import _xxsubinterpreters as interpreters\n"
+        "run = getattr(interpreters, 'exec', None) or interpreters.run_string\n"
+        "code = 'try:\\n    import vssnative\\nexcept ImportError as error:\\n    print(error, flush=True)'\n"
+        "run(interpreters.create(), code)\n"
+        "import vssnative\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout.startswith("vssnative works in Python's main interpreter only"), done.stderr
+    assert done.returncode == 0, done.stderr

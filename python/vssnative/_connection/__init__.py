@@ -31,6 +31,7 @@ from .pool import Pool, is_in_memory, require_file
 from .protocol import Connection
 from .shared import SharedConnection
 from .statements import (
+    begin,
     create_function,
     driver_error,
     exclusive,
@@ -49,6 +50,7 @@ __all__ = [
     "Explanation",
     "Pool",
     "SharedConnection",
+    "begin",
     "check_cancelled",
     "check_synchronous",
     "connect",

@@ -128,7 +128,10 @@ def transaction(
 
 
 def _transaction(conn: Connection, mode: str, nested: bool) -> Iterator[None]:
-    execute(conn, f"SAVEPOINT {_SAVEPOINT}" if nested else f"BEGIN {mode}")
+    if nested:
+        execute(conn, f"SAVEPOINT {_SAVEPOINT}")
+    else:
+        begin(conn, mode)
     try:
         yield
         execute(conn, f"RELEASE {_SAVEPOINT}" if nested else "COMMIT")
@@ -139,6 +142,19 @@ def _transaction(conn: Connection, mode: str, nested: bool) -> Iterator[None]:
                 execute(conn, f"ROLLBACK TO {_SAVEPOINT}")
                 execute(conn, f"RELEASE {_SAVEPOINT}")
             elif in_transaction(conn):
+                execute(conn, "ROLLBACK")
+        raise
+
+
+def begin(conn: Connection, mode: str) -> None:
+    """Begin a transaction. None stays open where Ctrl-C, or a cancellation, comes just when it has begun."""
+    try:
+        execute(conn, f"BEGIN {mode}")
+    except Exception:
+        raise
+    except BaseException:
+        with shielded():
+            if in_transaction(conn):
                 execute(conn, "ROLLBACK")
         raise
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapper, Session, scoped_session
 
 from ..._catalog.records import EmbeddingConfig, load_embeddings
-from ..._connection import execute, in_transaction, load
+from ..._connection import begin, execute, in_transaction, load
 from ..._search import Result, Results, embed_ahead
 from ..._search import search as search_table
 from ..._sync import sync
@@ -215,17 +215,17 @@ def _values(result: Result) -> tuple[Any, ...]:
 def _snapshot(connection: sa.Connection) -> Iterator[None]:
     """The transaction that is open on the driver's connection, or one of ours, so that what follows reads one state."""
 
-    def begin(raw: Any) -> bool:
+    def begin_here(raw: Any) -> bool:
         if in_transaction(raw):
             return False
-        execute(raw, "BEGIN DEFERRED")
+        begin(raw, "DEFERRED")
         return True
 
     def end(raw: Any) -> None:
         if in_transaction(raw):
             execute(raw, "COMMIT")
 
-    ours = on_driver(connection, begin)
+    ours = on_driver(connection, begin_here)
     try:
         yield
     finally:
