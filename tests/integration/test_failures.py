@@ -9,6 +9,8 @@ import os
 import re
 import shutil
 import sqlite3
+import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -453,3 +455,24 @@ def test_immutable_holds_whatever_the_uri_says(file: Path, options: str) -> None
         conn.execute("create table made(x)")
     assert not Path(f"{file}-shm").exists() and not Path(f"{file}-wal").exists()
     conn.close()
+
+
+def test_a_file_that_would_outgrow_the_limit_for_files(file: Path) -> None:
+    program = (
+        "import resource, signal, sys, vssnative\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "conn = vssnative.connect(sys.argv[1], isolation_level=None)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (30000, 30000))\n"
+        "try:\n    vssnative.Index(conn).add(range(5000), [[float(i), 1.0] for i in range(5000)], replace=True)\n"
+        "except Exception as error:\n    print(type(error).__name__, error, conn.in_transaction)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(file)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.stdout.startswith(f"OperationalError {file}: "), done.stderr
+    assert "larger than it may be (ulimit -f" in done.stdout and done.stdout.endswith("False\n")
+    with contextlib.closing(vssnative.connect(file)) as conn:
+        assert conn.execute("select count(*), vss_check('vss_vectors') from vss_vectors").fetchall() == [
+            (1, "ok")
+        ]
+        assert vssnative.verify(conn, "posts").ok
