@@ -309,3 +309,20 @@ def test_after_going_back_only_rows_changed_meanwhile_are_stale() -> None:
     assert not any(hit.stale for hit in vssnative.search(conn, "p", "apple", k=9))
     assert vssnative.status(conn)[0].coverage == 1
     assert vssnative.verify(conn, "p").ok
+
+
+def test_a_foreign_key_to_the_vectors_never_worked_and_holds_nothing_up(posts: sqlite3.Connection) -> None:
+    """SQLite writes it anew when the tables are renamed; it refuses every insert under it before and after."""
+    posts.isolation_level = None
+    posts.execute("pragma foreign_keys = on")
+    posts.execute("create table notes(v integer references vss_posts(rowid) on delete cascade)")
+    for model in ("hash:16", "hash:24"):
+        for value in (1, None):
+            with pytest.raises(sqlite3.OperationalError, match="foreign key mismatch|no such table"):
+                posts.execute("insert into notes values (?)", (value,))
+        vssnative.change_model(posts, "posts", model)
+        vssnative.sync(posts)
+        vssnative.migrations.drop_retired(posts, "posts")
+    assert vssnative.verify(posts, "posts").ok
+    posts.execute("drop table notes")
+    assert posts.execute("pragma foreign_key_check").fetchall() == []
