@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -454,3 +457,46 @@ def test_a_text_that_is_no_string_is_not_sent(stub: Stub, make: Callable[..., Ho
     with pytest.raises(EmbeddingError, match=r"texts\[1\] must be a string"):
         make().embed_documents(["a", None])  # type: ignore[list-item]
     assert not stub.requests
+
+
+FORKS = """
+import os, sys
+import numpy as np
+from vssnative.embedding import HashEmbedder, HostedEmbedder
+
+embedder = HostedEmbedder("test-model", base_url=sys.argv[1], timeout=20.0, attempts=1, concurrency=1)
+embedder.embed_documents(["in the parent"])  # its connection stays open
+
+
+def work(name):
+    for number in range(40):
+        texts = [f"{name} {number}"]
+        np.testing.assert_allclose(embedder.embed_documents(texts), HashEmbedder(8).embed_documents(texts), atol=1e-6)
+
+
+embedder._slots.acquire()  # as a thread of the parent's would, that is at a request
+children = []
+for number in range(3):
+    child = os.fork()
+    if child == 0:
+        try:
+            work(f"child {number}")
+        except BaseException as error:
+            print(error, file=sys.stderr, flush=True)
+            os._exit(1)
+        os._exit(0)
+    children.append(child)
+embedder._slots.release()
+work("parent")
+assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0, 0]
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
+def test_forked_processes_read_their_own_answers(stub: Stub) -> None:
+    """As under gunicorn's --preload: they shared the connection, and mixed up their requests."""
+    done = subprocess.run(
+        [sys.executable, "-c", FORKS, stub.url], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(stub.texts()) == 1 + 4 * 40

@@ -6,11 +6,11 @@ once; when the pause is over one call is let through to try, and its outcome clo
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 
 from ..errors import ProviderError
+from ._locks import ForkSafeLock
 
 
 class CircuitBreaker:
@@ -26,7 +26,7 @@ class CircuitBreaker:
         self._limit = failures
         self._pause = pause
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
         self._failures = 0
         self._cause = ""
         self._open_until: float | None = None

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import ConfigurationError, MissingDependencyError, ProviderError
+from ._locks import ForkSafeLock, renew_in_children
 from ._texts import checked_texts
 from .breaker import CircuitBreaker
 from .hosted_run import Attempt, Run, Usage, batches_of, estimated_tokens
@@ -84,8 +85,8 @@ class HostedEmbedder:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         try:
-            import httpx
-            import tenacity  # noqa: F401 - a missing package is told here, not at the first failure
+            import httpx  # noqa: F401 - a missing package is told here, not at the first failure
+            import tenacity  # noqa: F401
         except ImportError as error:
             raise MissingDependencyError(
                 "hosted models need the packages httpx and tenacity: pip install 'vssnative[hosted]'"
@@ -127,17 +128,41 @@ class HostedEmbedder:
         self._timeout = timeout
         self._price = price
         self._breaker = CircuitBreaker(breaker_failures, breaker_pause)
-        self._slots = threading.BoundedSemaphore(concurrency)
-        self._closing = threading.Event()
-        self._lock = threading.Lock()
+        self._transport = transport
+        self._lock = ForkSafeLock()
         self._counts = {"requests": 0, "retries": 0, "texts": 0, "tokens": 0}
-        # Redirects are not followed: they would carry the texts, and perhaps the key, to another server.
-        self._client = httpx.Client(
-            timeout=httpx.Timeout(timeout, connect=min(timeout, 10.0)),
-            transport=transport,
-            follow_redirects=False,
-        )
-        self._finalizer = weakref.finalize(self, self._client.close)
+        self._closing = threading.Event()
+        self._slots = threading.BoundedSemaphore(concurrency)
+        self._client: httpx.Client | None = None
+        self._finalizer: weakref.finalize[..., Any] | None = None
+        renew_in_children(self)
+
+    def _connections(self) -> httpx.Client:
+        """The connections of this process, opened when they are first needed."""
+        import httpx
+
+        with self._lock:
+            if self._closing.is_set():
+                raise RuntimeError("closed")  # as httpx's own where it was closed meanwhile
+            if self._client is None:
+                # Redirects are not followed: they would carry the texts, and perhaps the key, to another server.
+                self._client = httpx.Client(
+                    timeout=httpx.Timeout(self._timeout, connect=min(self._timeout, 10.0)),
+                    transport=self._transport,
+                    follow_redirects=False,
+                )
+                self._finalizer = weakref.finalize(self, self._client.close)
+            return self._client
+
+    def renew(self) -> None:
+        """In a forked child: on the parent's connections each process would read the other's answers."""
+        if self._finalizer is not None:
+            self._finalizer.detach()
+        self._client = self._finalizer = None
+        closed, self._closing = self._closing.is_set(), threading.Event()
+        if closed:
+            self._closing.set()
+        self._slots = threading.BoundedSemaphore(self._concurrency)
 
     def __repr__(self) -> str:
         return f"HostedEmbedder({self.name!r}, base_url={self._base_url!r})"
@@ -250,7 +275,8 @@ class HostedEmbedder:
     def close(self) -> None:
         """Close the connections. Calls under way end with a ``ProviderError``."""
         self._closing.set()
-        self._finalizer()
+        if self._finalizer is not None:
+            self._finalizer()
 
     def _all(self, texts: Sequence[str], kind: str) -> Float32Matrix:
         if not len(texts):
@@ -345,7 +371,7 @@ class HostedEmbedder:
         provider = self._provider
         self._count(requests=1)
         try:
-            answer = self._client.post(
+            answer = self._connections().post(
                 f"{self._base_url}{provider.path(self._model)}",
                 json=provider.body(Request(self._model, texts, kind, self._asked_dim)),
                 headers=provider.headers(self._key) if self._key else {},

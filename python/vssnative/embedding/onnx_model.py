@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import numpy as np
 
 from .. import _core
 from ..errors import ConfigurationError, ModelNotFoundError
+from ._locks import ForkSafeLock
 from ._texts import checked_texts
 from .batching import packed_batches, padded_batches
 from .bert_weights import MODEL_TYPES, NATIVE_TYPES
@@ -148,7 +148,7 @@ class OnnxEmbedder:
                 f"model {self._name}: expected digest {digest}, its files give {self._digest}"
             )
         self._encoder = self._make_encoder(backend, providers)
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
         self._truncation = Truncation()
 
     @classmethod
