@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "gil.h"
 #include "vss0.h"
 
 namespace py = pybind11;
@@ -123,7 +124,7 @@ class Pieces {
     Pieces(py::object function, std::size_t dim) : function_(std::move(function)), dim_(dim) {}
 
     static const float* next(void* host, std::size_t first, std::size_t* count) {
-        const py::gil_scoped_acquire gil;
+        const vss::bindings::HeldGil gil;
         auto& self = *static_cast<Pieces*>(host);
         try {
             self.current_ = self.function_(first).cast<Matrix>();
@@ -249,7 +250,7 @@ py::array_t<float> as_float32(const py::array& array, std::size_t first) {
     std::array<char, 200> message{};
     std::size_t i = 0;
     {
-        const py::gil_scoped_release release;
+        const vss::bindings::ReleasedGil release;
         while (i < n && vss0_convert_row(&numbers.layout, from + static_cast<std::ptrdiff_t>(i) * stride,
                                          to + i * numbers.layout.dim, message.data(), message.size()) == 0) {
             ++i;

@@ -11,6 +11,7 @@
 
 #include "embedding/pooling.h"
 #include "encoder_arguments.h"
+#include "gil.h"
 
 namespace py = pybind11;
 
@@ -88,7 +89,7 @@ bool pool_tokens(const Floats& hidden, const Int64s& lengths, std::size_t skip, 
         throw py::value_error("out is wider than the pooled vectors");
     }
     const vss::embedding::Finish finish{poolings, skip, normalize};
-    const py::gil_scoped_release unlocked;
+    const vss::bindings::ReleasedGil unlocked;
     std::vector<float> pooled;
     bool finite = true;
     for (std::size_t i = 0; i < texts.size(); ++i) {
@@ -108,7 +109,7 @@ bool finish_rows(const Floats& vectors, bool normalize, Floats& out, const Int64
         throw py::value_error("out is wider than the vectors");
     }
     const float* values = vectors.data();
-    const py::gil_scoped_release unlocked;
+    const vss::bindings::ReleasedGil unlocked;
     bool finite = true;
     for (std::size_t i = 0; i < batch; ++i) {
         float* row = target.row(i);
@@ -149,7 +150,7 @@ void mean_of_rows(const Floats& table, const Int32s& ids, const Int64s& lengths,
     const auto texts = static_cast<std::size_t>(lengths.shape(0));
     const std::int64_t* const counts = lengths.data();
     const float* const rows = table.data();
-    const py::gil_scoped_release unlocked;
+    const vss::bindings::ReleasedGil unlocked;
     std::vector<float> mean(width);
     for (std::size_t text = 0; text < texts; ++text, row += kept) {
         const auto count = static_cast<std::size_t>(counts[text]);

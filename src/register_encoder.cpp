@@ -18,6 +18,7 @@
 #include "embedding/bert_encoder.h"
 #include "embedding/encoder_levels.h"
 #include "encoder_arguments.h"
+#include "gil.h"
 
 namespace py = pybind11;
 
@@ -199,7 +200,7 @@ std::unique_ptr<BertEncoder> make_encoder(const std::vector<FloatArray>& arrays,
         throw py::value_error("distances and windows together are not supported");
     }
     const EncoderKernels& kernels = vss::embedding::encoder_kernels(level, precision_of(precision));
-    const py::gil_scoped_release unlocked;
+    const vss::bindings::ReleasedGil unlocked;
     return std::make_unique<BertEncoder>(sizes, weights, kernels);
 }
 
@@ -218,8 +219,8 @@ FloatArray encode(const BertEncoder& encoder, const Int32s& ids, const Int64s& l
     }
     FloatArray out({starts.back(), sizes.hidden});
     float* const rows = out.mutable_data();
-    const py::gil_scoped_release unlocked;
-    encoder.encode(values, kinds, starts.data(), starts.size() - 1, rows, threads);
+    const vss::bindings::ReleasedGil unlocked;
+    encoder.encode(values, kinds, starts.data(), starts.size() - 1, rows);
     return out;
 }
 

@@ -11,6 +11,7 @@
 #include <string>
 #include <utility>
 
+#include "gil.h"
 #include "storage/sqlite_api.h"
 #include "vss0.h"
 
@@ -76,7 +77,7 @@ std::pair<int, std::string> initialize_extension(std::uintptr_t db, std::uintptr
     int code = SQLITE_OK;
     {
         // Another thread may be inside SQLite on this connection, waiting for the GIL in a Python callback.
-        const py::gil_scoped_release released;
+        const vss::bindings::ReleasedGil released;
         code = vss0_init(from_address<sqlite3*>(db), &error, routines);
     }
     std::string message;
