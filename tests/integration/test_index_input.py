@@ -537,6 +537,21 @@ def test_a_table_that_was_made_again(db: sqlite3.Connection, kind: str) -> None:
         index.add([9], GOOD[:1])
 
 
+def test_empty_lists_are_nothing_to_add(db: sqlite3.Connection) -> None:
+    """The last portion of a loop may be empty."""
+    index = vssnative.Index(db, "vectors")
+    with pytest.raises(vssnative.DimensionError, match="at least one dimensions"):
+        index.add([], [])  # of a table that is not there yet nothing is known
+    index.add([1], [[1.0, 2.0]])
+    index.add([], [])
+    index.add([], np.zeros((0, 2), np.float32), replace=True)
+    assert len(index) == 1
+    with pytest.raises(vssnative.DimensionError):
+        index.add([], np.zeros((0, 3), np.float32))
+    with pytest.raises(vssnative.DimensionError):
+        index.add([2], [])
+
+
 def test_a_table_that_does_not_exist_is_no_empty_answer(db: sqlite3.Connection) -> None:
     index = Index(db, "typo")
     with pytest.raises(QueryError, match="no table 'typo' in 'main'"):

@@ -120,6 +120,8 @@ class Index(Column):
         known = self._look()
         source = matrix_of(matrix, "matrix")
         keys = self._checked_ids(ids, source.n)
+        if known is not None and (source.n, source.width) == (0, 0):
+            return  # an empty list has no width that could be wrong
         if known is not None:
             self._check_width(source, "matrix")
         elif source.width == 0 or (self._wanted_dim and self._wanted_dim != self._dim_of(source)):

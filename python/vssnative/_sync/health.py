@@ -131,7 +131,8 @@ def _described(conn: Connection, embedding: EmbeddingConfig) -> Source:
         return describe(conn, embedding.source)
     except MigrationError as error:
         raise MigrationError(
-            f"{embedding.name}: {error}. To drop the embeddings {embedding.name!r} takes what is left of them away"
+            f"{embedding.name}: {str(error).rstrip(';')}. vssnative.drop_embeddings(conn, {embedding.name!r}) removes what is left of its"
+            " embeddings"
         ) from error
 
 
