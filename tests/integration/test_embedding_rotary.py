@@ -18,7 +18,7 @@ from vssnative import _core
 from vssnative.embedding import OnnxEmbedder, get_embedder
 from vssnative.embedding.model_digest import directory_digest
 from vssnative.embedding.native_encoder import NativeEncoder
-from vssnative.errors import ConfigurationError
+from vssnative.errors import ConfigurationError, EmbeddingError
 
 REFERENCE = Path(__file__).parent.parent / "fixtures" / "embedding" / "rotary.npz"
 
@@ -241,4 +241,14 @@ def test_a_config_of_other_types_is_named(name: str, changes: dict[str, Any], tm
     directory = write_rotary(tmp_path / "model", name)
     change_config(directory, **changes)
     with pytest.raises(ConfigurationError, match="layer_types|must be a"):
+        get_embedder(f"onnx:{directory}").embed_documents(["a fox"])
+
+
+@pytest.mark.parametrize("number", [300, 2**31, 2**32 - 1])
+def test_a_tokenizer_with_ids_that_the_model_has_not(number: int, tmp_path: Path) -> None:
+    directory = write_rotary(tmp_path / "model", "gte")
+    tokenizer = json.loads((directory / "tokenizer.json").read_text())
+    tokenizer["model"]["vocab"]["fox"] = number
+    (directory / "tokenizer.json").write_text(json.dumps(tokenizer))
+    with pytest.raises(EmbeddingError, match="the tokenizer gave what the model does not take"):
         get_embedder(f"onnx:{directory}").embed_documents(["a fox"])

@@ -12,6 +12,7 @@ import shutil
 import sqlite3
 import struct
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,39 @@ def set_figure(conn: Any, cell: int, field: str, value: int) -> None:
     offset, kind = FIGURES[field]
     struct.pack_into("<" + kind, data, FIGURES_HEADER + i * FIGURE_BYTES + offset, value)
     shadow.put("cells", part, data)
+
+
+# Of the state: where what was learned begins, and its floats (the mean of cosines first), by FORMAT.md.
+LEARNED_BYTES = 168
+LEARNED_FLOATS = {"mean": 132, "misses": 136, "cells": 220, "scanned": 248, "variance": 276}
+
+
+def _change_state(conn: Any, change: Callable[[bytearray], bytearray]) -> None:
+    [(old,)] = conn.execute(f"select data from t_segments0 where segment = {STATE}")
+    Shadow(conn).put("segments", STATE, change(bytearray(old)))
+
+
+def set_learned(conn: Any, field: str, value: float) -> None:
+    def change(data: bytearray) -> bytearray:
+        struct.pack_into("<f", data, LEARNED_FLOATS[field], value)
+        return data
+
+    _change_state(conn, change)
+
+
+def take_all_cells_away(conn: Any) -> None:
+    """The state says that there are cells, and that every row waits to enter one; there is none."""
+    slots = [slot for (slot,) in conn.execute("select _slot0 from t_rows order by 1")]
+
+    def change(data: bytearray) -> bytearray:
+        [floats] = struct.unpack_from("<I", data, 28)
+        struct.pack_into("<I", data, 32, len(slots))
+        struct.pack_into("<II", data, 96, 0, 0)
+        return data[: 112 + LEARNED_BYTES + 4 * floats] + struct.pack(f"<{len(slots)}I", *slots)
+
+    conn.execute("delete from t_cells0")
+    conn.execute("delete from t_codes0")
+    _change_state(conn, change)
 
 
 def _state_words(conn: Any, table: str) -> tuple[int, tuple[Any, ...]]:
@@ -302,6 +336,21 @@ def base(path: Path, declaration: str) -> None:
     conn.close()
 
 
+BATCH = "a batch"
+
+
+def ask_batch(conn: Any, dim: int) -> list[Any]:
+    """Queries that several threads share."""
+    from vssnative import _core
+
+    [(declared,)] = conn.execute("select sql from sqlite_master where name = 't'")
+    dtype = np.int8 if "int8" in declared else np.float32
+    queries = (np.arange(24 * dim).reshape(24, dim) % 7 + 1).astype(dtype)
+    with _core.register_search(queries, 5, 0.9) as ticket:
+        conn.execute("select rowid from t where a match vss_batch(?, null)", (ticket.number,)).fetchall()
+    return ticket.ids.tolist()
+
+
 def uses(dim: int) -> list[tuple[str, tuple[Any, ...]]]:
     some, other = json.dumps([1] * dim), json.dumps([i % 5 + 1 for i in range(dim)])
     search = "select rowid, distance from t where a match ? and k = "
@@ -314,13 +363,17 @@ def uses(dim: int) -> list[tuple[str, tuple[Any, ...]]]:
         (search + "400", (some,)),
         (search + "5 and rowid in (1, 2, 3, 70, 80, 90, 1000)", (some,)),
         ("select rowid from t where a match ? limit 3", (other,)),
+        (search + "9 and rowid % 2 = 0", (other,)),
+        (BATCH, ()),
         ("select vss_explain('t', 'a', ?, 5, 0.9), vss_stats('t', 'a')", (some,)),
+        ("select vss_relearn('t', 'a')", ()),
         ("insert into t(a) select value from json_each(?)", (many,)),
         ("update t set a = ? where rowid < 20", (other,)),
         ("update t set rowid = rowid + 5000 where rowid < 6", ()),
         ("delete from t where rowid % 4 = 0", ()),
         (search + "5", (other,)),
         ("select vss_optimize('t', 'a', 0)", ()),
+        ("select vss_rebuild('t', 'a')", ()),
         ("select vss_repair('t')", ()),
         (search + "5", (other,)),
         ("select vss_check('t')", ()),
@@ -356,7 +409,7 @@ def main(directory: Path, files: int, seed: int) -> None:
         checks = []
         for sql, parameters in uses(dim):
             try:
-                rows = conn.execute(sql, parameters).fetchall()
+                rows = ask_batch(conn, dim) if sql == BATCH else conn.execute(sql, parameters).fetchall()
                 if "vss_check" in sql:
                     checks.append(rows[0][0])
             except (sqlite3.Error, MemoryError) as error:

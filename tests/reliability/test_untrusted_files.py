@@ -168,6 +168,41 @@ def test_huge_numbers_take_no_memory(tmp_path: Path) -> None:
     conn.close()
 
 
+def test_cells_of_which_there_is_none(tmp_path: Path) -> None:
+    """Learning what a recall needs asks rows for the cells that their neighbours lie in."""
+    path = tmp_path / "none.db"
+    make(path)
+    conn = open_plain(path)
+    forge.take_all_cells_away(conn)
+    conn.close()
+    conn = open_plain(path)
+    assert conn.execute("select vss_check('t')").fetchone() == ("ok",)
+    conn.execute("select vss_relearn('t', 'a')")
+    for sql, parameters in USES:
+        words_of(conn, sql, parameters)
+    assert len(conn.execute(SEARCH, (json.dumps([1.0] * DIM),)).fetchall()) == 5
+    assert conn.execute("select vss_check('t')").fetchone() == ("ok",)
+    conn.close()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("field", list(forge.LEARNED_FLOATS))
+def test_a_learned_number_that_is_none(tmp_path: Path, field: str, value: float) -> None:
+    path = tmp_path / "learned.db"
+    make(path)
+    conn = open_plain(path)
+    forge.set_learned(conn, field, value)
+    conn.close()
+    conn = open_plain(path)
+    assert "has learned what cannot be" in words_of(conn, SEARCH, (json.dumps([1.0] * DIM),))
+    for sql, parameters in USES:
+        words_of(conn, sql, parameters)
+    assert conn.execute("select vss_check('t')").fetchone() == ("ok",)  # repaired
+    [(told,)] = conn.execute("select vss_stats('t', 'a')")
+    json.loads(told, parse_constant=pytest.fail)
+    conn.close()
+
+
 DECLARATIONS = ["a(8)", "a(16)", "a(8) type=int8", "a(8) metric_type=COSINE", "a(32) type=float16", "a(300)"]
 
 

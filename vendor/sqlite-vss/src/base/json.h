@@ -3,8 +3,10 @@
 
 #include <array>
 #include <charconv>
+#include <cmath>
 #include <string>
 #include <string_view>
+#include <type_traits>
 
 #include "base/text.h"
 
@@ -13,8 +15,14 @@ namespace vss {
 // {"name": number, ...}
 class Json {
   public:
+    // null where it is not a finite number, of which JSON has no other.
     template <class Number>
     Json& add(std::string_view name, Number value) {
+        if constexpr (std::is_floating_point_v<Number>) {
+            if (!std::isfinite(value)) {
+                return add_json(name, "null");
+            }
+        }
         begin(name);
         std::array<char, 64> digits;
         const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), value);

@@ -532,7 +532,7 @@ Status CellSearch::learn(std::size_t samples, LearnedRecall& out) {
         for (std::size_t n = 0; n < typical.size(); ++n) {
             const std::size_t until = cells_until(typical[n], static_cast<double>(out.misses[1][level]));
             cells += static_cast<double>(until);
-            scanned += static_cast<double>(entries[n][until - 1]);
+            scanned += until > 0 ? static_cast<double>(entries[n][until - 1]) : 0;  // all rows wait in the tail
         }
         const auto count = static_cast<double>(typical.size());
         out.cells[level] = static_cast<float>(cells / count);
@@ -562,8 +562,7 @@ Status CellSearch::holds_for(Sample sample, bool& holds) {
     }
     const std::uint64_t slots = segments_.size() * rows_.segment_slots();
     // New rows lie behind the others, or in the places of some that went.
-    const std::uint64_t from =
-        sample == Sample::newest ? std::min<std::uint64_t>(learned().rows, slots - slots / 5) : 0;
+    const std::uint64_t from = sample == Sample::newest ? std::min<std::uint64_t>(learned().rows, slots * 4 / 5) : 0;
     SplitMix random(index_.state().rows);
     std::vector<std::byte> vector(rows_.vector_bytes());
     std::vector<Neighbor> found;

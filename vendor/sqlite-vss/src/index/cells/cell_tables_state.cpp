@@ -151,12 +151,12 @@ Status CellTables::read_state(std::uint64_t known, CellState& state) {
         state.learned.cosine_variance = learned.cosine_variance;
         state.learned.cells = learned.cells;
         state.learned.scanned = learned.scanned;
-        bool are_numbers = std::isfinite(learned.cosine_mean) && std::isfinite(learned.cosine_variance);
-        for (const auto& misses : learned.misses) {
-            are_numbers =
-                are_numbers && std::none_of(misses.begin(), misses.end(), [](float x) { return std::isnan(x); });
-        }
-        if (!are_numbers) {
+        const auto are_finite = [](const auto& of) {
+            return std::all_of(of.begin(), of.end(), [](float x) { return std::isfinite(x); });
+        };
+        if (!std::isfinite(learned.cosine_mean) || !std::isfinite(learned.cosine_variance) ||
+            !std::all_of(learned.misses.begin(), learned.misses.end(), are_finite) || !are_finite(learned.cells) ||
+            !are_finite(learned.scanned)) {
             return damaged("the state of the cells has learned what cannot be");
         }
     }
