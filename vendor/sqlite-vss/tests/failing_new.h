@@ -59,6 +59,17 @@ void* operator new(std::size_t size, std::align_val_t alignment) {
 void* operator new[](std::size_t size, std::align_val_t alignment) {
     return vss::allocate_or_fail(size, static_cast<std::size_t>(alignment));
 }
+// std::stable_sort asks this one for its buffer, and does without if there is none.
+void* operator new(std::size_t size, const std::nothrow_t& /*nothrow*/) noexcept {
+    try {
+        return vss::allocate_or_fail(size, alignof(std::max_align_t));
+    } catch (const std::bad_alloc&) {
+        return nullptr;
+    }
+}
+void* operator new[](std::size_t size, const std::nothrow_t& /*nothrow*/) noexcept {
+    return operator new(size, std::nothrow);
+}
 void operator delete(void* data) noexcept {
     std::free(data);
 }
