@@ -346,9 +346,10 @@ def ask_batch(conn: Any, dim: int) -> list[Any]:
     [(declared,)] = conn.execute("select sql from sqlite_master where name = 't'")
     dtype = np.int8 if "int8" in declared else np.float32
     queries = (np.arange(24 * dim).reshape(24, dim) % 7 + 1).astype(dtype)
-    with _core.register_search(queries, 5, 0.9) as ticket:
+    ticket = _core.register_search(queries, 5, 0.9)
+    with ticket:
         conn.execute("select rowid from t where a match vss_batch(?, null)", (ticket.number,)).fetchall()
-    return ticket.ids.tolist()
+    return list(ticket.ids)
 
 
 def uses(dim: int) -> list[tuple[str, tuple[Any, ...]]]:
