@@ -385,7 +385,7 @@ def test_a_table_without_a_key_is_told_how_to_get_one(db: sqlite3.Connection, co
     db.commit()
     with pytest.raises(MigrationError, match="has no primary key") as caught:
         vssnative.add_embeddings(db, "loose", columns=["n"], model="hash:8")
-    db.executescript(str(caught.value).partition("rebuild it with one: ")[2])
+    db.executescript(str(caught.value).partition("Rebuild it with one: ")[2])
     vssnative.add_embeddings(db, "loose", columns=["n"], model="hash:8")
     assert vssnative.sync(db).rows == 1
     assert db.execute("select n from loose").fetchall() == [(7,)]

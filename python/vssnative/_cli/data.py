@@ -19,7 +19,7 @@ from .._csv import read_csv, write_csv
 from .._sql import quote_identifier
 from ..errors import ConfigurationError, MissingDependencyError
 from . import importing
-from .failures import ContentError
+from .failures import USAGE, ContentError, Failure
 from .output import (
     AsJson,
     Database,
@@ -108,6 +108,8 @@ def import_command(
         choice = importing.Choice(source, column, metric, element)
         importing.import_vectors(database, table, file, vectors, choice, as_json)
         return
+    if file.is_dir():
+        raise Failure(f"{file} is a directory, expected a file", USAGE)
     if form is None and file.suffix.lower() == ".tsv":
         form, delimiter = "csv", delimiter or "\t"
     kind = _format(file, form, (*_FORMATS, *importing.FORMATS))
