@@ -489,7 +489,7 @@ def test_a_table_that_is_gone_keeps_sync_from_no_other(db: sqlite3.Connection) -
     db.commit()
     events: list[Event] = []
     with pytest.raises(
-        MigrationError, match=r"posts: there is no table.*To drop the embeddings 'posts' takes"
+        MigrationError, match=r"posts: there is no table.*Dropping the embeddings 'posts' removes"
     ):
         vssnative.sync(db, on_event=events.append)
     assert events[0].kind == "broken"
