@@ -110,9 +110,15 @@ def test_recall_can_be_measured() -> None:
     assert index.measure_recall(outside, recall=1.0)["recall"] == 1
     learned = index.stats()
     assert learned["learned_from_rows"] > 100 and learned["learned_at_rows"] == 40_000
-    for bad in ({"k": 0}, {"recall": 0.0}, {"recall": 1.5}):
+    for bad in (0.0, 1.5, "0.9", True, np.nan):
         with pytest.raises(vssnative.QueryError):
-            index.measure_recall(outside, **bad)  # type: ignore[arg-type]
+            index.measure_recall(outside, recall=bad)  # type: ignore[arg-type]
+        with pytest.raises(vssnative.QueryError):
+            index.search(outside, recall=bad)  # type: ignore[arg-type]
+        with pytest.raises(vssnative.QueryError):
+            index.explain(outside[0], recall=bad)  # type: ignore[arg-type]
+    with pytest.raises(vssnative.QueryError):
+        index.measure_recall(outside, k=0)
     with pytest.raises(vssnative.DimensionError):
         index.measure_recall(outside[:, :5])
     with pytest.raises(Exception, match="expected queries as a blob of vectors of 64 bytes each"):
