@@ -378,6 +378,21 @@ def test_what_was_done_is_recorded(db: sqlite3.Connection) -> None:
     assert rows == [("posts", "add_embeddings"), ("posts", "drop_embeddings")]
 
 
+def test_a_table_is_named_without_its_database(db: sqlite3.Connection) -> None:
+    db.execute("attach ':memory:' as other")
+    db.execute("create table other.t(id integer primary key, x text)")
+    for name, words in (
+        (
+            "other.t",
+            "expected the name alone, 't', of a table of the main database; connect to the file of 'other' itself",
+        ),
+        ("main.posts", "expected the name alone, 'posts', of a table$"),
+        ("nothing.t", "no table 'nothing.t' in the main database"),
+    ):
+        with pytest.raises(MigrationError, match=words):
+            vssnative.add_embeddings(db, name, columns=["x"], model="hash:8")
+
+
 @pytest.mark.parametrize("columns", ['"a b" text, n', "n int, ID text, ID2"])
 def test_a_table_without_a_key_is_told_how_to_get_one(db: sqlite3.Connection, columns: str) -> None:
     db.execute(f"create table loose({columns})")

@@ -145,7 +145,15 @@ def _collations(conn: Connection, index: str) -> dict[str, str]:
 
 
 def no_such_table(conn: Connection, table: str) -> str:
-    """What to say of a name that no table has: the nearest one, or those that are there."""
+    """What to say of a name that no table has: the nearest one, those that are there, or that it is another database's."""
+    schema, _, inner = table.partition(".")
+    if inner and any(schema.lower() == name.lower() for _, name, _ in execute(conn, "pragma database_list")):
+        home = (
+            f" of the main database; connect to the file of {schema!r} itself"
+            if schema.lower() != "main"
+            else ""
+        )
+        return f"there is no table {table!r}: expected the name alone, {inner!r}, of a table{home}"
     rows = execute(
         conn,
         "select name, coalesce(sql, '') from main.sqlite_master where type = 'table' and name not like 'sqlite@_%'"
