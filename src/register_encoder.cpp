@@ -220,7 +220,7 @@ FloatArray encode(const BertEncoder& encoder, const Int32s& ids, const Int64s& l
     FloatArray out({starts.back(), sizes.hidden});
     float* const rows = out.mutable_data();
     const vss::bindings::ReleasedGil unlocked;
-    encoder.encode(values, kinds, starts.data(), starts.size() - 1, rows);
+    encoder.encode(values, kinds, starts.data(), starts.size() - 1, rows, threads);
     return out;
 }
 

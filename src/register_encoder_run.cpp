@@ -75,7 +75,8 @@ void register_encoder_run(py::module_& module) {
     py::class_<EncoderRun>(module, "EncoderRun")
         .def(py::init(&make_run), py::arg("encoder"), py::arg("ids").noconvert(), py::arg("lengths").noconvert(),
              py::arg("batches").noconvert(), py::arg("skip"), py::arg("modes"), py::arg("normalize"),
-             py::arg("out").noconvert(), py::keep_alive<1, 2>(), py::keep_alive<1, 3>(), py::keep_alive<1, 9>())
+             py::arg("out").noconvert(), py::arg("threads") = 1, py::keep_alive<1, 2>(), py::keep_alive<1, 3>(),
+             py::keep_alive<1, 9>())
         .def("work", &EncoderRun::work, py::arg("most") = 0, py::call_guard<vss::bindings::ReleasedGil>(),
              "Compute batches on this thread until none is left, or `most` are done; False if none is left.")
         .def("stop", &EncoderRun::stop, "Let nobody begin another batch.")

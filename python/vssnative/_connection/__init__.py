@@ -30,6 +30,7 @@ from .opening import check_synchronous, connect, connect_to_read, load, load_by,
 from .pool import Pool, is_in_memory, require_file
 from .protocol import Connection
 from .shared import SharedConnection
+from .sqlite_errors import Explanation, is_busy, is_corrupt
 from .statements import (
     begin,
     create_function,

@@ -20,23 +20,6 @@ _IMMUTABLE = (
     ". Where nobody writes the file meanwhile: vssnative.connect(path, immutable=True); or, where it may be written,"
     " 'pragma journal_mode = delete' before it is copied here"
 )
-_BUSY_SNAPSHOT = _BUSY | 2 << 8
-_IOERR_WRITE = _IOERR | 3 << 8
-_ANOTHER_HOLDS = "another connection, of this process or another, holds the lock"
-_LET_COMMIT = "let it commit, or wait longer: vssnative.connect(path, timeout=60)"
-
-# Where the driver gives no code: Python 3.10, and errors that stand for SQLite's own.
-_WORDS = {
-    "table is locked": _LOCKED,
-    "is locked": _BUSY,
-    "readonly": _READONLY,
-    "disk i/o": _IOERR,
-    "is full": _FULL,
-    "unable to open": _CANTOPEN,
-    "constraint failed": _CONSTRAINT,
-    "malformed": _CORRUPT,
-    "not a database": _NOTADB,
-}
 
 
 @contextlib.contextmanager
@@ -129,51 +112,7 @@ def _more(code: int, file: str, conn: Connection | None) -> str:
 
 def _why_read_only(conn: Connection | None, file: str) -> str:
     with contextlib.suppress(Exception):
-        execute(conn, "select 1 from main.sqlite_master limit 1")
-        return True
-    return False
-
-
-def _advice(conn: Connection, error: Exception) -> str | None:
-    code, extended = _codes(error)
-    file = _file_of(conn, "")
-    if file and code in (_CANTOPEN, _READONLY) and not _can_read(conn):
-        if (advice := advice_on_unreadable(file)) is not None:
-            return advice
-    if extended == _BUSY_SNAPSHOT:
-        return (
-            "somebody else has written since the open transaction began to read, so that it cannot write any more; roll"
-            " back, and begin such a transaction with BEGIN IMMEDIATE"
-        )
-    if code == _BUSY:
-        return f"{_ANOTHER_HOLDS}{_waited(conn)}; {_LET_COMMIT}. A transaction that will write begins with BEGIN IMMEDIATE"
-    if code == _LOCKED:
-        return "a statement that is still being read holds it; read it to its end, or close its cursor"
-    if code == _READONLY:
-        return _readonly(conn, file)
-    if code == _FULL:
-        return "no room is left on the disk, or in the largest size that was set; nothing of this was kept"
-    if extended == _IOERR_WRITE:
-        return (
-            "the disk or network drive failed, or a file would be larger than it may be (ulimit -f, the file system's own"
-            " limit); nothing of this was kept"
-        )
-    if code == _IOERR:
-        return "the disk or network drive failed; nothing of this was kept"
-    if code == _CANTOPEN:
-        return "the file, or one that SQLite makes beside it, cannot be opened: is the directory there, may it be written?"
-    if code == _CONSTRAINT:
-        return "a constraint of the table, or a trigger on it, refused a row; nothing of this was kept"
-    if code == _CORRUPT and "vssnative" not in str(error) and 'table "' not in str(error):
-        return "the file is damaged: 'vssnative check FILE' says where"
-    if code == _NOTADB:
-        return "it is no SQLite database, or an encrypted one"
-    return None
-
-
-def _readonly(conn: Connection, file: str) -> str:
-    with contextlib.suppress(Exception):
-        if execute(conn, "pragma query_only") == [(1,)]:
+        if conn is not None and execute(conn, "pragma query_only") == [(1,)]:
             return "the connection has 'pragma query_only'; switch it off to write"
     if file and os.path.exists(file):
         if not may_write(file):

@@ -18,7 +18,8 @@ from .files import file_of, has_journal, has_unread_log, why_unreadable
 from .loading import Way, load_into
 from .protocol import Connection
 from .shared import shared_class
-from .statements import driver_error, execute, is_busy
+from .sqlite_errors import is_busy
+from .statements import driver_error, execute
 
 _SYNCHRONOUS = ("OFF", "NORMAL", "FULL", "EXTRA")
 # Of a file, mapped; SQLite lowers it to the most that it was compiled for, 2 GiB mostly. Not where addresses are scarce,

@@ -23,6 +23,7 @@ BUSY, LOCKED, READONLY, IOERR, CORRUPT, FULL, CANTOPEN, CONSTRAINT, MISMATCH, NO
     26,
 )
 _BUSY_SNAPSHOT = BUSY | 2 << 8
+_IOERR_WRITE = IOERR | 3 << 8
 
 
 class _Meaning(NamedTuple):
@@ -85,6 +86,16 @@ _MEANINGS = (
         Advice(
             "no room is left on the disk, or in the largest size that was set; nothing of this was kept",
             "{name} cannot grow, the disk is full: make room and run this again; what was committed is kept",
+        ),
+    ),
+    _Meaning(
+        _IOERR_WRITE,
+        None,
+        Advice(
+            "the disk or network drive failed, or a file would be larger than it may be (ulimit -f, the file system's own"
+            " limit); nothing of this was kept",
+            "{name} cannot be written (disk I/O error): look after the disk, and whether files may be so large (ulimit -f);"
+            " then run vssnative check {file}",
         ),
     ),
     _Meaning(

@@ -12,6 +12,7 @@ from .._catalog import full_text, triggers
 from .._catalog.enqueue import BACKFILL_PRIORITY, enqueue_all
 from .._catalog.generations import create_vss_statement, switch_if_complete
 from .._catalog.records import EmbeddingConfig, Generation, load_embedding
+from .._catalog.renames import follow, followed
 from .._catalog.schema import SCHEMA_VERSION, ensure_schema, installed_version
 from .._catalog.source import Source, describe
 from .._connection import Connection, execute
@@ -62,8 +63,8 @@ def lost_parts(conn: Connection, embedding: EmbeddingConfig) -> str:
 
 
 def mend(conn: Connection, embedding: EmbeddingConfig, listener: Listener | None) -> EmbeddingConfig:
-    """Follow a renamed table, put lost triggers and vss0 tables back, queue what has to be compared; bring the package's own
-    tables up to date.
+    """Follow a renamed table and renamed columns, put lost triggers and vss0 tables back, queue what has to be compared;
+    bring the package's own tables up to date.
 
     No transaction may be open.
 
@@ -75,9 +76,9 @@ def mend(conn: Connection, embedding: EmbeddingConfig, listener: Listener | None
     """
     if installed_version(conn) < SCHEMA_VERSION:
         write(conn, lambda: ensure_schema(conn))
-    followed = _followed(conn, embedding)
-    source = _described(conn, followed)
-    mismatch = mismatch_with(followed, source)
+    now = followed(conn, embedding)
+    source = _described(conn, now)
+    mismatch = mismatch_with(now, source)
     if mismatch is not None:
         raise MigrationError(mismatch)
     if now != embedding or needs_mending(conn, now):
@@ -131,8 +132,8 @@ def _described(conn: Connection, embedding: EmbeddingConfig) -> Source:
         return describe(conn, embedding.source)
     except MigrationError as error:
         raise MigrationError(
-            f"{embedding.name}: {str(error).rstrip(';')}. vssnative.drop_embeddings(conn, {embedding.name!r}) removes what is left of its"
-            " embeddings"
+            f"{embedding.name}: {str(error).rstrip(';')}. Dropping the embeddings {embedding.name!r} removes what is left of"
+            " them"
         ) from error
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ConfigurationError
-from .bert_weights import checked_tensor, epsilon_of, load_tensors, positive
+from .bert_weights import checked_tensor, epsilon_of, positive
 from .layout import read_json
 from .tensors import map_tensors
 

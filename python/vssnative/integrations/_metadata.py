@@ -65,7 +65,12 @@ def is_null(name: str) -> Condition:
 
 
 def equal(name: str, value: Any, *, true_is_one: bool = False) -> Condition:
-    """The value equals `value`: of the same kind (text, number, true or false, list, object); None is null or missing."""
+    """The value equals `value`: of the same kind (text, number, true or false, list, object); None is null or missing.
+
+    Raises:
+        QueryError: `value` is nothing that JSON can hold.
+    """
+    value = plain(name, value)
     if value is None:
         return is_null(name)
     kind, kind_params = _type_of(name)
@@ -106,9 +111,10 @@ def is_in(name: str, values: Any, operator: str, *, true_is_one: bool = False) -
     Raises:
         QueryError: they are no list.
     """
-    plain, others = _by_types(list_of(name, values, operator), true_is_one)
+    values = [plain(name, value) for value in list_of(name, values, operator)]
+    single, others = _by_types(values, true_is_one)
     conditions = [equal(name, value) for value in others]
-    for types, some in plain.items():
+    for types, some in single.items():
         kind, kind_params = _type_of(name)
         item, item_params = _value_of(name)
         among = "(select value from json_each(?))"
@@ -141,11 +147,12 @@ def contains(name: str, value: Any, operator: str, *, true_is_one: bool = False)
 
 def has_item(name: str, values: Sequence[Any], *, true_is_one: bool = False) -> Condition:
     """A list of which one of `values` is an item: of the same kind (text, number, true or false, list, object, None)."""
+    values = [plain(name, value) for value in values]
     kind, kind_params = _type_of(name)
     each, each_params = _items_of(name)
-    plain, others = _by_types(values, true_is_one)
+    single, others = _by_types(values, true_is_one)
     tests = [NONE]
-    for types, some in plain.items():
+    for types, some in single.items():
         sql = f"({_kinds('type', types)} and value in (select value from json_each(?)))"
         tests.append(Condition(sql, (to_json(some),)))
     for value in others:

@@ -108,7 +108,7 @@ def change_model(
         vss_table = free_name(conn, f"{first}_g{number}")
         new = make_generation(source, embedder, columns, template, chunk, vss_table)
         new = replace(new, id=number, embedding=embedding.id, state="building")
-        if (new.model_digest, new.fields, new.chunk) == (active.model_digest, active.fields, active.chunk):
+        if new.work == active.work:
             raise MigrationError(f"{embedding.name} is embedded just so already, by {active.model_name}")
         if embedding.uses_columns and new.fields != active.fields:
             raise MigrationError(f"{embedding.name} has blob columns; with those only the model can change")
