@@ -206,7 +206,7 @@ std::vector<std::string> encoder_levels() {
     return levels;
 }
 
-std::string fastest_level(Precision precision) {
+std::string fastest_level([[maybe_unused]] Precision precision) {
     std::string best = encoder_levels().back();
 #if defined(VSS_HAVE_AVX512BF16)
     if (precision == Precision::bfloat16 && best == "avx512bf16" && pinned_level() != best && float32_is_faster()) {
