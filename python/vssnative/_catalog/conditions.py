@@ -14,9 +14,10 @@ from .._sql import quote_identifier
 from ..errors import QueryError
 from .records import EmbeddingConfig
 
-# What may hold a ? that is none: texts, quoted names, comments. Then ?1, :name, @name and $name, then ? itself.
+# What SQLite says of a condition that ends too early, and quotes from what we put behind it.
 _UNCLOSED = re.compile(r"""unrecognized token: "(['"`\[])""")
-_NEAR_ITS_END = 'near ")": syntax error'  # the bracket that we put behind it
+_NEAR_ITS_END = 'near ")": syntax error'
+# What may hold a ? that is none: texts, quoted names, comments. Then ?1, :name, @name and $name, then ? itself.
 _TOKENS = re.compile(
     r"""'(?:[^']|'')*'|"(?P<quoted>(?:[^"]|"")*)"|`(?:[^`]|``)*`|\[[^\]]*\]|--[^\n]*|/\*.*?(?:\*/|\Z)"""
     r"""|(?P<number>\?\d+)|(?P<name>(?<![\w$])[:@$]\w+)|(?P<mark>\?)""",
@@ -92,17 +93,17 @@ def check_condition(
                         " a text is written in single quotes"
                     )
     except driver_error(conn) as error:
-        words = _about_condition(str(error), condition.sql)
-        raise QueryError(f"{embedding.name}, where={condition.sql!r}: {words}") from error
+        message = _about_condition(str(error), condition.sql)
+        raise QueryError(f"{embedding.name}, where={condition.sql!r}: {message}") from error
 
 
-def _about_condition(words: str, where: str) -> str:
-    """SQLite's words on our statement, where they quote what stands behind the condition, in words on the condition."""
-    if unclosed := _UNCLOSED.search(words):
+def _about_condition(message: str, where: str) -> str:
+    """SQLite's message about our statement. If it quotes what follows the condition, it says "incomplete input" instead."""
+    if unclosed := _UNCLOSED.search(message):
         return f"incomplete input, {unclosed[1]} begins what nothing ends"
-    if _NEAR_ITS_END in words and where.count(")") <= where.count("("):
-        return words.replace(_NEAR_ITS_END, "incomplete input")
-    return words
+    if _NEAR_ITS_END in message and where.count(")") <= where.count("("):
+        return message.replace(_NEAR_ITS_END, "incomplete input")
+    return message
 
 
 def _bound(where: str, params: Sequence[Any] | Mapping[str, Any]) -> Condition:

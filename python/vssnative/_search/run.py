@@ -555,9 +555,10 @@ def _present(conn: Connection, embedding: EmbeddingConfig) -> EmbeddingConfig:
 
     What is missing is named here, rather than left to SQLite's words about a statement of ours.
     """
-    if _missing(conn, embedding):
-        embedding = followed(conn, embedding, labels=False)
     missing = _missing(conn, embedding)
+    if missing:
+        embedding = followed(conn, embedding, labels=False)
+        missing = _missing(conn, embedding)
     if missing:
         raise QueryError(f"search of {embedding.name}: {missing}")
     return embedding
@@ -618,7 +619,7 @@ def _by_words(results: Results) -> bool:
 
 def _tell_unspaced(embedding: EmbeddingConfig, words: Words) -> None:
     again = (
-        f"add_embeddings({embedding.source!r}, ..., full_text='trigram') makes it anew"
+        f"add_embeddings({embedding.source!r}, ..., full_text='trigram') rebuilds it"
         if words.own
         else "an FTS5 table with tokenize='trigram' does"
     )
