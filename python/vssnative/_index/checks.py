@@ -88,24 +88,15 @@ def settings_text(settings: Mapping[str, int] | None) -> str | None:
     return ", ".join(f"{name}={int(value)}" for name, value in settings.items())
 
 
-def checked_recall(recall: float) -> float:
-    """The recall of a column."""
-    if not _is_recall(recall):
-        raise ConfigurationError(f"recall: expected a number above 0 and at most 1, got {recall!r}")
+def checked_recall(
+    recall: float | None, error: type[ConfigurationError | QueryError] = ConfigurationError
+) -> float | None:
+    """The recall of a column, or of a search, whose error is a ``QueryError``; None: none is named."""
+    if recall is None:
+        return None
+    if isinstance(recall, bool) or not isinstance(recall, (int, float, np.number)) or not 0 < recall <= 1:
+        raise error(f"recall: expected a number above 0 and at most 1, got {recall!r}")
     return float(recall)
-
-
-def asked_recall(recall: float | None) -> float | None:
-    """The recall of a search; None: it asks for none."""
-    if recall is not None and not _is_recall(recall):
-        raise QueryError(f"recall: expected a number above 0 and at most 1, got {recall!r}")
-    return None if recall is None else float(recall)
-
-
-def _is_recall(recall: object) -> bool:
-    return (
-        isinstance(recall, (int, float, np.number)) and not isinstance(recall, bool) and bool(0 < recall <= 1)
-    )
 
 
 def checked_k(k: object) -> int:

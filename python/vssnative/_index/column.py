@@ -65,7 +65,7 @@ class Column:
         self._wanted_type = None if type is None else checked_type(type)
         self._wanted_index = None if index is None else checked_index(index)
         self._wanted_factory = None if factory is None else checked_factory(factory, index)
-        self._wanted_recall = None if recall is None else checked_recall(recall)
+        self._wanted_recall = checked_recall(recall)
         self._known: dict[str, Any] | None = None
         # A query that can be taken as it is; known with the table.
         self._dtype: np.dtype[Any] | None = None

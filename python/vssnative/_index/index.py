@@ -18,7 +18,7 @@ from .._connection import Connection, driver_error, execute, explains, in_transa
 from .._sql import check_params
 from ..errors import DimensionError, InvalidVectorError, QueryError
 from .arrays import Keys, Matrix, matrix_of
-from .checks import MOST_ROWS, Distances, Ids, asked_recall, checked_k, keys_of, settings_text
+from .checks import MOST_ROWS, Distances, Ids, checked_k, checked_recall, keys_of, settings_text
 from .column import Column
 from .frames import FrameLibrary, frame_of, library_of
 
@@ -262,7 +262,7 @@ class Index(Column):
         """
         if type(k) is not int or not 0 <= k <= MOST_ROWS:
             k = checked_k(k)
-        recall = asked_recall(recall)
+        recall = checked_recall(recall, QueryError)
         check_params(where, params)
         how = None if settings is None else settings_text(settings)
         # What is known of the table may be of one that was dropped or rolled back since: then once more.
@@ -432,7 +432,7 @@ class Index(Column):
         array, single = self._checked_queries(query)
         if not single:
             raise QueryError("explain: expected one query")
-        recall = asked_recall(recall)
+        recall = checked_recall(recall, QueryError)
         return self._told(
             "vss_explain(?, ?, ?, ?, ?, ?, ?)",
             (self.table, self.column, array.tobytes(), k, recall, self.schema, settings_text(settings)),
@@ -468,7 +468,7 @@ class Index(Column):
         """
         if self._look() is None:
             raise QueryError(f"there is no table {self.table!r} in {self.schema!r}; add vectors first")
-        recall = asked_recall(recall)
+        recall = checked_recall(recall, QueryError)
         if checked_k(k) < 1:
             raise QueryError(f"k: expected 1 or more, got {k}")
         blob = None if queries is None else self._checked_queries(queries)[0].tobytes()

@@ -313,19 +313,30 @@ def refuse_unknown(function: str, options: Mapping[str, Any], *known: str) -> No
         raise ConfigurationError(f"{function}: unknown argument {name!r}; expected one of {', '.join(known)}")
 
 
-def checked_keys(keys: Any) -> list[str]:
-    """Ids as a list.
+def checked_texts(name: str, values: Any, *, show_values: bool = False) -> list[str]:
+    """Texts as a list.
+
+    Args:
+        name: of the argument, for errors.
+        show_values: whether an error shows what is not a text; it always shows the type.
 
     Raises:
-        ConfigurationError: a single text, whose letters would be taken for ids, or an id that is not a text.
+        ConfigurationError: a single text, whose letters would be taken for texts, or a value that is not a text.
     """
-    if isinstance(keys, (str, bytes)):
-        raise ConfigurationError(f"ids: expected a list of texts, got {keys!r} alone")
-    checked = list(keys)
-    for place, key in enumerate(checked):
-        if not isinstance(key, str):
-            raise ConfigurationError(f"ids[{place}]: expected a text, got {key!r} ({type(key).__name__})")
+    if isinstance(values, (str, bytes)):
+        raise ConfigurationError(f"{name}: expected a list of texts, got {values[:40]!r} alone")
+    checked = list(values)
+    for place, value in enumerate(checked):
+        if not isinstance(value, str):
+            kind = type(value).__name__
+            got = f"{value!r} ({kind})" if show_values else kind
+            raise ConfigurationError(f"{name}[{place}]: expected a text, got {got}")
     return checked
+
+
+def checked_keys(keys: Any) -> list[str]:
+    """Ids as a list; errors as of ``checked_texts``."""
+    return checked_texts("ids", keys, show_values=True)
 
 
 def whole_number(k: Any) -> int:

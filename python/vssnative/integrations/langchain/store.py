@@ -16,7 +16,7 @@ from langchain_core.vectorstores.utils import maximal_marginal_relevance
 from ..._connection import Connection, Pool
 from ...errors import ConfigurationError, QueryError
 from .._access import Access
-from .._documents import Documents, Row, checked_keys, refuse_unknown, whole_number, with_key
+from .._documents import Documents, Row, checked_keys, checked_texts, refuse_unknown, whole_number, with_key
 from .._metadata import EVERY
 from .embeddings import VssEmbeddings
 from .filters import condition_of
@@ -95,7 +95,7 @@ class VssVectorStore(VectorStore):
             QueryError: metadata that JSON cannot hold.
         """
         refuse_unknown("add_texts", unknown, "metadatas", "ids", "batch_size")
-        rows = _checked_texts(texts)
+        rows = checked_texts("texts", texts)
         keys, about = _checked(rows, metadatas, ids)
         if rows:
             vectors = self._embedding.embed_documents(rows)
@@ -113,7 +113,7 @@ class VssVectorStore(VectorStore):
     ) -> list[str]:
         """As ``add_texts``."""
         refuse_unknown("add_texts", unknown, "metadatas", "ids", "batch_size")
-        rows = _checked_texts(texts)
+        rows = checked_texts("texts", texts)
         keys, about = _checked(rows, metadatas, ids)
         if rows:
             vectors = await self._embedding.aembed_documents(rows)
@@ -423,23 +423,13 @@ def _named(ids: Sequence[str | None]) -> list[str]:
     )
 
 
-def _checked_texts(texts: Iterable[str]) -> list[str]:
-    if isinstance(texts, (str, bytes)):
-        raise ConfigurationError(f"texts: expected a list of texts, got {str(texts)[:40]!r} alone")
-    rows = list(texts)
-    for place, text in enumerate(rows):
-        if not isinstance(text, str):
-            raise ConfigurationError(f"texts[{place}]: expected a text, got {type(text).__name__}")
-    return rows
-
-
 def _checked_pairs(
     pairs: Iterable[tuple[str, Sequence[float]]],
     metadatas: Sequence[dict[str, Any]] | None,
     ids: Sequence[str | None] | None,
 ) -> tuple[list[str], list[str], list[dict[str, Any]], list[Sequence[float]]]:
     together = list(pairs)
-    rows = _checked_texts([text for text, _ in together])
+    rows = checked_texts("texts", [text for text, _ in together])
     keys, about = _checked(rows, metadatas, ids)
     return rows, keys, about, [vector for _, vector in together]
 
