@@ -70,7 +70,7 @@ def renamed(embedding: EmbeddingConfig, names: Mapping[str, str], *, labels: boo
 
 
 def record(conn: Connection, before: EmbeddingConfig, now: EmbeddingConfig) -> None:
-    """Write down new names, and make the full-text index, whose columns are named as the table's, anew.
+    """Record new names, and rebuild the full-text index, whose columns are named as the table's.
 
     In the caller's transaction; triggers are the caller's to renew.
     """

@@ -159,7 +159,7 @@ def optimize(
     column: OneColumn = None,
     as_json: AsJson = False,
 ) -> None:
-    """Cluster anew what many changes have worn. Small steps, each a commit: stop it when you like, others work on.
+    """Cluster again what many changes have worn. Small steps, each a commit: stop it when you like, others work on.
 
     Example: vssnative optimize blog.db posts
     """

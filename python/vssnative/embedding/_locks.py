@@ -10,7 +10,7 @@ from typing import Protocol
 
 
 class Renewable(Protocol):
-    """What is made anew in a forked child, where no thread but the forking one goes on."""
+    """What is renewed in a forked child, where no thread but the forking one goes on."""
 
     def renew(self) -> None: ...
 
