@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +43,14 @@ def as_float32(array: npt.NDArray[np.generic], first: int = ...) -> npt.NDArray[
 def register_search(
     queries: npt.NDArray[np.generic], k: int, recall: float, type: str | None = ...
 ) -> SearchTicket: ...
+def search_one(
+    cursor: Any,
+    sql: str,
+    column: tuple[np.dtype[Any], int, str],
+    query: object,
+    k: int,
+    recall: float,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]] | None: ...
 def set_memory_budget(bytes: int) -> None: ...
 def memory_budget() -> int: ...
 def parse_bytes(text: str) -> int: ...

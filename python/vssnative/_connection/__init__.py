@@ -40,6 +40,7 @@ from .statements import (
     execute_as_set,
     in_transaction,
     lists_arrive_whole,
+    search_one,
     sqlite_version,
     transaction,
 )
@@ -76,6 +77,7 @@ __all__ = [
     "loadable_path",
     "prepare",
     "require_file",
+    "search_one",
     "send_to_aiosqlite",
     "shielded",
     "sleep",

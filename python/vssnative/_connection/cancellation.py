@@ -32,7 +32,7 @@ class Cancellation:
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
         """The block is the work; in this thread."""
-        before = getattr(_here, "cancellation", None)
+        before = _here.cancellation
         _here.cancellation = self
         try:
             self.check()
@@ -92,13 +92,17 @@ class Cancellation:
                 self._shields -= 1
 
 
-_here = threading.local()
+class _Here(threading.local):
+    # On the class, so that a thread without one is not told by an error: every statement asks.
+    cancellation: Cancellation | None = None
+
+
+_here = _Here()
 
 
 def current() -> Cancellation | None:
     """What may cancel the work of this thread."""
-    found: Cancellation | None = getattr(_here, "cancellation", None)
-    return found
+    return _here.cancellation
 
 
 def check_cancelled() -> None:

@@ -34,6 +34,11 @@ def is_known(conn: Connection) -> bool:
     return type(conn) in _drivers
 
 
+def known_driver(conn: Connection) -> Driver | None:
+    """The driver of a connection that is not wrapped, if one of its class was met before."""
+    return _drivers.get(type(conn))
+
+
 def known_drivers() -> list[Driver]:
     """The drivers whose connections were met so far."""
     return list(_drivers.values())

@@ -7,13 +7,18 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from .. import _core
 from .cancellation import current, shielded
-from .drivers import Driver, resolve
+from .drivers import Driver, known_driver, resolve
 from .protocol import Connection, Parameters, Raw
 from .turns import WriteTurn
 from .values import bound_values
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 _SAVEPOINT = "vssnative"
 _turns: dict[int, threading.RLock] = {}
@@ -91,6 +96,26 @@ def _execute_apsw(conn: Raw, driver: Driver, sql: str, params: Parameters) -> li
         return list(cursor.execute(sql, params if isinstance(params, dict) else tuple(params)))
     finally:
         cursor.close()
+
+
+def search_one(
+    conn: Connection,
+    sql: str,
+    column: tuple[np.dtype[Any], int, str],
+    query: object,
+    k: int,
+    recall: float | None,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]] | None:
+    """A search with nothing to convert, bind or hand out but one query: see ``search_one`` in src/register_buffers.cpp.
+
+    None where it is not such a one: the query is no array of the column's own type, the connection is apsw's or a
+    wrapper's, this thread's work can be cancelled.
+    """
+    driver = known_driver(conn)
+    if driver is None or driver.name == "apsw" or current() is not None:
+        return None
+    with turn(conn):
+        return _core.search_one(driver.connection_class.cursor(conn), sql, column, query, k, recall or 0.0)
 
 
 def in_transaction(conn: Connection) -> bool:

@@ -67,13 +67,12 @@ class Column:
         self._wanted_factory = None if factory is None else checked_factory(factory, index)
         self._wanted_recall = checked_recall(recall)
         self._known: dict[str, Any] | None = None
-        # A query that can be taken as it is; known with the table.
-        self._dtype: np.dtype[Any] | None = None
-        self._shape: tuple[int] | None = None
         self._type = "float32"
         self._key: str | None = None
         self._id_sql = "rowid"
         self._search_sql = ""
+        # A query that can be taken as it is: dtype, length and element type. Known with the table.
+        self._taken: tuple[np.dtype[Any], int, str] | None = None
         try:
             self._look()
         except driver_error(conn) as error:
@@ -138,8 +137,7 @@ class Column:
                 )
         self._known = known
         self._type = str(known["type"])
-        self._dtype, width = self._native(known)
-        self._shape = (width,)
+        self._taken = (*self._native(known), self._type)
         self._key = None if key is None else str(key["declared"])
         self._id_sql = "rowid" if key is None else quote_identifier(key["name"])
         wanted = "rowid" if key is None else f"rowid, {self._id_sql}"
@@ -229,9 +227,10 @@ class Column:
     def _checked_queries(self, queries: Any) -> tuple[npt.NDArray[Any], bool]:
         """Contiguous queries of the column's own type, of one dimension where one vector was given."""
         if (
-            type(queries) is np.ndarray
-            and queries.dtype == self._dtype
-            and queries.shape == self._shape
+            self._taken is not None
+            and type(queries) is np.ndarray
+            and queries.dtype == self._taken[0]
+            and queries.shape == (self._taken[1],)
             and queries.flags.c_contiguous
             and queries.flags.aligned
         ):
@@ -280,20 +279,24 @@ class Column:
         try:
             return execute(self.conn, sql, params)
         except driver_error(self.conn) as error:
-            message = str(error)
-            if "exists already" in message:
-                words = message.partition(";")[0]
-                advice = Advice("add(..., replace=True) replaces its vector", "--replace replaces its vector")
-                raise DuplicateIdError(words, advice=advice) from error
-            if message.startswith("vss_buffer: row"):
-                words = message.partition(": ")[2]
-                raise InvalidVectorError(f'table "{self.table}", column "{self.column}": {words}') from error
-            if is_corrupt(error) and f'table "{self.table}"' in message:
-                raise DamagedError(message) from error
-            if '", search settings: ' in message:
-                raise QueryError(message) from error
-            if f'table "{self.table}", column "' in message:
-                raise InvalidVectorError(message) from error
-            if (told := told_error(self.conn, error)) is not error:
+            if (told := self._told_error(error)) is not error:
                 raise told from error
             raise
+
+    def _told_error(self, error: Exception) -> Exception:
+        """The package's own error for what the driver raised in a statement on this table; else that error itself."""
+        message = str(error)
+        if "exists already" in message:
+            words = message.partition(";")[0]
+            advice = Advice("add(..., replace=True) replaces its vector", "--replace replaces its vector")
+            return DuplicateIdError(words, advice=advice)
+        if message.startswith("vss_buffer: row"):
+            words = message.partition(": ")[2]
+            return InvalidVectorError(f'table "{self.table}", column "{self.column}": {words}')
+        if is_corrupt(error) and f'table "{self.table}"' in message:
+            return DamagedError(message)
+        if '", search settings: ' in message:
+            return QueryError(message)
+        if f'table "{self.table}", column "' in message:
+            return InvalidVectorError(message)
+        return told_error(self.conn, error)
