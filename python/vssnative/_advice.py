@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from typing import NamedTuple
 
 
@@ -26,8 +25,15 @@ def command(name: str, *arguments: str, file: str | os.PathLike[str] | None = No
         arguments: what follows the file, as the shell is to get it; quoted here where that is needed.
         file: None where it is not known yet: ``{file}`` stands for it.
     """
-    place = "{file}" if file is None else shlex.quote(os.fspath(file))
-    return " ".join(["vssnative", name, place, *map(shlex.quote, arguments)])
+    place = "{file}" if file is None else quoted(os.fspath(file))
+    return " ".join(["vssnative", name, place, *map(quoted, arguments)])
+
+
+def quoted(text: str) -> str:
+    """A text as the shell is to get it."""
+    import shlex  # not before there is need: a connection comes without it
+
+    return shlex.quote(text)
 
 
 class Advised(Exception):
@@ -49,5 +55,5 @@ class Advised(Exception):
         text = str(self)
         if self.advice is None:
             return text
-        words = self.advice.shell.replace("{file}", shlex.quote(file))
+        words = self.advice.shell.replace("{file}", quoted(file))
         return f"{text.removesuffix(self.advice.api)}{words}"

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-import urllib.parse
 
 
 def file_of(path: str) -> str:
     """The file that a path or a URI names."""
-    return urllib.parse.unquote(urllib.parse.urlsplit(path).path) if path.startswith("file:") else path
+    if not path.startswith("file:"):
+        return path
+    import urllib.parse  # not before there is need: a connection comes without it
+
+    return urllib.parse.unquote(urllib.parse.urlsplit(path).path)
 
 
 def why_unreadable(file: str) -> str | None:

@@ -7,9 +7,8 @@ import os
 import sqlite3
 import sys
 import time
-from pathlib import Path
 from types import ModuleType
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from ..errors import ConfigurationError, ConnectionSetupError
 from .drivers import unwrap
@@ -20,6 +19,9 @@ from .protocol import Connection
 from .shared import shared_class
 from .sqlite_errors import is_busy
 from .statements import driver_error, execute
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _SYNCHRONOUS = ("OFF", "NORMAL", "FULL", "EXTRA")
 # Of a file, mapped; SQLite lowers it to the most that it was compiled for, 2 GiB mostly. Not where addresses are scarce,
@@ -202,6 +204,8 @@ def _immutable(path: str | bytes) -> str:
             " to such a directory"
         )
     if not place.startswith("file:"):
+        from pathlib import Path  # not before there is need: a connection comes without it
+
         place = Path(place).absolute().as_uri()
     file, _, query = place.partition("#")[0].partition("?")  # SQLite passes over what stands behind a #
     options = [one for one in query.split("&") if one and one.partition("=")[0] not in ("mode", "immutable")]

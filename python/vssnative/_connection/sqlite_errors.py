@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
-from dataclasses import dataclass
 from typing import NamedTuple
 
-from .._advice import Advice
+from .._advice import Advice, quoted
 
 BUSY, LOCKED, READONLY, IOERR, CORRUPT, FULL, CANTOPEN, CONSTRAINT, MISMATCH, NOTADB = (
     5,
@@ -181,8 +179,7 @@ _MEANINGS = (
 )
 
 
-@dataclass(frozen=True)
-class Explanation:
+class Explanation(NamedTuple):
     """An error of SQLite's, with what it means.
 
     Attributes:
@@ -213,7 +210,7 @@ class Explanation:
             file: the database file, "" where there is none.
             more: what the connection or the folder tells of the reason.
         """
-        return self.advice.api.format(*self.found, file=shlex.quote(file or "FILE"), more=more)
+        return self.advice.api.format(*self.found, file=quoted(file or "FILE"), more=more)
 
     def in_shell(self, file: str | os.PathLike[str] | None) -> str:
         """The sentence for those who typed a command.
@@ -222,8 +219,8 @@ class Explanation:
             file: as it was typed; None where the command has none.
         """
         name = "the database" if file is None else os.fspath(file)
-        quoted = "FILE" if file is None else shlex.quote(name)
-        return self.advice.shell.format(*self.found, name=name, file=quoted, error=self.words)
+        typed = "FILE" if file is None else quoted(name)
+        return self.advice.shell.format(*self.found, name=name, file=typed, error=self.words)
 
 
 def explain(error: BaseException) -> Explanation | None:
