@@ -288,19 +288,22 @@ std::unique_ptr<SearchTicket> register_search(const py::array& queries, std::siz
     return std::make_unique<SearchTicket>(number, queries, std::move(ids), std::move(distances));
 }
 
-// One query, as Index.search is mostly asked, without Python's interpreter between its steps, which took longer than a
-// search of a small table. `column`: dtype, dimensions and element type as the column stores its vectors.
-// `cursor`: of a driver as in PEP 249. `sql` has one value, the ticket, and returns no rows. None where the query is
-// not an array of the column's own type: then it must be converted first. What the driver raises goes on to the caller.
-py::object search_one(const py::object& cursor, const py::str& sql, const py::tuple& column, const py::object& query,
-                      std::size_t k, double recall) {
-    if (Py_TYPE(query.ptr()) != py::detail::npy_api::get().PyArray_Type_) {
+// A search as Index.search is mostly asked, without Python's interpreter between its steps, which took longer than a
+// search of a small table. `column`: dtype, length and element type of its vectors. `cursor`: a driver's, as PEP 249
+// has it. `sql` has one value, the ticket, and returns no rows. None where `queries` is not an array of the column's
+// own type, or has no rows: then there is more to do. What the driver raises goes on to the caller.
+py::object search_plainly(const py::object& cursor, const py::str& sql, const py::tuple& column,
+                          const py::object& queries, std::size_t k, double recall) {
+    const auto& numpy = py::detail::npy_api::get();
+    if (Py_TYPE(queries.ptr()) != numpy.PyArray_Type_) {
         return py::none();
     }
-    const auto array = py::reinterpret_borrow<py::array>(query);
+    const auto array = py::reinterpret_borrow<py::array>(queries);
     constexpr int in_place =
         static_cast<int>(py::array::c_style) | static_cast<int>(py::detail::npy_api::NPY_ARRAY_ALIGNED_);
-    if (!array.dtype().is(column[0]) || array.ndim() != 1 || array.shape(0) != column[1].cast<py::ssize_t>() ||
+    const py::ssize_t dimensions = array.ndim();
+    if (!array.dtype().is(column[0]) || dimensions < 1 || dimensions > 2 ||
+        array.shape(dimensions - 1) != column[1].cast<py::ssize_t>() || array.shape(0) == 0 ||
         (array.flags() & in_place) != in_place) {
         return py::none();
     }
@@ -329,8 +332,8 @@ void register_buffers(py::module_& module) {
         .def_property_readonly("distances", &SearchTicket::distances);
     module.def("register_search", &register_search, py::arg("queries").noconvert(), py::arg("k"), py::arg("recall"),
                py::arg("type") = py::none());
-    module.def("search_one", &search_one, py::arg("cursor"), py::arg("sql"), py::arg("column"), py::arg("query"),
-               py::arg("k"), py::arg("recall"));
+    module.def("search_plainly", &search_plainly, py::arg("cursor"), py::arg("sql"), py::arg("column"),
+               py::arg("queries"), py::arg("k"), py::arg("recall"));
     module.def("set_memory_budget", &vss0_set_memory_budget, py::arg("bytes"));
     module.def("memory_budget", &vss0_memory_budget);
     module.def("parse_bytes", &vss0_parse_bytes, py::arg("text"));

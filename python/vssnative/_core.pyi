@@ -43,11 +43,11 @@ def as_float32(array: npt.NDArray[np.generic], first: int = ...) -> npt.NDArray[
 def register_search(
     queries: npt.NDArray[np.generic], k: int, recall: float, type: str | None = ...
 ) -> SearchTicket: ...
-def search_one(
+def search_plainly(
     cursor: Any,
     sql: str,
     column: tuple[np.dtype[Any], int, str],
-    query: object,
+    queries: object,
     k: int,
     recall: float,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]] | None: ...

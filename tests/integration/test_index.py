@@ -40,6 +40,57 @@ def test_search_equals_brute_force(
     assert (index.dim, index.metric, len(index)) == (dim, metric, 3000)
 
 
+class Spoilt(sqlite3.Connection):
+    """A user's class whose own cursors are of no use to the package."""
+
+    def cursor(self, *_: object, **__: object) -> sqlite3.Cursor:  # type: ignore[override]
+        raise AssertionError("the user's cursor was asked for")
+
+
+def test_a_query_is_found_the_same_however_it_is_given(tmp_path: Path, random: np.random.Generator) -> None:
+    """An array of the column's own type is searched without a detour; all else is made one first."""
+    conn = vssnative.connect(tmp_path / "test.db")
+    index = Index(conn)
+    matrix = vectors(random, 60, 24)
+    index.add(range(60), matrix)
+    conn.commit()
+    query = matrix[7] + np.float32(0.01)
+    wide = np.zeros(48, np.float32)
+    wide[::2] = query
+    given = [query, query.tolist(), wide[::2], query.astype(np.float64), query.astype(">f4")]
+    answers = [index.search(one, k=5, recall=1.0) for one in given]
+    answers += [tuple(part[0] for part in index.search(np.array([one]), k=5, recall=1.0)) for one in given]
+    spoilt = sqlite3.connect(tmp_path / "test.db", factory=Spoilt)
+    spoilt.row_factory = lambda *_: pytest.fail("the user's row factory was asked")
+    vssnative.load(spoilt)
+    answers.append(Index(spoilt).search(query, k=5, recall=1.0))
+    for ids, distances in answers:
+        assert ids.tolist() == answers[0][0].tolist()
+        assert distances.tolist() == answers[0][1].tolist()
+    assert answers[0][0][0] == 7
+    spoilt.close()
+    conn.close()
+
+
+def test_what_ends_a_search_is_told_once(tmp_path: Path, random: np.random.Generator) -> None:
+    """An interrupt ends the search that runs, which is not begun again another way."""
+    conn = vssnative.connect(tmp_path / "test.db")
+    index = Index(conn)
+    index.add(range(200), vectors(random, 200, 24))
+    conn.commit()
+    statements: list[str] = []
+    conn.set_trace_callback(statements.append)
+    conn.set_progress_handler(lambda: 1, 1)
+    with pytest.raises(sqlite3.OperationalError, match="interrupt"):
+        index.search(np.zeros(24, np.float32), k=5)
+    conn.set_progress_handler(None, 1)
+    assert sum("vss_batch" in statement for statement in statements) == 1
+    conn.execute("drop table vss_vectors")
+    with pytest.raises(QueryError, match="no table"):
+        index.search(np.zeros(24, np.float32), k=5)
+    conn.close()
+
+
 def test_one_query_gives_one_row(db: sqlite3.Connection, random: np.random.Generator) -> None:
     index = Index(db)
     matrix = vectors(random, 50, 8)

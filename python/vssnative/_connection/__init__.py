@@ -40,7 +40,7 @@ from .statements import (
     execute_as_set,
     in_transaction,
     lists_arrive_whole,
-    search_one,
+    search_plainly,
     sqlite_version,
     transaction,
 )
@@ -77,7 +77,7 @@ __all__ = [
     "loadable_path",
     "prepare",
     "require_file",
-    "search_one",
+    "search_plainly",
     "send_to_aiosqlite",
     "shielded",
     "sleep",

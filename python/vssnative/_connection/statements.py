@@ -98,24 +98,26 @@ def _execute_apsw(conn: Raw, driver: Driver, sql: str, params: Parameters) -> li
         cursor.close()
 
 
-def search_one(
+def search_plainly(
     conn: Connection,
     sql: str,
     column: tuple[np.dtype[Any], int, str],
-    query: object,
+    queries: object,
     k: int,
     recall: float | None,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]] | None:
-    """A search with nothing to convert, bind or hand out but one query: see ``search_one`` in src/register_buffers.cpp.
+    """A search with no value to bind or convert but the queries: see ``search_plainly`` in src/register_buffers.cpp.
 
-    None where it is not such a one: the query is no array of the column's own type, the connection is apsw's or a
+    None where it is not such a one: the queries are no array of the column's own type, the connection is apsw's or a
     wrapper's, this thread's work can be cancelled.
     """
     driver = known_driver(conn)
-    if driver is None or driver.name == "apsw" or current() is not None:
+    if driver is None or driver.is_apsw or current() is not None:
         return None
     with turn(conn):
-        return _core.search_one(driver.connection_class.cursor(conn), sql, column, query, k, recall or 0.0)
+        return _core.search_plainly(
+            driver.connection_class.cursor(conn), sql, column, queries, k, recall or 0.0
+        )
 
 
 def in_transaction(conn: Connection) -> bool:

@@ -21,7 +21,7 @@ from .._connection import (
     explains,
     in_transaction,
     lists_arrive_whole,
-    search_one,
+    search_plainly,
 )
 from .._sql import check_params
 from ..errors import DimensionError, InvalidVectorError, QueryError
@@ -306,7 +306,7 @@ class Index(Column):
             and self._taken is not None
         ):
             try:
-                answer = search_one(self.conn, self._search_sql, self._taken, queries, k, recall)
+                answer = search_plainly(self.conn, self._search_sql, self._taken, queries, k, recall)
             except driver_error(self.conn) as error:
                 if (told := self._told_error(error)) is not error:
                     raise told from error

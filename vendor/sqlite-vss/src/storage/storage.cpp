@@ -131,12 +131,9 @@ Status VectorStore::check_finite(std::uint64_t slot, std::int64_t rowid, std::sp
                : damaged(slot, cat("the vector of row ", rowid, " has an element that is not a finite number"));
 }
 
-// Asked for each row that is read: the text is made once.
 Status VectorStore::prepare_select_block() {
-    return select_block_.is_prepared()
-               ? Status::ok()
-               : prepare(select_block_,
-                         cat("select data from ", name_.shadow(cat("vectors", index_)), " where block = ?"));
+    return prepare(select_block_,
+                   [&] { return cat("select data from ", name_.shadow(cat("vectors", index_)), " where block = ?"); });
 }
 
 Status VectorStore::read_block(std::uint64_t block, std::span<std::byte> out, bool& found) {
@@ -204,8 +201,9 @@ Status VectorStore::check_no_block(std::int64_t first_segment, std::int64_t end_
     if (first_segment >= end_segment) {
         return Status::ok();
     }
-    VSS_TRY(prepare(select_stray_, cat("select min(block) from ", name_.shadow(cat("vectors", index_)),
-                                       " where block >= ? and block < ?")));
+    VSS_TRY(prepare(select_stray_, [&] {
+        return cat("select min(block) from ", name_.shadow(cat("vectors", index_)), " where block >= ? and block < ?");
+    }));
     const ResetAtEnd guard(select_stray_);
     const auto blocks = static_cast<std::int64_t>(geometry_.segment_slots / geometry_.block_slots);
     select_stray_.bind(1, first_segment * blocks);
@@ -222,8 +220,10 @@ Status VectorStore::check_no_block(std::int64_t first_segment, std::int64_t end_
 
 Status VectorStore::segments(std::vector<SegmentInfo>& out) {
     out.clear();
-    VSS_TRY(prepare(select_segments_, cat("select segment, version, live from ", name_.shadow(cat("segments", index_)),
-                                          " where segment <> ", state_segment, " order by segment")));
+    VSS_TRY(prepare(select_segments_, [&] {
+        return cat("select segment, version, live from ", name_.shadow(cat("segments", index_)), " where segment <> ",
+                   state_segment, " order by segment");
+    }));
     const ResetAtEnd guard(select_segments_);
     std::int64_t seen = 0;  // every segment below this was looked at
     const auto pass = [&](std::int64_t id) {
@@ -281,8 +281,9 @@ Status VectorStore::segment_info(std::uint64_t id, SegmentInfo& out) {
         out.live = static_cast<std::uint64_t>(std::max<std::int64_t>(at->second.live, 0));
         return Status::ok();
     }
-    VSS_TRY(prepare(select_segment_,
-                    cat("select version, live from ", name_.shadow(cat("segments", index_)), " where segment = ?")));
+    VSS_TRY(prepare(select_segment_, [&] {
+        return cat("select version, live from ", name_.shadow(cat("segments", index_)), " where segment = ?");
+    }));
     const ResetAtEnd guard(select_segment_);
     select_segment_.bind(1, static_cast<std::int64_t>(id));
     bool row = false;
@@ -308,7 +309,7 @@ Status VectorStore::count(std::uint64_t& out) {
 
 Status VectorStore::check_interrupt() {
     // A statement asks at its first step, on every SQLite version.
-    VSS_TRY(prepare(select_nothing_, "select 1"));
+    VSS_TRY(prepare(select_nothing_, [] { return std::string("select 1"); }));
     const ResetAtEnd guard(select_nothing_);
     bool row = false;
     return select_nothing_.step(row);
@@ -438,8 +439,10 @@ std::shared_ptr<Segment> VectorStore::empty_segment(const SegmentInfo& info) con
 }
 
 Status VectorStore::decode_blocks(std::uint64_t first, std::uint64_t end, Segment& out) {
-    VSS_TRY(prepare(select_blocks_, cat("select block, data from ", name_.shadow(cat("vectors", index_)),
-                                        " where block >= ? and block < ? order by block")));
+    VSS_TRY(prepare(select_blocks_, [&] {
+        return cat("select block, data from ", name_.shadow(cat("vectors", index_)),
+                   " where block >= ? and block < ? order by block");
+    }));
     const ResetAtEnd guard(select_blocks_);
     select_blocks_.bind(1, static_cast<std::int64_t>(first));
     select_blocks_.bind(2, static_cast<std::int64_t>(end));

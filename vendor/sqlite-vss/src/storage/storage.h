@@ -207,7 +207,11 @@ class VectorStore {
     Status check_finite(std::uint64_t slot, std::int64_t rowid, std::span<const std::byte> vector) const;
     Status damaged(std::uint64_t slot, std::string_view what) const;
     Status holds_another(std::uint64_t slot, std::int64_t rowid, const SlotHeader& header) const;
-    Status prepare(Statement& statement, const std::string& sql) { return name_.prepare(statement, sql); }
+    // `sql` makes the text, which is wanted once.
+    template <class Text>
+    Status prepare(Statement& statement, Text sql) {
+        return statement.is_prepared() ? Status::ok() : name_.prepare(statement, sql());
+    }
     Status prepare_select_block();
     // The slot's bytes, into slot_bytes_; empty: they are to be read by a statement.
     std::span<const std::byte> read_slot_bytes(std::uint64_t slot);

@@ -24,8 +24,10 @@ Status VectorStore::load_allocator() {
     const std::string vectors = name_.shadow(cat("vectors", index_));
     std::int64_t last = -1;
     {
-        VSS_TRY(prepare(select_last_, cat("select max(block), (select max(slot) from ",
-                                          name_.shadow(cat("free", index_)), ") from ", vectors)));
+        VSS_TRY(prepare(select_last_, [&] {
+            return cat("select max(block), (select max(slot) from ", name_.shadow(cat("free", index_)), ") from ",
+                       vectors);
+        }));
         bool row = false;
         VSS_TRY(select_last_.step(row));
         const ResetAtEnd guard(select_last_);
@@ -58,8 +60,10 @@ Status VectorStore::load_allocator() {
 }
 
 Status VectorStore::load_free_slots() {
-    VSS_TRY(prepare(select_free_, cat("select slot from ", name_.shadow(cat("free", index_)),
-                                      " where slot > ? order by slot limit ", free_batch)));
+    VSS_TRY(prepare(select_free_, [&] {
+        return cat("select slot from ", name_.shadow(cat("free", index_)), " where slot > ? order by slot limit ",
+                   free_batch);
+    }));
     const ResetAtEnd guard(select_free_);
     select_free_.bind(1, last_free_);
     bool row = true;
@@ -127,8 +131,9 @@ Status VectorStore::segment_state(std::uint64_t slot, SegmentState*& out) {
         out = &at->second;
         return Status::ok();
     }
-    VSS_TRY(prepare(select_segment_,
-                    cat("select version, live from ", name_.shadow(cat("segments", index_)), " where segment = ?")));
+    VSS_TRY(prepare(select_segment_, [&] {
+        return cat("select version, live from ", name_.shadow(cat("segments", index_)), " where segment = ?");
+    }));
     const ResetAtEnd guard(select_segment_);
     select_segment_.bind(1, static_cast<std::int64_t>(id));
     bool row = false;
@@ -258,42 +263,43 @@ Status VectorStore::flush_block(std::uint64_t block, PendingBlock& pending) {
         any_live |=
             header_at(std::span<const std::byte>(pending.data).subspan(i * geometry_.slot_bytes)).is(SlotState::live);
     }
-    const std::string vectors = name_.shadow(cat("vectors", index_));
+    const auto vectors = [&] { return name_.shadow(cat("vectors", index_)); };
     if (!any_live) {
         if (pending.exists) {
-            VSS_TRY(prepare(delete_block_, cat("delete from ", vectors, " where block = ?")));
+            VSS_TRY(prepare(delete_block_, [&] { return cat("delete from ", vectors(), " where block = ?"); }));
             delete_block_.bind(1, static_cast<std::int64_t>(block));
             VSS_TRY(delete_block_.run());
         }
         return Status::ok();
     }
     if (!pending.exists) {
-        VSS_TRY(prepare(insert_block_, cat("insert into ", vectors, "(block, data) values(?, ?)")));
+        VSS_TRY(prepare(insert_block_, [&] { return cat("insert into ", vectors(), "(block, data) values(?, ?)"); }));
         insert_block_.bind(1, static_cast<std::int64_t>(block));
         insert_block_.bind_blob(2, pending.data);
         return insert_block_.run();
     }
     // SQLite compares a row that keeps its size with what is there: only pages that differ are written.
-    VSS_TRY(prepare(update_block_, cat("update ", vectors, " set data = ? where block = ?")));
+    VSS_TRY(prepare(update_block_, [&] { return cat("update ", vectors(), " set data = ? where block = ?"); }));
     update_block_.bind_blob(1, pending.data);
     update_block_.bind(2, static_cast<std::int64_t>(block));
     return update_block_.run();
 }
 
 Status VectorStore::flush_segments() {
-    const std::string segments = name_.shadow(cat("segments", index_));
+    const auto segments = [&] { return name_.shadow(cat("segments", index_)); };
     for (auto& [id, state] : segment_states_) {
         if (!state.changed) {
             continue;
         }
         if (state.live == 0) {
-            VSS_TRY(prepare(delete_segment_, cat("delete from ", segments, " where segment = ?")));
+            VSS_TRY(prepare(delete_segment_, [&] { return cat("delete from ", segments(), " where segment = ?"); }));
             delete_segment_.bind(1, static_cast<std::int64_t>(id));
             VSS_TRY(delete_segment_.run());
         } else {
-            VSS_TRY(
-                prepare(upsert_segment_, cat("insert into ", segments, "(segment, version, live) values(?1, ?2, ?3) ",
-                                             "on conflict(segment) do update set version = ?2, live = ?3")));
+            VSS_TRY(prepare(upsert_segment_, [&] {
+                return cat("insert into ", segments(), "(segment, version, live) values(?1, ?2, ?3) ",
+                           "on conflict(segment) do update set version = ?2, live = ?3");
+            }));
             upsert_segment_.bind(1, static_cast<std::int64_t>(id));
             upsert_segment_.bind(2, static_cast<std::int64_t>(state.version));
             upsert_segment_.bind(3, state.live);
@@ -305,15 +311,15 @@ Status VectorStore::flush_segments() {
 }
 
 Status VectorStore::flush_free_slots() {
-    const std::string table = name_.shadow(cat("free", index_));
+    const auto table = [&] { return name_.shadow(cat("free", index_)); };
     while (!taken_.empty()) {
-        VSS_TRY(prepare(delete_free_, cat("delete from ", table, " where slot = ?")));
+        VSS_TRY(prepare(delete_free_, [&] { return cat("delete from ", table(), " where slot = ?"); }));
         delete_free_.bind(1, static_cast<std::int64_t>(taken_.back()));
         VSS_TRY(delete_free_.run());
         taken_.pop_back();
     }
     while (!released_.empty()) {
-        VSS_TRY(prepare(insert_free_, cat("insert or ignore into ", table, "(slot) values(?)")));
+        VSS_TRY(prepare(insert_free_, [&] { return cat("insert or ignore into ", table(), "(slot) values(?)"); }));
         const std::uint64_t slot = released_.back();
         insert_free_.bind(1, static_cast<std::int64_t>(slot));
         VSS_TRY(insert_free_.run());
