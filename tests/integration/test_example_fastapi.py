@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import os
 import sqlite3
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -127,3 +129,34 @@ def test_the_schema_goes_down_again(app_module: ModuleType, tmp_path: Path) -> N
     left = {row[0] for row in conn.execute("select name from sqlite_master where type = 'table'")}
     conn.close()
     assert "notes" not in left and not [name for name in left if name.startswith("vss_")]
+
+
+def test_processes_that_start_at_once_migrate_once(tmp_path: Path) -> None:
+    """As `uvicorn --workers 4` on a file that does not exist yet."""
+    path = str(tmp_path / "notes.db")
+    program = "import sys, app; print('ready', flush=True); sys.stdin.readline(); app.upgrade(sys.argv[1])"
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, path],
+            cwd=EXAMPLE,
+            env={**os.environ, "NOTES_MODEL": "hash:64"},
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for _ in range(3)
+    ]
+    for process in processes:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    for process in processes:
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors
+    conn = sqlite3.connect(path)
+    assert conn.execute("select version_num from alembic_version").fetchall() == [("0002",)]
+    assert conn.execute("select count(*) from vssnative_embeddings").fetchall() == [(1,)]
+    conn.close()

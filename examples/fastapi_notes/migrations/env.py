@@ -17,11 +17,15 @@ engine = engine_from_config(
     context.config.get_section(context.config.config_ini_section, {}), poolclass=pool.NullPool
 )
 with engine.connect() as connection:
+    # The file's one writer from here on: of several processes that start at once, one migrates, and the others find it done.
+    connection.exec_driver_sql("begin immediate")
     context.configure(
         connection=connection,
         target_metadata=Base.metadata,
         include_name=vss_alembic.include_name,
         render_as_batch=True,
+        transactional_ddl=True,
     )
     with context.begin_transaction():
         context.run_migrations()
+    connection.commit()
