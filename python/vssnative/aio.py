@@ -242,7 +242,7 @@ class AsyncIndex:
         k: int = 10,
         *,
         where: str | None = None,
-        params: Sequence[Any] = (),
+        params: Sequence[Any] | None = (),
         recall: float | None = None,
         settings: Mapping[str, int] | None = None,
     ) -> tuple[Ids, Distances]:

@@ -38,6 +38,8 @@ def keys(conn: sqlite3.Connection, where: Any, params: Any = ()) -> set[int]:
         ("", (), "1"),
         ("  \n", (), "1"),
         (None, (), "1"),
+        (None, None, "1"),
+        ("company = 'c1'", None, "company = 'c1'"),
         ("company = :name", {"name": "c2"}, "company = 'c2'"),
         ("company = @a or company = $b", {"a": "c2", "b": "c3"}, "company in ('c2', 'c3')"),
         ("company = :name or size < :size and company <> :name", {"name": "c2", "size": 3}, "company = 'c2' or size < 3"),

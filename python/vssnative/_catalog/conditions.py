@@ -38,7 +38,7 @@ class Condition:
     params: tuple[Any, ...]
 
 
-def condition_of(where: Any, params: Sequence[Any] | Mapping[str, Any] = ()) -> Condition | None:
+def condition_of(where: Any, params: Sequence[Any] | Mapping[str, Any] | None = ()) -> Condition | None:
     """What a caller's ``where`` and ``params`` ask for; None where there is no condition.
 
     Values are ``?`` with a sequence, ``?1`` with a sequence, or ``:name`` (``@name``, ``$name``) with a mapping. A
@@ -58,6 +58,8 @@ def condition_of(where: Any, params: Sequence[Any] | Mapping[str, Any] = ()) -> 
         if params:
             raise QueryError("where: a SQLAlchemy expression brings its values, leave params out")
         where, params = _from_sqlalchemy(where)
+    if params is None:
+        params = ()
     if isinstance(params, (str, bytes)) or not isinstance(params, (Sequence, Mapping)):
         raise QueryError(
             f"params: expected a list of values or a mapping of names, got a {type(params).__name__}"

@@ -239,7 +239,7 @@ class Index(Column):
         k: int = 10,
         *,
         where: str | None = None,
-        params: Sequence[Any] = (),
+        params: Sequence[Any] | None = (),
         recall: float | None = None,
         settings: Mapping[str, int] | None = None,
     ) -> tuple[Ids, Distances]:
@@ -270,10 +270,9 @@ class Index(Column):
         """
         if type(k) is not int or not 0 <= k <= MOST_ROWS:
             k = checked_k(k)
-        if recall is not None:
-            recall = checked_recall(recall, QueryError)
-        if where is not None or len(params):
-            check_params(where, params)
+        recall = checked_recall(recall, QueryError)
+        params = () if params is None else params
+        check_params(where, params)
         how = None if settings is None else settings_text(settings)
         # What is known of the table may be of one that was dropped or rolled back since: then once more.
         if self._known is not None:
@@ -350,7 +349,7 @@ class Index(Column):
         k: int = 10,
         *,
         where: str | None = None,
-        params: Sequence[Any] = (),
+        params: Sequence[Any] | None = (),
         recall: float | None = None,
         settings: Mapping[str, int] | None = None,
         library: FrameLibrary | None = None,

@@ -72,7 +72,7 @@ def sync(
     progress: bool = False,
     limit: int | None = None,
     where: Any = None,
-    params: Sequence[object] | Mapping[str, object] = (),
+    params: Sequence[object] | Mapping[str, object] | None = (),
     timeout: float | None = None,
     patience: float = 60.0,
     settings: Settings | None = None,

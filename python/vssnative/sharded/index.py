@@ -441,7 +441,7 @@ class ShardedIndex:
         k: int = 10,
         *,
         where: str | None = None,
-        params: Sequence[Any] = (),
+        params: Sequence[Any] | None = (),
         recall: float | None = None,
         timeout: float | None = None,
         partial: bool = False,
@@ -474,6 +474,7 @@ class ShardedIndex:
             raise QueryError(f"recall: expected a number above 0 and at most 1, got {recall!r}")
         if timeout is not None and not timeout > 0:
             raise QueryError(f"timeout: expected seconds above 0, got {timeout!r}")
+        params = () if params is None else params
         check_params(where, params)
         deadline = None if timeout is None else time.monotonic() + timeout
         array, single = self._checked_queries(queries)
