@@ -206,23 +206,31 @@ def damage(conn: Connection, embedding: EmbeddingConfig, *, write: bool) -> str 
     return None
 
 
-def trigger_steps(embedding: EmbeddingConfig, numbers: dict[str, str]) -> tuple[str, str]:
+def trigger_steps(
+    embedding: EmbeddingConfig, numbers: dict[str, str], matches: dict[str, str]
+) -> tuple[str, str]:
     """The steps of a trigger that put NEW into the index, and those that take OLD out.
+
+    What is put there is the row as it is by then, and what is there again stays: a trigger of the user's that runs before ours,
+    in the same statement, may have changed the row, taken it away, or put it back.
 
     Args:
         numbers: SQL for the row number of ``NEW`` and of ``OLD``.
+        matches: SQL that holds for the row ``t`` of the table that has the key of ``NEW``, of ``OLD``.
     """
     if embedding.full_text is None:
         return "", ""
     table = quote_identifier(embedding.full_text.table)
-    texts = ", ".join(f"NEW.{quote_identifier(column)}" for column in embedding.full_text.columns)
-    out = {row: f"delete from {table} where rowid = {number}; " for row, number in numbers.items()}
+    source = f"{quote_identifier(embedding.source)} as t"
+    texts = ", ".join(f"t.{quote_identifier(column)}" for column in embedding.full_text.columns)
+    out = {row: f"delete from {table} where rowid = {number}" for row, number in numbers.items()}
     # A row whose key holds NULL has no number.
     put = (
         f"insert into {table}(rowid, {_declared(embedding.full_text)}) select {numbers['NEW']}, {texts}"
-        f" where {numbers['NEW']} is not null; "
+        f" from {source} where {matches['NEW']} and {numbers['NEW']} is not null; "
     )
-    return out["NEW"] + put, out["OLD"]
+    take = f"{out['OLD']} and not exists (select 1 from {source} where {matches['OLD']}); "
+    return f"{out['NEW']}; {put}", take
 
 
 def _declared(full_text: FullText) -> str:

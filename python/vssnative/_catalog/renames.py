@@ -28,13 +28,33 @@ def followed(conn: Connection, embedding: EmbeddingConfig, *, labels: bool = Tru
         labels: False leaves what the file's own records go by: the names of fields, and the full-text index.
     """
     tables = {table for table, _ in triggers.installed_triggers(conn, embedding).values()}
-    if len(tables) == 1:
+    if len(tables) == 1 and not _was_put_aside(conn, embedding, *tables):
         embedding = replace(embedding, source=tables.pop())
     try:
         source = describe(conn, embedding.source)
     except MigrationError:
         return embedding
     return renamed(embedding, _renamed_columns(conn, embedding, source), labels=labels)
+
+
+def _was_put_aside(conn: Connection, embedding: EmbeddingConfig, table: str) -> bool:
+    """Whether the table with the triggers is an old copy: another one has taken the name, and can carry the embedding.
+
+    So it is after ``ALTER TABLE t RENAME TO t_old; CREATE TABLE t ...`` where the old table is kept: programs go on writing to
+    the name.
+    """
+    if table.lower() == embedding.source.lower():
+        return False
+    try:
+        source = describe(conn, embedding.source)
+    except MigrationError:
+        return False
+    there = {column.lower() for column in source.columns}
+    return (
+        source.keyed == embedding.keyed
+        and tuple(column.name for column in source.key) == embedding.key_columns
+        and all(column.lower() in there for column in embedding.watched)
+    )
 
 
 def follow(conn: Connection, embedding: EmbeddingConfig) -> EmbeddingConfig:

@@ -33,7 +33,9 @@ def trigger_statements(embedding: EmbeddingConfig, source: Source) -> dict[str, 
     changed = " or ".join(_differs(quote_identifier(column)) for column in embedding.watched)
     new, old = _enqueue(embedding, key, "NEW", 1), _enqueue(embedding, key, "OLD", 1)
     put, take = full_text.trigger_steps(
-        embedding, {row: _number_of(embedding, key, row) for row in ("NEW", "OLD")}
+        embedding,
+        {row: _number_of(embedding, key, row) for row in ("NEW", "OLD")},
+        {row: " and ".join(f"t.{k} = {row}.{k}" for k in key) for row in ("NEW", "OLD")},
     )
     bodies = {
         "insert": f"after insert on {table} begin {_number(embedding, key)}{put}{new} end",
@@ -71,6 +73,17 @@ def are_installed(conn: Connection, embedding: EmbeddingConfig, source: Source) 
     """Whether the embedding's triggers are as they must be."""
     present = {name: sql for name, (_, sql) in installed_triggers(conn, embedding).items()}
     return present == trigger_statements(embedding, source)
+
+
+def are_on_the_table(conn: Connection, embedding: EmbeddingConfig) -> bool:
+    """Whether any of the embedding's triggers sees its table change; False after the table was rebuilt."""
+    return bool(
+        execute(
+            conn,
+            "select 1 from main.sqlite_master where type = 'trigger' and tbl_name = ? collate nocase and name glob ? limit 1",
+            (embedding.source, f"vssnative_{embedding.id}_*"),
+        )
+    )
 
 
 def create_triggers(conn: Connection, embedding: EmbeddingConfig, source: Source) -> bool:

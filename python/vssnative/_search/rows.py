@@ -14,6 +14,7 @@ from .._sql import quote_identifier
 from ..errors import QueryError
 from .full_text import rowid_name
 from .results import Result, record_names
+from .unseen import changed_unseen
 from .vectors import Hit
 
 
@@ -54,7 +55,8 @@ def results_of(
 ) -> tuple[Result, ...]:
     """The rows of hits, each with its score."""
     generation = embedding.active
-    ids = json.dumps([hit.row_id for hit, _ in hits])
+    numbers = [hit.row_id for hit, _ in hits]
+    ids = json.dumps(numbers)
     rows = _rows(conn, embedding, (*embedding.key_columns, *columns), ids)
     waiting = {
         row[0]
@@ -64,7 +66,7 @@ def results_of(
             " and row_id in (select value from json_each(?))",
             (embedding.id, ids),
         )
-    }
+    } | changed_unseen(conn, embedding, numbers)
     width = len(embedding.key_columns)
     names = record_names(embedding.source, columns)
     results = []

@@ -21,6 +21,7 @@ from .._advice import Advice, command
 from .._catalog.conditions import Condition, check_condition, condition_of
 from .._catalog.records import EmbeddingConfig, load_embedding
 from .._catalog.renames import followed
+from .._catalog.triggers import are_on_the_table
 from .._connection import Connection, exclusive, execute, in_its_thread, in_transaction, load, transaction
 from .._sql import quote_identifier
 from ..errors import QueryError, SyncError, VssWarning
@@ -100,7 +101,7 @@ def search(
     query: Query | None = None,
     k: int = 10,
     where: Any = None,
-    params: Sequence[object] | Mapping[str, object] = (),
+    params: Sequence[object] | Mapping[str, object] | None = (),
     columns: Sequence[str] | None = None,
     *,
     similar_to: Any = None,
@@ -213,7 +214,11 @@ def search(
         return _answer(conn, embedding, request, vectors, None, None, number, digest)
 
     with _snapshot(conn):
-        results = answer(load_embedding(conn, embedding.name))
+        now = load_embedding(conn, embedding.name)
+        results = answer(now)
+        unwatched = not are_on_the_table(conn, _present(conn, now))
+    if unwatched:
+        _tell_unwatched(now)
     return results
 
 
@@ -224,7 +229,7 @@ def search_many(
     queries: Sequence[Query | None],
     k: int = 10,
     where: Any = None,
-    params: Sequence[object] | Mapping[str, object] = (),
+    params: Sequence[object] | Mapping[str, object] | None = (),
     columns: Sequence[str] | None = None,
     *,
     mode: Mode | None = None,
@@ -299,6 +304,9 @@ def search_many(
         behind = words is not None and is_behind(conn, now, words)
         unready = vectors is not None and not all(found) and not _anything_embedded(conn, now)
         unspaced = words is not None and not words.trigram
+        unwatched = not are_on_the_table(conn, _present(conn, now))
+    if unwatched:
+        _tell_unwatched(now)
     for results, text in zip(found, spoken, strict=True):
         _tell(now, results, unready, words if behind else None)
         if unspaced and words is not None and text and has_unspaced(text) and not _by_words(results):
@@ -627,6 +635,20 @@ def _tell_unspaced(embedding: EmbeddingConfig, words: Words) -> None:
         f"search of {embedding.name}: {words.table} has none of the query's words, as its tokenizer takes a sentence without"
         f" spaces for one word; {again}, and finds parts of such texts",
         VssWarning,
+        stacklevel=_callers_level(),
+    )
+
+
+def _tell_unwatched(embedding: EmbeddingConfig) -> None:
+    warnings.warn(
+        VssWarning(
+            f"search of {embedding.name}: table {embedding.source} has none of the triggers that note its changes, so it was"
+            " rebuilt, or they were dropped: rows written since may be missing",
+            advice=Advice(
+                "vssnative.sync(conn) puts them back and compares all rows",
+                f"{command('sync')} puts them back and compares all rows",
+            ),
+        ),
         stacklevel=_callers_level(),
     )
 

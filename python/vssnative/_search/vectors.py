@@ -14,6 +14,7 @@ from .._connection import Connection, driver_error, execute, lists_arrive_whole
 from .._sql import quote_identifier, quote_text
 from ..errors import QueryError
 from .column_search import nearest_in_column
+from .unseen import changed_unseen
 
 Vector = npt.NDArray[np.float32]
 # SQL that selects row numbers, and its parameters.
@@ -155,6 +156,8 @@ def _live_hits(
             (embedding.id, ids, int(not stale)),
         )
     }
+    if not stale:
+        there -= changed_unseen(conn, embedding, sorted(there))
     hits: dict[int, Hit] = {}
     for row_id, number, distance in rows:
         if row_id is not None and row_id in there and row_id not in hits:

@@ -1,0 +1,38 @@
+"""Changes that no trigger saw: a table was rebuilt, or its triggers were dropped, and sync has not compared its rows yet."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from .._catalog.content import EMPTY_HASH, Unreadable, read_texts
+from .._catalog.records import EmbeddingConfig
+from .._catalog.triggers import are_on_the_table
+from .._connection import Connection, execute
+from ..embedding._texts import content_hash
+
+
+def changed_unseen(conn: Connection, embedding: EmbeddingConfig, row_ids: Sequence[int]) -> set[int]:
+    """Those of the rows whose vectors are of other texts, where nothing has noted it: by hash, as sync will."""
+    if not row_ids or are_on_the_table(conn, embedding):
+        return set()
+    generation = embedding.active
+    known = {
+        (row[0], row[1]): row[2]
+        for row in execute(
+            conn,
+            "select row_id, field, content_hash from vssnative_provenance"
+            " where generation = ? and row_id in (select value from json_each(?))",
+            (generation.id, json.dumps(list(row_ids))),
+        )
+    }
+    changed = set()
+    for row_id, texts in read_texts(conn, embedding, generation, row_ids).items():
+        for name, text in texts.items():
+            made_of = known.get((row_id, name))
+            is_now = (
+                None if isinstance(text, Unreadable) else EMPTY_HASH if text is None else content_hash(text)
+            )
+            if made_of is not None and made_of != is_now:
+                changed.add(row_id)
+    return changed
