@@ -7,6 +7,7 @@ import sqlite3
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -232,3 +233,15 @@ def test_a_weight_decides_between_words_and_meaning(notes: sqlite3.Connection) -
     by_words = vssnative.search(notes, "notes", query, mode="text")
     heavy = vssnative.search(notes, "notes", query, k=2, text_weight=1000)
     assert names(heavy) == names(by_words)[:2]
+
+
+@pytest.mark.parametrize("mode", ["text", "vector", "hybrid"])
+@pytest.mark.parametrize("query", ["a\ud800", ["red", "a\ud800"]])
+def test_a_query_that_is_no_unicode_is_refused(db: sqlite3.Connection, mode: Any, query: Any) -> None:
+    db.execute("create table t(id integer primary key, body text)")
+    db.execute("insert into t values (1, 'red')")
+    db.commit()
+    vssnative.add_embeddings(db, "t", columns=["body"], model="hash:16", full_text=True)
+    vssnative.sync(db)
+    with pytest.raises(vssnative.errors.QueryError, match="lone surrogate at character 1"):
+        vssnative.search(db, "t", query, mode=mode)

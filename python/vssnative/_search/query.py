@@ -46,6 +46,13 @@ def check_query(query: Any) -> None:
     texts = _texts(query)
     if texts is not None and any(not text.strip() for text in texts):
         raise QueryError("query: expected texts, got an empty one among them")
+    for text in [query] if isinstance(query, str) else texts or ():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise QueryError(
+                f"query: it is no valid Unicode text: lone surrogate at character {error.start}"
+            ) from error
     if query is None or (isinstance(query, (Sequence, Mapping)) and not len(query)):
         raise QueryError(f"query: expected a text or a vector, got {query!r}")
 
