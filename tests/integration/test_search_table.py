@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pytest
 import vssnative
 from vssnative import Results
 from vssnative.embedding.hashing import HashEmbedder
-from vssnative.errors import MigrationError, QueryError, SyncError
+from vssnative.errors import MigrationError, QueryError, SyncError, VssWarning
 
 WORDS = ["red", "green", "blue", "round", "square", "old", "new", "big"]
 
@@ -247,21 +246,43 @@ def test_a_value_for_each_mark(posts: sqlite3.Connection) -> None:
         vssnative.search(posts, "posts", "item7", where="company = ?", params=["c1", "c2"])
 
 
-@pytest.mark.parametrize("recall", [None, 1.0])
-def test_filters_where_sqlite_hands_lists_value_by_value(
-    posts: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch, recall: float | None
-) -> None:
-    """SQLite before 3.38: another way, the same rows."""
+def test_a_condition_is_evaluated_once_for_all_columns_and_queries(posts: sqlite3.Connection) -> None:
+    asked: list[str] = []
+    posts.create_function("noted", 1, lambda company: asked.append(company) or company == "c7")
+    found = vssnative.search_many(posts, "posts", ["old red", "new"], k=7, where="noted(company)", recall=1.0)
+    assert len(asked) == 500
+    for results, query in zip(found, ["old red", "new"], strict=True):
+        expected = brute_force(posts, query, 7, "company = 'c7'")
+        assert [result.key for result in results] == [key for key, _ in expected]
 
-    def found() -> list[tuple[int, float]]:
-        results = vssnative.search(
-            posts, "posts", "old red item77", k=7, where="company in (?, 'c8')", params=["c7"], recall=recall
-        )
-        return [(r.rowid, r.distance) for r in results]
 
-    expected = found()
-    assert len(expected) == 7
-    # The package offers the function under the module's name.
-    module = sys.modules["vssnative._search.vectors"]
-    monkeypatch.setattr(module, "lists_arrive_whole", lambda conn: False)
-    assert found() == expected
+def test_statements_of_a_search(posts: sqlite3.Connection) -> None:
+    """A statement costs more than what it does here: a search of two columns had 25, with a condition 29."""
+
+    def statements(query: object, **options: object) -> int:
+        seen: list[str] = []
+        posts.set_trace_callback(seen.append)
+        vssnative.search(posts, "posts", query, **options)  # type: ignore[arg-type]
+        posts.set_trace_callback(None)
+        return sum(not sql.startswith("--") for sql in seen)
+
+    vector = HashEmbedder(32).embed_queries(["red"])[0]
+    vssnative.search(posts, "posts", vector)
+    assert statements(vector) <= 12
+    assert statements("red") <= 15
+    assert statements(vector, where="company = ?", params=["c7"]) <= 13
+
+
+def test_a_table_that_was_made_again_is_told(posts: sqlite3.Connection) -> None:
+    """As pandas' to_sql(if_exists="replace") does: its triggers went with it, and nobody noted that its rows are others."""
+    posts.execute("drop table posts")
+    posts.execute("create table posts(id integer primary key, company text, title text, body text)")
+    posts.execute("insert into posts(title) values ('blue')")
+    posts.commit()
+    with pytest.warns(VssWarning, match=r"lost its triggers.*sync\(conn\) puts the triggers back"):
+        vssnative.search(posts, "posts", "red")
+    with pytest.warns(VssWarning, match="lost its triggers"):
+        vssnative.search(posts, "posts", similar_to=1)
+    assert "triggers are missing" in (vssnative.status(posts)[0].problem or "")
+    vssnative.sync(posts)
+    assert [result.key for result in vssnative.search(posts, "posts", "red")] == [1]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import vssnative
-from vssnative._search.trigrams import parts_of
+from vssnative._search.rankings.trigrams import parts_of
 from vssnative.errors import MigrationError, QueryError, VssWarning
 
 TEXTS = [

@@ -82,8 +82,33 @@ def check_condition(
     Raises:
         QueryError: SQLite refuses it.
     """
+    _run(conn, embedding, condition, hidden, "select 1 from vssnative_matching limit 0")
+
+
+def matching_ids(
+    conn: Connection, embedding: EmbeddingConfig, condition: Condition, hidden: Sequence[str] = ()
+) -> str:
+    """The row numbers for which a condition holds, as a JSON array.
+
+    Args:
+        hidden: as for ``check_condition``.
+
+    Raises:
+        QueryError: SQLite refuses it.
+    """
+    [(ids,)] = _run(conn, embedding, condition, hidden, "select json_group_array(id) from vssnative_matching")
+    return str(ids)
+
+
+def _run(
+    conn: Connection, embedding: EmbeddingConfig, condition: Condition, hidden: Sequence[str], select: str
+) -> list[tuple[Any, ...]]:
     try:
-        execute(conn, f"select 1 from ({embedding.matching_sql(condition.sql)}) limit 0", condition.params)
+        found = execute(
+            conn,
+            f"with vssnative_matching(id) as ({embedding.matching_sql(condition.sql)}) {select}",
+            condition.params,
+        )
         # A name in double quotes that is no column is a text to SQLite, where it stands by itself.
         quoted = {token["quoted"].lower() for token in _TOKENS.finditer(condition.sql) if token["quoted"]}
         if quoted:
@@ -94,6 +119,7 @@ def check_condition(
                         f"{embedding.name}, where={condition.sql!r}: no such column: {name};"
                         " a text is written in single quotes"
                     )
+        return found
     except driver_error(conn) as error:
         message = _about_condition(str(error), condition.sql)
         raise QueryError(f"{embedding.name}, where={condition.sql!r}: {message}") from error

@@ -57,6 +57,11 @@ def check_query(query: Any) -> None:
         raise QueryError(f"query: expected a text or a vector, got {query!r}")
 
 
+def asks_model(queries: Sequence[Any]) -> bool:
+    """Whether a model has to be called for any of them."""
+    return any(isinstance(query, str) or _texts(query) is not None for query in queries)
+
+
 def query_vectors(generation: Generation, queries: Sequence[Any], given: Any) -> list[Vector]:
     """One vector for each query, the model called once for the texts of all.
 

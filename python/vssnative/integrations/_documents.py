@@ -18,8 +18,8 @@ import numpy.typing as npt
 from .._connection import Connection, create_function, execute
 from .._index import Index, are_found
 from .._index.checks import checked_metric
-from .._search.full_text import any_of_terms, terms_of
-from .._search.trigrams import is_trigram, parts_of, spellings_of, weight_of
+from .._search.rankings.full_text import any_of_terms, terms_of
+from .._search.rankings.trigrams import is_trigram, parts_of, spellings_of, weight_of
 from .._sql import quote_identifier, quote_text
 from ..embedding.precision import comparable
 from ..embedding.protocol import Embedder

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 
-from .._catalog.records import EmbeddingConfig, Field
-from .._connection import Connection, driver_error, execute
-from .._sql import quote_identifier
-from ..errors import QueryError
+from ..._catalog.records import EmbeddingConfig, Field
+from ..._connection import Connection, driver_error, execute
+from ..._sql import quote_identifier
+from ...errors import QueryError
 
 
 def nearest_in_column(
@@ -19,30 +17,30 @@ def nearest_in_column(
     text_field: Field,
     vector: npt.NDArray[np.float32],
     k: int,
-    candidates: tuple[str, Sequence[object]] | None,
+    among: str | None,
     stale: bool,
 ) -> list[tuple[int, float]]:
     """The k nearest rows as (row number, distance), nearest first.
 
     Args:
         vector: float32 (dim,).
-        candidates: SQL that selects row numbers, and its parameters: only those.
+        among: the numbers of the rows that count, as a JSON array; None for all.
         stale: as for ``search``.
 
     Raises:
-        QueryError: SQLite refuses `candidates`.
+        QueryError: SQLite cannot read the column.
     """
     generation = embedding.active
     row_id = embedding.row_id_sql("t")
     column = f"t.{quote_identifier(text_field.blob_column)}"
-    condition = "" if candidates is None else f" and {row_id} in ({candidates[0]})"
+    condition = "" if among is None else f" and {row_id} in (select value from json_each(?))"
     sql = (
         f"select {row_id}, {column} from {embedding.rows_sql('t')}"
         f" where {column} is not null and {row_id} not in (select row_id from vssnative_queue"
         f" where embedding = {embedding.id} and (gone = 1 or ({int(not stale)} and priority = 0))){condition}"
     )
     try:
-        rows = execute(conn, sql, () if candidates is None else candidates[1])
+        rows = execute(conn, sql, () if among is None else (among,))
     except driver_error(conn) as error:
         raise QueryError(f"search of {embedding.name}: {error}") from error
     rows = [row for row in rows if isinstance(row[1], bytes) and len(row[1]) == 4 * generation.dim]

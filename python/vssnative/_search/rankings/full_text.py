@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .._advice import Advice, command
-from .._catalog.records import EmbeddingConfig
-from .._connection import Connection, driver_error, execute
-from .._sql import quote_identifier
-from ..errors import QueryError
+from ..._advice import Advice, command
+from ..._catalog.records import EmbeddingConfig
+from ..._connection import Connection, driver_error, execute
+from ..._sql import quote_identifier
+from ...errors import QueryError
 from .trigrams import Parts, is_trigram, parts_of, spellings_of, weight_of
-
-Candidates = tuple[str, Sequence[object]]
 
 _PHRASES_REFUSED = "phrase queries are not supported"
 
@@ -83,7 +82,7 @@ def text_places(
     words: Words,
     query: str,
     limit: int,
-    candidates: Candidates | None,
+    among: str | None,
     stale: bool,
 ) -> list[tuple[int, float]]:
     """Row numbers of the rows that hold any word of the query, best first, each with FTS5's rank (BM25, negative).
@@ -92,7 +91,7 @@ def text_places(
     in it.
 
     Args:
-        candidates: SQL that selects row numbers, and its parameters: only those.
+        among: the numbers of the rows that count, as a JSON array; None for all.
         stale: whether rows count that changed since they were embedded.
 
     Raises:
@@ -102,9 +101,9 @@ def text_places(
     if not terms:
         return []
     if words.trigram:
-        return _by_parts(conn, embedding, words, parts_of(terms), limit, candidates, stale)
+        return _by_parts(conn, embedding, words, parts_of(terms), limit, among, stale)
     try:
-        return _ranked(conn, embedding, words, terms, limit, candidates, stale)
+        return _ranked(conn, embedding, words, terms, limit, among, stale)
     except driver_error(conn) as error:
         if _PHRASES_REFUSED not in str(error):
             raise QueryError(
@@ -115,7 +114,7 @@ def text_places(
     if not tokens:
         return []
     try:
-        return _ranked(conn, embedding, words, tokens, limit, candidates, stale)
+        return _ranked(conn, embedding, words, tokens, limit, among, stale)
     except driver_error(conn) as error:
         raise QueryError(f"full text {words.table!r}: {error}") from error
 
@@ -126,17 +125,17 @@ def _by_parts(
     words: Words,
     parts: Parts,
     limit: int,
-    candidates: Candidates | None,
+    among: str | None,
     stale: bool,
 ) -> list[tuple[int, float]]:
     """As ``text_places``, from a trigram table. Parts that are too short for it are looked for in each of its rows."""
     try:
         if not parts.short:
-            return _ranked(conn, embedding, words, parts.long, limit, candidates, stale) if parts.long else []
+            return _ranked(conn, embedding, words, parts.long, limit, among, stale) if parts.long else []
         ranks: dict[int, float] = {}
         if parts.long:
-            ranks.update(_ranked(conn, embedding, words, parts.long, -1, candidates, stale))
-        for number, weight in _with_short(conn, embedding, words, parts.short, candidates, stale):
+            ranks.update(_ranked(conn, embedding, words, parts.long, -1, among, stale))
+        for number, weight in _with_short(conn, embedding, words, parts.short, among, stale):
             ranks[number] = ranks.get(number, 0.0) - weight
     except driver_error(conn) as error:
         raise QueryError(f"full_text={words.table!r}: {error}") from error
@@ -148,7 +147,7 @@ def _with_short(
     embedding: EmbeddingConfig,
     words: Words,
     parts: Sequence[str],
-    candidates: Candidates | None,
+    among: str | None,
     stale: bool,
 ) -> list[tuple[int, float]]:
     """Rows with any of these parts, each with what they weigh; a row may come several times."""
@@ -164,10 +163,10 @@ def _with_short(
         weighed = f"{select}, {weight_of(texts, len(spelt))} as weight from main.{name} as f"
         rows = execute(conn, f"select number, weight from ({weighed}) where {condition}", spelt)
         found += [(row[0], row[1]) for row in rows]
-    if candidates is None:
+    if among is None:
         return found
-    among = {row[0] for row in execute(conn, candidates[0], candidates[1])}
-    return [(row[0], row[1]) for row in found if row[0] in among]
+    counting = set(json.loads(among))
+    return [(row[0], row[1]) for row in found if row[0] in counting]
 
 
 def _not_stale(embedding: EmbeddingConfig, stale: bool) -> str:
@@ -200,7 +199,7 @@ def _ranked(
     words: Words,
     terms: Sequence[str],
     limit: int,
-    candidates: Candidates | None,
+    among: str | None,
     stale: bool,
 ) -> list[tuple[int, float]]:
     name = quote_identifier(words.table)
@@ -210,20 +209,17 @@ def _ranked(
     select = (
         f"select (select {number} from {embedding.rows_sql('t')} where {own_id} = f.rowid) as number, f.rank"
     )
-    condition, params = "number is not null", []  # type: tuple[str, list[object]]
-    if candidates is not None:
-        condition += f" and number in ({candidates[0]})"
-        params += candidates[1]
-    condition += _not_stale(embedding, stale)
-    if candidates is not None:
+    condition = f"number is not null{_not_stale(embedding, stale)}"
+    if among is not None:
+        condition += " and number in (select value from json_each(?))"
         sql = f"{select} from main.{name} as f where f.{name} match ? and {condition} order by f.rank limit ?"
-        return [(row[0], row[1]) for row in execute(conn, sql, (match, *params, limit))]
+        return [(row[0], row[1]) for row in execute(conn, sql, (match, among, limit))]
     # Nearly all rows of the index count, so that only its first ones have to be looked up.
     first = limit
     best = f"select rowid, rank from main.{name} where {name} match ? order by rank limit ?"
     sql = f"select number, rank, {condition} from ({select} from ({best}) as f) order by rank"
     while True:
-        found = execute(conn, sql, (match, first, *params))
+        found = execute(conn, sql, (match, first))
         if limit < 0:
             return [(row[0], row[1]) for row in found if row[2]]
         counting = [(row[0], row[1]) for row in found if row[2]]
