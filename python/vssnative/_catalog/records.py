@@ -6,14 +6,15 @@ import json
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any
 
 from .._advice import Advice, command
-from .._connection import Connection, execute
+from .._connection import Connection, driver_error, execute
 from .._sql import quote_identifier
 from ..embedding.chunking import Chunking
 from ..errors import MigrationError, UnknownNameError
-from .schema import SUFFICIENT_VERSION, ensure_schema, installed_version
+from .schema import SCHEMA_VERSION, SUFFICIENT_VERSION, ensure_schema, installed_version
 
 
 @dataclass(frozen=True)
@@ -167,41 +168,44 @@ class EmbeddingConfig:
         )
 
 
-def load_embeddings(conn: Connection, table: str | None = None) -> list[EmbeddingConfig]:
+# All that is recorded, in one statement: each search reads it. Rows are (layout, embeddings, generation).
+_RECORDED = """select layout.value,
+    e.id, e.name, e.source, e.key_columns, e.keyed, e.store, e.paused,
+    (select value from main.vssnative_meta where key = 'full_text:' || e.id),
+    g.id, g.embedding, g.state, g.model, g.model_name, g.model_digest, g.dim, g.metric, g.fields, g.chunk, g.vss_table
+    from main.vssnative_meta layout left join main.vssnative_embeddings e
+    left join main.vssnative_generations g on g.embedding = e.id
+    where layout.key = 'schema_version' order by e.id, g.id"""
+
+
+def load_embeddings(
+    conn: Connection, table: str | None = None, *, to_read: bool = False
+) -> list[EmbeddingConfig]:
     """The recorded embeddings; with `table`, those of that name or of that table.
+
+    Args:
+        to_read: nothing will be written; see ``installed_version``.
 
     Raises:
         MigrationError: `table` has none.
         SchemaVersionError: the file was written by a newer version.
     """
     found: list[EmbeddingConfig] = []
-    version = installed_version(conn)
-    if 0 < version < SUFFICIENT_VERSION:
-        ensure_schema(conn)
-    if version:
-        generations: dict[int, list[Generation]] = {}
-        for row in execute(
-            conn,
-            "select id, embedding, state, model, model_name, model_digest, dim, metric, fields, chunk, vss_table"
-            " from vssnative_generations order by id",
-        ):
-            generations.setdefault(row[1], []).append(_generation(row))
-        for row in execute(
-            conn,
-            "select e.id, e.name, e.source, e.key_columns, e.keyed, e.store, e.paused, m.value"
-            " from vssnative_embeddings e left join vssnative_meta m on m.key = 'full_text:' || e.id order by e.id",
-        ):
+    for _, rows in groupby(_recorded(conn, to_read), key=lambda row: row[1]):
+        first, *others = rows
+        if first[1] is not None:
+            generations = tuple(_generation(row[9:]) for row in (first, *others) if row[9] is not None)
             found.append(
                 EmbeddingConfig(
-                    row[0],
-                    row[1],
-                    row[2],
-                    tuple(json.loads(row[3])),
-                    bool(row[4]),
-                    row[5],
-                    bool(row[6]),
-                    tuple(generations.get(row[0], ())),
-                    _full_text(row[7]),
+                    first[1],
+                    first[2],
+                    first[3],
+                    tuple(json.loads(first[4])),
+                    bool(first[5]),
+                    first[6],
+                    bool(first[7]),
+                    generations,
+                    _full_text(first[8]),
                 )
             )
     if table is None:
@@ -225,6 +229,21 @@ def load_embeddings(conn: Connection, table: str | None = None) -> list[Embeddin
     return matches
 
 
+def _recorded(conn: Connection, to_read: bool) -> list[tuple[Any, ...]]:
+    """``_RECORDED``; nothing where the file has no tables of ours."""
+    try:
+        rows = execute(conn, _RECORDED)
+    except driver_error(conn):
+        rows = []
+    version = rows[0][0] if rows else None
+    if isinstance(version, int) and SUFFICIENT_VERSION <= version <= SCHEMA_VERSION:
+        return rows
+    version = installed_version(conn, to_read=to_read)
+    if 0 < version < SUFFICIENT_VERSION:
+        ensure_schema(conn)
+    return execute(conn, _RECORDED) if version else []
+
+
 def _watched_table(conn: Connection, embedding: EmbeddingConfig) -> str:
     """The table that the triggers are on: they go along when it is renamed. Empty where they are lost."""
     sql = "select tbl_name from main.sqlite_master where type = 'trigger' and name = ?"
@@ -232,13 +251,13 @@ def _watched_table(conn: Connection, embedding: EmbeddingConfig) -> str:
     return str(rows[0][0]) if rows else ""
 
 
-def load_embedding(conn: Connection, table: str) -> EmbeddingConfig:
-    """The one embedding of that name, or of that table.
+def load_embedding(conn: Connection, table: str, *, to_read: bool = False) -> EmbeddingConfig:
+    """The one embedding of that name, or of that table. `to_read` as for ``load_embeddings``.
 
     Raises:
         MigrationError: there is none, or there are several and the table's name does not say which.
     """
-    matches = load_embeddings(conn, table)
+    matches = load_embeddings(conn, table, to_read=to_read)
     if len(matches) > 1:
         names = ", ".join(e.name for e in matches)
         raise UnknownNameError(f"{table!r} has several embeddings ({names}); give the name of one of them")

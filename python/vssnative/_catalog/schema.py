@@ -2,7 +2,7 @@
 
 All are ordinary tables under the prefix ``vssnative_``, readable and (by the triggers) writable without the extension.
 
-    vssnative_meta           key, value: schema_version, next_generation, cache_limit
+    vssnative_meta           key, value: schema_version, readable_by, next_generation, cache_limit
     vssnative_embeddings     one row per call of add_embeddings: which table, where vectors are kept
     vssnative_generations    one row per set of vectors of an embedding: model, fields, chunking, vss0 table, state
     vssnative_queue          rows of the user's tables to be looked at, one entry per (embedding, row)
@@ -25,7 +25,7 @@ Invariants:
 
 from __future__ import annotations
 
-from .._connection import Connection, execute, transaction
+from .._connection import Connection, driver_error, execute, transaction
 from ..errors import SchemaVersionError
 
 SCHEMA_VERSION = 2
@@ -33,6 +33,11 @@ SCHEMA_VERSION = 2
 # The oldest layout that can be read and written as it is: what came later is for people alone, as views are. A file that may
 # only be read stays as it is; the next sync brings it up.
 SUFFICIENT_VERSION = 1
+
+# The oldest layout whose programs can read a file of today's layout: search it and show its status. It is recorded in the file
+# beside the layout, as SQLite's header has a read version beside its write version: a program that does not know the file's
+# layout reads it where this number says so, and never writes it. Raise it with a layout only where what is read changes.
+READABLE_BY = 1
 
 _VERSION_1 = (
     "create table vssnative_meta(key text primary key not null, value) without rowid",
@@ -150,26 +155,37 @@ _VERSION_2 = (
 _STEPS: dict[int, tuple[str, ...]] = {1: _VERSION_1, 2: _VERSION_2}
 
 
-def installed_version(conn: Connection) -> int:
+def installed_version(conn: Connection, *, to_read: bool = False) -> int:
     """The layout version of the file's own tables; 0 where there are none.
+
+    Args:
+        to_read: nothing will be written, so a newer layout will do that says it can be read.
 
     Raises:
         SchemaVersionError: a newer version of the package wrote them.
     """
-    if not execute(conn, "select 1 from main.sqlite_master where type = 'table' and name = 'vssnative_meta'"):
+    sql = "select key, value from main.vssnative_meta where key in ('schema_version', 'readable_by')"
+    try:
+        recorded = dict(execute(conn, sql))
+    except driver_error(conn):
+        if execute(conn, "select 1 from main.sqlite_master where type = 'table' and name = 'vssnative_meta'"):
+            raise
         return 0
-    rows = execute(conn, "select value from main.vssnative_meta where key = 'schema_version'")
-    version = rows[0][0] if rows else None
+    version = recorded.get("schema_version")
     if not isinstance(version, int):
         raise SchemaVersionError(
             f"vssnative_meta holds no schema version but {version!r}; the file was changed by hand"
         )
-    if version > SCHEMA_VERSION:
+    if version > SCHEMA_VERSION and not (to_read and _can_read(recorded.get("readable_by"))):
         raise SchemaVersionError(
             f"the file's own tables have layout {version}; this version of vssnative knows up to {SCHEMA_VERSION}."
             " Open it with a newer vssnative (pip install -U vssnative); nothing was changed."
         )
     return version
+
+
+def _can_read(readable_by: object) -> bool:
+    return isinstance(readable_by, int) and 1 <= readable_by <= SCHEMA_VERSION
 
 
 def ensure_schema(conn: Connection) -> None:
@@ -187,8 +203,8 @@ def ensure_schema(conn: Connection) -> None:
                 execute(conn, statement)
             execute(
                 conn,
-                "insert or replace into vssnative_meta(key, value) values ('schema_version', ?)",
-                (version,),
+                "insert or replace into vssnative_meta(key, value) values ('schema_version', ?), ('readable_by', ?)",
+                (version, min(version, READABLE_BY)),
             )
 
 

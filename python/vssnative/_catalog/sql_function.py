@@ -41,7 +41,7 @@ def register(conn: Connection) -> None:
             return None
         if not isinstance(text, str) or not (of is None or isinstance(of, str)):
             raise QueryError(f"vss_embed: expected texts, got {type(text).__name__}, {type(of).__name__}")
-        embedder = _embedder(load_embeddings(conn) if installed_version(conn) else [], of)
+        embedder = _embedder(load_embeddings(conn, to_read=True), of)
         vector = bytes(embedder.embed_queries([text])[0].astype("<f4").tobytes())
         execute(conn, "select vss_note_model(?, ?)", (vector, _number_of(embedder.digest)))
         return vector
@@ -61,9 +61,9 @@ def _number_of(digest: str) -> int:
 def _refusal(conn: Connection, number: int, schema: str, table: str) -> str | None:
     """Why a vector by the model of that number cannot be compared with a table's; None where it can, or nobody knows."""
     digest = next((digest for digest, known in list(_numbers.items()) if known == number), None)
-    if digest is None or schema.lower() != "main" or not installed_version(conn):
+    if digest is None or schema.lower() != "main" or not installed_version(conn, to_read=True):
         return None
-    generation = _generation_in(load_embeddings(conn), table)
+    generation = _generation_in(load_embeddings(conn, to_read=True), table)
     if generation is None or comparable(digest, generation.model_digest):
         return None
     return (

@@ -114,7 +114,7 @@ def explain(
     from .._search.query import query_vectors
 
     with opened(database, write=False) as conn:
-        embedding = load_embedding(conn, table)
+        embedding = load_embedding(conn, table, to_read=True)
         generation = embedding.active
         if generation.vss_table is None:
             raise ConfigurationError(

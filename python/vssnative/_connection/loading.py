@@ -52,6 +52,8 @@ def loadable_path() -> str:
 
 def load_into(conn: Raw) -> Way:
     driver = driver_of(conn)
+    if _is_certainly_loaded(conn):
+        return "loaded before"
     try:
         [(version,)] = execute(conn, "select sqlite_version()")
     except driver_error(conn) as error:
@@ -90,6 +92,17 @@ def load_into(conn: Raw) -> Way:
             " this machine has.",
         ),
     )
+
+
+def _is_certainly_loaded(conn: Raw) -> bool:
+    """Whether one statement shows it, as before each search. Where it does not, whatever is wrong is looked into."""
+    from .. import _core
+
+    modules = "select count(*) from pragma_module_list where name in ('vss0', 'vss_buffer')"
+    try:
+        return execute(conn, f"select vss_version(), ({modules})") == [(f"v{_core.vss0_version()}", 2)]
+    except driver_error(conn):
+        return False
 
 
 def _is_loaded(conn: Raw) -> bool:

@@ -82,7 +82,7 @@ def embed_ahead(conn: Connection, table: str, query: Any, options: dict[str, Any
     if words_in(query) is None:
         return options
     given = options.get("embedder")
-    generation = load_embedding(conn, table).active
+    generation = load_embedding(conn, table, to_read=True).active
     found = embedder_for(generation, () if given is None else (get_embedder(given),), to_compare=True)
     remembering = Remembering(found)
     query_vectors(generation, [query], remembering)

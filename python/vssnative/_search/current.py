@@ -49,7 +49,7 @@ def current(conn: Connection, table: str) -> Current:
         QueryError: the table or a column that they need is gone. It is named here, rather than left to SQLite's words
             about a statement of ours.
     """
-    embedding = load_embedding(conn, table)
+    embedding = load_embedding(conn, table, to_read=True)
     found = _looked_up(conn, embedding)
     missing = _missing(found)
     if missing:

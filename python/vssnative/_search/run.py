@@ -8,7 +8,7 @@ from typing import Any
 
 from .._advice import Advice
 from .._catalog.conditions import check_condition, matching_ids
-from .._catalog.records import load_embedding
+from .._catalog.records import EmbeddingConfig, load_embedding
 from .._connection import Connection, exclusive, execute, in_its_thread, in_transaction, load, transaction
 from ..errors import QueryError, SyncError
 from .answer import Asked, answer
@@ -223,23 +223,24 @@ def search_many(
     load(conn)
     if fresh:
         _refresh(conn, table, request, fresh, embedder)
-    before: Current | None = None
+    before: EmbeddingConfig | None = None
     vectors: list[Vector] | None = None
     if mode != "text" and asks_model(queries):
         # A model takes long, and a snapshot holds locks: it is asked before. All that can be refused comes first.
-        before = current(conn, table)
-        _check(conn, before, request)
+        before = load_embedding(conn, table, to_read=True)
+        if request.condition is not None:
+            _check(conn, current(conn, before.name), request)
         words = _words(conn, before, request, spoken)
-        vectors = query_vectors(before.embedding.active, queries, embedder)
+        vectors = query_vectors(before.active, queries, embedder)
 
     with _snapshot(conn):
-        now = current(conn, table if before is None else before.embedding.name)
+        now = current(conn, table if before is None else before.name)
         embedding = now.embedding
         digests = [search_digest(embedding, request, ("query", plain_query(query))) for query in queries]
-        if before is None or before.embedding != embedding:
-            words = _words(conn, now, request, spoken)
+        if before != embedding:
+            words = _words(conn, embedding, request, spoken)
         # Another process may have changed the model meanwhile: vectors of two models cannot be compared.
-        other = before is None or before.embedding.active.id != embedding.active.id
+        other = before is None or before.active.id != embedding.active.id
         if mode != "text" and (vectors is None or other):
             vectors = query_vectors(embedding.active, queries, embedder)
         chosen = embedding.active.fields
@@ -292,8 +293,10 @@ def _refresh(conn: Connection, table: str, request: Request, fresh: bool | float
     )
 
 
-def _words(conn: Connection, now: Current, request: Request, spoken: Sequence[str | None]) -> Words | None:
-    return words_of(conn, now.embedding, request.full_text, request.mode) if any(spoken) else None
+def _words(
+    conn: Connection, embedding: EmbeddingConfig, request: Request, spoken: Sequence[str | None]
+) -> Words | None:
+    return words_of(conn, embedding, request.full_text, request.mode) if any(spoken) else None
 
 
 def _check(conn: Connection, now: Current, request: Request) -> None:

@@ -91,7 +91,7 @@ def status(conn: Connection, table: str | None = None) -> list[Status]:
     Raises:
         MigrationError: `table` has none.
     """
-    return [_status_of(conn, embedding) for embedding in load_embeddings(conn, table)]
+    return [_status_of(conn, embedding) for embedding in load_embeddings(conn, table, to_read=True)]
 
 
 @in_its_thread
@@ -101,7 +101,7 @@ def dead_letters(conn: Connection, table: str) -> list[DeadLetter]:
     Raises:
         MigrationError: the table has no embeddings.
     """
-    embedding = load_embedding(conn, table)
+    embedding = load_embedding(conn, table, to_read=True)
     rows = execute(
         conn,
         "select row_id, field, reason, content_hash, attempts, died_at from vssnative_dead_letters"
@@ -261,4 +261,6 @@ def _waiting_for(conn: Connection, embedding: EmbeddingConfig, now: float) -> st
 
 def has_embeddings(conn: Connection) -> bool:
     """Whether the file has any embeddings recorded."""
-    return installed_version(conn) > 0 and bool(execute(conn, "select 1 from vssnative_embeddings limit 1"))
+    return installed_version(conn, to_read=True) > 0 and bool(
+        execute(conn, "select 1 from vssnative_embeddings limit 1")
+    )

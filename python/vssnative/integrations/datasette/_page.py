@@ -121,9 +121,9 @@ async def search_page(request: Any, datasette: Any) -> Response:
 
 
 def _embeddings(conn: Any, table: str) -> list[EmbeddingConfig]:
-    if not installed_version(conn):
+    if not installed_version(conn, to_read=True):
         return []
-    return [one for one in load_embeddings(conn) if one.source.lower() == table.lower()]
+    return [one for one in load_embeddings(conn, to_read=True) if one.source.lower() == table.lower()]
 
 
 def _arguments(request: Any, chosen: EmbeddingConfig, embeddings: Sequence[EmbeddingConfig]) -> _Asked:

@@ -67,8 +67,8 @@ def inner_tables(conn: Any) -> tuple[Owners, tuple[str, ...]]:
     )
     owners: Owners = {}
     sources: tuple[str, ...] = ()
-    if installed_version(conn):
-        embeddings = load_embeddings(conn)
+    if installed_version(conn, to_read=True):
+        embeddings = load_embeddings(conn, to_read=True)
         sources = tuple(dict.fromkeys(one.source for one in embeddings))
         for name, _ in schema:
             if name.lower().startswith("vssnative_"):
