@@ -122,3 +122,34 @@ def test_a_version_that_is_none_is_told(old_file: sqlite3.Connection) -> None:
     old_file.commit()
     with pytest.raises(vssnative.SchemaVersionError, match="holds no schema version but 'x'"):
         vssnative.status(old_file)
+
+
+def test_a_newer_layout_that_says_so_is_read_and_never_written(old_file: sqlite3.Connection) -> None:
+    vssnative.sync(old_file)
+    assert old_file.execute("select value from vssnative_meta where key = 'readable_by'").fetchone() == (
+        schema.READABLE_BY,
+    )
+    set_meta = "insert or replace into vssnative_meta(key, value) values (?, ?)"
+    old_file.execute(set_meta, ("schema_version", SCHEMA_VERSION + 1))
+    old_file.commit()
+    written = list(old_file.iterdump())
+    assert [result.key for result in vssnative.search(old_file, "posts", "one")] == [1]
+    assert vssnative.status(old_file)[0].embedded == 1
+    for write in (
+        lambda: vssnative.sync(old_file),
+        lambda: vssnative.search(old_file, "posts", "one", fresh=True),
+        lambda: vssnative.pause(old_file, "posts"),
+        lambda: vssnative.drop_embeddings(old_file, "posts"),
+        lambda: vssnative.add_embeddings(old_file, "posts", columns=["title"], name="other", model="hash:16"),
+        lambda: vssnative.change_model(old_file, "posts", model="hash:32"),
+    ):
+        with pytest.raises(vssnative.SchemaVersionError, match="nothing was changed"):
+            write()
+    assert list(old_file.iterdump()) == written
+
+    for unreadable in (SCHEMA_VERSION + 1, 0, "x", None):
+        old_file.execute(set_meta, ("readable_by", unreadable))
+        old_file.commit()
+        for read in (lambda: vssnative.search(old_file, "posts", "one"), lambda: vssnative.status(old_file)):
+            with pytest.raises(vssnative.SchemaVersionError, match=f"layout {SCHEMA_VERSION + 1}"):
+                read()
