@@ -104,6 +104,8 @@ def _delimiter_of(text: str, file: str) -> str:
         ConfigurationError: there are two such.
     """
     several = [one for one in _DELIMITERS if _names_by(text, file, one) > 1]
+    if len(several) == 1 and several[0] != "," and not _is_ever_between(text, file, several[0]):
+        return ","  # one column, whose name has a semicolon
     if len(several) < 2:
         return several[0] if several else ","
     fitting = [one for one in several if _is_regular(text, file, one)]
@@ -120,6 +122,15 @@ def _names_by(text: str, file: str, delimiter: str) -> int:
     except ConfigurationError:
         return 1
     return 1 if any('"' in cell.text and not cell.quoted for cell in header) else len(header)
+
+
+def _is_ever_between(text: str, file: str, delimiter: str) -> bool:
+    """Whether any line after the first has it between values; so too where there is no such line."""
+    try:
+        others = [len(cells) for cells in _lines(text, file, delimiter)][1:]
+    except ConfigurationError:
+        return True
+    return not others or max(others) > 1
 
 
 def _is_regular(text: str, file: str, delimiter: str) -> bool:

@@ -15,6 +15,7 @@ from typing import Literal
 from ._advice import command
 from ._connection import connect_to_read, driver_error, execute, load_by, loadable_path
 from ._sql import quote_identifier
+from ._words import counted
 from .errors import VssError
 
 State = Literal["ok", "note", "fault"]
@@ -162,7 +163,7 @@ def _database(database: str | os.PathLike[str]) -> Iterator[Finding]:
         for (table,) in tables:
             try:
                 [(count,)] = execute(conn, f"select count(*) from {quote_identifier(table)}")
-                yield Finding(f"table {table}", "ok", f"{count:,} rows")
+                yield Finding(f"table {table}", "ok", counted(count, "row"))
             except driver_error(conn) as error:
                 yield Finding(f"table {table}", "fault", str(error), command("check", table, file=path))
     except driver_error(conn) as error:

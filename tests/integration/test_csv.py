@@ -87,6 +87,8 @@ def test_semicolons_and_tabs_between_values_are_found_out(mark: str) -> None:
         {"a": "", "b": 8, f"c{mark}d": "1,5"},
     ]
     assert found("a|b") == [] and found("a|b\n1|2") == [{"a": 1, "b": 2}]
+    # One column, whose name has the mark: no row has it.
+    assert found("a|b\nx\ny\n") == [{f"a{mark}b": "x"}, {f"a{mark}b": "y"}]
     # A comma in a name: the rows tell.
     assert found("name|price, EUR\nTee|2\n") == [{"name": "Tee", "price, EUR": 2}]
     with pytest.raises(

@@ -72,7 +72,7 @@ def test_one_query_may_be_a_series_of_numbers(db: sqlite3.Connection) -> None:
     ("column", "error", "message"),
     [
         (pa.array([[1.0, 2.0], [1.0]]), DimensionError, "row 1: expected 2 numbers as in row 0, got 1"),
-        (pa.array([[1.0, 2.0], None]), InvalidVectorError, "1 of its rows are null"),
+        (pa.array([[1.0, 2.0], None]), InvalidVectorError, "1 of its rows is null"),
         (pa.array([[1.0, 2.0], [1.0, None]]), InvalidVectorError, "row 1: expected numbers, got .*None"),
         (pl.Series([[1.0, 2.0], [1.0]]), DimensionError, "row 1: expected 2 numbers as in row 0, got 1"),
         (pl.Series([[1.0, 2.0], [1.0, None]]), InvalidVectorError, "row 1"),

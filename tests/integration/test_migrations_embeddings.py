@@ -384,7 +384,7 @@ def test_a_table_is_named_without_its_database(db: sqlite3.Connection) -> None:
     for name, words in (
         (
             "other.t",
-            "expected the name alone, 't', of a table of the main database; connect to the file of 'other' itself",
+            "expected the name alone, 't', of a table of the main database. Triggers .* connect to the file of 'other' itself",
         ),
         ("main.posts", "expected the name alone, 'posts', of a table$"),
         ("nothing.t", "no table 'nothing.t' in the main database"),

@@ -149,7 +149,8 @@ def no_such_table(conn: Connection, table: str) -> str:
     schema, _, inner = table.partition(".")
     if inner and any(schema.lower() == name.lower() for _, name, _ in execute(conn, "pragma database_list")):
         home = (
-            f" of the main database; connect to the file of {schema!r} itself"
+            " of the main database. Triggers cannot reach from an attached database into another, so its tables get their"
+            f" embeddings in their own file: connect to the file of {schema!r} itself"
             if schema.lower() != "main"
             else ""
         )

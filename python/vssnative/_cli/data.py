@@ -17,6 +17,7 @@ import typer
 from .._connection import execute, transaction
 from .._csv import read_csv, write_csv
 from .._sql import quote_identifier
+from .._words import counted
 from ..errors import ConfigurationError, MissingDependencyError
 from . import importing
 from .failures import USAGE, ContentError, Failure
@@ -26,7 +27,6 @@ from .output import (
     ExistingDatabase,
     TableName,
     check_table,
-    counted,
     existing_file_or_directory,
     new_file,
     opened,

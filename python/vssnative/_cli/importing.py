@@ -12,8 +12,9 @@ from typing import Any
 from .. import _connection as connection
 from .. import _display as display
 from .._import import Source, blobs, chroma, faiss_file, load, sqlite_vec, vec1
+from .._words import counted
 from ..errors import ConfigurationError
-from .output import counted, opened, tell
+from .output import opened, tell
 
 FORMATS = ("sqlite-vec", "vec1", "sqlite-vector", "chroma", "faiss")
 

@@ -14,8 +14,9 @@ from rich.markup import escape
 from rich.text import Text
 
 from .. import _display as display
+from .._words import counted
 from .failures import about
-from .output import AsJson, counted, file_to_look_into, new_or_existing_database, tell_json
+from .output import AsJson, file_to_look_into, new_or_existing_database, tell_json
 
 if TYPE_CHECKING:
     from .._demo import Step

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .. import _display as display
+from .._words import counted
 from ..compat import sqlite_vss
-from .output import AsJson, ExistingDatabase, counted, opened, tell
+from .output import AsJson, ExistingDatabase, opened, tell
 
 if TYPE_CHECKING:
     from rich.progress import TaskID

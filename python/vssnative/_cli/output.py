@@ -230,11 +230,6 @@ def tell_json(*objects: object) -> None:
         typer.echo(json_line(one))
 
 
-def counted(count: int, noun: str) -> str:
-    """``1 row``, ``2,000 rows``."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
 def from_input(text: str) -> str:
     """A text from the command line, or all of standard input where it is ``-``.
 

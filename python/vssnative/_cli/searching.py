@@ -8,13 +8,13 @@ import typer
 
 from .. import _display as display
 from .._advice import command
+from .._words import counted
 from ..errors import ConfigurationError
 from .output import (
     AsJson,
     ExistingDatabase,
     Params,
     TableName,
-    counted,
     from_input,
     opened,
     tell_json,

@@ -13,6 +13,7 @@ import typer
 
 from .. import _display as display
 from .._advice import command
+from .._words import counted
 from ..errors import ConfigurationError
 from .failures import about
 from .output import (
@@ -21,7 +22,6 @@ from .output import (
     ExistingDatabase,
     Params,
     TableName,
-    counted,
     opened,
     tell,
     tell_json,

@@ -12,8 +12,9 @@ import typer
 from .. import _display as display
 from .._catalog.records import load_embedding
 from .._connection import execute, transaction
+from .._words import counted
 from ..errors import ConfigurationError, MigrationError, UnknownNameError
-from .output import AsJson, ExistingDatabase, counted, file_to_look_into, opened, tell, tell_json
+from .output import AsJson, ExistingDatabase, file_to_look_into, opened, tell, tell_json
 from .vectors import array_of
 
 AnyTable = Annotated[

@@ -10,6 +10,7 @@ import typer
 
 from .. import _display as display
 from .._connection import execute, transaction
+from .._words import counted
 from ..errors import ConfigurationError
 from .output import (
     AsJson,
@@ -18,7 +19,6 @@ from .output import (
     Matrix,
     Params,
     Queries,
-    counted,
     file_to_look_into,
     new_file,
     opened,

@@ -7,6 +7,7 @@ from typing import Any
 
 from .. import _connection as connection
 from .._sql import quote_identifier
+from .._words import counted
 from ..errors import ConfigurationError
 from .source import Column, Source, free_names
 
@@ -55,7 +56,7 @@ def dimensions(conn: Any, table: str, column: str, element: str, words: str) -> 
     if others or shortest != longest or shortest % _BYTES[element] or not shortest:
         raise ConfigurationError(
             f"{words}: expected blobs of {element}, all of one length, got lengths from {shortest} to {longest}"
-            + (f" and {others:,} values that are no blobs" if others else "")
+            + (f" and {counted(others, 'value')} not a blob" if others else "")
         )
     return int(shortest) // _BYTES[element]
 

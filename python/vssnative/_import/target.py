@@ -8,6 +8,7 @@ from typing import Any
 
 from .. import _connection as connection
 from .._sql import quote_identifier
+from .._words import counted
 from ..errors import ConfigurationError, VssError
 from .source import Source
 
@@ -61,11 +62,11 @@ def _check(conn: Any, table: str, source: Source, done: int) -> None:
     [(there,)] = connection.execute(conn, f"select count(*) from main.{quote_identifier(table)}")
     if not there == done == source.count:
         raise ConfigurationError(
-            f"{source.words}: expected {source.count:,} rows, read {done:,}, and {there:,} arrived"
+            f"{source.words}: expected {counted(source.count, 'row')}, read {done:,}, and {there:,} arrived"
         )
     for column, expected in source.vectors.items():
         [(found,)] = connection.execute(conn, "select vss_count(?, ?, 'main')", [table, column])
         if found != expected:
             raise ConfigurationError(
-                f"{source.words}, column {column}: expected {expected:,} vectors, {found:,} arrived"
+                f"{source.words}, column {column}: expected {counted(expected, 'vector')}, {found:,} arrived"
             )

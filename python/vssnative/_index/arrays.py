@@ -75,7 +75,9 @@ def matrix_of(value: Any, name: str) -> Matrix:
                 lambda first, end, width: value[first:end].list.to_array(width).to_numpy(),
             )
         if value.null_count():
-            raise InvalidVectorError(f"{name}: {value.null_count()} of its rows are null")
+            raise InvalidVectorError(
+                f"{name}: {value.null_count()} of its rows {'is' if value.null_count() == 1 else 'are'} null"
+            )
         value = value.to_numpy()
     if (
         not isinstance(value, (np.ndarray, memoryview))  # a memoryview is an array, and gives no rows
@@ -259,7 +261,9 @@ def _from_arrow(value: Any, name: str) -> Matrix:
 
         return _from_pieces(value.num_rows, value.num_columns, take, name)
     if value.null_count:
-        raise InvalidVectorError(f"{name}: {value.null_count} of its rows are null")
+        raise InvalidVectorError(
+            f"{name}: {value.null_count} of its rows {'is' if value.null_count == 1 else 'are'} null"
+        )
     if kind == "ChunkedArray":
         chunks = [_from_arrow(chunk, name) for chunk in value.chunks if len(chunk)]
         if len(chunks) == 1:

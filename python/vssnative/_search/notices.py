@@ -7,6 +7,7 @@ import warnings
 
 from .._advice import Advice, command
 from .._catalog.records import EmbeddingConfig
+from .._words import counted
 from ..errors import VssWarning
 from .rankings.full_text import Words
 from .results import Results
@@ -28,10 +29,9 @@ def warn_unwatched(embedding: EmbeddingConfig) -> None:
 
 def warn_unready(embedding: EmbeddingConfig, results: Results) -> None:
     """Nothing was found, and nothing is embedded yet."""
-    rows = "1 row is" if results.pending == 1 else f"{results.pending:,} rows are"
     _warn(
         VssWarning(
-            f"search of {embedding.name} found nothing, and {rows} waiting for"
+            f"search of {embedding.name} found nothing, and {counted(results.pending, 'row')} waiting for"
             f" {'its' if results.pending == 1 else 'their'} vectors",
             advice=Advice("vssnative.sync(conn) embeds them", f"{command('sync')} embeds them"),
         )

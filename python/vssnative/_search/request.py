@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from .._catalog.conditions import Condition, condition_of
+from .._index.checks import checked_recall
 from ..errors import QueryError
 from .pages import Page, read_page
 
@@ -84,8 +85,10 @@ def request_of(
             raise QueryError("give either offset or page")
         follows = read_page(page)
         offset, depth = follows.offset, follows.depth
-    if max_distance is not None and max_distance != max_distance:
-        raise QueryError("max_distance must be a number, not nan")
+    if max_distance is not None:
+        number = isinstance(max_distance, (int, float, np.number)) and not isinstance(max_distance, bool)
+        if not number or max_distance != max_distance:
+            raise QueryError(f"max_distance must be a number, not {max_distance!r}")
     return Request(
         int(k),
         int(offset),
@@ -98,6 +101,6 @@ def request_of(
         full_text,
         float(text_weight),
         stale,
-        recall,
+        checked_recall(recall, QueryError),
         max_distance,
     )

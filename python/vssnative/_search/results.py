@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, overload
 
+from .._words import counted
 from ..errors import MissingDependencyError
 
 if TYPE_CHECKING:
@@ -208,9 +209,8 @@ class Results(Sequence[Result]):
         )
 
     def __repr__(self) -> str:
-        rows = "1 row" if len(self.items) == 1 else f"{len(self.items)} rows"
         waiting = f", {self.pending:,} waiting for sync" if self.pending else ""
-        return f"<Results: {rows}{waiting}>" + (f"\n{self}" if self.items else "")
+        return f"<Results: {counted(len(self.items), 'row')}{waiting}>" + (f"\n{self}" if self.items else "")
 
     def _repr_html_(self) -> str:
         """A table for notebooks."""

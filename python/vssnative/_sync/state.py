@@ -10,6 +10,7 @@ from .._catalog.records import EmbeddingConfig, load_embedding, load_embeddings
 from .._catalog.schema import installed_version
 from .._connection import Connection, execute, in_its_thread
 from .._sql import quote_identifier
+from .._words import counted
 from . import pauses
 from .engine import clock_time
 from .health import lost_parts, needs_mending, problem_with
@@ -255,7 +256,7 @@ def _waiting_for(conn: Connection, embedding: EmbeddingConfig, now: float) -> st
         (now, embedding.id),
     )
     if rows and not ready:
-        return f"{rows:,} rows failed or had to wait; the next is tried at {clock_time(first)}"
+        return f"{counted(rows, 'row')} failed or had to wait; the next is tried at {clock_time(first)}"
     return None
 
 

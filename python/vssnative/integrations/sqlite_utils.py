@@ -22,6 +22,7 @@ import click
 from sqlite_utils import hookimpl
 
 from .._connection import connect, load
+from .._words import counted
 from ..errors import VssError
 
 _PATH = click.Path(exists=True, file_okay=True, dir_okay=False, allow_dash=False)
@@ -137,7 +138,8 @@ def register_commands(cli: click.Group) -> None:
             )
             if found.pending:
                 click.echo(
-                    f"{found.pending:,} rows are new or changed since: sqlite-utils vss-sync {path}", err=True
+                    f"{counted(found.pending, 'row')} new or changed since: sqlite-utils vss-sync {path}",
+                    err=True,
                 )
 
 
@@ -162,7 +164,9 @@ def _sync(conn: Any, table: str | None, limit: int | None) -> None:
     from .._sync import sync
 
     done = sync(conn, table, limit=limit, progress=sys.stderr.isatty())
-    click.echo(f"{done.rows:,} rows done; {done.remaining:,} remain, {done.dead:,} given up", err=True)
+    click.echo(
+        f"{counted(done.rows, 'row')} done; {done.remaining:,} remain, {done.dead:,} given up", err=True
+    )
 
 
 def _write(rows: Sequence[Mapping[str, Any]], *, nl: bool, separator: str | None, table: bool) -> None:

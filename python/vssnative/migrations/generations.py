@@ -35,6 +35,7 @@ from .._catalog.records import EmbeddingConfig, Generation, load_embedding
 from .._catalog.renames import follow
 from .._catalog.source import describe
 from .._connection import Connection, execute, in_its_thread, load, transaction
+from .._words import counted
 from ..embedding.chunking import Chunking
 from ..embedding.protocol import Embedder
 from ..embedding.registry import from_config, get_embedder, is_hosted
@@ -213,7 +214,7 @@ def switch(conn: Connection, table: str, *, force: bool = False) -> EmbeddingCon
         missing = _missing(conn, embedding, building)
         if missing and not force:
             raise MigrationError(
-                f"{embedding.name}: {missing} rows have no vectors by {building.model_name} yet (queued or given up)",
+                f"{embedding.name}: {counted(missing, 'row')} without vectors by {building.model_name} (queued or given up)",
                 advice=Advice("sync first, or force=True", f"{command('sync')} first, or --force"),
             )
         make_active(conn, embedding, building, "switch")

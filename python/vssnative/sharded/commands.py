@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from .. import _display as display
+from .._words import counted
 from ..errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def add(
         vectors = _array(matrix)
         version = index.add(_array(ids), vectors, values, replace=replace, publish=not stage)
         what = "staged; 'vssnative shards publish' shows them" if stage else f"published as version {version}"
-        words = f"{index.url}: {len(vectors):,} rows {what}"
+        words = f"{index.url}: {counted(len(vectors), 'row')} {what}"
         _tell(as_json, words, url=index.url, rows=len(vectors), staged=stage, version=version)
 
 
@@ -192,7 +193,7 @@ def publish(url: Url, engine: EngineOption = "local", as_json: AsJson = False) -
     """
     with _opened(url, engine) as index:
         version = index.publish()
-        words = f"{index.url}: version {version} with {len(index):,} rows"
+        words = f"{index.url}: version {version} with {counted(len(index), 'row')}"
         _tell(as_json, words, url=index.url, version=version, rows=len(index))
 
 
@@ -210,7 +211,7 @@ def rollback(
     """
     with _opened(url, "local") as index:
         current = index.rollback(version)
-        words = f"{index.url}: version {current} is current, with {len(index):,} rows"
+        words = f"{index.url}: version {current} is current, with {counted(len(index), 'row')}"
         _tell(as_json, words, url=index.url, version=current, rows=len(index))
 
 
@@ -229,7 +230,7 @@ def rebalance(
     """
     with _opened(url, engine) as index:
         version = index.rebalance(shards)
-        words = f"{index.url}: version {version} has {shards} shards, {len(index):,} rows"
+        words = f"{index.url}: version {version} has {counted(shards, 'shard')}, {counted(len(index), 'row')}"
         _tell(as_json, words, url=index.url, version=version, shards=shards, rows=len(index))
 
 
@@ -243,7 +244,7 @@ def vacuum(
     """
     with _opened(url, "local") as index:
         removed = index.vacuum(keep)
-        _tell(as_json, f"{index.url}: {removed} files removed", url=index.url, removed=removed)
+        _tell(as_json, f"{index.url}: {counted(removed, 'file')} removed", url=index.url, removed=removed)
 
 
 @app.command()
@@ -266,8 +267,10 @@ def verify(
         for problem in found.problems:
             typer.echo(display.printable(problem))
         reached = "not measured" if found.recall is None else f"{found.recall:.3f} for {found.asked:g} asked"
-        state = f"{len(found.problems)} problems" if found.problems else "all well"
-        typer.echo(f"{url}: {state}; {found.shards} shards, {found.rows:,} rows; recall {reached}")
+        state = counted(len(found.problems), "problem") if found.problems else "all well"
+        typer.echo(
+            f"{url}: {state}; {counted(found.shards, 'shard')}, {counted(found.rows, 'row')}; recall {reached}"
+        )
     if found.problems:
         raise typer.Exit(1)
 

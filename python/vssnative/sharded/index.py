@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._sql import check_params
+from .._words import counted
 from ..errors import (
     ConfigurationError,
     DimensionError,
@@ -582,7 +583,7 @@ class ShardedIndex:
         if not publish:
             self._stage(changes)
             return self.version
-        note = f"{kind} {len(changes.ids)} rows"
+        note = f"{kind} {counted(len(changes.ids), 'row')}"
         self._catalog = self._publisher.publish(lambda base: ([changes], frozenset()), note)
         return self.version
 

@@ -246,7 +246,7 @@ class Searches(TestCase):
         Post.objects.create(title="zebra")
         out = io.StringIO()
         call_command("vss_sync", "blog.Post", stdout=out)
-        self.assertIn("1 rows, ", out.getvalue())
+        self.assertIn("1 row, ", out.getvalue())
         out = io.StringIO()
         call_command("vss_status", stdout=out)
         self.assertRegex(out.getvalue(), r"letters_32 +blog_letter +hash:32 +5 +0 +0")

@@ -6,6 +6,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from vssnative._words import counted
+
 from .....errors import VssError
 from ...calls import sync
 from . import add_arguments, table_of
@@ -32,9 +34,10 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
         if options["verbosity"] > 0:
             self.stdout.write(
-                f"{done.rows:,} rows, {done.texts:,} texts embedded, {done.remaining:,} rows waiting, {done.seconds:.1f} s"
+                f"{counted(done.rows, 'row')}, {counted(done.texts, 'text')} embedded,"
+                f" {counted(done.remaining, 'row')} waiting, {done.seconds:.1f} s"
             )
         if done.dead:
             raise CommandError(
-                f"{done.dead:,} rows were given up; manage.py vss_status shows which embeddings"
+                f"{counted(done.dead, 'row')} given up; manage.py vss_status shows which embeddings"
             )
