@@ -332,7 +332,7 @@ def test_a_template_makes_one_text_of_several_columns(db: sqlite3.Connection) ->
 def test_a_newer_file_is_refused_in_words(db: sqlite3.Connection) -> None:
     fill(db, 1)
     vssnative.add_embeddings(db, "posts", columns=["title"], model="hash:16")
-    db.execute("update vssnative_meta set value = 99 where key = 'schema_version'")
+    db.execute("update vssnative_meta set value = 99")  # its layout, and who can read it
     db.commit()
     with pytest.raises(SchemaVersionError, match="layout 99"):
         vssnative.status(db)

@@ -109,6 +109,15 @@ def test_max_distance(posts: sqlite3.Connection) -> None:
     assert all(r.distance <= 0.3 for r in found)
     with pytest.raises(QueryError, match="max_distance must be a number, not nan"):
         vssnative.search(posts, "posts", text(77), max_distance=float("nan"))
+    for wrong in (
+        {"max_distance": "x"},
+        {"max_distance": True},
+        {"recall": "x"},
+        {"recall": 0},
+        {"recall": True},
+    ):
+        with pytest.raises(QueryError, match=next(iter(wrong))):
+            vssnative.search(posts, "posts", text(77), **wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("k", [0, -1, 1.5, True, "5"])
