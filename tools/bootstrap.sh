@@ -57,12 +57,13 @@ check_lint() {
 
 check_browser() { command -v chromium >/dev/null || need chromium; }
 
-# libFuzzer and the sanitizers' runtime are a package of their own, which clang only recommends.
+# libFuzzer and the sanitizers' runtime are a package of their own, which clang only recommends. Where there is no clang yet,
+# that of Debian's own version: 14 in Debian 12, 19 in Debian 13.
 check_fuzz() {
     command -v clang++ >/dev/null || need clang
     [ -e "$(clang++ -print-runtime-dir 2>/dev/null)/libclang_rt.fuzzer-x86_64.a" ] ||
         [ -e "$(clang++ -print-resource-dir 2>/dev/null)/lib/linux/libclang_rt.fuzzer-$(uname -m).a" ] ||
-        need "libclang-rt-$(clang++ -dumpversion 2>/dev/null | grep -oE '^[0-9]+' || echo 14)-dev"
+        need "libclang-rt$(clang++ -dumpversion 2>/dev/null | grep -oE '^[0-9]+' | sed 's/^/-/')-dev"
 }
 
 for part in "$@"; do
