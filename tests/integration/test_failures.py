@@ -25,7 +25,7 @@ import vssnative
 from vssnative import Index, aio
 from vssnative._cli import app
 from vssnative._connection import driver_error, execute, explained, is_busy
-from vssnative._connection.sqlite_errors import _MEANINGS, _Meaning, explain
+from vssnative._connection.sqlite_errors import _MEANINGS, _Meaning, explain, is_corrupt
 from vssnative._doctor import diagnose
 from vssnative.errors import ConnectionSetupError, MigrationError
 from vssnative.migrations import Step, upgrade
@@ -189,6 +189,30 @@ def test_each_meaning_has_both_wordings(meaning: _Meaning) -> None:
     assert "vssnative check my" not in python + shell  # a command is to be typed as it stands
     for words in (python, shell):
         assert words and "{" not in words.replace("t.{file}", "")
+
+
+@pytest.mark.parametrize("statement", ["insert into t values(1)", "select a from t", "select abs(1)"])
+def test_what_an_authorizer_refuses_is_not_damage(statement: str) -> None:
+    def authorize(action: int, first: str | None, second: str | None, *_: object) -> int:
+        refused = action == sqlite3.SQLITE_INSERT or second in ("a", "abs")
+        return sqlite3.SQLITE_DENY if refused else sqlite3.SQLITE_OK
+
+    with contextlib.closing(sqlite3.connect(":memory:")) as conn:
+        conn.execute("create table t(a)")
+        conn.set_authorizer(authorize)
+        with pytest.raises(sqlite3.Error) as refused:
+            conn.execute(statement)
+    assert not is_corrupt(refused.value)
+    assert not is_corrupt(sqlite3.DatabaseError(str(refused.value)))  # as before Python 3.11, without a code
+
+
+def test_damage_is_known_without_a_code(tmp_path: Path) -> None:
+    (tmp_path / "no.db").write_bytes(b"no database" * 500)
+    with contextlib.closing(sqlite3.connect(tmp_path / "no.db")) as conn:
+        with pytest.raises(sqlite3.DatabaseError) as raised:
+            conn.execute("select * from sqlite_master")
+    assert is_corrupt(raised.value) and is_corrupt(sqlite3.DatabaseError(str(raised.value)))
+    assert is_corrupt(sqlite3.DatabaseError("database disk image is malformed"))
 
 
 def test_a_snapshot_that_is_too_old_to_write(file: Path) -> None:

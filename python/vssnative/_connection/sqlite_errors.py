@@ -259,6 +259,9 @@ def unreadable(error: BaseException, reason: str, remedy: str | None) -> Explana
     return Explanation(code & 0xFF, advice, str(error), (reason, remedy or ""))
 
 
+_REFUSED = re.compile(r"^not authorized|^access to .* is prohibited$")
+
+
 def result_code(error: BaseException) -> int | None:
     """SQLite's result code, the extended one where the driver has it; None where it has none."""
     code = getattr(error, "sqlite_errorcode", None)  # Python 3.11
@@ -272,7 +275,8 @@ def is_corrupt(error: BaseException) -> bool:
     code = result_code(error)
     if code is not None:
         return code & 0xFF in (CORRUPT, NOTADB)
-    return type(error).__name__ == "DatabaseError"  # what sqlite3 makes of these two, and of no other
+    # Python 3.10's sqlite3 makes it of these two and of what an authorizer refuses.
+    return type(error).__name__ == "DatabaseError" and not _REFUSED.search(str(error))
 
 
 def is_busy(error: BaseException) -> bool:
