@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .kinds import K, Data, Matrix
+from .kinds import Data, K, Matrix
 
 
 class Peer:

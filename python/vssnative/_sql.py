@@ -59,6 +59,17 @@ def check_params(where: str | None, params: Sequence[object]) -> None:
         )
 
 
+def is_list_of_rowids(where: str) -> bool:
+    """Whether a condition is ``rowid in (select ...)`` and nothing else: a search takes such a list as it is."""
+    start = re.match(r"\s*rowid\s+in\s*(?=\(\s*(?:select|with|values)\b)", where, re.IGNORECASE)
+    depth = 0
+    for token in re.finditer(_PARENTHESES, where[start.end() :] if start else ""):
+        depth += (token.group() == "(") - (token.group() == ")")
+        if depth <= 0:
+            return token.group() == ")" and not token.string[token.end() :].strip()
+    return False
+
+
 def question_marks(sql: str, params: Sequence[object]) -> str:
     """SQL with ``%s`` for its values, as Django has it, as SQL with ``?``; SQL without any as it is.
 
@@ -77,3 +88,8 @@ def question_marks(sql: str, params: Sequence[object]) -> str:
 
 # What may hold a %s that is none, then %s itself.
 _PERCENTS = r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|%%|%s"
+
+# What may hold a parenthesis that is none, then parentheses themselves.
+_PARENTHESES = (
+    r"""(?s)'(?:[^']|'')*'|"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\]|--[^\n]*|/\*.*?(?:\*/|\Z)|[()]"""
+)

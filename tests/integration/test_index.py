@@ -136,12 +136,36 @@ def test_where_holds_k(db: sqlite3.Connection, random: np.random.Generator) -> N
         ("year < ? and company like ?", (7, "ac%"), lambda i: i % 30 < 7 and i % 50 == 0),
         ("length(company) = 4", (), lambda i: i % 50 == 0),
         ("rowid in (select id from posts where draft = ?) -- drafts", (1,), lambda i: i % 3 == 1),
+        (" rowid IN (select id from posts where draft = ?)\n", (1,), lambda i: i % 3 == 1),
+        ("rowid in (values (4), (5), (99999))", (), lambda i: i in (4, 5)),
+        ("rowid in (select id from posts where draft = year % 3)", (), lambda i: i % 3 == i % 30 % 3),
+        ("rowid in (select id from posts where draft = year)", (), lambda i: i % 3 == i % 30),
+        ("rowid in (select 1) or rowid in (select 2)", (), lambda i: i in (1, 2)),
+        ("rowid in (select id from posts where /* ) or (\n */ draft = 1)", (), lambda i: i % 3 == 1),
         ("rowid = 77", (), lambda i: i == 77),
         ("0", (), lambda i: False),
     ]:
         ids = np.array([i for i in range(2000) if match(i)], np.int64)
         expected, _ = brute_force(queries, ids, matrix[ids], 10)
         assert index.search(queries, 10, where=where, params=params)[0].tolist() == expected.tolist(), where
+
+
+def test_lists_of_rowids_go_to_the_search_as_they_are(
+    db: sqlite3.Connection, random: np.random.Generator
+) -> None:
+    """In a select of the table's own rows, SQLite asked for each rowid: 128 ms in place of 14 at 25,000 of 50,000."""
+    index = Index(db)
+    index.add(np.arange(100), vectors(random, 100, 8))
+    db.execute("create table posts(id integer primary key, draft integer)")
+    db.executemany("insert into posts values(?, ?)", [(i, i % 2) for i in range(100)])
+    asked: list[str] = []
+    db.set_trace_callback(asked.append)
+    index.search(
+        vectors(random, 1, 8), 3, where="rowid in (select id from posts where draft = ?)", params=[1]
+    )
+    db.set_trace_callback(None)
+    [search] = [sql for sql in asked if "vss_batch" in sql and not sql.startswith("explain")]
+    assert "rowid in (select id from posts" in search and search.count("vss_vectors") == 1
 
 
 @pytest.mark.parametrize(

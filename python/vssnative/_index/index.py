@@ -14,16 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import _core
-from .._connection import (
-    Connection,
-    driver_error,
-    execute,
-    explains,
-    in_transaction,
-    lists_arrive_whole,
-    search_plainly,
-)
-from .._sql import check_params
+from .._connection import Connection, driver_error, execute, explains, in_transaction, lists_arrive_whole
+from .._sql import check_params, is_list_of_rowids
 from ..errors import DimensionError, InvalidVectorError, QueryError
 from .arrays import Keys, Matrix, matrix_of
 from .checks import MOST_ROWS, Distances, Ids, checked_k, checked_recall, keys_of, settings_text
@@ -297,21 +289,37 @@ class Index(Column):
         recall: float | None,
         settings: str | None,
     ) -> tuple[Ids, Distances]:
-        if (
-            where is None
-            and settings is None
-            and self._key is None
-            and 0 < k <= 1000
-            and self._taken is not None
-        ):
-            try:
-                answer = search_plainly(self.conn, self._search_sql, self._taken, queries, k, recall)
-            except driver_error(self.conn) as error:
-                if (told := self._told_error(error)) is not error:
-                    raise told from error
-                raise
-            if answer is not None:
-                return answer
+        among, behind = "null", ""
+        if where is not None:
+            matching = f"from {self._table_sql} where (\n{where}\n)"
+            if self._takes_list(where, params):
+                behind = f" and {where}"
+            elif lists_arrive_whole(self.conn):
+                behind = f" and rowid in (select rowid {matching})"
+            else:
+                among = f"(select json_group_array(rowid) {matching})"
+        return self._search_among(queries, k, behind, among, params, recall, settings)
+
+    def _takes_list(self, where: str, params: Sequence[Any]) -> bool:
+        """Whether the search can take the list of rowids that a condition is: not one that depends on the row.
+
+        In a select of the table's own rows, SQLite would look up each rowid of the list by a call.
+        """
+        if not is_list_of_rowids(where) or not lists_arrive_whole(self.conn):
+            return False
+        plan = self._execute(f"explain query plan {self._search_sql} and {where}", (0, *params))
+        return ", rowid in ?" in str(plan[0][3])
+
+    def _search_among(
+        self,
+        queries: Any,
+        k: int,
+        behind: str,
+        among: str,
+        params: Sequence[Any],
+        recall: float | None,
+        settings: str | None,
+    ) -> tuple[Ids, Distances]:
         array, single = self._checked_queries(queries)
         # No array can be as long as an absurd k, and no more rows than there are can come back.
         found = min(k, len(self)) if k > 1000 else k
@@ -319,13 +327,6 @@ class Index(Column):
         rows: list[tuple[Any, ...]] = []
         try:
             if found and len(array):
-                among, behind = "null", ""
-                if where is not None:
-                    matching = f"from {self._table_sql} where (\n{where}\n)"
-                    if lists_arrive_whole(self.conn):
-                        behind = f" and rowid in (select rowid {matching})"
-                    else:
-                        among = f"(select json_group_array(rowid) {matching})"
                 # The settings' text holds names and whole numbers alone (settings_text).
                 how = "" if settings is None else f", '{settings}'"
                 plain = among == "null" and not how
