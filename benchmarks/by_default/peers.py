@@ -299,7 +299,7 @@ class Chroma(Peer):
         import chromadb
 
         self.client = chromadb.PersistentClient(str(folder))
-        self.collection = self.client.get_or_create_collection("v")
+        self.collection = self.client.get_or_create_collection("rows")
 
     def _parts(self, ids: Iterable[int]) -> Iterator[list[int]]:
         numbers, most = list(ids), self.client.get_max_batch_size()

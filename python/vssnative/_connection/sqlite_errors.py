@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from typing import NamedTuple
 
 from .._advice import Advice, quoted
