@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +25,8 @@ class Data(NamedTuple):
 
 
 def _real() -> tuple[Matrix, Matrix]:
-    folder = Path(platformdirs.user_cache_dir("vssnative")) / "datasets" / "debian"
+    cache = os.environ.get("VSSNATIVE_CACHE") or platformdirs.user_cache_dir("vssnative")
+    folder = Path(cache) / "datasets" / "debian"
     return np.load(folder / "vectors_50k.npy"), np.load(folder / "queries.npy")
 
 
