@@ -55,7 +55,7 @@ def request_of(
     offset: Any,
     page: str | None,
     where: Any,
-    params: Sequence[object] | Mapping[str, object],
+    params: Sequence[object] | Mapping[str, object] | None,
     columns: Sequence[str] | None,
     select: Sequence[str] | None,
     mode: str | None,
