@@ -280,10 +280,10 @@ def test_a_table_whose_name_a_new_one_takes_is_an_old_copy(
     )
     [status] = vssnative.status(db)
     assert status.table == "t" and "triggers are missing" in str(status.problem)
-    with pytest.warns(vssnative.errors.VssWarning, match="none of the triggers .*sync"):
+    with pytest.warns(vssnative.errors.VssWarning, match="lost its triggers .*sync"):
         found = vssnative.search(db, "t", "one", k=9)
     assert [(one.key, one.stale, one.row["body"]) for one in found] == [(1, True, "edited")]
-    with pytest.warns(vssnative.errors.VssWarning, match="none of the triggers"):
+    with pytest.warns(vssnative.errors.VssWarning, match="lost its triggers"):
         assert not vssnative.search(db, "t", "one", k=9, stale=False)
     vssnative.sync(db)
     assert_in_step(db, "t", HashEmbedder(16))
@@ -314,10 +314,10 @@ def test_a_search_after_a_rebuild_marks_what_it_cannot_know(
         "begin; drop table t; create table t(id integer primary key, slug text, body text, other text);"
         "insert into t(id, body) values (1, 'somebody else'), (2, 'two'); commit;"
     )
-    with pytest.warns(vssnative.errors.VssWarning, match="none of the triggers"):
+    with pytest.warns(vssnative.errors.VssWarning, match="lost its triggers"):
         found = vssnative.search(db, "t", "two", k=9)
     assert [(one.key, one.stale) for one in found] == [(2, False), (1, True)]
-    with pytest.warns(vssnative.errors.VssWarning, match="none of the triggers"):
+    with pytest.warns(vssnative.errors.VssWarning, match="lost its triggers"):
         assert [one.stale for one in vssnative.search(db, "t", similar_to=2, k=9)] == [True]
     vssnative.sync(db)
     assert_in_step(db, "t", HashEmbedder(16))
