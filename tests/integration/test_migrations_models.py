@@ -150,7 +150,7 @@ def test_a_row_given_up_stops_the_switch_until_forced(posts: sqlite3.Connection)
     assert load_embedding(posts, "posts").active.model_name == "hash:16"
     assert_row_is_served = vssnative.search(posts, "posts", "title 9", k=1)
     assert assert_row_is_served[0].rowid == 10
-    with pytest.raises(MigrationError, match="1 rows have no vectors"):
+    with pytest.raises(MigrationError, match="1 row has no vectors"):
         switch(posts, "posts")
     switch(posts, "posts", force=True)
     assert load_embedding(posts, "posts").active.model_name == "hash:24"

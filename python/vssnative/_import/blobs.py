@@ -56,7 +56,11 @@ def dimensions(conn: Any, table: str, column: str, element: str, words: str) -> 
     if others or shortest != longest or shortest % _BYTES[element] or not shortest:
         raise ConfigurationError(
             f"{words}: expected blobs of {element}, all of one length, got lengths from {shortest} to {longest}"
-            + (f" and {counted(others, 'value')} not a blob" if others else "")
+            + (
+                f" and {counted(others, 'value')} that {'is no blob' if others == 1 else 'are no blobs'}"
+                if others
+                else ""
+            )
         )
     return int(shortest) // _BYTES[element]
 
