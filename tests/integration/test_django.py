@@ -223,7 +223,7 @@ def test_commands_and_checks_at_work(project: Project) -> None:
     project.manage(*"check then migrate -v0".split())
     project.sql("insert into blog_post('the title', body) values ('zebra', 'stripes')")
     printed = project.manage("check", "--database", "default")
-    assert "vssnative.W004" in printed and "1 rows are waiting" in printed and "manage.py vss_sync" in printed
+    assert "vssnative.W004" in printed and "1 row is waiting" in printed and "manage.py vss_sync" in printed
     assert re.search(r"blog_post +hash:64 +0 +1 +0", project.manage("vss_status"))
     worker = subprocess.Popen(
         [sys.executable, "manage.py", "vss_worker", "--poll", "0.05"],

@@ -86,8 +86,7 @@ def search(
         typer.echo("no rows found", err=True)
     if results.pending:
         typer.echo(
-            f"{counted(results.pending, 'row')} {'is' if results.pending == 1 else 'are'} new or changed since:"
-            f" {command('sync', file=database)}",
+            f"{counted(results.pending, 'row', 'is')} new or changed since: {command('sync', file=database)}",
             err=True,
         )
 

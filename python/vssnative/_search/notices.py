@@ -31,8 +31,8 @@ def warn_unready(embedding: EmbeddingConfig, results: Results) -> None:
     """Nothing was found, and nothing is embedded yet."""
     _warn(
         VssWarning(
-            f"search of {embedding.name} found nothing, and {counted(results.pending, 'row')}"
-            f" {'is waiting for its' if results.pending == 1 else 'are waiting for their'} vectors",
+            f"search of {embedding.name} found nothing, and {counted(results.pending, 'row', 'is')} waiting for"
+            f" {'its' if results.pending == 1 else 'their'} vectors",
             advice=Advice("vssnative.sync(conn) embeds them", f"{command('sync')} embeds them"),
         )
     )

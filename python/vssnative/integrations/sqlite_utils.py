@@ -138,7 +138,7 @@ def register_commands(cli: click.Group) -> None:
             )
             if found.pending:
                 click.echo(
-                    f"{counted(found.pending, 'row')} new or changed since: sqlite-utils vss-sync {path}",
+                    f"{counted(found.pending, 'row', 'is')} new or changed since: sqlite-utils vss-sync {path}",
                     err=True,
                 )
 

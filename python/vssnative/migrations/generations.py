@@ -214,7 +214,7 @@ def switch(conn: Connection, table: str, *, force: bool = False) -> EmbeddingCon
         missing = _missing(conn, embedding, building)
         if missing and not force:
             raise MigrationError(
-                f"{embedding.name}: {counted(missing, 'row')} {'has' if missing == 1 else 'have'} no vectors by"
+                f"{embedding.name}: {counted(missing, 'row', 'has')} no vectors by"
                 f" {building.model_name} yet (queued or given up)",
                 advice=Advice("sync first, or force=True", f"{command('sync')} first, or --force"),
             )

@@ -91,7 +91,7 @@ def _in_file(connection: Any, declared: Sequence[tuple[Any, EmbeddedIndex]]) -> 
             yield Warning(state.problem, hint="Run manage.py vss_sync.", obj=model, id="vssnative.W003")
         elif state.embedded == 0 and state.pending > 0:
             yield Warning(
-                f"The embeddings {index.name} were never synced: {counted(state.pending, 'row')} waiting, so searches find nothing.",
+                f"The embeddings {index.name} were never synced: {counted(state.pending, 'row', 'is')} waiting, so searches find nothing.",
                 hint="Run manage.py vss_sync once, or keep manage.py vss_worker running.",
                 obj=model,
                 id="vssnative.W004",

@@ -39,5 +39,5 @@ class Command(BaseCommand):
             )
         if done.dead:
             raise CommandError(
-                f"{counted(done.dead, 'row')} given up; manage.py vss_status shows which embeddings"
+                f"{counted(done.dead, 'row', 'was')} given up; manage.py vss_status shows which embeddings"
             )
