@@ -94,7 +94,7 @@ def test_migrations_come_of_the_declarations(project: Project) -> None:
     names = set(project.statuses())
     assert {"letters", "letters_32"} < names and len(names) == 4
     project.sql("insert into blog_post('the title', body) values ('zebra', 'stripes')")
-    assert "1 rows, 2 texts embedded" in project.manage("vss_sync")
+    assert "1 row, 2 texts embedded" in project.manage("vss_sync")
 
     # A rebuild of the table, of its columns, and another name for it: the triggers stay, and nothing is compared again.
     before = project.sql("select name, sql from sqlite_master where type = 'trigger' order by name")
@@ -104,7 +104,7 @@ def test_migrations_come_of_the_declarations(project: Project) -> None:
     assert {one.problem for one in project.statuses().values()} == {None}
     assert {one.pending for one in project.statuses().values()} == {0}
     project.sql("update blog_post set body = 'seen'")
-    assert "1 rows, 1 texts embedded" in project.manage("vss_sync", "blog.Post")
+    assert "1 row, 1 texts embedded" in project.manage("vss_sync", "blog.Post")
 
     # Other fields and another model: an index goes, one comes.
     project.models('fields=["title", "body"], model=MODEL', 'fields=["title"], model="hash:32"')
@@ -130,7 +130,7 @@ def test_migrations_come_of_the_declarations(project: Project) -> None:
         *"makemigrations blog then makemigrations blog then migrate -v0 then vss_sync".split()
     )
     assert "No changes detected" in printed
-    assert "1 rows, 0 texts embedded" in printed  # the cache still has the vector
+    assert "1 row, 0 texts embedded" in printed  # the cache still has the vector
     assert {one.problem for one in project.statuses().values()} == {None}
 
     # And all the way back.
@@ -199,7 +199,7 @@ class Migration(migrations.Migration):
     assert (project.statuses()[old].model, project.statuses()["blog_company"].model) == ("hash:32", "hash:8")
     project.manage("migrate", "blog", "0001", "-v0")
     assert project.statuses()[old].model == "hash:64" and "blog_company" not in project.statuses()
-    assert "1 rows, 0 texts embedded" in project.manage("vss_sync")
+    assert "1 row, 0 texts embedded" in project.manage("vss_sync")
 
 
 def test_the_operation_describes_and_writes_itself() -> None:

@@ -59,7 +59,7 @@ def test_the_commands_are_there_and_say_how(run: Run) -> None:
 def test_from_a_table_to_results(run: Run, blog: Path) -> None:
     said = run("vss-add-embeddings", blog, "posts", "title", "body", "--model", "hash:64", "--full-text")
     assert "posts: embeddings of title, body" in said.stderr
-    assert "3 rows new or changed since" in run("vss-search", blog, "posts", "apple").stderr
+    assert "3 rows are new or changed since" in run("vss-search", blog, "posts", "apple").stderr
     assert "3 rows done; 0 remain, 0 given up" in run("vss-sync", blog).stderr
     found = json.loads(run("vss-search", blog, "posts", "oil drain", "-k", 2).stdout)
     assert found[0]["id"] == 3 and found[0]["rank"] == 1 and len(found) == 2
