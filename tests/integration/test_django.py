@@ -104,7 +104,7 @@ def test_migrations_come_of_the_declarations(project: Project) -> None:
     assert {one.problem for one in project.statuses().values()} == {None}
     assert {one.pending for one in project.statuses().values()} == {0}
     project.sql("update blog_post set body = 'seen'")
-    assert "1 row, 1 texts embedded" in project.manage("vss_sync", "blog.Post")
+    assert "1 row, 1 text embedded" in project.manage("vss_sync", "blog.Post")
 
     # Other fields and another model: an index goes, one comes.
     project.models('fields=["title", "body"], model=MODEL', 'fields=["title"], model="hash:32"')
