@@ -17,8 +17,8 @@ def warn_unwatched(embedding: EmbeddingConfig) -> None:
     """The table's triggers are gone, so that nobody noted what happened to its rows."""
     _warn(
         VssWarning(
-            f"search of {embedding.name}: table {embedding.source} has lost its triggers (it was dropped and made again, as"
-            " pandas' to_sql(if_exists='replace') does), so vectors may be those of earlier rows",
+            f"search of {embedding.name}: table {embedding.source} has lost its triggers, as it was dropped and made again, so"
+            " vectors may be those of earlier rows",
             advice=Advice(
                 "vssnative.sync(conn) puts the triggers back and compares all rows",
                 f"{command('sync')} puts the triggers back and compares all rows",
