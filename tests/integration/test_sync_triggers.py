@@ -280,7 +280,7 @@ def test_a_table_whose_name_a_new_one_takes_is_an_old_copy(
     )
     [status] = vssnative.status(db)
     assert status.table == "t" and "triggers are missing" in str(status.problem)
-    with pytest.warns(vssnative.errors.VssWarning, match="lost its triggers .*sync"):
+    with pytest.warns(vssnative.errors.VssWarning, match="lost its triggers, .*sync"):
         found = vssnative.search(db, "t", "one", k=9)
     assert [(one.key, one.stale, one.row["body"]) for one in found] == [(1, True, "edited")]
     with pytest.warns(vssnative.errors.VssWarning, match="lost its triggers"):
