@@ -46,6 +46,19 @@ def read_texts(
     return {row[0]: _texts_of(generation, columns, row[1:], encoding) for row in rows}
 
 
+def embedded_hashes(
+    conn: Connection, generation: Generation, row_ids: Sequence[int]
+) -> dict[tuple[int, str], str]:
+    """Row number and field to the hash of the text that its vectors were made of; rows without vectors are left out."""
+    found = execute(
+        conn,
+        "select row_id, field, content_hash from main.vssnative_provenance"
+        " where generation = ? and row_id in (select value from json_each(?))",
+        (generation.id, json.dumps(list(row_ids))),
+    )
+    return {(row[0], row[1]): row[2] for row in found}
+
+
 def sample_texts(
     conn: Connection, embedding: EmbeddingConfig, generation: Generation, limit: int
 ) -> list[str]:

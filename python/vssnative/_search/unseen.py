@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
-from .._catalog.content import EMPTY_HASH, Unreadable, read_texts
+from .._catalog.content import EMPTY_HASH, Unreadable, embedded_hashes, read_texts
 from .._catalog.records import EmbeddingConfig
-from .._catalog.triggers import are_on_the_table
-from .._connection import Connection, execute
+from .._connection import Connection
 from ..embedding._texts import content_hash
 
 
@@ -17,15 +15,7 @@ def changed_unseen(conn: Connection, embedding: EmbeddingConfig, row_ids: Sequen
     if not row_ids or are_on_the_table(conn, embedding):
         return set()
     generation = embedding.active
-    known = {
-        (row[0], row[1]): row[2]
-        for row in execute(
-            conn,
-            "select row_id, field, content_hash from vssnative_provenance"
-            " where generation = ? and row_id in (select value from json_each(?))",
-            (generation.id, json.dumps(list(row_ids))),
-        )
-    }
+    known = embedded_hashes(conn, generation, row_ids)
     changed = set()
     for row_id, texts in read_texts(conn, embedding, generation, row_ids).items():
         for name, text in texts.items():

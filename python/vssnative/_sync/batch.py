@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .._catalog import full_text
-from .._catalog.content import EMPTY_HASH, Unreadable, read_texts
+from .._catalog.content import EMPTY_HASH, Unreadable, embedded_hashes, read_texts
 from .._catalog.records import EmbeddingConfig, Field, Generation
 from .._catalog.statements import insert_rows
 from .._connection import Connection, execute
@@ -177,15 +177,7 @@ def plan_batch(conn: Connection, embedding: EmbeddingConfig, lease: queue.Lease,
     for generation in embedding.live:
         texts = read_texts(conn, embedding, generation, row_ids)
         batch.removed = set(row_ids) - set(texts)
-        known = {
-            (row[0], row[1]): row[2]
-            for row in execute(
-                conn,
-                "select row_id, field, content_hash from vssnative_provenance"
-                " where generation = ? and row_id in (select value from json_each(?))",
-                (generation.id, json.dumps(row_ids)),
-            )
-        }
+        known = embedded_hashes(conn, generation, row_ids)
         wanted: dict[str, str] = {}
         for row_id, fields in texts.items():
             for text_field in generation.fields:

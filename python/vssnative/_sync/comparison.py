@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._catalog import full_text
-from .._catalog.content import EMPTY_HASH, Unreadable, read_texts
+from .._catalog.content import EMPTY_HASH, Unreadable, embedded_hashes, read_texts
 from .._catalog.models import embedder_for
 from .._catalog.records import EmbeddingConfig, Field, Generation, load_embedding
 from .._connection import Connection, execute, in_its_thread, load
@@ -309,15 +309,7 @@ def _check_page(
     stale: set[int],
 ) -> None:
     rows = json.dumps(page)
-    known = {
-        (row[0], row[1]): row[2]
-        for row in execute(
-            conn,
-            "select row_id, field, content_hash from vssnative_provenance"
-            " where generation = ? and row_id in (select value from json_each(?))",
-            (generation.id, rows),
-        )
-    }
+    known = embedded_hashes(conn, generation, page)
     dead = {
         (row[0], row[1])
         for row in execute(
