@@ -75,17 +75,6 @@ def are_installed(conn: Connection, embedding: EmbeddingConfig, source: Source) 
     return present == trigger_statements(embedding, source)
 
 
-def are_on_the_table(conn: Connection, embedding: EmbeddingConfig) -> bool:
-    """Whether any of the embedding's triggers sees its table change; False after the table was rebuilt."""
-    return bool(
-        execute(
-            conn,
-            "select 1 from main.sqlite_master where type = 'trigger' and tbl_name = ? collate nocase and name glob ? limit 1",
-            (embedding.source, f"vssnative_{embedding.id}_*"),
-        )
-    )
-
-
 def create_triggers(conn: Connection, embedding: EmbeddingConfig, source: Source) -> bool:
     """Bring the embedding's triggers to what they must be; False if they were so already."""
     if are_installed(conn, embedding, source):

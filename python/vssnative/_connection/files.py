@@ -10,7 +10,7 @@ def file_of(path: str) -> str:
     """The file that a path or a URI names."""
     if not path.startswith("file:"):
         return path
-    import urllib.parse  # 3 ms, which a process that opens a file by its path need not spend
+    import urllib.parse  # not before there is need: a connection comes without it
 
     return urllib.parse.unquote(urllib.parse.urlsplit(path).path)
 

@@ -204,7 +204,7 @@ def _immutable(path: str | bytes) -> str:
             " to such a directory"
         )
     if not place.startswith("file:"):
-        from pathlib import Path  # with what it imports, 3 ms of a new process's first search
+        from pathlib import Path  # not before there is need: a connection comes without it
 
         place = Path(place).absolute().as_uri()
     file, _, query = place.partition("#")[0].partition("?")  # SQLite passes over what stands behind a #

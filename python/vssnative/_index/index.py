@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import _core
-from .._connection import Connection, driver_error, execute, explains, in_transaction, lists_arrive_whole
+from .._connection import (
+    Connection,
+    driver_error,
+    execute,
+    explains,
+    in_transaction,
+    lists_arrive_whole,
+    search_plainly,
+)
 from .._sql import check_params, is_list_of_rowids
 from ..errors import DimensionError, InvalidVectorError, QueryError
 from .arrays import Keys, Matrix, matrix_of
@@ -262,9 +270,11 @@ class Index(Column):
         """
         if type(k) is not int or not 0 <= k <= MOST_ROWS:
             k = checked_k(k)
-        recall = checked_recall(recall, QueryError)
+        if recall is not None:
+            recall = checked_recall(recall, QueryError)
         params = () if params is None else params
-        check_params(where, params)
+        if where is not None or len(params):
+            check_params(where, params)
         how = None if settings is None else settings_text(settings)
         # What is known of the table may be of one that was dropped or rolled back since: then once more.
         if self._known is not None:
@@ -289,6 +299,21 @@ class Index(Column):
         recall: float | None,
         settings: str | None,
     ) -> tuple[Ids, Distances]:
+        if (
+            where is None
+            and settings is None
+            and self._key is None
+            and 0 < k <= 1000
+            and self._taken is not None
+        ):
+            try:
+                answer = search_plainly(self.conn, self._search_sql, self._taken, queries, k, recall)
+            except driver_error(self.conn) as error:
+                if (told := self._told_error(error)) is not error:
+                    raise told from error
+                raise
+            if answer is not None:
+                return answer
         among, behind = "null", ""
         if where is not None:
             matching = f"from {self._table_sql} where (\n{where}\n)"

@@ -53,7 +53,7 @@ def answer(conn: Connection, now: Current, request: Request, asked: Asked, among
     last = request.offset + request.k
     # One more tells whether there is another page.
     wanted = last + 1 + (asked.leave_out is not None)
-    limits = Limits(among, request.stale, request.recall, request.max_distance)
+    limits = Limits(among, request.stale, now.watched, request.recall, request.max_distance)
     places: dict[int, int] = {}
     scored: list[tuple[Hit, float]]
     start = request.offset
@@ -85,7 +85,7 @@ def answer(conn: Connection, now: Current, request: Request, asked: Asked, among
     )
     more = len(scored) > start + request.k
     return Results(
-        results_of(conn, embedding, shown, places, columns, request.offset + 1),
+        results_of(conn, now, shown, places, columns, request.offset + 1),
         columns,
         embedding.key_columns,
         int(pending),

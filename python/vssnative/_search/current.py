@@ -32,7 +32,7 @@ class Current:
         embedding: by new names where its table or columns were renamed since the last sync.
         columns: of the user's table.
         has_vectors: its vss0 table is there, or it needs none.
-        watched: its triggers are there, so that edits are noted.
+        watched: its triggers are on the table, so that edits are noted.
     """
 
     embedding: EmbeddingConfig
@@ -88,7 +88,8 @@ def _looked_up(conn: Connection, embedding: EmbeddingConfig) -> Current:
         conn,
         "select name, type, hidden,"
         " exists(select 1 from main.sqlite_master where type = 'table' and name = ?1 collate nocase),"
-        f" (select count(*) from main.sqlite_master where type = 'trigger' and name in ({triggers}))"
+        f" (select count(*) from main.sqlite_master where type = 'trigger' and name in ({triggers})"
+        " and tbl_name = ?2 collate nocase)"
         " from pragma_table_xinfo(?2, 'main')",
         (vectors, embedding.source),
     )

@@ -16,6 +16,7 @@ from .current import Current
 from .rankings.full_text import rowid_name
 from .rankings.vectors import Hit
 from .results import Result, record_names
+from .unseen import changed_unseen
 
 
 def selected_columns(now: Current, select: Sequence[str] | None) -> tuple[str, ...]:
@@ -46,15 +47,19 @@ def selected_columns(now: Current, select: Sequence[str] | None) -> tuple[str, .
 
 def results_of(
     conn: Connection,
-    embedding: EmbeddingConfig,
+    now: Current,
     hits: Sequence[tuple[Hit, float]],
     places: Mapping[int, int],
     columns: tuple[str, ...],
     first_rank: int,
 ) -> tuple[Result, ...]:
     """The rows of hits, each with its score."""
-    ids = json.dumps([hit.row_id for hit, _ in hits])
-    rows = _rows(conn, embedding, (*embedding.key_columns, *columns), ids)
+    embedding = now.embedding
+    numbers = [hit.row_id for hit, _ in hits]
+    rows = _rows(conn, embedding, (*embedding.key_columns, *columns), json.dumps(numbers))
+    for number in () if now.watched else changed_unseen(conn, embedding, numbers):
+        rowid, _, *values = rows[number]
+        rows[number] = (rowid, 1, *values)
     passages = _passages(conn, embedding, hits, rows)
     width = len(embedding.key_columns)
     names = record_names(embedding.source, columns)

@@ -12,7 +12,7 @@ from ..embedding._texts import content_hash
 
 def changed_unseen(conn: Connection, embedding: EmbeddingConfig, row_ids: Sequence[int]) -> set[int]:
     """Those of the rows whose vectors are of other texts, where nothing has noted it: by hash, as sync will."""
-    if not row_ids or are_on_the_table(conn, embedding):
+    if not row_ids:
         return set()
     generation = embedding.active
     known = embedded_hashes(conn, generation, row_ids)

@@ -13,6 +13,7 @@ from ..._catalog.records import EmbeddingConfig, Field
 from ..._connection import Connection, driver_error, execute
 from ..._sql import quote_identifier
 from ...errors import QueryError
+from ..unseen import changed_unseen
 from .columns import nearest_in_column
 
 Vector = npt.NDArray[np.float32]
@@ -35,12 +36,14 @@ class Limits:
     Attributes:
         among: the numbers of the rows that count, as a JSON array; None for all.
         stale: whether rows count that changed since they were embedded.
+        watched: triggers note such changes; else they are found by comparing texts.
         recall: share of the true neighbours wanted; None for the table's default.
         max_distance: leave out what is farther.
     """
 
     among: str | None
     stale: bool
+    watched: bool
     recall: float | None
     max_distance: float | None
 
@@ -97,7 +100,7 @@ def _nearest(
             found = execute(conn, sql, (vector.tobytes(), wanted, limits.recall, limits.among, *chosen))
         except driver_error(conn) as error:
             raise QueryError(f"search of {embedding.name}: {error}") from error
-        hits = _live_hits(conn, embedding, text_field, found, limits.stale)
+        hits = _live_hits(conn, embedding, text_field, found, limits)
         if len(hits) >= k or len(found) < wanted:
             return hits[:k]
         wanted *= 2
@@ -108,7 +111,7 @@ def _live_hits(
     embedding: EmbeddingConfig,
     text_field: Field,
     found: Sequence[tuple[int, float]],
-    stale: bool,
+    limits: Limits,
 ) -> list[Hit]:
     """Found numbers as rows: passages give way to their row, deleted and replaced rows are left out."""
     chunked = embedding.active.chunk is not None
@@ -126,7 +129,9 @@ def _live_hits(
         f" and not exists (select 1 from main.vssnative_queue as q where q.embedding = ?2 and q.row_id = {row_id}"
         " and (q.gone = 1 or (?3 and q.priority = 0)))"
     )
-    there = {row[0] for row in execute(conn, sql, (ids, embedding.id, int(not stale)))}
+    there = {row[0] for row in execute(conn, sql, (ids, embedding.id, int(not limits.stale)))}
+    if not limits.stale and not limits.watched:
+        there -= changed_unseen(conn, embedding, sorted(there))
     hits: dict[int, Hit] = {}
     for number, passage, distance in rows:
         if number in there and number not in hits:
