@@ -160,7 +160,7 @@ def optimize(
     column: OneColumn = None,
     as_json: AsJson = False,
 ) -> None:
-    """Cluster again what many changes have worn. Small steps, each a commit: stop it when you like, others work on.
+    """Cluster again the rows that many changes have spread. Every small step is a commit: others can write, and Ctrl-C is safe.
 
     Example: vssnative optimize blog.db posts
     """

@@ -93,7 +93,7 @@ class Cancellation:
 
 
 class _Here(threading.local):
-    # On the class, so that a thread without one is not told by an error: every statement asks.
+    # A default on the class: without it, a thread that has none would cost every statement an AttributeError.
     cancellation: Cancellation | None = None
 
 

@@ -29,11 +29,6 @@ class Driver(NamedTuple):
 _drivers: dict[type[Any], Driver] = {}
 
 
-def is_known(conn: Connection) -> bool:
-    """Whether `conn` is a driver's own connection, and of one that was met before."""
-    return type(conn) in _drivers
-
-
 def known_driver(conn: Connection) -> Driver | None:
     """The driver of a connection that is not wrapped, if one of its class was met before."""
     return _drivers.get(type(conn))

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from .drivers import is_known, send_to_aiosqlite, unwrap
+from .drivers import known_driver, send_to_aiosqlite, unwrap
 from .failures import explains
 from .protocol import Connection, Raw
 
@@ -22,7 +22,7 @@ def in_its_thread(function: _F) -> _F:
 
     @functools.wraps(function)
     def call(conn: Connection, *args: Any, **options: Any) -> Any:
-        if is_known(conn) or not _in_run_sync():
+        if known_driver(conn) is not None or not _in_run_sync():
             return function(conn, *args, **options)
         raw, run = unwrap(conn)
         if not isinstance(run, functools.partial):

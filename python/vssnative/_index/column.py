@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -279,11 +279,15 @@ class Column:
         try:
             return execute(self.conn, sql, params)
         except driver_error(self.conn) as error:
-            if (told := self._told_error(error)) is not error:
-                raise told from error
-            raise
+            self._raise_ours(error)
 
-    def _told_error(self, error: Exception) -> Exception:
+    def _raise_ours(self, error: Exception) -> NoReturn:
+        """Raise what the driver raised in a statement on this table: as the package's own error, if it is one."""
+        if (ours := self._our_error(error)) is not error:
+            raise ours from error
+        raise error
+
+    def _our_error(self, error: Exception) -> Exception:
         """The package's own error for what the driver raised in a statement on this table; else that error itself."""
         message = str(error)
         if "exists already" in message:

@@ -309,9 +309,7 @@ class Index(Column):
             try:
                 answer = search_plainly(self.conn, self._search_sql, self._taken, queries, k, recall)
             except driver_error(self.conn) as error:
-                if (told := self._told_error(error)) is not error:
-                    raise told from error
-                raise
+                self._raise_ours(error)
             if answer is not None:
                 return answer
         among, behind = "null", ""

@@ -65,8 +65,8 @@ def write_page(
     """The page that follows the rows shown, as a text for ``search(..., page=)``."""
     last = shown[-1][0]
     after = None if math.isinf(last.distance) else [last.distance, last.row_id]
-    told = json.dumps([offset, request.depth, after, digest, generation])
-    return base64.urlsafe_b64encode(told.encode()).decode().rstrip("=")
+    content = json.dumps([offset, request.depth, after, digest, generation])
+    return base64.urlsafe_b64encode(content.encode()).decode().rstrip("=")
 
 
 def check_generation(embedding: EmbeddingConfig, request: Request) -> None:
@@ -89,7 +89,7 @@ def search_digest(embedding: EmbeddingConfig, request: Request, query: tuple[str
         QueryError: the page that the request asks for is one of another search.
     """
     condition = request.condition
-    told = (
+    identity = (
         embedding.id,
         query,
         None if condition is None else (condition.sql, *map(plain_value, condition.params)),
@@ -100,7 +100,7 @@ def search_digest(embedding: EmbeddingConfig, request: Request, query: tuple[str
         bool(request.stale),
         None if request.max_distance is None else float(request.max_distance),
     )
-    digest = hashlib.blake2b(repr(told).encode(errors="surrogatepass"), digest_size=8).hexdigest()
+    digest = hashlib.blake2b(repr(identity).encode(errors="surrogatepass"), digest_size=8).hexdigest()
     if request.page is not None and request.page.of != digest:
         raise QueryError(
             "page: it is next_page of another search; table, query, where, params, columns, mode and the like must be"
